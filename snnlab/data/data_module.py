@@ -223,7 +223,7 @@ class EventDataModule(L.LightningDataModule):
 
     def first_batch(self, device: torch.device) -> Batch:
         """Return the first training batch as the network gets it."""
-        events = next(iter(self.train_dataloader()))
+        events = self.on_before_batch_transfer(next(iter(self.train_dataloader())), 0)
         return self.on_after_batch_transfer(self.transfer_batch_to_device(events, device, 0), 0)
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -286,10 +286,16 @@ class EventDataModule(L.LightningDataModule):
         }
 
     def on_before_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> EventBatch:
-        """Store the index of the batch's first recording or window here, since reading it later makes the CPU wait."""
+        """Read what the host needs of the batch here, since reading it later makes the CPU wait.
+
+        That is the index of the first recording or window, and, for another device, the valid steps.
+        """
         window = () if batch.start is None else (int(batch.start[0]),)
         self._first = (int(batch.index[0]), *window)
-        return batch
+        if self._device == "cpu":
+            return batch
+        with self.store.report_damage(lambda: batch.index.numpy()):
+            return batch._replace(host_lengths=self.frame_builder.host_lengths(batch))
 
     def on_after_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> Batch:
         """Convert the events to frames, on the device, and mix training batches."""
@@ -304,13 +310,17 @@ class EventDataModule(L.LightningDataModule):
             return frames
         return self.mixing(frames, generator(self.seed, Stream.MIXING, trainer.current_epoch, *self._first))
 
+    @property
+    def _device(self) -> str:
+        """Type of the device that trains."""
+        return "cpu" if self.trainer is None else self.trainer.strategy.root_device.type
+
     def _loader(
         self, indices: np.ndarray, seed: int | None, repeats: int = 1, pipeline: Pipeline | None = None
     ) -> DataLoader[Any]:
         workers, trainer = self.settings.num_workers, self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         resume_from = (0, 0) if seed is None else self.resume_from
-        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         return _Loader(
             _RecordingBatches(self.store, self.windows, self.settings.duration_us, self.ablation, pipeline, seed),
             sampler=BatchSampler(
@@ -319,6 +329,6 @@ class EventDataModule(L.LightningDataModule):
             batch_size=None,  # the sampler yields whole batches
             num_workers=workers,
             persistent_workers=workers > 0,
-            pin_memory=on_gpu,
+            pin_memory=self._device == "cuda",
             worker_init_fn=_init_worker,
         )

@@ -51,11 +51,14 @@ class Mixing(ABC):
         """
         if self.p < 1 and rng.random() >= self.p:
             return batch
-        order = torch.from_numpy(rng.permutation(batch.lengths.numel())).to(batch.x.device)
+        permutation = rng.permutation(batch.lengths.numel())
+        order = torch.from_numpy(permutation).to(batch.x.device, non_blocking=True)
         part = float(rng.beta(self.alpha, self.alpha))
         x, weight = self.mix_frames(batch.x, batch.x[:, order], part, rng)
         lengths = torch.maximum(batch.lengths, batch.lengths[order])
-        batch = batch._replace(frames=x, lengths=lengths)
+        host = batch.host_lengths
+        host = None if host is None else [*map(max, host, [host[other] for other in permutation])]
+        batch = batch._replace(frames=x, lengths=lengths, host_lengths=host)
         if kind_of(batch.targets) == "value":
             return batch._replace(targets=torch.lerp(batch.targets, batch.targets[order], weight[:, None]))
         return batch._replace(mix=Mix(batch.targets[order], weight))
@@ -191,7 +194,9 @@ class EventMix(Mixing):
         self.gaussians = gaussians
 
     def mix_frames(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        from_other = torch.from_numpy(self._mask((x.shape[0], *spatial_shape(x)), part, rng)).to(x.device, x.dtype)
+        from_other = torch.from_numpy(self._mask((x.shape[0], *spatial_shape(x)), part, rng)).to(
+            x.device, x.dtype, non_blocking=True
+        )
         # [T, 1, 1, H, W], [T, 1, 1, W] or [T, 1, W]
         from_other = from_other.view(from_other.shape[0], *[1] * (x.dim() - from_other.dim()), *from_other.shape[1:])
         result = torch.lerp(x, other, from_other)  # exactly one or the other; faster than torch.where

@@ -25,7 +25,7 @@ from snnlab.errors import ConfigError, SnnlabError
 from snnlab.kernels import gpu
 from snnlab.kernels.emit import LoopVariant, in_memory, number_grads
 from snnlab.kernels.layout import Layout, Pool
-from snnlab.kernels.reference import difference, small_sample, unroll
+from snnlab.kernels.reference import copy_to, difference, small_sample, unroll
 from snnlab.kernels.trace import StepGraph
 from snnlab.kernels.trace_cache import (
     Direction,
@@ -149,11 +149,13 @@ def run(
         x: `[T, B, ...]`; state: of `[B, ...]`; lengths: `[B]`; tensors of k: broadcast to one sample.
 
     Raises:
-        ConfigError: if the state has another shape or dtype than a step of x, lengths are not whole numbers, or a named
-            backend cannot run the step.
+        ValueError: if the state has another shape or dtype than a step of x, a coefficient's shape does not broadcast
+            to a sample's, or lengths are not whole numbers.
+        ConfigError: if a named backend cannot run the step.
     """
     found = kernel_for(step, x, state, k, backend=backend, pool=pool)
     if isinstance(found, str):
+        require_coefficients(numbers_of(k), x.shape[2:])
         y, state = unroll(step, x, state, k, lengths)
         return KernelOutput(y, state, y.sum(0) if count else None)
     if CHECK_TRACES and not _is_approximate(step):
@@ -373,28 +375,42 @@ def make_call(
     """Return the settings of a call, and its numbers that are tensors.
 
     Raises:
-        ConfigError: if the state has another shape or dtype than a step of x, or lengths are not whole numbers.
+        ValueError: as `run`.
     """
     for name, part in zip(state._fields, state, strict=True):
         require_state(name, part, x)
     numbers = kernel.traced.numbers(k)
+    require_coefficients(numbers, x.shape[2:])
     floats = {name: None if isinstance(value, Tensor) else float(value) for name, value in numbers.items()}
     call = KernelCall(kernel, layout, x.shape, valid_lengths(lengths, *x.shape[:2]), count, pool, floats, type(state))
     return call, [value for value in numbers.values() if isinstance(value, Tensor)]
 
 
 def require_state(name: str, part: Tensor, x: Tensor) -> None:
-    """Raise a ConfigError unless a state has the shape and dtype of a step of x."""
+    """Raise a ValueError unless a state has the shape and dtype of a step of x."""
     if (part.shape, part.dtype) != (x.shape[1:], x.dtype):
         has, needs = f"{part.dtype} {tuple(part.shape)}", f"{x.dtype} {tuple(x.shape[1:])}"
         raise ValueError(f"the state {name} must have the dtype and shape of a step of x, {needs}, and has {has}")
+
+
+def require_coefficients(numbers: Mapping[str, float | Tensor], sample: torch.Size) -> None:
+    """Raise a ValueError unless each coefficient is one number, or broadcasts to the neurons of one sample."""
+    for name, value in numbers.items():
+        if not isinstance(value, Tensor) or value.numel() == 1:
+            continue
+        axes = zip(reversed(value.shape), reversed(sample), strict=False)
+        if value.dim() > len(sample) or any(own not in (1, size) for own, size in axes):
+            has = f"the shape {tuple(value.shape)}"
+            raise ValueError(
+                f"the coefficient {name} must broadcast to {tuple(sample)}, one sample's neurons; it has {has}"
+            )
 
 
 def valid_lengths(lengths: Tensor | None, num_steps: int, batch: int) -> Tensor | None:
     """Return the valid steps of each sample, as a copy for the backward pass; None if all are.
 
     Raises:
-        ConfigError: if lengths are not whole numbers, one for each sample.
+        ValueError: if lengths are not whole numbers, one for each sample.
     """
     if lengths is None or lengths.shape == (batch,) == (0,):  # an empty list makes a tensor of floats
         return None
@@ -656,7 +672,7 @@ def _bind_loop(
         loop = _loop(traced, direction, options, call.shape, like.dtype, group, parts, lengths, compiled)
         return loop.bind(args if call.lengths is None else args | {"lengths": call.lengths})
     kernel, names = traced.kernel(direction, options)
-    lengths = None if call.lengths is None else call.lengths.to(like.device)
+    lengths = None if call.lengths is None else copy_to(like.device, call.lengths)
     return gpu.KernelLaunch(kernel, names, call.shape, args | {"lengths": lengths}, list(traced.step.numbers), like)
 
 

@@ -45,17 +45,37 @@ def unroll(step: StepFunction, x: Tensor, state: Any, coefficients: Any, lengths
 
 
 def valid_steps(lengths: Tensor | None, num_steps: int, like: Tensor) -> Tensor | None:
-    """Return the mask of steps within each sample's length; None if all are.
+    """Return the mask of steps within each sample's length, on the device of `like`; None if all are.
 
     Shape:
         lengths: `[B]`; like: `[T, B, ...]`; returns bool `[T, B, 1, ...]`, ready to broadcast against `like`.
     """
-    if lengths is None:
+    if (lengths := short_lengths(lengths, num_steps)) is None:
         return None
-    if not traced_by_torch() and bool((lengths >= num_steps).all()):
-        return None
+    lengths = copy_to(like.device, lengths)
     valid = torch.arange(num_steps, device=lengths.device)[:, None] < lengths
     return valid.reshape(*valid.shape, *[1] * (like.dim() - 2))
+
+
+def short_lengths(lengths: Tensor | None, num_steps: int) -> Tensor | None:
+    """Return the lengths, or None if no sample is shorter than `num_steps`.
+
+    Only host memory is read: to read the memory of a device is to wait for it. Lengths there are returned as they are.
+    """
+    if lengths is None or lengths.device.type != "cpu" or traced_by_torch():
+        return lengths
+    return None if bool((lengths >= num_steps).all()) else lengths
+
+
+def in_host_memory(lengths: Tensor | None) -> Tensor | None:
+    """Return lengths where they can be read; those of a device are copied, which waits for it."""
+    return lengths if lengths is None or traced_by_torch() else lengths.cpu()
+
+
+def copy_to(device: torch.device, values: Tensor) -> Tensor:
+    """Return values on a device; if they are in host memory, without waiting for the device."""
+    # From a device to host memory the copy has to be waited for: it would be read before it is complete.
+    return values.to(device, non_blocking=values.device.type == "cpu")
 
 
 def _choose(valid: Tensor, new: Any, old: Any) -> Any:

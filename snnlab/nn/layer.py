@@ -13,7 +13,12 @@ from torch import Tensor, nn
 
 from snnlab.compat import BatchNormNd
 from snnlab.errors import ConfigError, SnnlabError
-from snnlab.kernels.reference import valid_steps as valid_steps
+from snnlab.kernels.reference import (
+    copy_to as copy_to,
+    in_host_memory as in_host_memory,
+    short_lengths as short_lengths,
+    valid_steps as valid_steps,
+)
 from snnlab.registry import Registry
 from snnlab.settings import at_least
 
@@ -37,7 +42,8 @@ class TemporalLayer(nn.Module):
     Args:
         x: Input of all steps.
         state: The state that an earlier call returned; None starts at rest.
-        lengths: Valid steps of each sample; later steps output zeros and do not change the state.
+        lengths: Valid steps of each sample; later steps output zeros and do not change the state. Best in host memory:
+            a layer that reads them waits for a device that they are on.
         counts: A dict to fill: a spiking layer adds each neuron's spikes, summed over valid steps, under `OWN_SPIKES`.
 
     Shape:

@@ -17,7 +17,18 @@ from snnlab.errors import ConfigError, error_context, one_line, out_of_memory
 from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.checkpointing import run_in_segments
 from snnlab.nn.delays import longest_delay
-from snnlab.nn.layer import LAYERS, OWN_SPIKES, Counts, Reach, TemporalLayer, fold_time, reach_of, valid_steps
+from snnlab.nn.layer import (
+    LAYERS,
+    OWN_SPIKES,
+    Counts,
+    Reach,
+    TemporalLayer,
+    fold_time,
+    in_host_memory,
+    reach_of,
+    short_lengths,
+    valid_steps,
+)
 from snnlab.nn.neurons.base import plain_loops
 from snnlab.nn.plan import InputSpec, Plan, PlanCache, RunSettings, SparseInput, first_layers_accept_events
 from snnlab.nn.stages import NamedLayers, Stage, run_stages
@@ -150,7 +161,7 @@ class Network(TemporalLayer):
         """Apply the layers in order to all steps."""
         before = self.check_state(state)
         after: NetworkState = {}
-        lengths = None if valid_steps(lengths, x.shape[0], x if isinstance(x, Tensor) else x.like) is None else lengths
+        lengths = short_lengths(in_host_memory(lengths), x.shape[0])
         y = self.run_layers([*self.layers()], x, before, after, lengths, counts, x_is_input=True)
         return zero_past_end(y, lengths), after
 

@@ -34,7 +34,7 @@ from snnlab.nn.dt_checks import NORMS
 from snnlab.nn.layer import OWN_SPIKES, Counts, fold_time, valid_steps
 from snnlab.nn.layers import Delay, DelayedConnections, Dropout, SumPool, Voting
 from snnlab.nn.network import BuiltNetwork, Network, Shape
-from snnlab.nn.neurons.base import Neuron, named_neurons, plain_loops
+from snnlab.nn.neurons.base import Neuron, named_neurons, plain_loops, without_autocast
 from snnlab.nn.neurons.recurrent import Feedback, FeedbackWeights, Recurrent
 from snnlab.nn.record import evaluation
 from snnlab.nn.stages import FusedEvents, FusedNeuron, Stage, observe_stages
@@ -90,7 +90,7 @@ def weight_counts(layer: Connection, shape: torch.Size) -> WeightCounts:
     """
     if isinstance(layer, nn.RNNBase):
         return _count_rnn_weights(layer, shape)
-    with torch.inference_mode(False), torch.autocast(layer.weight.device.type, enabled=False):
+    with torch.inference_mode(False), without_autocast(layer.weight.device.type):
         weight = (layer.connections() if isinstance(layer, Feedback) else layer.weight).detach()
         # Double precision: sums of whole numbers are exact up to 2^53.
         nonzero = (weight != 0).double()
@@ -156,7 +156,7 @@ def _count_cells_torch(x: Tensor, valid: Tensor) -> Tensor:
     nonzero = (x != 0).float()
     graded = (x.abs() != nonzero).any(1)
     kinds = torch.stack([valid & graded, valid & ~graded]).float()
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x.device.type):
         return (kinds @ nonzero).double()  # whole numbers below 2^24: exact
 
 

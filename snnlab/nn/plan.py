@@ -23,7 +23,7 @@ from snnlab.event_frames import EventFrames
 from snnlab.kernels.function import loops_enabled, resolve_backend
 from snnlab.kernels.layout import Pool
 from snnlab.kernels.max_pool import MOST_CELLS, PoolWindows
-from snnlab.nn.neurons.base import Neuron, backend_of
+from snnlab.nn.neurons.base import Neuron, autocast_dtype, backend_of
 from snnlab.nn.stages import (
     CompactMaxPool,
     FusedEvents,
@@ -90,9 +90,7 @@ class InputSpec(NamedTuple):
         """Return the properties of an input, in the current mode."""
         like, device = (x, x.device.type) if isinstance(x, Tensor) else (x.like, "cpu")
         last = isinstance(x, Tensor) and x.dim() == 5 and x.stride(2) == 1 and x.permute(0, 1, 3, 4, 2).is_contiguous()
-        # The meta device has no autocast.
-        cast = device != "meta" and torch.is_autocast_enabled(device)
-        autocast = torch.get_autocast_dtype(device) if cast else None
+        autocast = autocast_dtype(device)
         grad = torch.is_grad_enabled()
         wants = like.requires_grad
         event_lists = not isinstance(x, Tensor)

@@ -63,8 +63,12 @@ def time_since_first_spike(y: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _has_spiked(s: Tensor) -> Tensor:
-    # A NaN passes and makes the loss NaN, which the training reports.
-    if bool(((s < 0) | (s > 1)).any()):
+    outside = (s < 0) | (s > 1)
+    if s.is_meta or (s.device.type != "cpu" and torch.is_grad_enabled()):
+        # A step of a training does not read the device, which would wait for it. A NaN makes the loss NaN, and the
+        # training's check of the loss then raises this error.
+        s = torch.where(outside, torch.nan, s)
+    elif bool(outside.any()):  # a NaN passes, and makes the loss NaN too
         raise ConfigError(
             "",
             f"first_spike reads spikes, 0 or 1, got values from {s.min():.3g} to {s.max():.3g}",

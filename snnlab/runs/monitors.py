@@ -172,6 +172,7 @@ def first_recordings(batch: Batch, number: int) -> Batch:
         targets=targets,
         index=batch.index[:number],
         mix=mix,
+        host_lengths=None if batch.host_lengths is None else batch.host_lengths[:number],
     )
 
 

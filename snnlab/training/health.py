@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from snnlab.data.events.frames import Batch
 from snnlab.errors import SnnlabError
-from snnlab.training.module import SpikingModule
+from snnlab.nn.layer import Counts
+from snnlab.nn.losses import Loss
+from snnlab.training.module import SpikingModule, batch_loss
 
 _log = logging.getLogger(__name__)
 
@@ -55,26 +57,31 @@ class DivergenceGuard(L.Callback):
 
         Raises:
             DivergedError: if it is not finite.
+            ConfigError: if it is not because the readout does not take the network's output.
         """
         batch = trainer.fit_loop.batch_idx
-        if loss.is_cuda and batch % _INTERVAL_ON_GPU:
+        if loss.device.type != "cpu" and batch % _INTERVAL_ON_GPU:
             return
         if not torch.isfinite(loss):
             assert self._batch is not None
-            network = pl_module.network
+            network, objective = pl_module.network, getattr(pl_module, "loss", None)
             assert isinstance(network, nn.Module)
-            where = locate_non_finite(network, self._batch)
+            where = locate_non_finite(network, self._batch, objective if isinstance(objective, Loss) else None)
             when = f"epoch {trainer.current_epoch + 1}, batch {batch + 1}"
             raise DivergedError(f"the loss is {float(loss.detach()):g} in {when}{where}")
 
 
 @torch.no_grad()
-def locate_non_finite(network: nn.Module, batch: Batch) -> str:
+def locate_non_finite(network: nn.Module, batch: Batch, loss: Loss | None = None) -> str:
     """Return the first place with numbers that are not finite, as the end of a sentence; empty if there is none.
 
     Args:
         network: The network.
         batch: Its input.
+        loss: The loss.
+
+    Raises:
+        ConfigError: if the loss's readout does not take the network's output; checked in host memory only.
     """
     for name, values in network.named_parameters():
         if not torch.isfinite(values).all():
@@ -92,12 +99,24 @@ def locate_non_finite(network: nn.Module, batch: Batch) -> str:
         return hook
 
     handles = [module.register_forward_hook(make_hook(name)) for name, module in network.named_modules() if name]
+    counts: Counts = {}
     try:
-        network(batch.x, lengths=batch.lengths)
+        y, _ = network(batch.x, lengths=batch.short_lengths, counts=counts)
     finally:
         for handle in handles:
             handle.remove()
-    return f": it began in the output of {found[0].removeprefix('layers.')}" if found else ""
+    if found:
+        return f": it began in the output of {found[0].removeprefix('layers.')}"
+    return "" if loss is None else _locate_in_loss(loss, y, batch, counts)
+
+
+def _locate_in_loss(loss: Loss, y: Tensor, batch: Batch, counts: Counts) -> str:
+    """Return which part of the loss is not finite although the network's output is; empty if all are."""
+    if not torch.isfinite(loss.readout(y.cpu(), batch.lengths.cpu())).all():
+        return ": it began in the readout of the loss, and the network's output is finite"
+    _, parts = batch_loss(loss, y, batch, counts)
+    wrong = next((name for name, part in parts.items() if not torch.isfinite(part)), None)
+    return "" if wrong is None else f": it began in {wrong} of the loss, and the network's output is finite"
 
 
 _SILENT_PREFIX, _RATE_PREFIX = "train/silent/", "train/spikes_per_step/"

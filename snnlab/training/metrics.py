@@ -5,13 +5,12 @@ Axes: T steps, B samples, K outputs.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import Metric
 
 from snnlab.nn.layer import Counts
 from snnlab.target_kinds import IGNORED, Targets
@@ -35,6 +34,28 @@ def score_metric(targets: Targets, outputs: int, names: Sequence[str] | None = N
 def num_averaged(kind: Targets, targets: Tensor) -> Tensor | int:
     """Return the number of samples, or of labelled steps, that a batch's loss averages."""
     return (targets != IGNORED).sum() if kind == "steps" else targets.shape[kind == "series"]
+
+
+class Mean(Metric):
+    """Weighted mean, NaN if a number is; torchmetrics' MeanMetric reads every number, which waits for a device."""
+
+    full_state_update = False
+    mean_value: Tensor
+    weight: Tensor
+
+    def __init__(self) -> None:
+        super().__init__(**LOCAL)
+        for name in ("mean_value", "weight"):  # the sums; checkpoints have MeanMetric's names
+            self.add_state(name, torch.zeros(()), "sum")
+
+    def update(self, value: Tensor, weight: Tensor | int) -> None:
+        """Add a number, a scalar."""
+        self.mean_value += value.to(self.dtype) * weight
+        self.weight += weight
+
+    def compute(self) -> Tensor:
+        """Return the mean."""
+        return self.mean_value / self.weight
 
 
 class Accuracy(Metric):
@@ -180,10 +201,9 @@ class StageMetrics(nn.Module):
         parts: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        # NaN stays NaN: by default torchmetrics leaves a batch with a NaN loss out of the mean.
-        self.loss = MeanMetric(nan_strategy=math.nan, **LOCAL)
+        self.loss = Mean()
         self.part_names = list(parts)
-        self.parts = nn.ModuleList(MeanMetric(nan_strategy=math.nan, **LOCAL) for _ in parts)
+        self.parts = nn.ModuleList(Mean() for _ in parts)
         self.targets: Targets = targets
         self.score = score_metric(targets, num_classes, names)
         for metric in (self.loss, self.score, *self.parts):

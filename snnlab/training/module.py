@@ -238,7 +238,7 @@ class SpikingModule(L.LightningModule):
     ) -> tuple[Tensor, dict[str, Tensor], Outputs]:
         """Return a batch's loss, its terms and the outputs; `measured`: whether the metrics count it."""
         counts: Counts = {}
-        y = self(batch.frames if self.network.accepts_event_lists else batch.x, batch.lengths, counts)
+        y = self(batch.frames if self.network.accepts_event_lists else batch.x, batch.short_lengths, counts)
         loss, parts = batch_loss(self.loss, y, batch, counts)
         if measured:
             scores = self.loss.readout(y, batch.lengths)

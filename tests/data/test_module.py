@@ -170,6 +170,33 @@ def test_batches_of_windows_of_one_recording_are_mixed_each_in_its_own_way(tmp_p
     assert len(set(weights)) == 20
 
 
+@pytest.mark.parametrize("length_from", ["window", "recording"])
+def test_lengths_of_another_device_are_known_in_host_memory(
+    length_from: str, tiny_store: Store, tiny_split: Split
+) -> None:
+    here, away = (_module(tiny_store, tiny_split, length_from=length_from) for _ in range(2))
+    meta = torch.device("meta")  # refuses to be read
+    away.trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    away.trainer.strategy._root_device = meta  # type: ignore[attr-defined]
+    for packed in _batches(here, "val"):
+        expected = here.on_after_batch_transfer(here.on_before_batch_transfer(packed, 0), 0)
+        moved = away.transfer_batch_to_device(away.on_before_batch_transfer(packed, 0), meta, 0)
+        batch = away.on_after_batch_transfer(moved, 0)
+        assert (batch.x.device, batch.lengths.device, batch.x.shape) == (meta, meta, expected.x.shape)
+        short = expected.lengths if (expected.lengths < STEPS).any() else None
+        for known in (expected.short_lengths, batch.short_lengths):
+            assert (known is None) == (short is None)
+            assert known is None or (known.device.type == "cpu" and torch.equal(known, expected.lengths))
+
+
+def test_changed_lengths_count_where_they_can_be_read() -> None:
+    batch = Batch(torch.zeros(4, 2, 3), torch.tensor([4, 4]), torch.zeros(2), torch.arange(2), host_lengths=[4, 4])
+    assert batch.short_lengths is None
+    changed = batch._replace(lengths=torch.tensor([1, 4])).short_lengths
+    assert changed is not None
+    assert changed.tolist() == [1, 4]
+
+
 @pytest.mark.parametrize("tiny_store", [(5, 4, 2)], indirect=True, ids=str)
 def test_lists_are_passed_on_if_allowed_and_frames_are_unchanged(tiny_store: Store, tiny_split: Split) -> None:
     module = _module(tiny_store, tiny_split)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -66,6 +68,27 @@ def test_a_state_of_another_precision_or_shape_is_refused(part: str) -> None:
     for state in (getattr(case, part).float(), getattr(case, part)[:1]):
         with pytest.raises(ValueError, match=rf"state {part}\b.*torch\.float64"):
             _run(case._replace(**{part: state}))
+
+
+class V(NamedTuple):
+    v: Tensor
+
+
+def _decay(x: Tensor, state: V, k: tuple[Tensor, float]) -> tuple[Tensor, V]:
+    v = k[0] * state.v + k[1] * x
+    return v, V(v)
+
+
+def test_coefficients_of_another_shape_than_a_samples_are_refused() -> None:
+    x, rest = torch.ones(5, 4, 2, 3), V(torch.zeros(4, 2, 3))
+    backends: tuple[function.Backend, ...] = ("numba", "reference")
+    for backend, learned in itertools.product(backends, (False, True)):
+        for shape in ((4, 2, 3), (1, 2, 3), (1, 1, 3), (4, 1, 1), (4,), (2,), (3, 2), (2, 0)):
+            with pytest.raises(ValueError, match=rf"coefficient \w+ .*\(2, 3\).*{re.escape(str(shape))}"):
+                function.run(_decay, x, rest, (torch.ones(shape, requires_grad=learned), 0.5), backend=backend)
+        for shape in ((), (1,), (3,), (2, 1), (1, 3), (2, 3), (1, 1)):
+            k = torch.full(shape, 0.5, requires_grad=learned), 0.5
+            assert function.run(_decay, x, rest, k, backend=backend).y.shape == x.shape
 
 
 def _run(case: KernelCase) -> Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from snnlab import train
 from snnlab.data.events.frames import Batch
+from snnlab.errors import ConfigError
 from snnlab.nn import build_network
+from snnlab.nn.losses import LossContext, build_loss
 from snnlab.nn.network import BuiltNetwork
 from snnlab.training.checkpoints import read_checkpoint
 from snnlab.training.health import DivergedError, locate_non_finite
@@ -57,6 +60,34 @@ def test_the_first_layer_with_a_non_finite_output_is_named(built: BuiltNetwork):
 
 def test_where_everything_is_finite_nothing_is_named(built: BuiltNetwork):
     assert locate_non_finite(built.network, batch(torch.ones(5, 2, 2, 3, 3))) == ""
+
+
+SUM = {"type": "cross_entropy", "readout": "sum"}
+BUDGET = {"type": "mse_rate", "regularizers": {"few": {"type": "weights", "weight": 1e39}}}
+
+
+@pytest.mark.parametrize(("value", "node", "name"), [(3e38, SUM, "readout"), (1.0, BUDGET, "few")])
+def test_a_loss_of_a_finite_output_is_named(built: BuiltNetwork, value: float, node: dict[str, Any], name: str):
+    """Sums of all outputs are equal infinities, whose cross-entropy is NaN; or a regularizer is infinite."""
+    out = built.network.get_submodule("out")
+    with torch.no_grad():
+        out.get_parameter("weight").zero_()
+        out.get_parameter("bias").fill_(value)
+    loss = build_loss(node)
+    loss.bind(LossContext(built, (2, 3, 3), 1.0, 5, 2))
+    here = batch(torch.ones(5, 2, 2, 3, 3))
+    assert not loss(built.network(here.x)[0], here.targets, here.lengths, {})[0].isfinite()
+    where = locate_non_finite(built.network, here, loss)
+    assert_text_has(where, name, "loss")
+
+
+def test_a_readout_that_does_not_take_the_output_says_so_itself(built: BuiltNetwork):
+    """On a GPU values that are no spikes become NaN, because a check at each step would wait for it."""
+    with torch.no_grad():
+        built.network.get_submodule("out").get_parameter("bias").fill_(7.0)
+    loss = build_loss({"type": "cross_entropy", "readout": "first_spike"})
+    with assert_raises(ConfigError, "loss.readout", "first_spike", "7"):
+        locate_non_finite(built.network, batch(torch.ones(5, 2, 2, 3, 3)), loss)
 
 
 def test_a_training_that_diverges_says_where_and_keeps_the_last_good_checkpoint(tmp_path: Path):

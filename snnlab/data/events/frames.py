@@ -191,7 +191,8 @@ class EventBatch(NamedTuple):
 
     Shape:
         `[N]` for t (us, int64), x, y (int16; y may be None), p (bool); `[B + 1]` for offsets; `[B]` for index and start
-        (us; or None) (int64); targets: classes `[B]`, values `[B, D]`, or segments `[S, 4]`.
+        (us; or None) (int64); targets: classes `[B]`, values `[B, D]`, or segments `[S, 4]`; host_lengths: the valid
+        steps of each recording, `[B]`, before the move to a device, or None.
     """
 
     t: Tensor
@@ -202,6 +203,7 @@ class EventBatch(NamedTuple):
     targets: Tensor
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     start: Tensor | None = None
+    host_lengths: Sequence[int] | None = None
 
     @property
     def num_recordings(self) -> int:
@@ -249,7 +251,8 @@ class Batch(NamedTuple):
 
     Shape:
         frames `[T, B, P, H, W]`, `[T, B, P, W]` or `[T, B, W]`; lengths (steps), index `[B]`; targets: classes `[B]`,
-        values float32 `[B, D]`, or labels of steps int64 `[T, B]`; start `[B]` (us) of windows of recordings, or None.
+        values float32 `[B, D]`, or labels of steps int64 `[T, B]`; start `[B]` (us) of windows of recordings, or None;
+        host_lengths `[B]`, the lengths once more where reading them waits for no device, or None.
     """
 
     frames: Tensor | EventFrames
@@ -258,11 +261,20 @@ class Batch(NamedTuple):
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     mix: Mix | None = None
     start: Tensor | None = None
+    # Numbers, because Lightning and DDP move all tensors of a batch to the device.
+    host_lengths: Sequence[int] | None = None
 
     @property
     def x(self) -> Tensor:
         """The frames as a tensor."""
         return dense(self.frames)
+
+    @property
+    def short_lengths(self) -> Tensor | None:
+        """The lengths as a network takes them: in host memory, and None if every recording fills the window."""
+        known = self.host_lengths is not None and self.lengths.device.type != "cpu"
+        lengths = torch.tensor(self.host_lengths) if known else self.lengths.cpu()
+        return None if bool((lengths >= self.frames.shape[0]).all()) else lengths
 
 
 def frames_of_batch(batch: EventBatch, *, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Batch:
@@ -289,7 +301,8 @@ def frames_of_batch(batch: EventBatch, *, num_bins: int, duration_us: int, senso
     """
     x = count_frames(batch, num_bins, duration_us, sensor_size)
     lengths = torch.full((batch.num_recordings,), num_bins, dtype=torch.int64, device=x.device)
-    return Batch(channels_last(x, batch.y is not None), lengths, batch.targets, batch.index)
+    frames, host_lengths = channels_last(x, batch.y is not None), (num_bins,) * batch.num_recordings
+    return Batch(frames, lengths, batch.targets, batch.index, host_lengths=host_lengths)
 
 
 def count_frames(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:

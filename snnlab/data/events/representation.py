@@ -605,7 +605,7 @@ class FrameBuilder:
         """Return the frames, channels-last in memory.
 
         Args:
-            batch: Packed events, on the device where the frames are made.
+            batch: Packed events, on the device where the frames are made; without `host_lengths` it is waited for.
             allow_lists: Whether the frames may be lists of events, if possible.
 
         Shape:
@@ -624,7 +624,9 @@ class FrameBuilder:
             self.representation.event_lists(binned) if allow_lists and isinstance(self.representation, Counts) else None
         )
         frames = channels_last(self.representation(binned), events.y is not None) if listed is None else listed
-        lengths = self.valid_steps(events)
+        lengths, host_lengths = self.valid_steps(events), batch.host_lengths
+        if host_lengths is None:
+            host_lengths = lengths.tolist()
         targets = batch.targets
         if kind_of(targets) == "steps":
             assert self.steps.bin_by == "time"  # checked with the settings
@@ -633,7 +635,16 @@ class FrameBuilder:
             if targets.shape[1] != self.steps.num_bins:
                 raise DataError("data.num_bins", f"{self.steps.num_bins}, but the values have {targets.shape[1]} steps")
             targets = targets.transpose(0, 1)
-        return Batch(frames, lengths, targets, batch.index, start=batch.start)
+        return Batch(frames, lengths, targets, batch.index, start=batch.start, host_lengths=host_lengths)
+
+    def host_lengths(self, batch: EventBatch) -> list[int]:
+        """Return the number of valid steps of each recording of packed events in host memory."""
+        return self.valid_steps(self.region(batch) if self._ends_early else batch).tolist()
+
+    @property
+    def _ends_early(self) -> bool:
+        """Whether a recording may have fewer valid steps than the window."""
+        return self.length_from == "recording" or self.steps.events_per_bin is not None
 
     def valid_steps(self, events: EventBatch) -> Tensor:
         """Return the number of valid steps of each recording, `[B]`.
@@ -641,7 +652,7 @@ class FrameBuilder:
         Args:
             events: Events in cells of the region.
         """
-        if self.length_from == "recording" or self.steps.events_per_bin is not None:
+        if self._ends_early:
             return self.steps.num_used_steps(events)
         return torch.full_like(events.offsets[1:], self.steps.num_bins)
 

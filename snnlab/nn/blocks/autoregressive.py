@@ -16,7 +16,7 @@ from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.blocks.branches import Context, Layers, children, last_shape, suggest_layers
 from snnlab.nn.blocks.loop import keep_ended, valid_in_step
-from snnlab.nn.layer import LAYERS, Counts, add_counts, reach_of
+from snnlab.nn.layer import LAYERS, Counts, add_counts, copy_to, in_host_memory, reach_of
 from snnlab.nn.network import Network, NetworkState, Shape, zero_past_end
 from snnlab.nn.neurons.base import plain_loops
 from snnlab.settings import Count
@@ -28,7 +28,7 @@ class GeneratedState(NamedTuple):
     """State of an autoregressive block beside that of its layers.
 
     Attributes:
-        step: Number of steps so far, int64 `[B]`.
+        step: Number of steps so far, int64 `[B]`, in host memory.
         y: Last output, `[B, ...]`.
     """
 
@@ -85,9 +85,10 @@ class Autoregressive(Network):
         """Run the known steps at once, then the others one by one."""
         x, layers = dense(x), [*self.layers()]
         now = dict(self.check_state(state))
-        start = x.new_zeros(x.shape[1], dtype=torch.int64)
+        start = torch.zeros(x.shape[1], dtype=torch.int64, device="cpu")
         last: GeneratedState = now.pop(_STATE, GeneratedState(start, torch.zeros_like(x[0])))
-        known = len(x) if state is None else max(0, self.known_steps - int(last.step.max()))
+        lengths, before = in_host_memory(lengths), last.step.cpu()
+        known = len(x) if state is None else max(0, self.known_steps - int(before.max()))
         known = min(known, self.known_steps, len(x))
         valid = valid_in_step(lengths, len(x))
         parts = [(x[:known], None if lengths is None else lengths.clamp(max=known))] if known else []
@@ -104,7 +105,7 @@ class Autoregressive(Network):
             outputs.append(part)
             add_counts(counts, inner or {})
         outputs += [torch.zeros_like(outputs[-1][:1])] * (len(x) - sum(map(len, outputs)))  # all samples have ended
-        now[_STATE] = GeneratedState(last.step + (len(x) if lengths is None else lengths.clamp(max=len(x))), y)
+        now[_STATE] = GeneratedState(before + (len(x) if lengths is None else lengths.clamp(max=len(x))), y)
         return zero_past_end(
             torch.cat([part.flatten(0, 1) for part in outputs]).unflatten(0, x.shape[:2]), lengths
         ), now
@@ -114,7 +115,7 @@ def _last_valid(part: Tensor, old: Tensor, lengths: Tensor | None) -> Tensor:
     """Return each sample's last valid output, or the old one if it has ended; `part [t, B, ...]`."""
     if lengths is None:
         return part[-1]
-    index = lengths.clamp(1, len(part)) - 1
+    index = copy_to(part.device, lengths.clamp(1, len(part)) - 1)
     return keep_ended(part[index, torch.arange(len(index), device=index.device)], old, lengths.clamp(0, 1))
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.blocks.branches import Context, Layers, last_shape
+from snnlab.nn.blocks.loop import keep_ended
 from snnlab.nn.delays import last_steps
 from snnlab.nn.layer import LAYERS, Counts, add_counts
 from snnlab.nn.network import Network, NetworkState, Shape, zero_past_end
@@ -211,8 +212,7 @@ class Graph(Network):
                 found[name].append(y)
             for edge, last in waiting.items():
                 new = torch.cat([last[:, 1:], found[edge.source][t].transpose(0, 1)], 1)
-                kept = None if valid is None else valid.bool().reshape(-1, *[1] * (new.dim() - 1))
-                waiting[edge] = new if kept is None else torch.where(kept, new, last)
+                waiting[edge] = keep_ended(new, last, valid)
             add_counts(counts, own or {})
         after |= states
         after |= {edge.name: last for edge, last in waiting.items()}

@@ -15,7 +15,7 @@ from snnlab.compat import traced_by_torch
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.event_frames import EventFrames
 from snnlab.nn.blocks.branches import Context, Layers, children, last_shape, suggest_layers
-from snnlab.nn.layer import LAYERS, Counts, add_counts, reach_of
+from snnlab.nn.layer import LAYERS, Counts, add_counts, copy_to, reach_of
 from snnlab.nn.network import BuiltNetwork, Network, NetworkState, Shape, zero_past_end
 from snnlab.nn.stages import Stage, run_stage
 from snnlab.settings import Setting, check_known
@@ -253,7 +253,10 @@ def _run_step(
 
 def keep_ended(new: Tensor, old: Tensor, valid: Tensor | None) -> Tensor:
     """Return the new output, or the old one for samples that have ended."""
-    return new if valid is None else torch.where(valid.bool().reshape(-1, *[1] * (new.dim() - 1)), new, old)
+    if valid is None:
+        return new
+    kept = copy_to(new.device, valid).bool()
+    return torch.where(kept.reshape(-1, *[1] * (new.dim() - 1)), new, old)
 
 
 def valid_in_step(lengths: Tensor | None, num_steps: int) -> list[Tensor | None]:
@@ -266,8 +269,9 @@ def valid_in_step(lengths: Tensor | None, num_steps: int) -> list[Tensor | None]
         return [None] * num_steps
     if traced_by_torch():
         return list((lengths - torch.arange(num_steps, device=lengths.device)[:, None]).clamp(0, 1))
+    lengths = lengths.cpu()
     ends = [min(end, num_steps) for end in lengths.tolist()]
-    steps = torch.arange(min(ends), max(1, *ends), device=lengths.device)
+    steps = torch.arange(min(ends), max(1, *ends), device="cpu")
     return [None] * min(ends) + list((lengths - steps[:, None]).clamp(0, 1))
 
 

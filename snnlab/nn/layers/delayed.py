@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from snnlab.compat import ConvNd
 from snnlab.nn.delays import Delays, DelayState, last_steps, make_delays, with_past
-from snnlab.nn.layer import Counts, Reach, TemporalLayer, valid_steps
+from snnlab.nn.layer import Counts, Reach, TemporalLayer, copy_to, valid_steps
 
 _CONVOLVE = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
@@ -113,7 +113,8 @@ class DelayedLinear(DelayedConnections):
             due = (step % self.every == 0).reshape(*step.shape, *[1] * (x.dim() - 2))
             y = torch.where(due, self.convolve_time(with_past(x, state, number), kernel), 0)
         y = y if valid is None else torch.where(valid, y, 0)
-        after = (before + (num_steps if lengths is None else lengths.clamp(max=num_steps))) % self.every
+        own = num_steps if lengths is None else copy_to(x.device, lengths.clamp(max=num_steps))
+        after = (before + own) % self.every
         if lengths is None and num_steps >= number:
             last = x[num_steps - number :]
         else:

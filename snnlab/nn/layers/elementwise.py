@@ -109,11 +109,20 @@ class Delay(TemporalLayer, HasLongestDelay):
     def __init__(self, in_shape: Shape, steps: int = 1) -> None:
         super().__init__()
         self.initial_steps = steps
+        self._read: tuple[Tensor, int, int] | None = None
         self.register_buffer("steps", torch.full(in_shape, steps, dtype=torch.int64))
 
     def longest(self) -> int:
         """Return the longest delay, steps; on the meta device, which has no values, the initial one."""
-        return self.initial_steps if self.steps.is_meta else int(self.steps.max())
+        steps = self.steps
+        if steps.is_meta:
+            return self.initial_steps
+        if steps.device.type == "cpu" or steps.is_inference():
+            return int(steps.max())
+        # Another device is read, and so waited for, only once, unless the delays change.
+        if self._read is None or self._read[0] is not steps or self._read[1] != steps._version:
+            self._read = steps, steps._version, int(steps.max())
+        return self._read[2]
 
     def forward(
         self,

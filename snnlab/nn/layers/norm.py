@@ -14,7 +14,18 @@ from torch.nn import functional as F
 
 from snnlab.compat import BatchNormNd
 from snnlab.errors import ConfigError
-from snnlab.nn.layer import LAYERS, Counts, Reach, Shape, TemporalLayer, first_axis, valid_steps
+from snnlab.nn.layer import (
+    LAYERS,
+    Counts,
+    Reach,
+    Shape,
+    TemporalLayer,
+    copy_to,
+    first_axis,
+    in_host_memory,
+    short_lengths,
+    valid_steps,
+)
 from snnlab.settings import Count, Positive, at_least, between
 
 
@@ -47,12 +58,14 @@ class BatchNorm(TemporalLayer, BatchNormNd):
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, x: Tensor, state: None = None, *, lengths: Tensor | None = None, counts: Counts | None = None
     ) -> tuple[Tensor, None]:
-        valid = valid_steps(lengths, x.shape[0], x)
+        # In host memory, because the number of valid steps is a size.
+        lengths = short_lengths(in_host_memory(lengths), x.shape[0])
+        valid = None if lengths is None else valid_steps(lengths, x.shape[0], lengths[None])
         samples = x.flatten(0, 1)
         if valid is None:
             y = self._normalize(samples)
         else:
-            kept = valid.flatten().nonzero().squeeze(1)
+            kept = copy_to(x.device, valid.flatten().nonzero().squeeze(1))
             y = torch.zeros_like(samples).index_put((kept,), self._normalize(samples[kept]))
         return y.unflatten(0, x.shape[:2]), None
 
@@ -85,7 +98,7 @@ def require_statistics(norm: BatchNormNd, x: Tensor) -> None:
 
 
 class PerStepState(NamedTuple):
-    """Number of normalized steps of each sample, int64 `[B]`."""
+    """Number of normalized steps of each sample, int64 `[B]`, in host memory."""
 
     step: Tensor
 
@@ -151,25 +164,25 @@ class PerStepBatchNorm(TemporalLayer, BatchNormNd):
             require_statistics(self, x)
         if state is None and num_steps != self.num_steps and (self.training or num_steps != 1):
             raise self._length_error(num_steps)
-        before = torch.zeros(batch, dtype=torch.int64, device=x.device) if state is None else state.step
+        before = torch.zeros(batch, dtype=torch.int64, device="cpu") if state is None else state.step.cpu()
+        lengths = in_host_memory(lengths)
         valid = valid_steps(lengths, num_steps, before.expand(num_steps, -1))
         samples = x.flatten(0, 1)
         if state is None and valid is None:
             # Splitting and joining along the folded axis keeps channels-last memory.
             y = torch.cat([self._normalize(x_t, t) for t, x_t in enumerate(samples.split(max(batch, 1)))])
             return y.unflatten(0, x.shape[:2]), PerStepState(before + num_steps)
-        at = before + torch.arange(num_steps, device=x.device)[:, None]
+        at = before + torch.arange(num_steps, device="cpu")[:, None]
         own = num_steps if lengths is None else lengths.clamp(max=num_steps)
         y = self._normalize_each(samples, (at if valid is None else torch.where(valid, at, -1)).flatten())
         return y.unflatten(0, x.shape[:2]), PerStepState(before + own)
 
     def _normalize_each(self, samples: Tensor, at: Tensor) -> Tensor:
         """Normalize each sample with the statistics of its step `at`; -1 makes it zero."""
-        order = at.argsort(stable=True)
         past, *sizes = torch.bincount(at + 1, minlength=self.num_steps + 1).tolist()
         if len(sizes) > self.num_steps:
             raise self._length_error(len(sizes))
-        order = order[past:]
+        order = copy_to(samples.device, at.argsort(stable=True)[past:])
         parts = [self._normalize(part, t) for t, part in enumerate(samples[order].split(sizes))]
         return torch.zeros_like(samples).index_put((order,), torch.cat(parts))
 

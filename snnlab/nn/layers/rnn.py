@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from snnlab.errors import ConfigError
-from snnlab.nn.layer import LAYERS, Counts, Shape, TemporalLayer, valid_steps
+from snnlab.nn.layer import LAYERS, Counts, Shape, TemporalLayer, copy_to, in_host_memory, valid_steps
 from snnlab.settings import Count, UnitInterval
 
 
@@ -45,15 +45,20 @@ class RecurrentLayer(TemporalLayer, nn.RNNBase):
         if state is None:
             rest = x.new_zeros(x.shape[1], self.num_layers, self.hidden_size)
             state = self.State(*(rest for _ in self.State._fields))
+        lengths = in_host_memory(lengths)
         valid = valid_steps(lengths, x.shape[0], x)
         if lengths is None or valid is None:
             return self._run(x, state)
-        # A packed sequence needs at least one step of each sample; the step of empty samples is undone below.
-        packed = pack_padded_sequence(x, lengths.clamp(1, x.shape[0]).cpu(), enforce_sorted=False)
-        outputs, after = self._run(packed, state)
-        y, _ = pad_packed_sequence(outputs, total_length=x.shape[0])
-        empty = (lengths == 0)[:, None, None]
-        kept = (torch.where(empty, old, new) for old, new in zip(state, after, strict=True))
+        # A packed sequence needs at least one step of each sample; the step of empty samples is undone below. Samples
+        # are sorted here, since torch's own order is on the device, where `pad_packed_sequence` reads it.
+        sizes, order = lengths.clamp(1, x.shape[0]).sort(descending=True)
+        order, back, empty = (
+            copy_to(x.device, each) for each in (order, order.argsort(), (lengths == 0)[:, None, None])
+        )
+        packed = pack_padded_sequence(x.index_select(1, order), sizes)
+        outputs, after = self._run(packed, self.State(*(part.index_select(0, order) for part in state)))
+        y = pad_packed_sequence(outputs, total_length=x.shape[0])[0].index_select(1, back)
+        kept = (torch.where(empty, old, new.index_select(0, back)) for old, new in zip(state, after, strict=True))
         return torch.where(valid, y, 0), self.State(*kept)
 
     def _run(self, x: Any, state: Any) -> tuple[Any, Any]:

@@ -223,8 +223,8 @@ class Budget(Regularizer):
         return value, {"budget": value}
 
     def _warn_about_silence(self, spent: Tensor) -> None:
-        """Warn, at the first training batch, if the network is silent, or may become silent."""
-        if not self.training or self._checked:
+        """Warn if the network is silent, or may become silent; reads the first training batch, and no later one."""
+        if not self.training or self._checked or spent.is_meta:
             return
         self._checked = True
         mean, budget = float(spent.detach().mean()), f"{self.budget:,.10g}"

@@ -89,7 +89,10 @@ def target_values(
         dtype: Data type of the result.
     """
     is_right = functional.one_hot(targets, classes).bool()
-    right, wrong = (torch.as_tensor(x, dtype=dtype, device=targets.device).reshape(-1, 1) for x in (right, wrong))
+    right, wrong = (
+        each.to(dtype)[:, None] if isinstance(each, Tensor) else targets.new_full((), each, dtype=dtype)
+        for each in (right, wrong)
+    )
     return torch.where(is_right, right, wrong)
 
 
@@ -347,7 +350,7 @@ class VanRossum(ClassWeighted):
 
     def regular_train(self, rate: float, like: Tensor) -> Tensor:
         """Return a regular spike train with a rate, `[T]`."""
-        steps = torch.arange(len(like) + 1, dtype=torch.float64)
+        steps = torch.arange(len(like) + 1, dtype=torch.float64, device=like.device)
         return (steps * self._per_step(rate) + 0.5).floor().diff().to(like)
 
     def _per_step(self, rate: float) -> float:

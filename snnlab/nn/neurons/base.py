@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, ClassVar
 
@@ -127,7 +127,18 @@ def to_full_precision(x: Tensor) -> Tensor:
 
     A membrane sums over all steps, so that rounding errors accumulate.
     """
-    return x.float() if x.dtype in HALF and torch.is_autocast_enabled(x.device.type) else x
+    return x.float() if x.dtype in HALF and autocast_dtype(x.device.type) is not None else x
+
+
+def autocast_dtype(device: str) -> torch.dtype | None:
+    """Return the data type of autocast on this type of device; None without it, as on `meta`, which has no autocast."""
+    enabled = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if enabled else None
+
+
+def without_autocast(device: str) -> AbstractContextManager[Any]:
+    """Return a context in which operations have the precision of their input."""
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def cast_coefficients(coefficients: Any, like: Tensor) -> Any:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
-from snnlab.nn.layer import Reach, Scheduled
+from snnlab.nn.layer import Reach, Scheduled, copy_to
 from snnlab.nn.layers.elementwise import last_steps
 from snnlab.nn.neurons.membrane import SurrogateSetting
 from snnlab.nn.neurons.parallel import ParallelNeuron, init_over_time_, over_time
@@ -22,7 +22,7 @@ from snnlab.settings import Count, UnitInterval
 
 
 class MaskedPSNState(NamedTuple):
-    """The last k - 1 inputs, the oldest first, `[B, k - 1, ...]`, and the steps of each sample, `[B]`, int64."""
+    """The last k - 1 inputs, the oldest first, `[B, k - 1, ...]`; each sample's steps, int64 `[B]`, in host memory."""
 
     x: Tensor
     step: Tensor
@@ -93,19 +93,19 @@ class MaskedPSN(ParallelNeuron, Scheduled):
         self.masking.fill_(self.masking_start + (1.0 - self.masking_start) * progress)
 
     def initial_state(self, x: Tensor) -> MaskedPSNState:
-        step = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)
+        step = torch.zeros(x.shape[0], dtype=torch.int64, device="cpu")
         return MaskedPSNState(x.new_zeros(x.shape[0], self.order - 1, *x.shape[1:]), step)
 
     def drive(self, x: Tensor, state: MaskedPSNState | None, lengths: Tensor | None) -> tuple[Tensor, MaskedPSNState]:
         start = self.initial_state(x[0]) if state is None else state
-        x_all = torch.cat([start.x.transpose(0, 1), x])
+        x_all, before = torch.cat([start.x.transpose(0, 1), x]), start.step.cpu()
         after = MaskedPSNState(
-            last_steps(x_all, self.order - 1, lengths).transpose(0, 1), start.step + own_steps(x, lengths)
+            last_steps(x_all, self.order - 1, lengths).transpose(0, 1), before + own_steps(x, lengths)
         )
-        if x.shape[0] == self.num_steps and (state is None or not start.step.any()):
+        if x.shape[0] == self.num_steps and (state is None or not before.any()):
             return over_time(self.masked_weight(), x, self.bias), after
         self._require_pieces(x, after)
-        return self._drive_piece(x_all, start.step), after
+        return self._drive_piece(x_all, copy_to(x.device, before)), after
 
     def _require_pieces(self, x: Tensor, after: MaskedPSNState) -> None:
         """Raise a ConfigError if the input is neither a whole recording nor a piece of one."""

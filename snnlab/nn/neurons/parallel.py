@@ -17,7 +17,7 @@ from snnlab.kernels.function import KernelOutput
 from snnlab.kernels.layout import Pool
 from snnlab.kernels.reference import valid_steps
 from snnlab.nn.layer import OWN_SPIKES, Counts
-from snnlab.nn.neurons.base import Neuron, to_full_precision
+from snnlab.nn.neurons.base import Neuron, to_full_precision, without_autocast
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, NeuronInfo
 from snnlab.nn.neurons.membrane import SurrogateSetting
 from snnlab.nn.surrogate import Atan, as_surrogate, spike
@@ -75,7 +75,7 @@ class ParallelNeuron(Neuron):
     ) -> KernelOutput:
         x = to_full_precision(x)
         valid = valid_steps(lengths, x.shape[0], x)
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device.type):
             h, state = self.drive(x if valid is None else torch.where(valid, x, 0), state, lengths)
         y = spike(h, self.surrogate, 1.0)
         y = y if valid is None else torch.where(valid, y, 0)

@@ -22,7 +22,7 @@ NumSteps = Annotated[int | None, at_least(1)]
 
 
 class PSNState(NamedTuple):
-    """Steps that each sample has had, `[B]`, int64; nothing else is carried."""
+    """Steps that each sample has had, `[B]`, int64, in host memory; nothing else is carried."""
 
     step: Tensor
 
@@ -62,13 +62,13 @@ class PSN(ParallelNeuron):
         self.bias = nn.Parameter(torch.full((self.num_steps, 1), -1.0))
 
     def initial_state(self, x: Tensor) -> PSNState:
-        return PSNState(torch.zeros(x.shape[0], dtype=torch.int64, device=x.device))
+        return PSNState(torch.zeros(x.shape[0], dtype=torch.int64, device="cpu"))
 
     def drive(self, x: Tensor, state: PSNState | None, lengths: Tensor | None) -> tuple[Tensor, PSNState]:
-        start = self.initial_state(x[0]) if state is None else state
-        if x.shape[0] != self.num_steps or (state is not None and bool(start.step.any())):
+        before = (self.initial_state(x[0]) if state is None else state).step.cpu()
+        if x.shape[0] != self.num_steps or (state is not None and bool(before.any())):
             raise ConfigError("", f"psn needs all {self.num_steps} steps of a recording in one call, got {x.shape[0]}")
-        return over_time(self.weight, x, self.bias), PSNState(start.step + own_steps(x, lengths))
+        return over_time(self.weight, x, self.bias), PSNState(before + own_steps(x, lengths))
 
     def extra_repr(self) -> str:
         """Return the number of steps that `print(network)` shows."""
@@ -83,5 +83,5 @@ def require_num_steps(kind: str, num_steps: int | None) -> int:
 
 
 def own_steps(x: Tensor, lengths: Tensor | None) -> Tensor | int:
-    """Return the valid steps of each sample in x."""
-    return x.shape[0] if lengths is None else lengths.clamp(max=x.shape[0])
+    """Return the valid steps of each sample in x, in host memory."""
+    return x.shape[0] if lengths is None else lengths.clamp(max=x.shape[0]).cpu()

@@ -72,10 +72,10 @@ class SlidingPSN(ParallelNeuron):
 
     def _matrix(self, num_steps: int) -> Tensor:
         """Return the filter as a matrix, `[T, k - 1 + T]`."""
-        steps, taps = torch.arange(num_steps)[:, None], torch.arange(self.order)
+        device = self.weight.device
+        steps, taps = torch.arange(num_steps, device=device)[:, None], torch.arange(self.order, device=device)
         zeros = self.weight.new_zeros(num_steps, self.order - 1 + num_steps)
-        at = steps.to(zeros.device), (steps + taps).to(zeros.device)
-        return zeros.index_put(at, self.weight.expand(num_steps, -1))
+        return zeros.index_put((steps, steps + taps), self.weight.expand(num_steps, -1))
 
     def extra_repr(self) -> str:
         """Return the order that `print(network)` shows."""
