@@ -73,7 +73,7 @@ def main(arguments: list[str], started: float) -> int:
     checkpoint = option_choice("stream", options, "--checkpoint", CHECKPOINTS)
     dt, every, max_wait = (parse_milliseconds("stream", options, name) for name in _TIMES)
     until = parse_fraction(options["--until"], "stream: --until needs a probability") if "--until" in options else None
-    speed = parse_positive("stream", options, "--speed", "a factor above 0")
+    speed = parse_positive("stream", options, "--speed", "a factor from 1e-6 to 1e6", least=1e-6, most=1e6)
     state = Path(options["--state"]).expanduser() if "--state" in options else None
     if state is not None and not state.absolute().parent.is_dir():
         raise ConfigError("--state", f"there is no folder {state.parent}")
@@ -99,7 +99,7 @@ def main(arguments: list[str], started: float) -> int:
             print(f"snnlab: page at {address}{waits}", file=sys.stderr, flush=True)
         events = stream_input.open_input(given, live, run)
         try:
-            with until_pipe_closes(), closing(live.lines(events, given.name, state, _descriptor())) as lines:
+            with until_pipe_closes(), closing(live.lines(events, given.source(run), state, _descriptor())) as lines:
                 for text in lines:
                     sys.stdout.write(text)
                     sys.stdout.flush()

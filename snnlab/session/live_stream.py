@@ -21,11 +21,13 @@ from snnlab.session.open_stream import stream
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.stream_answers import StreamAnswers
 from snnlab.session.stream_page import PageText, StreamPage
+from snnlab.session.stream_place import NO_SOURCE, SavedPlace, SourceName
 from snnlab.streaming.event_decoders import Columns
 from snnlab.streaming.event_input import EventInput
 from snnlab.streaming.latency import LatencyHistogram
 from snnlab.streaming.live_loop import DECODE, DONE, READ, LiveLoop
-from snnlab.streaming.state_file import load_state, save_state
+from snnlab.streaming.state_file import read_state, write_state
+from snnlab.streaming.stream_state import MOST_WHOLE, Entry, StreamState
 from snnlab.streaming.system_calls import now_s
 from snnlab.zoo import run_label
 
@@ -65,14 +67,6 @@ class LiveOptions(NamedTuple):
     max_wait: float | None = None
     fold_norm: bool = False
     times: bool = False
-
-
-class SavedPlace(NamedTuple):
-    """Where a saved stream had read its input: the input's name, and the position in it."""
-
-    name: str = ""
-    position: int = 0
-    origin_us: int | None = None
 
 
 class LiveStream:
@@ -165,13 +159,17 @@ class LiveStream:
         )
 
     def lines(
-        self, events: EventInput, name: str = "", state: Path | None = None, output: int | None = None
+        self,
+        events: EventInput,
+        source: SourceName = NO_SOURCE,
+        state: Path | None = None,
+        output: int | None = None,
     ) -> Generator[str]:
         """Yield lines of JSON while events arrive; the generator must be closed, so that the state is saved.
 
         Args:
             events: The events.
-            name: Name of the input, for the saved state.
+            source: The input, for the saved state.
             state: File for the state; it is written every 10 s, and at the end.
             output: Descriptor that lines are written to without Python, where that is possible; these are not yielded.
         """
@@ -187,14 +185,15 @@ class LiveStream:
                 found = self._piece(events, arrived)
                 if self.page is not None:
                     self.page.update(events.num_bad)
-                self.place, is_settled = SavedPlace(name, events.position, events.origin_us), True
+                self.place = SavedPlace(source, events.position, events.num_lines, events.origin_us)
+                is_settled = True
                 if found:
                     yield found  # before a signal ends the stream: the saved state is that after these lines
                 signals.release()
                 self._report(events)
                 is_whole = self._loop is None or self._loop.is_whole
                 if state is not None and is_whole and now_s() - saved_s > _SAVE_S:
-                    self.save(state)
+                    self.save(state, events)
                     saved_s = now_s()
             while not self._is_done and (self.stream.num_waiting or not self._reads):
                 yield self._last_lines(events)
@@ -207,12 +206,14 @@ class LiveStream:
                 if self.answers.window.size:
                     self.page.add_answer(self.stream.num_steps, self.answers.outputs())
                 self.page.end(ended, events.num_bad)
-            events.close()
-            if state is not None and is_settled:
-                if self._loop is not None and not self._loop.is_whole:
-                    self._loop.feed_rest()
-                self.save(state)
-            signals.release()
+            try:
+                if state is not None and is_settled:
+                    if self._loop is not None and not self._loop.is_whole:
+                        self._loop.feed_rest()
+                    self.save(state, events)
+            finally:
+                events.close()
+                signals.release()
 
     def _piece(self, events: EventInput, arrived: Columns | None) -> str:
         """Run the network on what has arrived, or until now if that is nothing; return the lines to write."""
@@ -332,22 +333,36 @@ class LiveStream:
             self._reported.add("bad")
             log.warning("line %d is no event, got '%s'; all such lines will be dropped", *bad)
 
-    def save(self, path: Path) -> None:
+    def _state_entries(self) -> list[Entry]:
+        """Return what a saved state holds."""
+        return [
+            *self.stream.state_entries(),
+            *self.answers.state_entries(),
+            *self.place.state_entries(),
+            Entry("spikes", "<i8", (), 0, MOST_WHOLE),  # since the last answer
+            Entry("bin", "<i8", (), -1, MOST_WHOLE),
+            Entry("by_event", "|u1", (), 0, 1),
+        ]
+
+    def save(self, path: Path, events: EventInput) -> None:
         """Write the state to a file.
+
+        Args:
+            path: The file.
+            events: The input that was read.
 
         Raises:
             DataError: if it cannot be written.
         """
-        origin = [] if self.place.origin_us is None else [self.place.origin_us]
-        others = {
-            "window": self.answers.window,
-            "spikes": np.array([self.stream.num_spikes - self._answered_spikes]),
-            "bin": np.array([self._bin]),
-            "name": np.array(self.place.name[-1000:]),
-            "position": np.array([self.place.position]),
-            "origin": np.array(origin, np.int64),
+        own = {
+            "spikes": self.stream.num_spikes - self._answered_spikes,
+            "bin": self._bin,
+            "by_event": self.options.by_event,
         }
-        save_state(path, self.stream, others)
+        place = self.place._replace(checksum=events.checksum(self.place.position))
+        arrays = self.stream.state()._asdict() | self.answers.state() | place.state()
+        arrays |= {name: np.array(number) for name, number in own.items()}
+        write_state(path, self.stream.digest(), self._state_entries(), arrays)
 
     def load(self, path: Path) -> None:
         """Go on from the state in a file.
@@ -356,13 +371,14 @@ class LiveStream:
             DataError: if it is no complete state.
             ConfigError: if it is of another network, sensor or step.
         """
-        most = 4 * self.answers.num_steps * int(np.prod(self.stream.out_shape)) + (1 << 16)
-        found = load_state(path, self.stream, most)
-        self.answers.clear()
-        self.answers.add(found["window"])
-        self._answered_spikes, self._bin = -int(found["spikes"][0]), int(found["bin"][0])
-        origin = int(found["origin"][0]) if found["origin"].size else None
-        self.place = SavedPlace(str(found["name"]), int(found["position"][0]), origin)
+        found = read_state(path, self.stream.digest(), self._state_entries())
+        if bool(found["by_event"]) != self.options.by_event:
+            problem = f"is the state of a stream {'with' if found['by_event'] else 'without'} --by-event"
+            raise ConfigError(path, problem, "stream as then, or name another file")
+        self.stream.load(StreamState(*(found[name] for name in StreamState._fields)))
+        self.answers.load(found)
+        self.place = SavedPlace.of_state(found)
+        self._answered_spikes, self._bin = self.stream.num_spikes - int(found["spikes"]), int(found["bin"])
 
     def summary(self, num_bad: int) -> str:
         """Return the numbers of steps and events, as text.
