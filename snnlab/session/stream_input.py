@@ -78,7 +78,7 @@ class InputOptions(NamedTuple):
         """Raise a DataError or a ConfigError if there is no such input, before anything takes time."""
         if is_address(self.word):
             parse_address(self.word)
-        elif self.word != "-" and not self.path.exists():
+        elif self.word != "-" and not os.path.exists(self.path):  # not even with a name that is too long
             raise DataError("stream", f"there is no file {self.word}")
         elif self.word != "-" and self.path.is_dir():
             raise DataError(self.word, "is a folder", "name a file of events")
@@ -174,8 +174,6 @@ def _is_live(options: InputOptions) -> bool:
 
 def _source(options: InputOptions, position: int) -> ByteSource:
     if options.word == "-":
-        if sys.stdin is None:
-            raise DataError("stdin", "is closed", "name a file of events, or write them to stdin")
         return PipeSource(sys.stdin.fileno())
     if is_address(options.word):
         return SocketSource(options.word)
