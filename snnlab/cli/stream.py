@@ -36,9 +36,9 @@ the outputs of the last data.duration_ms; spikes (of all layers since the line b
 Events come from a file as for snnlab predict, a FIFO, standard input (-), or the first program that sends something to
 the port (0: any free one). --follow reads a file on as it grows. These have a line t,x,y,p for each event, t in us; or
 with --binary 16 bytes, little endian: t int64, x uint16, y uint16, p uint8, three that are not read. Without --follow a
-text file needs a first line with the names of its columns, or --columns. A writer that is faster than the network waits.
-Events of a step that has ended, outside the sensor, or more than an hour ahead, and lines that are no events, are
-dropped; the first of each kind is reported, and the last line on stderr has their numbers.
+text file needs a first line with the names of its columns, or --columns. A writer that is faster than the network
+waits. Events of a step that has ended, outside the sensor, or more than an hour ahead, and lines that are no events,
+are dropped; the first of each kind is reported, and the last line on stderr has their numbers.
 
 A step ends when an event of a later step arrives, or at the end of the input. With --max-wait it also ends by the
 clock, this long after it would end in real time: for a camera that falls silent. --dt is the length of a step, by
