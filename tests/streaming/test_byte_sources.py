@@ -145,8 +145,11 @@ def test_a_port_in_use_is_an_error() -> None:
 def test_other_addresses_are_refused(address: str) -> None:
     with assert_raises(ConfigError, address):
         parse_address(address)
+    assert parse_address("tcp://[::1]:7000") == ("::1", 7000)
+
+
+def test_an_address_is_a_name_and_a_port_in_any_case_and_a_password_is_masked() -> None:
+    assert parse_address("tcp://LocalHost:7000") == ("localhost", 7000)
     with assert_raises(ConfigError, "tcp://me:***@x:1") as caught:
         parse_address("tcp://me:secret@x:1")
     assert "secret" not in str(caught.value)
-    assert parse_address("tcp://LocalHost:7000") == ("localhost", 7000)
-    assert parse_address("tcp://[::1]:7000") == ("::1", 7000)
