@@ -93,7 +93,7 @@ def packed(values: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes
 class PageServer(ThreadingHTTPServer):
     """Serves a page, its style and script, and its data, to any number of browsers up to a limit.
 
-    A new connection is always taken: whoever holds many without a request makes room.
+    A new connection is always taken: one without a request makes room for it.
 
     Args:
         listener: The socket of `open_port`.

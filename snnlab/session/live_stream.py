@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import socket
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from math import inf
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -21,13 +22,11 @@ from snnlab.session.open_stream import stream
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.stream_answers import StreamAnswers
 from snnlab.session.stream_page import PageText, StreamPage
-from snnlab.session.stream_place import NO_SOURCE, SavedPlace, SourceName
 from snnlab.streaming.event_decoders import Columns
-from snnlab.streaming.event_input import EventInput
+from snnlab.streaming.event_input import CHECKSUM_BYTES, MOST_TIME_US, EventInput
 from snnlab.streaming.latency import LatencyHistogram
 from snnlab.streaming.live_loop import DECODE, DONE, READ, LiveLoop
-from snnlab.streaming.state_file import read_state, write_state
-from snnlab.streaming.stream_state import MOST_WHOLE, Entry, StreamState
+from snnlab.streaming.stream_state import MOST_WHOLE, StateEntry, StreamState, read_state, write_state
 from snnlab.streaming.system_calls import now_s
 from snnlab.zoo import run_label
 
@@ -36,6 +35,8 @@ log = logging.getLogger(__name__)
 DEFAULT_EVERY_MS = 100.0
 # Time from one saved state to the next, s.
 _SAVE_S = 10.0
+# Bytes of the name of an input, such as a path, and of its form.
+_NAME_BYTES, _FORM_BYTES = 4096, 256
 # How long the compiled loop runs before Python looks at signals and at the time, s.
 _LOOP_S = 0.25
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -67,6 +68,71 @@ class LiveOptions(NamedTuple):
     max_wait: float | None = None
     fold_norm: bool = False
     times: bool = False
+
+
+class SourceName(NamedTuple):
+    """An input, and the form in which it is read, with which a position is another place."""
+
+    name: str
+    form: str
+
+    @classmethod
+    def of(cls, name: str, form: str) -> Self:
+        """Return the name of an input, whose end is kept if it is long."""
+        return cls(os.fsdecode(os.fsencode(name)[-_NAME_BYTES:]), form)
+
+
+NO_SOURCE = SourceName("", "")
+
+
+class SavedPlace(NamedTuple):
+    """Where a stream has read its input.
+
+    Attributes:
+        source: The input.
+        position: The position in it; see `EventInput`.
+        num_lines: Number of lines before the position.
+        origin_us: Time of the input that is time 0, us; None: no event has come.
+        checksum: Of what the input has before the position.
+    """
+
+    source: SourceName = NO_SOURCE
+    position: int = 0
+    num_lines: int = 0
+    origin_us: int | None = None
+    checksum: bytes = bytes(CHECKSUM_BYTES)
+
+    @staticmethod
+    def state_entries() -> list[StateEntry]:
+        """Return what the state of a place holds."""
+        return [
+            StateEntry("source", "|u1", (_NAME_BYTES,), 0, 255),
+            StateEntry("form", "|u1", (_FORM_BYTES,), 0, 255),
+            StateEntry("checksum", "|u1", (CHECKSUM_BYTES,), 0, 255),
+            StateEntry("position", "<i8", (), 0, MOST_WHOLE),
+            StateEntry("lines", "<i8", (), 0, MOST_WHOLE),
+            StateEntry("origin", "<i8", (), -MOST_TIME_US, MOST_TIME_US),
+            StateEntry("has_origin", "|u1", (), 0, 1),
+        ]
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the arrays of `state_entries`."""
+        texts = {"source": (self.source.name, _NAME_BYTES), "form": (self.source.form, _FORM_BYTES)}
+        numbers = {"position": self.position, "lines": self.num_lines}
+        numbers |= {"origin": self.origin_us or 0, "has_origin": self.origin_us is not None}
+        return {
+            "checksum": _bytes_array(self.checksum),
+            **{key: _bytes_array(os.fsencode(text).ljust(size, b"\0")) for key, (text, size) in texts.items()},
+            **{key: np.array(number) for key, number in numbers.items()},
+        }
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, np.ndarray]) -> Self:
+        """Return the place in arrays of `state_entries` that were checked."""
+        name, form = (os.fsdecode(state[one].tobytes().rstrip(b"\0")) for one in ("source", "form"))
+        origin_us = int(state["origin"]) if state["has_origin"] else None
+        position, num_lines = int(state["position"]), int(state["lines"])
+        return cls(SourceName(name, form), position, num_lines, origin_us, state["checksum"].tobytes())
 
 
 class LiveStream:
@@ -333,15 +399,15 @@ class LiveStream:
             self._reported.add("bad")
             log.warning("line %d is no event, got '%s'; all such lines will be dropped", *bad)
 
-    def _state_entries(self) -> list[Entry]:
+    def _state_entries(self) -> list[StateEntry]:
         """Return what a saved state holds."""
         return [
             *self.stream.state_entries(),
             *self.answers.state_entries(),
             *self.place.state_entries(),
-            Entry("spikes", "<i8", (), 0, MOST_WHOLE),  # since the last answer
-            Entry("bin", "<i8", (), -1, MOST_WHOLE),
-            Entry("by_event", "|u1", (), 0, 1),
+            StateEntry("spikes", "<i8", (), 0, MOST_WHOLE),  # since the last answer
+            StateEntry("bin", "<i8", (), -1, MOST_TIME_US),  # steps are not shorter than 1 us
+            StateEntry("by_event", "|u1", (), 0, 1),
         ]
 
     def save(self, path: Path, events: EventInput) -> None:
@@ -390,6 +456,10 @@ class LiveStream:
         lost = f"dropped {dropped.late:,} late, {dropped.ahead:,} an hour ahead, {dropped.outside:,} outside the sensor"
         steps = "" if self.options.by_event else f"{own.num_steps:,} steps of {own.dt:g} ms, "
         return f"{steps}{own.num_events:,} events; {lost}, {num_bad:,} unreadable"
+
+
+def _bytes_array(content: bytes) -> np.ndarray:
+    return np.frombuffer(content, np.uint8)
 
 
 def _text(rows: Iterable[Row]) -> str:

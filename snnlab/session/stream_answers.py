@@ -15,7 +15,7 @@ from snnlab.nn.losses import Loss
 from snnlab.nn.losses.readout_losses import CrossEntropy
 from snnlab.session.opened_run import OpenedRun
 from snnlab.streaming.live_loop import WINDOW, Answers, add_outputs
-from snnlab.streaming.stream_state import MOST_FLOAT, Entry
+from snnlab.streaming.stream_state import MOST_FLOAT, StateEntry
 
 # Steps between two moves of the window to the front of its memory, at least.
 _SPARE_STEPS = 1024
@@ -73,10 +73,10 @@ class StreamAnswers:
         """Forget all outputs."""
         self.shared.windows["end"], self.shared.total[:] = 0, 0
 
-    def state_entries(self) -> list[Entry]:
+    def state_entries(self) -> list[StateEntry]:
         """Return what the state of the answers holds: the window, and how many steps of it there are."""
-        window = Entry("window", "<f4", (self.num_steps, self.shared.total.size), -MOST_FLOAT, MOST_FLOAT)
-        return [window, Entry("window_steps", "<i8", (), 0, self.num_steps)]
+        window = StateEntry("window", "<f4", (self.num_steps, self.shared.total.size), -MOST_FLOAT, MOST_FLOAT)
+        return [window, StateEntry("window_steps", "<i8", (), 0, self.num_steps)]
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays of `state_entries`."""

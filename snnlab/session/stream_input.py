@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 from snnlab.data.formats import SUFFIXES, ReadOptions, names_columns, read_file
 from snnlab.errors import ConfigError, DataError
-from snnlab.session.live_stream import LiveStream
+from snnlab.session.live_stream import LiveStream, SavedPlace, SourceName
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.prediction import reading_settings
-from snnlab.session.stream_place import SavedPlace, SourceName
 from snnlab.streaming.byte_sources import (
     ByteSource,
     FileSource,

@@ -18,6 +18,7 @@ _PIECE = 1 << 16
 # What is compared to know a source again, before the position in it.
 _SEEN_BYTES, _SEEN_EVENTS = 4096, 256
 CHECKSUM_BYTES = hashlib.sha256().digest_size
+MOST_TIME_US = 2**63 - 1
 # Shortest and longest time between two looks at a recording that plays, s.
 _PACE_S, _LOOK_S = 0.0005, 1.0
 
@@ -112,7 +113,7 @@ class LiveInput:
         self.num_bad, self.first_bad = self._decoder.num_bad, self._decoder.first_bad
         self._set_position()
         if self.origin_us is None and events["t"].size:
-            self.origin_us = int(events["t"][0]) - self._start_us
+            self.origin_us = max(int(events["t"][0]) - self._start_us, -MOST_TIME_US)
         if self.origin_us:
             events["t"] -= self.origin_us
         return events

@@ -27,7 +27,7 @@ from snnlab.streaming.buffers import (
 )
 from snnlab.streaming.event_loops import feed_events, run_step, run_steps
 from snnlab.streaming.stream_layers import Shape, stream_layers
-from snnlab.streaming.stream_state import Entry, StreamState, check_values, put_state, state_entries, take_state
+from snnlab.streaming.stream_state import StateEntry, StreamState, check_values, put_state, state_entries, take_state
 
 # Where the clock has the numbers of `DroppedEvents`.
 _DROPPED = slice(CLOCK.names.index("late"), CLOCK.names.index("outside") + 1) if CLOCK.names else slice(0)
@@ -332,7 +332,7 @@ class EventStream:
         """Return a copy of the state."""
         return take_state(self._buffers, self._clock)
 
-    def state_entries(self) -> list[Entry]:
+    def state_entries(self) -> list[StateEntry]:
         """Return what a state of this stream holds."""
         return state_entries(self._buffers, self._clock)
 

@@ -1,18 +1,30 @@
-"""What a stream carries from one event to the next, and which values it may have.
+"""What a stream carries from one event to the next, which values it may have, and its file.
 
 Bitmaps follow from the numbers, and places in arrays from the network, so that no state leads a compiled loop out of
 its arrays. What is not listed here is 0 between two steps, or is never read.
+
+A file has a size that is known before it is read:
+
+    16 bytes   the format
+    32 bytes   SHA-256 of what follows
+    32 bytes   SHA-256 of what the state belongs to, and of its form
+    the rest   the arrays of the `StateEntry`s, one after another
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from snnlab.errors import DataError
+from snnlab.errors import ConfigError, DataError
+from snnlab.files import write_atomically
 from snnlab.streaming.buffers import CLOCK, WORD, Buffers, membranes
 
 # Numbers up to here are sums of 32-bit floats of 1 without loss.
@@ -22,10 +34,16 @@ MOST_FLOAT = float(np.finfo(np.float32).max)
 # A time is printed in units of 0.1 us, and multiplied by the denominator of a step, in 64 bits.
 _UNITS_PER_US = 10
 
+_FORMAT = b"snnlab stream 2\n"
+_HASH_BYTES = 32
+_HEAD_BYTES = len(_FORMAT) + 2 * _HASH_BYTES
+_ELSEWHERE = "name another file"
+_ANEW = "delete it to begin anew, or name another file"
+
 Bound = float | Callable[[Mapping[str, np.ndarray]], Any]
 
 
-class Entry(NamedTuple):
+class StateEntry(NamedTuple):
     """An array of a state: its form, and its legal values.
 
     Attributes:
@@ -71,7 +89,7 @@ class StreamState(NamedTuple):
     clock: np.ndarray
 
 
-def check_values(entries: Sequence[Entry], found: Mapping[str, np.ndarray], place: object, hint: str = "") -> None:
+def check_values(entries: Sequence[StateEntry], found: Mapping[str, np.ndarray], place: object, hint: str = "") -> None:
     """Check that the arrays of a state, which have their forms, have legal values.
 
     Raises:
@@ -89,17 +107,17 @@ def check_values(entries: Sequence[Entry], found: Mapping[str, np.ndarray], plac
             raise DataError(place, f"{entry.name} has a value that no stream has, {first}", hint)
 
 
-def state_entries(buffers: Buffers, clock: np.ndarray) -> list[Entry]:
+def state_entries(buffers: Buffers, clock: np.ndarray) -> list[StateEntry]:
     """Return the entries of the state of an engine."""
     sizes = {name: sum(part.stop - part.start for part in parts) for name, parts in _kept(buffers).items()}
     pixels = sum(height * width for _, height, width in _marked(buffers))
     limits = _ClockLimits(clock)
     return [
-        Entry("input", "<f4", (sizes["input"],), 0, _MOST_COUNT, is_whole=True),
-        Entry("fed_back", "<f4", (sizes["fed_back"],), 0, MOST_FLOAT, is_whole=True),
-        Entry("values", "<f4", (sizes["values"],), -MOST_FLOAT, MOST_FLOAT),
-        Entry("still", "|u1", (pixels,), 0, 1),
-        Entry("clock", "<i8", (len(CLOCK.names or ()),), limits.least, limits.most),
+        StateEntry("input", "<f4", (sizes["input"],), 0, _MOST_COUNT, is_whole=True),
+        StateEntry("fed_back", "<f4", (sizes["fed_back"],), 0, MOST_FLOAT, is_whole=True),
+        StateEntry("values", "<f4", (sizes["values"],), -MOST_FLOAT, MOST_FLOAT),
+        StateEntry("still", "|u1", (pixels,), 0, 1),
+        StateEntry("clock", "<i8", (len(CLOCK.names or ()),), limits.least, limits.most),
     ]
 
 
@@ -205,3 +223,72 @@ def _mark(bits: np.ndarray, bitmap: int, summary: int, flags: np.ndarray) -> Non
     for first, part in ((bitmap, flags), (summary, flags.max(1)[None])):
         words = _words_of(part)
         bits[first : first + words.size] = words
+
+
+def write_state(path: Path, owner: str, entries: Sequence[StateEntry], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write the arrays of a state to a file: complete or not at all.
+
+    Args:
+        path: The file.
+        owner: What the state belongs to, as text.
+        entries: What the state holds.
+        arrays: The arrays, by the names of the entries.
+
+    Raises:
+        DataError: if it cannot be written.
+    """
+    parts = [np.ascontiguousarray(arrays[entry.name], entry.dtype).tobytes() for entry in entries]
+    content = b"".join([_owner_hash(owner, entries), *parts])
+    try:
+        write_atomically(path, lambda file: file.writelines([_FORMAT, hashlib.sha256(content).digest(), content]))
+    except OSError as error:
+        raise DataError(path, f"cannot be written ({error.strerror})") from None
+
+
+def read_state(path: Path, owner: str, entries: Sequence[StateEntry]) -> dict[str, np.ndarray]:
+    """Return the arrays of a state, which have their forms and legal values.
+
+    Args:
+        path: The file.
+        owner: What the state has to belong to.
+        entries: What the state holds.
+
+    Raises:
+        DataError: if it is no complete file of a state.
+        ConfigError: if it is the state of something else.
+    """
+    size = _HEAD_BYTES + sum(entry.num_bytes for entry in entries)
+    data = _read(path, size + 1)
+    if not data.startswith(_FORMAT):
+        raise DataError(path, "is no state of a stream, or one of another version", _ELSEWHERE)
+    checksum, content = data[len(_FORMAT) : len(_FORMAT) + _HASH_BYTES], data[len(_FORMAT) + _HASH_BYTES :]
+    if len(data) >= _HEAD_BYTES and content[:_HASH_BYTES] != _owner_hash(owner, entries):
+        raise ConfigError(path, "is the state of another network, sensor or step", _ELSEWHERE)
+    if len(data) != size or hashlib.sha256(content).digest() != checksum:
+        raise DataError(path, "is damaged", _ANEW)
+    found, at = {}, _HASH_BYTES
+    for entry in entries:
+        part = content[at : at + entry.num_bytes]
+        found[entry.name] = np.frombuffer(part, entry.dtype).reshape(entry.shape)
+        at += entry.num_bytes
+    check_values(entries, found, path, _ANEW)
+    return found
+
+
+def _owner_hash(owner: str, entries: Sequence[StateEntry]) -> bytes:
+    return hashlib.sha256(repr((owner, [entry[:3] for entry in entries])).encode()).digest()
+
+
+def _read(path: Path, most: int) -> bytes:
+    """Return up to `most` bytes of a regular file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would wait for its writer
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise DataError(path, "is no regular file", _ELSEWHERE)
+            with open(descriptor, "rb", closefd=False) as file:
+                return file.read(most)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error.strerror})", _ELSEWHERE) from None

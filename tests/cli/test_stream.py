@@ -25,8 +25,7 @@ from snnlab import load, stream, train
 from snnlab.errors import ConfigError
 from snnlab.nn import build_network
 from snnlab.session import live_stream, stream_page
-from snnlab.session.live_stream import LiveOptions, LiveStream
-from snnlab.session.stream_place import SourceName
+from snnlab.session.live_stream import LiveOptions, LiveStream, SourceName
 from snnlab.streaming import EventStream
 from snnlab.streaming.byte_sources import FileSource, PipeSource
 from snnlab.streaming.event_decoders import BinaryDecoder, LineDecoder

@@ -1,4 +1,4 @@
-"""The state of a stream from somebody else: refused, or legal, and no loop leaves its arrays."""
+"""The state of a stream from a stranger: refused, or legal, and no loop leaves its arrays."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import pytest
 from snnlab.errors import SnnlabError
 from snnlab.nn import build_network
 from snnlab.streaming import EventStream
-from snnlab.streaming.state_file import read_state, write_state
-from snnlab.streaming.stream_state import StreamState
+from snnlab.streaming.stream_state import StreamState, read_state, write_state
 
 LAYERS: dict[str, dict[str, Any]] = {
     "conv": {"type": "conv2d", "out_channels": 3, "kernel_size": 3, "padding": 1, "bias": False},
