@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from argparse import SUPPRESS, ArgumentError, ArgumentParser
 from collections.abc import Mapping, Sequence
-from math import inf
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -69,6 +68,10 @@ OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "validate": ((_CONFIG_DIR,), ()),
     "watch": (("--port",), ("--no-browser",)),
 }
+# The longest time that an option takes: a hundred days.
+_LONGEST_MS = 8.64e9
+# Digits of a number of a port, with some zeros before it.
+_MOST_DIGITS = 20
 # What an option is without its number.
 _WITHOUT_NUMBER = {"--page": "0"}
 
@@ -151,7 +154,7 @@ def parse_fraction(text: str, what: str) -> float:
 def option_port(options: Mapping[str, str], name: str) -> int:
     """Return the port that an option names, 0 without the option."""
     text = options.get(name, "0")
-    if not text.isdecimal():
+    if not (text.isdecimal() and len(text) < _MOST_DIGITS):
         raise ConfigError(name, f"needs the number of a port, got {text}")
     return int(text)
 
@@ -162,11 +165,21 @@ def parse_milliseconds(command: str, options: Mapping[str, str], name: str) -> f
     Raises:
         ConfigError: if it is no such time.
     """
-    return parse_positive(command, options, name, "a time above 0, ms")
+    return parse_positive(command, options, name, "a time above 0, ms, up to 100 days", most=_LONGEST_MS)
 
 
-def parse_positive(command: str, options: Mapping[str, str], name: str, what: str) -> float | None:
-    """Return the value of an option that is above 0, None without the option; an error says that it needs `what`.
+def parse_positive(
+    command: str, options: Mapping[str, str], name: str, what: str, *, least: float = 0.0, most: float
+) -> float | None:
+    """Return the value of an option that is above 0, None without the option.
+
+    Args:
+        command: The command, for errors.
+        options: The options with their values.
+        name: The option.
+        what: What it needs, for errors.
+        least: The smallest value.
+        most: The largest value.
 
     Raises:
         ConfigError: if it is no such number.
@@ -177,7 +190,7 @@ def parse_positive(command: str, options: Mapping[str, str], name: str, what: st
         value = float(options[name])
     except ValueError:
         value = -1.0
-    if not 0 < value < inf:
+    if not (value > 0 and least <= value <= most):
         raise ConfigError(command, f"{name} needs {what}, got {options[name]}")
     return value
 

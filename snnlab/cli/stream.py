@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import time
@@ -32,12 +33,12 @@ Run the network of a run on events as they arrive, step by step on one core, wit
 Each line on stdout is a JSON object: t_ms (the end of the step), answer (the class' number), name, probability, from
 the outputs of the last data.duration_ms; spikes (of all layers since the line before).
 
-Events come from a file as for snnlab predict, a FIFO, standard input (-), or the one program that connects to the port
-(0: any free one). --follow reads a file on as it grows. These have a line t,x,y,p for each event, t in us; or with
---binary 16 bytes, little endian: t int64, x uint16, y uint16, p uint8, three that are not read. Without --follow a text
-file needs a first line with the names of its columns, or --columns. A writer that is faster than the network waits.
-Events of a step that has ended, outside the sensor, or more than an hour ahead, and lines that are no events, are
-dropped; the first of each kind is reported, and the last line on stderr has their numbers.
+Events come from a file as for snnlab predict, a FIFO, standard input (-), or the first program that sends something to
+the port (0: any free one). --follow reads a file on as it grows. These have a line t,x,y,p for each event, t in us; or
+with --binary 16 bytes, little endian: t int64, x uint16, y uint16, p uint8, three that are not read. Without --follow a
+text file needs a first line with the names of its columns, or --columns. A writer that is faster than the network
+waits. Events of a step that has ended, outside the sensor, or more than an hour ahead, and lines that are no events,
+are dropped; the first of each kind is reported, and the last line on stderr has their numbers.
 
 A step ends when an event of a later step arrives, or at the end of the input. With --max-wait it also ends by the
 clock, this long after it would end in real time: for a camera that falls silent. --dt is the length of a step, by
@@ -46,8 +47,8 @@ default that of the run. --every is the time from one line to the next, a whole 
 for networks that do not change with time, such as those of iaf. --until ends with the first answer that has this
 probability. --latency adds latency_us to the lines: from the arrival of the events that end the step to the line; and
 ends with its percentiles. --state goes on from the state in FILE, if it exists, and writes it every 10 s and at the
-end, also after Ctrl-C or kill; a file goes on at its place. --fold-norm folds batch normalizations into the layers
-before them.
+end, also after Ctrl-C or kill; a file goes on at its place, if it is read with the same options. --fold-norm folds
+batch normalizations into the layers before them.
 
 --page serves a page for a browser on this machine, and prints its address: events, spikes of all layers, answers over
 time, the time of a step, dropped events. PORT is any free one by default. The page ends with the stream, and says so;
@@ -73,10 +74,8 @@ def main(arguments: list[str], started: float) -> int:
     checkpoint = option_choice("stream", options, "--checkpoint", CHECKPOINTS)
     dt, every, max_wait = (parse_milliseconds("stream", options, name) for name in _TIMES)
     until = parse_fraction(options["--until"], "stream: --until needs a probability") if "--until" in options else None
-    speed = parse_positive("stream", options, "--speed", "a factor above 0")
-    state = Path(options["--state"]).expanduser() if "--state" in options else None
-    if state is not None and not state.absolute().parent.is_dir():
-        raise ConfigError("--state", f"there is no folder {state.parent}")
+    speed = parse_positive("stream", options, "--speed", "a factor from 1e-6 to 1e6", least=1e-6, most=1e6)
+    state = _state_file(options["--state"]) if "--state" in options else None
 
     from snnlab.session import live_stream, loading, stream_input
 
@@ -89,7 +88,7 @@ def main(arguments: list[str], started: float) -> int:
     run = loading.load(words[0], checkpoint, plugins)
     flags = ("--by-event" in options, max_wait, "--fold-norm" in options, "--latency" in options)
     live = live_stream.LiveStream(run, live_stream.LiveOptions(dt, every, until, *flags))
-    if state is not None and state.exists():
+    if state is not None and os.path.exists(state):
         live.load(state)
     with ExitStack() as opened:
         if listener is not None:
@@ -99,7 +98,7 @@ def main(arguments: list[str], started: float) -> int:
             print(f"snnlab: page at {address}{waits}", file=sys.stderr, flush=True)
         events = stream_input.open_input(given, live, run)
         try:
-            with until_pipe_closes(), closing(live.lines(events, given.name, state, _descriptor())) as lines:
+            with until_pipe_closes(), closing(live.lines(events, given.source(run), state, _descriptor())) as lines:
                 for text in lines:
                     sys.stdout.write(text)
                     sys.stdout.flush()
@@ -112,6 +111,18 @@ def main(arguments: list[str], started: float) -> int:
             print("snnlab: the page is served until Ctrl-C", file=sys.stderr, flush=True)
             wait_for_interrupt()
     return 0
+
+
+def _state_file(word: str) -> Path:
+    path = Path(word).expanduser()
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        if not os.path.isdir(path.absolute().parent):
+            raise ConfigError("--state", f"there is no folder {path.parent}") from None
+    except OSError as error:
+        raise ConfigError("--state", f"{path} cannot be read ({error.strerror})") from None
+    return path
 
 
 def _descriptor() -> int | None:

@@ -9,6 +9,7 @@ import errno
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,7 +26,8 @@ HOST = "127.0.0.1"
 # point to this address.
 _OWN_NAMES = ("127.0.0.1", "localhost", "[::1]")
 _LAST_PORT = 65535
-_MOST_CONNECTIONS, _IDLE_S = 32, 30.0
+# Connections at a time, and how long one may take for a request and its answer, s, in whatever pieces it comes.
+_MOST_CONNECTIONS, _REQUEST_S = 32, 30.0
 _FOLDER = Path(__file__).parent
 _SHARED = ("page.css", "page.js")
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", "": "application/octet-stream"}
@@ -91,6 +93,8 @@ def packed(values: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes
 class PageServer(ThreadingHTTPServer):
     """Serves a page, its style and script, and its data, to any number of browsers up to a limit.
 
+    A new connection is always taken: one without a request makes room for it.
+
     Args:
         listener: The socket of `open_port`.
         page: Name of the page's HTML file and script.
@@ -106,26 +110,42 @@ class PageServer(ThreadingHTTPServer):
         files = {"/": f"{page}.html", **{f"/{name}": name for name in (*_SHARED, f"{page}.js")}}
         self.files = {path: (_TYPES[Path(name).suffix], (_FOLDER / name).read_bytes()) for path, name in files.items()}
         self.data = data
-        self._connections = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+        # Whether each connection has got an answer, and when it was opened, or its last answer was complete.
+        self._waits: dict[socket.socket, tuple[bool, float]] = {}
+        self._lock = threading.Lock()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread, or refuse what is above the limit."""
-        if self._connections.acquire(blocking=False):
-            super().process_request(request, client_address)
-            return
-        text = f"there are {_MOST_CONNECTIONS} connections already\n".encode()
-        with suppress(OSError):
-            request.settimeout(0.2)
-            head = f"HTTP/1.1 503 Service Unavailable\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
-            request.sendall(head.encode() + text)
-        self.shutdown_request(request)
+        """Answer in a thread; if there are too many connections, close the one that waits longest for a request."""
+        with self._lock:
+            if len(self._waits) >= _MOST_CONNECTIONS:
+                self._drop(min(self._waits, key=self._waits.__getitem__))
+            self._waits[request] = False, time.monotonic()
+        super().process_request(request, client_address)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer the requests of one connection."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._connections.release()
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection."""
+        with self._lock:
+            self._waits.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Close the connections whose request or answer takes too long; the server calls this again and again."""
+        oldest = time.monotonic() - _REQUEST_S
+        with self._lock:
+            for connection in [one for one, (_, since) in self._waits.items() if since < oldest]:
+                self._drop(connection)
+
+    def answered(self, connection: socket.socket) -> None:
+        """Let the time of a connection begin anew after an answer."""
+        with self._lock:
+            if connection in self._waits:
+                self._waits[connection] = True, time.monotonic()
+
+    def _drop(self, connection: socket.socket) -> None:
+        """Let the thread of a connection end."""
+        del self._waits[connection]
+        with suppress(OSError):  # it has gone already
+            connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a browser that has gone is no error."""
@@ -139,12 +159,13 @@ class PageServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "snnlab", ""
-    timeout, wbufsize, disable_nagle_algorithm = _IDLE_S, 1 << 16, True
+    wbufsize, disable_nagle_algorithm = 1 << 16, True
     server: PageServer  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def handle_one_request(self) -> None:
-        with suppress(ConnectionError, TimeoutError):
+        with suppress(ConnectionError):
             super().handle_one_request()
+            self.server.answered(self.connection)
             return
         self.close_connection = True
 

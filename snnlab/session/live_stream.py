@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import socket
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from math import inf
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -22,10 +23,10 @@ from snnlab.session.opened_run import OpenedRun
 from snnlab.session.stream_answers import StreamAnswers
 from snnlab.session.stream_page import PageText, StreamPage
 from snnlab.streaming.event_decoders import Columns
-from snnlab.streaming.event_input import EventInput
+from snnlab.streaming.event_input import CHECKSUM_BYTES, MOST_TIME_US, EventInput
 from snnlab.streaming.latency import LatencyHistogram
 from snnlab.streaming.live_loop import DECODE, DONE, READ, LiveLoop
-from snnlab.streaming.state_file import load_state, save_state
+from snnlab.streaming.stream_state import MOST_WHOLE, StateEntry, StreamState, read_state, write_state
 from snnlab.streaming.system_calls import now_s
 from snnlab.zoo import run_label
 
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 DEFAULT_EVERY_MS = 100.0
 # Time from one saved state to the next, s.
 _SAVE_S = 10.0
+# Bytes of the name of an input, such as a path, and of its form.
+_NAME_BYTES, _FORM_BYTES = 4096, 256
 # How long the compiled loop runs before Python looks at signals and at the time, s.
 _LOOP_S = 0.25
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -67,12 +70,69 @@ class LiveOptions(NamedTuple):
     times: bool = False
 
 
-class SavedPlace(NamedTuple):
-    """Where a saved stream had read its input: the input's name, and the position in it."""
+class SourceName(NamedTuple):
+    """An input, and the form in which it is read, with which a position is another place."""
 
-    name: str = ""
+    name: str
+    form: str
+
+    @classmethod
+    def of(cls, name: str, form: str) -> Self:
+        """Return the name of an input, whose end is kept if it is long."""
+        return cls(os.fsdecode(os.fsencode(name)[-_NAME_BYTES:]), form)
+
+
+NO_SOURCE = SourceName("", "")
+
+
+class SavedPlace(NamedTuple):
+    """Where a stream has read its input.
+
+    Attributes:
+        source: The input.
+        position: The position in it; see `EventInput`.
+        num_lines: Number of lines before the position.
+        origin_us: Time of the input that is time 0, us; None: no event has come.
+        checksum: Of what the input has before the position.
+    """
+
+    source: SourceName = NO_SOURCE
     position: int = 0
+    num_lines: int = 0
     origin_us: int | None = None
+    checksum: bytes = bytes(CHECKSUM_BYTES)
+
+    @staticmethod
+    def state_entries() -> list[StateEntry]:
+        """Return what the state of a place holds."""
+        return [
+            StateEntry("source", "|u1", (_NAME_BYTES,), 0, 255),
+            StateEntry("form", "|u1", (_FORM_BYTES,), 0, 255),
+            StateEntry("checksum", "|u1", (CHECKSUM_BYTES,), 0, 255),
+            StateEntry("position", "<i8", (), 0, MOST_WHOLE),
+            StateEntry("lines", "<i8", (), 0, MOST_WHOLE),
+            StateEntry("origin", "<i8", (), -MOST_TIME_US, MOST_TIME_US),
+            StateEntry("has_origin", "|u1", (), 0, 1),
+        ]
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the arrays of `state_entries`."""
+        texts = {"source": (self.source.name, _NAME_BYTES), "form": (self.source.form, _FORM_BYTES)}
+        numbers = {"position": self.position, "lines": self.num_lines}
+        numbers |= {"origin": self.origin_us or 0, "has_origin": self.origin_us is not None}
+        return {
+            "checksum": _bytes_array(self.checksum),
+            **{key: _bytes_array(os.fsencode(text).ljust(size, b"\0")) for key, (text, size) in texts.items()},
+            **{key: np.array(number) for key, number in numbers.items()},
+        }
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, np.ndarray]) -> Self:
+        """Return the place in arrays of `state_entries` that were checked."""
+        name, form = (os.fsdecode(state[one].tobytes().rstrip(b"\0")) for one in ("source", "form"))
+        origin_us = int(state["origin"]) if state["has_origin"] else None
+        position, num_lines = int(state["position"]), int(state["lines"])
+        return cls(SourceName(name, form), position, num_lines, origin_us, state["checksum"].tobytes())
 
 
 class LiveStream:
@@ -165,13 +225,17 @@ class LiveStream:
         )
 
     def lines(
-        self, events: EventInput, name: str = "", state: Path | None = None, output: int | None = None
+        self,
+        events: EventInput,
+        source: SourceName = NO_SOURCE,
+        state: Path | None = None,
+        output: int | None = None,
     ) -> Generator[str]:
         """Yield lines of JSON while events arrive; the generator must be closed, so that the state is saved.
 
         Args:
             events: The events.
-            name: Name of the input, for the saved state.
+            source: The input, for the saved state.
             state: File for the state; it is written every 10 s, and at the end.
             output: Descriptor that lines are written to without Python, where that is possible; these are not yielded.
         """
@@ -187,14 +251,15 @@ class LiveStream:
                 found = self._piece(events, arrived)
                 if self.page is not None:
                     self.page.update(events.num_bad)
-                self.place, is_settled = SavedPlace(name, events.position, events.origin_us), True
+                self.place = SavedPlace(source, events.position, events.num_lines, events.origin_us)
+                is_settled = True
                 if found:
                     yield found  # before a signal ends the stream: the saved state is that after these lines
                 signals.release()
                 self._report(events)
                 is_whole = self._loop is None or self._loop.is_whole
                 if state is not None and is_whole and now_s() - saved_s > _SAVE_S:
-                    self.save(state)
+                    self.save(state, events)
                     saved_s = now_s()
             while not self._is_done and (self.stream.num_waiting or not self._reads):
                 yield self._last_lines(events)
@@ -207,12 +272,14 @@ class LiveStream:
                 if self.answers.window.size:
                     self.page.add_answer(self.stream.num_steps, self.answers.outputs())
                 self.page.end(ended, events.num_bad)
-            events.close()
-            if state is not None and is_settled:
-                if self._loop is not None and not self._loop.is_whole:
-                    self._loop.feed_rest()
-                self.save(state)
-            signals.release()
+            try:
+                if state is not None and is_settled:
+                    if self._loop is not None and not self._loop.is_whole:
+                        self._loop.feed_rest()
+                    self.save(state, events)
+            finally:
+                events.close()
+                signals.release()
 
     def _piece(self, events: EventInput, arrived: Columns | None) -> str:
         """Run the network on what has arrived, or until now if that is nothing; return the lines to write."""
@@ -332,22 +399,36 @@ class LiveStream:
             self._reported.add("bad")
             log.warning("line %d is no event, got '%s'; all such lines will be dropped", *bad)
 
-    def save(self, path: Path) -> None:
+    def _state_entries(self) -> list[StateEntry]:
+        """Return what a saved state holds."""
+        return [
+            *self.stream.state_entries(),
+            *self.answers.state_entries(),
+            *self.place.state_entries(),
+            StateEntry("spikes", "<i8", (), 0, MOST_WHOLE),  # since the last answer
+            StateEntry("bin", "<i8", (), -1, MOST_TIME_US),  # steps are not shorter than 1 us
+            StateEntry("by_event", "|u1", (), 0, 1),
+        ]
+
+    def save(self, path: Path, events: EventInput) -> None:
         """Write the state to a file.
+
+        Args:
+            path: The file.
+            events: The input that was read.
 
         Raises:
             DataError: if it cannot be written.
         """
-        origin = [] if self.place.origin_us is None else [self.place.origin_us]
-        others = {
-            "window": self.answers.window,
-            "spikes": np.array([self.stream.num_spikes - self._answered_spikes]),
-            "bin": np.array([self._bin]),
-            "name": np.array(self.place.name[-1000:]),
-            "position": np.array([self.place.position]),
-            "origin": np.array(origin, np.int64),
+        own = {
+            "spikes": self.stream.num_spikes - self._answered_spikes,
+            "bin": self._bin,
+            "by_event": self.options.by_event,
         }
-        save_state(path, self.stream, others)
+        place = self.place._replace(checksum=events.checksum(self.place.position))
+        arrays = self.stream.state()._asdict() | self.answers.state() | place.state()
+        arrays |= {name: np.array(number) for name, number in own.items()}
+        write_state(path, self.stream.digest(), self._state_entries(), arrays)
 
     def load(self, path: Path) -> None:
         """Go on from the state in a file.
@@ -356,13 +437,14 @@ class LiveStream:
             DataError: if it is no complete state.
             ConfigError: if it is of another network, sensor or step.
         """
-        most = 4 * self.answers.num_steps * int(np.prod(self.stream.out_shape)) + (1 << 16)
-        found = load_state(path, self.stream, most)
-        self.answers.clear()
-        self.answers.add(found["window"])
-        self._answered_spikes, self._bin = -int(found["spikes"][0]), int(found["bin"][0])
-        origin = int(found["origin"][0]) if found["origin"].size else None
-        self.place = SavedPlace(str(found["name"]), int(found["position"][0]), origin)
+        found = read_state(path, self.stream.digest(), self._state_entries())
+        if bool(found["by_event"]) != self.options.by_event:
+            problem = f"is the state of a stream {'with' if found['by_event'] else 'without'} --by-event"
+            raise ConfigError(path, problem, "stream as then, or name another file")
+        self.stream.load(StreamState(*(found[name] for name in StreamState._fields)))
+        self.answers.load(found)
+        self.place = SavedPlace.of_state(found)
+        self._answered_spikes, self._bin = self.stream.num_spikes - int(found["spikes"]), int(found["bin"])
 
     def summary(self, num_bad: int) -> str:
         """Return the numbers of steps and events, as text.
@@ -374,6 +456,10 @@ class LiveStream:
         lost = f"dropped {dropped.late:,} late, {dropped.ahead:,} an hour ahead, {dropped.outside:,} outside the sensor"
         steps = "" if self.options.by_event else f"{own.num_steps:,} steps of {own.dt:g} ms, "
         return f"{steps}{own.num_events:,} events; {lost}, {num_bad:,} unreadable"
+
+
+def _bytes_array(content: bytes) -> np.ndarray:
+    return np.frombuffer(content, np.uint8)
 
 
 def _text(rows: Iterable[Row]) -> str:

@@ -5,6 +5,7 @@ Axes: T steps, K outputs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from snnlab.nn.losses import Loss
 from snnlab.nn.losses.readout_losses import CrossEntropy
 from snnlab.session.opened_run import OpenedRun
 from snnlab.streaming.live_loop import WINDOW, Answers, add_outputs
+from snnlab.streaming.stream_state import MOST_FLOAT, StateEntry
 
 # Steps between two moves of the window to the front of its memory, at least.
 _SPARE_STEPS = 1024
@@ -70,6 +72,22 @@ class StreamAnswers:
     def clear(self) -> None:
         """Forget all outputs."""
         self.shared.windows["end"], self.shared.total[:] = 0, 0
+
+    def state_entries(self) -> list[StateEntry]:
+        """Return what the state of the answers holds: the window, and how many steps of it there are."""
+        window = StateEntry("window", "<f4", (self.num_steps, self.shared.total.size), -MOST_FLOAT, MOST_FLOAT)
+        return [window, StateEntry("window_steps", "<i8", (), 0, self.num_steps)]
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the arrays of `state_entries`."""
+        window = np.zeros((self.num_steps, self.shared.total.size), np.float32)
+        window[: len(self.window)] = self.window
+        return {"window": window, "window_steps": np.array(len(self.window))}
+
+    def load(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from arrays of `state_entries` that were checked."""
+        self.clear()
+        self.add(state["window"][: int(state["window_steps"])])
 
     def answer(self) -> dict[str, Any]:
         """Return the class and its probability, or the values."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 from snnlab.data.formats import SUFFIXES, ReadOptions, names_columns, read_file
 from snnlab.errors import ConfigError, DataError
-from snnlab.session.live_stream import LiveStream
+from snnlab.session.live_stream import LiveStream, SavedPlace, SourceName
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.prediction import reading_settings
 from snnlab.streaming.byte_sources import (
@@ -25,6 +26,14 @@ from snnlab.streaming.byte_sources import (
 )
 from snnlab.streaming.event_decoders import BinaryDecoder, Decoder, LineDecoder
 from snnlab.streaming.event_input import EventInput, LiveInput, PacedInput, RecordedInput, columns_of
+
+_FORMS = {
+    "recording": "as a recording, without --follow",
+    "lines": "as a stream of lines, with --follow",
+    "binary": "with --binary",
+}
+_LONGEST_LINE = 1 << 16
+_OTHER_STATE = "name another file for --state"
 
 
 class InputOptions(NamedTuple):
@@ -44,10 +53,20 @@ class InputOptions(NamedTuple):
     reading: Mapping[str, str] = {}
     speed: float | None = None
 
+    def source(self, run: OpenedRun) -> SourceName:
+        """Return the input's name in a saved state, and the form in which it is read."""
+        reading = reading_settings(run.experiment.data, self.reading, "stream")
+        kind, options = "recording", repr(reading)
+        if _is_live(self):
+            kind = "binary" if self.is_binary else "lines"
+            options = repr((reading.time_origin, "" if self.is_binary else (self.time_unit, reading.columns)))
+        name = self.word if self.word == "-" or is_address(self.word) else os.path.realpath(self.path)
+        return SourceName.of(name, f"{kind} {hashlib.sha256(options.encode()).hexdigest()}")
+
     @property
-    def name(self) -> str:
-        """The input's name in a saved state."""
-        return self.word if self.word == "-" or is_address(self.word) else str(self.path.absolute())
+    def time_unit(self) -> str:
+        """Unit of the times in lines."""
+        return self.reading.get("--time-unit", "us")
 
     @property
     def path(self) -> Path:
@@ -58,7 +77,7 @@ class InputOptions(NamedTuple):
         """Raise a DataError or a ConfigError if there is no such input, before anything takes time."""
         if is_address(self.word):
             parse_address(self.word)
-        elif self.word != "-" and not self.path.exists():
+        elif self.word != "-" and not os.path.exists(self.path):  # not even with a name that is too long
             raise DataError("stream", f"there is no file {self.word}")
         elif self.word != "-" and self.path.is_dir():
             raise DataError(self.word, "is a folder", "name a file of events")
@@ -79,19 +98,69 @@ def open_input(options: InputOptions, live: LiveStream, run: OpenedRun) -> Event
     """
     options.check()
     reading = reading_settings(run.experiment.data, options.reading, "stream")
-    is_known = live.place.name == options.name
+    place = _known_place(options, live.place, options.source(run))
     try:
-        if not _is_live(options):
-            return _recording(options, reading, live, run, is_known=is_known)
-        place = live.place.position if is_known else 0
-        starts_anew = reading.time_origin == "first"
-        origin = live.place.origin_us if is_known and (place or not starts_anew) else None if starts_anew else 0
-        decoder = _decoder(options, reading, run)
-        source = _source(options, place)
+        if _is_live(options):
+            events = _live_input(options, reading, live, run, place)
+        else:
+            events = _recording(options, reading, live, run, place)
+        if place is not None and events.checksum(place.position) != place.checksum:
+            events.close()
+            raise DataError(options.word, "has changed before the place in the state", _OTHER_STATE)
     except OSError as error:
         raise DataError(options.word, f"cannot be read ({error.strerror})") from None
+    return events
+
+
+def _known_place(options: InputOptions, place: SavedPlace, source: SourceName) -> SavedPlace | None:
+    """Return the saved place if it is in this input.
+
+    Raises:
+        ConfigError: if it is in this file, but read in another form.
+    """
+    if place.source == source:
+        return place
+    if place.source.name == source.name and _is_file(options):
+        then, now = (form.partition(" ")[0] for form in (place.source.form, source.form))
+        was = f"was read {_FORMS.get(then, 'otherwise')}, and is now read {_FORMS[now]}"
+        problem = "was read with other --columns, --time-unit or --time-origin" if then == now else was
+        raise ConfigError("--state", f"{options.word} {problem}", f"read it as before, or {_OTHER_STATE}")
+    return None
+
+
+def _live_input(
+    options: InputOptions, reading: ReadOptions, live: LiveStream, run: OpenedRun, place: SavedPlace | None
+) -> LiveInput:
+    position = 0 if place is None else place.position
+    starts_anew = reading.time_origin == "first"
+    origin = None if starts_anew else 0
+    if place is not None and (position or not starts_anew):
+        origin = place.origin_us
+    decoder = _decoder(options, reading, run)
+    if place is not None and position:
+        _begin_within(options, decoder, place)
+    source = _source(options, position)
     start_us = live.stream.start_us(live.stream.num_steps)
-    return LiveInput(source, decoder, position=place, origin_us=origin, start_us=start_us, has_places=_is_file(options))
+    has_places = _is_file(options)
+    return LiveInput(source, decoder, position=position, origin_us=origin, start_us=start_us, has_places=has_places)
+
+
+def _begin_within(options: InputOptions, decoder: Decoder, place: SavedPlace) -> None:
+    """Let a decoder go on at a place in a file, whose first line may name the columns.
+
+    Raises:
+        DataError: if an event was read before all of it was in the file.
+    """
+    if options.is_binary:
+        return
+    with options.path.open("rb") as file:
+        decoder.decode(file.readline(_LONGEST_LINE).rstrip(b"\n") + b"\n")
+        file.seek(place.position - 1)
+        last, following = file.read(1), file.read(1)
+    decoder.count_lines(place.num_lines - 1)
+    if last != b"\n" and following not in b"\r\n":
+        problem = f"its line before byte {place.position:,} was read as an event, and has grown since"
+        raise DataError(options.word, problem, f"use --follow for a file that grows; {_OTHER_STATE}")
 
 
 def _is_file(options: InputOptions) -> bool:
@@ -116,25 +185,28 @@ def _decoder(options: InputOptions, reading: ReadOptions, run: OpenedRun) -> Dec
     if options.is_binary:
         return BinaryDecoder()
     polarities = run.session.settings.size[2]
-    decoder = LineDecoder(options.reading.get("--time-unit", "us"), reading.columns or "txyp", polarities)
+    decoder = LineDecoder(options.time_unit, reading.columns or "txyp", polarities)
     decoder.warm_up()
     return decoder
 
 
 def _recording(
-    options: InputOptions, reading: ReadOptions, live: LiveStream, run: OpenedRun, *, is_known: bool
+    options: InputOptions, reading: ReadOptions, live: LiveStream, run: OpenedRun, place: SavedPlace | None
 ) -> RecordedInput:
     if not os.access(options.path, os.R_OK):
         raise DataError(options.word, "cannot be read (permission denied)")
     if reading.columns is None and not names_columns(options.path):
         problem = "its first line names no columns, which have one order in files and another one in streams"
         raise DataError(options.word, problem, "add --columns with their names, such as t,x,y,p")
-    size = run.session.settings.size
-    events = columns_of(read_file(options.path, reading, size), size[1])
+    sensor_size = run.session.settings.size
+    events = columns_of(read_file(options.path, reading, sensor_size), sensor_size[1])
     position = 0
     start_us = live.stream.start_us(live.stream.num_steps) if reading.time_origin == "first" else 0
-    if is_known and live.place.origin_us is not None:
-        position, start_us = live.place.position, -live.place.origin_us
+    if place is not None and place.origin_us is not None:
+        position, start_us = place.position, -place.origin_us
+    if position > (size := events["t"].size):
+        problem = f"has {size:,} events, and {position:,} of it were read: it was cut"
+        raise DataError(options.word, problem, _OTHER_STATE)
     if options.speed is None:
         return RecordedInput(events, position=position, start_us=start_us)
     wait = None if live.page is None else live.page.wait

@@ -78,7 +78,7 @@ CLOCK = np.dtype(
         )
     ]
 )
-_HOUR_US = 3_600_000_000
+HOUR_US = 3_600_000_000
 
 
 def clock_of(dt: float | None) -> np.ndarray:
@@ -86,7 +86,7 @@ def clock_of(dt: float | None) -> np.ndarray:
     # Products with times of a hundred days must fit 64 bits.
     us = (Fraction(str(dt or 1)) * 1000).limit_denominator(10**6)
     clock = np.zeros(1, CLOCK)
-    clock["us_numerator"], clock["us_denominator"], clock["most_ahead"] = us.numerator, us.denominator, _HOUR_US
+    clock["us_numerator"], clock["us_denominator"], clock["most_ahead"] = us.numerator, us.denominator, HOUR_US
     return clock
 
 

@@ -49,12 +49,14 @@ class Decoder(Protocol):
     """Turns bytes into events.
 
     Attributes:
-        rest: The bytes of the event that has not ended.
+        rest: The bytes of the event that has not ended, also after the end.
+        num_lines: Number of lines so far; 0 where there are none.
         num_bad: Number of lines that were no events, or of bytes of an event that was cut at the end.
         first_bad: The first of these lines.
     """
 
     rest: bytes
+    num_lines: int
     num_bad: int
     first_bad: BadLine | None
 
@@ -79,7 +81,8 @@ class BinaryDecoder:
     """Decodes events of 16 bytes."""
 
     def __init__(self) -> None:
-        self.num_bad, self.rest = 0, b""
+        self.num_lines = self.num_bad = 0
+        self.rest = b""
         self.first_bad: BadLine | None = None
 
     def form(self) -> LineForm:
@@ -99,7 +102,7 @@ class BinaryDecoder:
 
     def finish(self) -> Columns:
         """Return no events; a part of one is counted as bad."""
-        self.num_bad, self.rest = len(self.rest), b""
+        self.num_bad = len(self.rest)
         return {name: np.zeros(0, np.int64) for name in _NAMES}
 
 
@@ -149,9 +152,13 @@ class LineDecoder:
         return self._columns(text[:size])
 
     def finish(self) -> Columns:
-        """Return the event of a last line without an end."""
-        rest, self.rest = self.rest, b""
-        return self._columns(rest + b"\n" if rest.strip() else b"")
+        """Return the event of a last line without an end; a line that is no event stays, as its end may follow."""
+        rest, bad = self.rest, self.num_bad
+        events = self._columns(rest + b"\n" if rest.strip() else b"")
+        self.rest = b""
+        if self.num_bad > bad:
+            self.rest, self.num_lines = rest, self.num_lines - 1
+        return events
 
     def warm_up(self) -> None:
         """Load the compiled loop, which takes some tenths of a second, before events arrive."""

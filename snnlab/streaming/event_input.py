@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -14,8 +15,12 @@ from snnlab.streaming.live_loop import DECODE, LiveLoop
 from snnlab.streaming.system_calls import now_s
 
 _PIECE = 1 << 16
-# Shortest time between two pieces of a recording that plays, s.
-_PACE_S = 0.0005
+# What is compared to know a source again, before the position in it.
+_SEEN_BYTES, _SEEN_EVENTS = 4096, 256
+CHECKSUM_BYTES = hashlib.sha256().digest_size
+MOST_TIME_US = 2**63 - 1
+# Shortest and longest time between two looks at a recording that plays, s.
+_PACE_S, _LOOK_S = 0.0005, 1.0
 
 
 class EventInput(Protocol):
@@ -35,6 +40,12 @@ class EventInput(Protocol):
     arrived_s: float
     origin_us: int | None
     num_bad: int
+
+    @property
+    def num_lines(self) -> int:
+        """Number of lines so far; 0 for sources without lines."""
+        ...
+
     first_bad: BadLine | None
 
     def read(self, timeout_s: float | None) -> Columns | None:
@@ -43,6 +54,10 @@ class EventInput(Protocol):
 
     def run(self, loop: LiveLoop, return_at: float) -> int:
         """Let a compiled loop feed its events, and read on where it can; return why it stopped, see `LiveLoop.run`."""
+        ...
+
+    def checksum(self, position: int) -> bytes:
+        """Return the SHA-256 of what the source has right before a position, by which it is known again."""
         ...
 
     def close(self) -> None:
@@ -81,6 +96,11 @@ class LiveInput:
         self.num_bad = 0
         self.first_bad: BadLine | None = None
 
+    @property
+    def num_lines(self) -> int:
+        """Number of lines so far."""
+        return self._decoder.num_lines
+
     def read(self, timeout_s: float | None) -> Columns | None:
         """Return the events that have arrived."""
         piece, self._pending = self._pending or self._source.read(timeout_s), b""
@@ -93,7 +113,7 @@ class LiveInput:
         self.num_bad, self.first_bad = self._decoder.num_bad, self._decoder.first_bad
         self._set_position()
         if self.origin_us is None and events["t"].size:
-            self.origin_us = int(events["t"][0]) - self._start_us
+            self.origin_us = max(int(events["t"][0]) - self._start_us, -MOST_TIME_US)
         if self.origin_us:
             events["t"] -= self.origin_us
         return events
@@ -120,6 +140,10 @@ class LiveInput:
         self._set_position()
         return reason
 
+    def checksum(self, position: int) -> bytes:
+        """Return the SHA-256 of the bytes before a position; the same for all sources without places."""
+        return hashlib.sha256(self._source.before(position, _SEEN_BYTES)).digest()
+
     def close(self) -> None:
         """Close the source."""
         self._source.close()
@@ -134,7 +158,7 @@ class RecordedInput:
         start_us: Time that is added to all events, us.
     """
 
-    num_bad = 0
+    num_bad = num_lines = 0
     first_bad: BadLine | None = None
 
     def __init__(self, events: Columns, *, position: int = 0, start_us: int = 0) -> None:
@@ -161,6 +185,11 @@ class RecordedInput:
         """Let a compiled loop feed its events."""
         loop.read_from((), LineForm())
         return loop.run(return_at)
+
+    def checksum(self, position: int) -> bytes:
+        """Return the SHA-256 of the events before a position."""
+        part = slice(max(0, position - _SEEN_EVENTS), position)
+        return hashlib.sha256(b"".join(self._events[name][part].tobytes() for name in "txyp")).digest()
 
     def close(self) -> None:
         """Do nothing: the recording is in memory."""
@@ -206,7 +235,7 @@ class PacedInput(RecordedInput):
             if end is not None and now >= end:
                 return None
             rest = self._begun_s + t[self.position] / 1e6 / self._speed - now
-            time.sleep(max(_PACE_S, rest if end is None else min(rest, end - now)))
+            time.sleep(max(_PACE_S, min(_LOOK_S, rest if end is None else min(rest, end - now))))
         return self._take(0)
 
 

@@ -14,26 +14,30 @@ import numpy as np
 from snnlab.compiled import places_of
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn.network import Network, build_network
-from snnlab.streaming.buffers import CLOCK, Buffers, SensorMap, clock_of, lay_out, membranes, plain_sensor, reset
+from snnlab.streaming.buffers import (
+    CLOCK,
+    HOUR_US,
+    Buffers,
+    SensorMap,
+    clock_of,
+    lay_out,
+    membranes,
+    plain_sensor,
+    reset,
+)
 from snnlab.streaming.event_loops import feed_events, run_step, run_steps
 from snnlab.streaming.stream_layers import Shape, stream_layers
+from snnlab.streaming.stream_state import StateEntry, StreamState, check_values, put_state, state_entries, take_state
 
 # Where the clock has the numbers of `DroppedEvents`.
 _DROPPED = slice(CLOCK.names.index("late"), CLOCK.names.index("outside") + 1) if CLOCK.names else slice(0)
+_OF_STEP = slice(-3, None)  # the numbers of the clock that the length of a step decides
 _INT64 = np.dtype(np.int64)
 _CONTIGUOUS = (8,)
 # Steps that one call of the compiled loop runs, so that a long silence needs little memory.
 STEPS_AT_ONCE = 1024
-# Shortest step, ms: times are whole us.
-_SHORTEST_MS = 1e-3
-
-
-class StreamState(NamedTuple):
-    """The state of a stream: the arrays of the engine, with the events of the open step, and its clock."""
-
-    values: np.ndarray
-    bits: np.ndarray
-    clock: np.ndarray
+# Shortest and longest step, ms: times are whole us, and an event may be an hour after the start of the open step.
+_SHORTEST_MS, _LONGEST_MS = 1e-3, HOUR_US / 1e3
 
 
 class DroppedEvents(NamedTuple):
@@ -85,14 +89,14 @@ class EventStream:
         dt: float | None = None,
         sensor: SensorMap | None = None,
     ) -> None:
-        if dt is not None and not _SHORTEST_MS <= dt < float("inf"):
-            raise ConfigError("dt", f"must be {_SHORTEST_MS:g} ms or more, got {dt:g}")
         built = network.built_from
+        dt = built.dt if dt is None and built is not None else dt
+        if dt is not None and not _SHORTEST_MS <= dt <= _LONGEST_MS:
+            raise ConfigError("dt", f"must be from {_SHORTEST_MS:g} ms to an hour, got {dt:g} ms")
         if built is not None:
             in_shape = built.in_shape if in_shape is None else in_shape
             if dt is not None and dt != built.dt:
                 network = with_step(network, dt)
-            dt = dt or built.dt
         if in_shape is None:
             raise ConfigError("in_shape", "is needed for this network", "for example in_shape=(2, 128, 128)")
         self.in_shape, self.dt = tuple(in_shape), dt
@@ -326,26 +330,26 @@ class EventStream:
 
     def state(self) -> StreamState:
         """Return a copy of the state."""
-        return StreamState(self._buffers.values.copy(), self._buffers.bits.copy(), self._clock.copy())
+        return take_state(self._buffers, self._clock)
+
+    def state_entries(self) -> list[StateEntry]:
+        """Return what a state of this stream holds."""
+        return state_entries(self._buffers, self._clock)
 
     def load(self, state: StreamState) -> None:
         """Go on from a state of the same network with steps of the same length.
 
         Raises:
             ConfigError: if it is a state of another network, or its steps have another length.
+            DataError: if a value in it is not legal. In all cases the stream is as before.
         """
-        own = self._buffers
-        for name in ("us_numerator", "us_denominator"):
-            if state.clock[name] != self._clock[name]:
-                raise ConfigError("state", f"has steps of another length than {self.dt:g} ms")
-        if state.values.shape != own.values.shape or state.bits.shape != own.bits.shape:
+        entries, found = self.state_entries(), state._asdict()
+        if not all(entry.fits(found[entry.name]) for entry in entries):
             raise ConfigError("state", "is of another network")
-        own.values[:], own.bits[:], self._clock[:] = state.values, state.bits, state.clock
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of the state."""
-        return self._buffers.values.nbytes + self._buffers.bits.nbytes + self._clock.nbytes
+        if (state.clock[_OF_STEP] != self._clock.view(np.int64)[_OF_STEP]).any():
+            raise ConfigError("state", f"has steps of another length than {self.dt:g} ms")
+        check_values(entries, found, "state")
+        put_state(self._buffers, self._clock, state)
 
     def digest(self) -> str:
         """Return a checksum of the network's layers and weights, the sensor and the step."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -21,15 +22,16 @@ import pytest
 import torch
 
 from snnlab import load, stream, train
+from snnlab.errors import ConfigError
 from snnlab.nn import build_network
 from snnlab.session import live_stream, stream_page
-from snnlab.session.live_stream import LiveOptions, LiveStream
+from snnlab.session.live_stream import LiveOptions, LiveStream, SourceName
 from snnlab.streaming import EventStream
 from snnlab.streaming.byte_sources import FileSource, PipeSource
 from snnlab.streaming.event_decoders import BinaryDecoder, LineDecoder
 from snnlab.streaming.event_input import LiveInput
 
-from ..refusals import assert_error_has, assert_text_has
+from ..refusals import assert_error_has, assert_raises, assert_text_has
 from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -127,8 +129,20 @@ def test_late_events_and_events_outside_are_counted(
         (["--columns", "x,y"], ("stream", "columns", "x")),
         (["--until", "2"], ("", "--until", 2)),
         (["--max-wait", "-1"], ("stream", "--max-wait", -1)),
+        (["--max-wait", "1e300"], ("stream", "--max-wait", "1e300")),
+        (["--max-wait", "inf"], ("stream", "--max-wait", "inf")),
+        (["--every", "1e308"], ("stream", "--every", "1e308")),
+        (["--every", "nan"], ("stream", "--every", "nan")),
+        (["--every", "1e-300"], ("--every", "1e-300")),
+        (["--dt", "1e308"], ("stream", "--dt", "1e308")),
+        (["--dt", "4e6"], ("dt", "4e+06")),
+        (["--dt", "1e-9"], ("dt", "1e-09")),
+        (["--until", "nan"], ("", "--until", "nan")),
         (["--follow"], ("--follow",)),
         (["--state", "missing/file"], ("--state", "missing")),
+        (["--state", "a" * 300], ("--state", "a" * 300)),
+        (["--state", f"{__file__}/x"], ("--state", f"{__file__}/x")),
+        (["a" * 300], ("stream", "a" * 300)),
         (["missing.npy"], ("stream", "missing.npy")),
         (["tcp://localhost"], ("tcp://localhost", "PORT")),
         (["tcp://nowhere.invalid:1"], ("tcp://nowhere.invalid:1",)),
@@ -138,6 +152,11 @@ def test_late_events_and_events_outside_are_counted(
         (["--keep-page"], ("--keep-page", "--page")),
         (["--speed", "0"], ("stream", "--speed", 0)),
         (["--speed", "1"], ("--speed", "-")),
+        (["--speed", "1e-300"], ("stream", "--speed", "1e-300")),
+        (["--speed", "1e300"], ("stream", "--speed", "1e300")),
+        (["--page=" + "9" * 5000], ("--page",)),
+        (["tcp://127.0.0.1:7000?x"], ("tcp://127.0.0.1:7000?x", "PORT")),
+        (["tcp://me:secret@127.0.0.1:7000"], ("tcp://me:***@127.0.0.1:7000", "PORT")),
         (["-", "--page", "x"], ("stream", "x")),
     ],
 )
@@ -406,14 +425,15 @@ def test_a_stream_that_was_stopped_goes_on_with_the_same_answers(run: Path, reco
     reading, writer = os.pipe()
     os.write(writer, as_binary(recording)[:cut])
     live = LiveStream(load(run), LiveOptions(every=20.0))
-    part = live_rows(live, LiveInput(PipeSource(reading, closes=True), BinaryDecoder(), has_places=True), "one", state)
+    source = SourceName("one", "binary")
+    part = live_rows(live, LiveInput(PipeSource(reading, closes=True), BinaryDecoder(), has_places=True), source, state)
     before = [next(part), next(part)]
     part.close()
     os.close(writer)
     live = LiveStream(load(run), LiveOptions(every=20.0))
     live.load(state)
-    assert (live.place.name, live.place.position) == ("one", 16 * 3000)
-    rest = list(live_rows(live, binary_input(recording, live.place.position), "one", state))
+    assert (live.place.source, live.place.position) == (source, 16 * 3000)
+    rest = list(live_rows(live, binary_input(recording, live.place.position), source, state))
     steps = round(rest[0]["t_ms"] / 20)
     assert [*before, *rest] == [*expected[:2], *expected[steps - 1 :]]
     assert list(tmp_path.iterdir()) == [state]
@@ -469,6 +489,150 @@ def test_a_saved_state_of_something_else_is_refused(run: Path, recording: Path, 
     done = snnlab("stream", str(run), str(recording), "--state", str(state))
     assert done.status == 2
     assert_error_has(done.error, "state", "delete")
+
+
+def num_events(done: Outcome) -> int:
+    """Return the number of events that a command read."""
+    assert done.status == 0, done.err
+    found = re.search(r"([\d,]+) events;", done.err)
+    assert found is not None, done.err
+    return int(found[1].replace(",", ""))
+
+
+def num_late(done: Outcome) -> int:
+    """Return the number of events of a step that the end of the input before had ended."""
+    found = re.search(r"dropped (\d+) late", done.err)
+    assert found is not None, done.err
+    return int(found[1])
+
+
+def test_a_file_is_read_on_in_the_form_of_its_place_or_not_at_all(
+    run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path
+) -> None:
+    source, state, lines = tmp_path / "e.csv", tmp_path / "state", as_lines(recording).splitlines(keepends=True)[:2000]
+    words = ("stream", str(run), str(source), "--state", str(state))
+    follow, columns = ("--follow", "--until", "0.001", "--every", "20"), ("--columns", "t,x,y,p")
+    source.write_bytes(b"".join(lines[:1000]))
+    assert num_events(snnlab(*words, *columns, *follow)) == 1000
+    source.write_bytes(b"".join(lines))
+    saved = state.read_bytes()
+    for other, fact in (((), "--follow"), (("--binary",), "--binary")):
+        done = snnlab(*words, *(columns if not other else ()), *other)
+        assert done.status == 2
+        assert_error_has(done.error, "--state", "e.csv", fact)
+    for other in (("--columns", "t,y,x,p"), ("--time-unit", "ms"), ("--time-origin", "first")):
+        done = snnlab(*words, *(columns if other[0] != "--columns" else ()), *follow, *other)
+        assert done.status == 2
+        assert_error_has(done.error, "--state", "e.csv", other[0])
+    assert state.read_bytes() == saved
+    assert num_events(snnlab(*words, *columns, *follow)) == 2000
+    state.unlink()
+    assert num_events(snnlab(*words, *columns)) == 2000
+    done = snnlab(*words, *columns, *follow)
+    assert done.status == 2
+    assert_error_has(done.error, "--state", "e.csv", "--follow")
+    (tmp_path / "link.csv").symlink_to(source)
+    words = ("stream", str(run), str(tmp_path / "link.csv"), "--state", str(state))
+    assert num_events(snnlab(*words, *columns)) == 2000  # and none of them as late
+    assert_text_has(snnlab(*words, *columns).err, "0 late")
+
+
+def test_a_file_that_was_replaced_is_not_read_on(run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path) -> None:
+    source, state, lines = tmp_path / "e.csv", tmp_path / "state", as_lines(recording).splitlines(keepends=True)[:2000]
+    for words in (("--columns", "t,x,y,p"), ("--follow", "--until", "0.001", "--every", "20")):
+        words = ("stream", str(run), str(source), "--state", str(state), *words)
+        source.write_bytes(b"".join(lines[:1000]))
+        assert num_events(snnlab(*words)) == 1000
+        for content in (lines[1:], lines[:500]):
+            source.write_bytes(b"".join(content))
+            done = snnlab(*words)
+            assert done.status == 2
+            assert_error_has(done.error, "e.csv")
+        state.unlink()
+
+
+def test_the_columns_that_a_file_names_hold_after_its_place(
+    run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path
+) -> None:
+    table, source, state = np.load(recording)[:2000], tmp_path / "events", tmp_path / "state"
+    lines = [f"{x} {y} {t} {p}\n" for t, x, y, p in table.tolist()]
+    words = ("stream", str(run), str(source), "--every", "20")
+    source.write_text("".join(["x y t p\n", *lines]))
+    expected = rows(snnlab(*words))
+    for end in ("", lines[1000][:3]):  # of a line that is being written
+        source.write_text("".join(["x y t p\n", *lines[:1000], end]))
+        first = rows(snnlab(*words, "--state", str(state)))
+        source.write_text("".join(["x y t p\n", *lines, "no event\n"]))
+        done = snnlab(*words, "--state", str(state))
+        last = first.pop()  # of a step that the end of the file had ended
+        found = [*first, *rows(done)]
+        assert [row["t_ms"] for row in found] == [row["t_ms"] for row in expected if row["t_ms"] != last["t_ms"]]
+        assert (num_events(done) + num_late(done), found[-1]["answer"]) == (2000, expected[-1]["answer"])
+        assert_text_has(done.err, "line 2002", "0 outside", "1 unreadable")
+        state.unlink()
+    source.write_text("".join(["x y t p\n", *lines[:1000]]).rstrip("\n"))
+    assert num_events(snnlab(*words, "--state", str(state))) == 1000
+    source.write_text("".join(["x y t p\n", *lines[:1000]]).rstrip("\n") + "0\n")
+    done = snnlab(*words, "--state", str(state))
+    assert done.status == 2
+    assert_error_has(done.error, str(source), "--follow")
+
+
+def test_the_beginning_of_an_event_is_read_again_with_its_end(
+    run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path
+) -> None:
+    source, state, whole = tmp_path / "events", tmp_path / "state", as_binary(recording)
+    words = ("stream", str(run), str(source), "--binary", "--state", str(state))
+    source.write_bytes(whole[: 16 * 1000 + 5])
+    assert_text_has(snnlab(*words).err, "1,000 events", "5 unreadable")
+    source.write_bytes(whole)
+    done = snnlab(*words)
+    assert num_events(done) + num_late(done) == len(whole) // 16
+    assert_text_has(done.err, "0 outside", "0 unreadable")
+
+
+def test_a_state_of_single_events_is_none_of_steps(
+    run: Path, recording: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    layers: dict[str, dict[str, Any]] = {"flatten": {"type": "flatten"}}
+    layers |= {"fc": {"type": "linear", "out_features": 10, "bias": False}, "iaf": {"type": "iaf"}}
+    network = build_network(layers, in_shape=(2, 34, 34), dt=20.0).network.eval()
+    monkeypatch.setattr(live_stream, "stream", lambda *_, **__: EventStream(network))
+    state = tmp_path / "state"
+    for by_event in (True, False):
+        live = LiveStream(load(run), LiveOptions(by_event=by_event))
+        list(live_rows(live, binary_input(recording), state=state))
+        with assert_raises(ConfigError, "state", "--by-event"):
+            LiveStream(load(run), LiveOptions(by_event=not by_event)).load(state)
+        LiveStream(load(run), LiveOptions(by_event=by_event)).load(state)
+        state.unlink()
+
+
+def test_any_other_file_for_the_state_is_one_line_and_stays(
+    run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path
+) -> None:
+    text, old, fifo = tmp_path / "text", tmp_path / "old", tmp_path / "fifo"
+    text.write_bytes(as_lines(recording))
+    with old.open("wb") as file:
+        np.savez(file, values=np.zeros(9, np.float32), bits=np.full(9, 2**64 - 1), more=np.array([{}], object))
+    os.mkfifo(fifo)
+    for path in (text, old, fifo, tmp_path, Path(os.devnull)):
+        before = path.read_bytes() if path.is_file() else b""
+        done = snnlab("stream", str(run), str(recording), "--state", str(path))
+        assert done.status == 2
+        assert_error_has(done.error, path.name)
+        assert "pickle" not in done.err
+        assert not path.is_file() or path.read_bytes() == before
+
+
+def test_standard_input_that_cannot_be_read_is_one_line(
+    run: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (tmp_path / "input").open("w") as file:
+        monkeypatch.setattr("sys.stdin", file)
+        done = snnlab("stream", str(run), "-")
+    assert done.status == 2
+    assert_error_has(done.error, "stdin")
 
 
 def test_each_event_that_causes_an_output_is_answered(

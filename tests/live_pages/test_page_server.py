@@ -6,14 +6,16 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from snnlab.errors import ConfigError
+from snnlab.live_pages import page_server
 from snnlab.live_pages.page_server import PageServer, open_port, packed
 
 from ..refusals import assert_raises
@@ -111,12 +113,54 @@ def test_bytes_that_are_no_request_and_browsers_that_vanish_leave_the_server_run
     assert ask(port).status == 200
 
 
-def test_many_idle_connections_are_refused_with_a_line(port: int) -> None:
-    with ExitStack() as opened:
-        for _ in range(32):
-            opened.enter_context(socket.create_connection(("127.0.0.1", port)))
-        found = ask(port)
-        assert (found.status, b"32" in found.content) == (503, True)
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\n"])
+def test_many_connections_without_a_request_lock_nobody_out(port: int, sent: bytes) -> None:
+    with ExitStack() as opened, closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as owner:
+        owner.request("GET", "/")
+        assert owner.getresponse().read()
+        many = [opened.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(80)]
+        for one in many:
+            with suppress(OSError):
+                one.sendall(sent)
+        assert ask(port).status == 200
+        owner.request("GET", "/data?after=")  # on the connection from before
+        assert owner.getresponse().status == 200
+        many[0].settimeout(20)
+        with suppress(ConnectionError):
+            assert many[0].recv(1) == b""
+
+
+def test_a_request_in_small_pieces_has_one_deadline(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_server, "_REQUEST_S", 0.2)
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(0.02)
+        sent = 0
+        while True:
+            try:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: "[sent : sent + 1] or b"a")
+                sent += 1
+                assert sent < 1000
+                if client.recv(1) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+    assert ask(port).status == 200
+
+
+def test_a_connection_is_used_again_for_longer_than_the_deadline_of_a_request(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_server, "_REQUEST_S", 0.3)
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        connection.connect()
+        used = connection.sock
+        for _ in range(10):
+            connection.request("GET", "/data")
+            assert connection.getresponse().read()
+            time.sleep(0.05)
+        assert connection.sock is used
 
 
 def test_a_port_in_use_is_refused_by_its_number(port: int) -> None:
