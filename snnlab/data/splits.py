@@ -370,6 +370,7 @@ def make_split(
     Raises:
         DataError: if the training recordings are in one group, or a group is in two of the dataset's own parts.
     """
+    parts = parts.astype(np.int64)  # unsigned numbers of parts have no -1
     kept = np.ones(parts.size, bool)
     kept[[] if bad is None else bad] = False
     test = np.flatnonzero(kept & (parts == TEST))
