@@ -12,7 +12,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -503,16 +504,59 @@ def _read_table(path: Path, text: str, names: Sequence[str]) -> np.ndarray:
         raise DataError("data.split_file", f"{path}: its first line must name the columns recording and split")
     ends = _index_by_end(names)
     assigned = np.full(len(names), -1)
-    for row in reader:
-        line = (path, reader.line_num)
-        word = (row["split"] or "").strip().lower()
-        if word not in PART_BY_NAME:
-            raise _error_at(line, f"split must be train, val or test, got {word or 'nothing'}")
-        recording = _find_recording(line, (row["recording"] or "").strip(), ends, len(names))
-        if assigned[recording] != -1:
-            raise _error_at(line, f"{names[recording]} is named twice")
-        assigned[recording] = PART_BY_NAME[word]
+    with collected_line_errors("data.split_file", path) as errors:
+        for row in reader:
+            line = (path, reader.line_num)
+            with errors.of_line(reader.line_num):
+                word = (row["split"] or "").strip().lower()
+                if word not in PART_BY_NAME:
+                    raise _error_at(line, f"split must be train, val or test, got {word or 'nothing'}")
+                recording = _find_recording(line, (row["recording"] or "").strip(), ends, len(names))
+                if assigned[recording] != -1:
+                    raise _error_at(line, f"{names[recording]} is named twice")
+                assigned[recording] = PART_BY_NAME[word]
     return assigned
+
+
+class LineErrors:
+    """The errors in the lines of a table."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[int, DataError]] = []
+
+    @contextmanager
+    def of_line(self, number: int) -> Iterator[None]:
+        """Keep a DataError of a line, so that the next lines are read too."""
+        try:
+            yield
+        except DataError as error:
+            self.found.append((number, error))
+
+
+@contextmanager
+def collected_line_errors(place: str, table: Path) -> Iterator[LineErrors]:
+    """Raise the errors of all lines of a table together, with the numbers of their lines.
+
+    Args:
+        place: The setting that names the table.
+        table: The table.
+
+    Raises:
+        DataError: if a line has an error.
+    """
+    errors = LineErrors()
+    yield errors
+    if len(errors.found) == 1:
+        raise errors.found[0][1]
+    if errors.found:
+        numbers: dict[str, list[str]] = {}
+        for number, error in errors.found:
+            numbers.setdefault(str(error.with_fields(place="", origin=None)), []).append(str(number))
+        shown = [f"line {', '.join(of_text)}: {text}" for text, of_text in numbers.items()]
+        more = sum(map(len, list(numbers.values())[_FEW:]))
+        rest = [f"and {more:,} more lines"] if more else []
+        text = "\n  ".join([f"{table}: {len(errors.found):,} lines cannot be used", *shown[:_FEW], *rest])
+        raise DataError(place, text)
 
 
 def _index_by_end(names: Sequence[str]) -> dict[str, list[int]]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from snnlab.config.recorded_run import compose_run
 from snnlab.config.schema import Experiment
-from snnlab.data.data_settings import DATASETS, DataSettings
+from snnlab.data.data_settings import DATASETS, DataSettings, without_download
 from snnlab.data.events import SensorSize
 from snnlab.data.events.frames import Batch
 from snnlab.data.hot_pixels import hot_pixels
@@ -250,9 +250,7 @@ def _compute_hot_pixels(run: OpenedRun, settings: DataSettings) -> Tensor:
     why = f"{run.folder}: removed hot pixels (data.hot_pixels_hz), which depend on its training recordings"
     try:
         experiment = compose_run(run.folder, run.all_overrides, use="data")
-        kept = {"download": False} if "download" in experiment.data else {}
-        experiment = replace(experiment, data={**experiment.data, **kept})
-        store = Session(experiment).store
+        store = Session(replace(experiment, data=without_download(experiment.data))).store
     except SnnlabError as error:
         raise DataError("", f"{why}, and these are missing: {error}") from error
     if store.fingerprint != run.recorded.provenance.get("data_fingerprint"):

@@ -81,9 +81,9 @@ def smnist(root: Path, rng: np.random.Generator) -> None:
     for part, size in (("train", 120), ("t10k", 10)):
         images = rng.integers(-300, 500, (size, 28, 28)).clip(0, 255).astype(np.uint8)
         labels = np.arange(size, dtype=np.uint8) % 10
-        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+        for form, array in (("images-idx3", images), ("labels-idx1", labels)):
             head = np.array([0x0800 + array.ndim, *array.shape], ">u4")
-            (root / "smnist" / f"{part}-{kind}-ubyte").write_bytes(head.tobytes() + array.tobytes())
+            (root / "smnist" / f"{part}-{form}-ubyte").write_bytes(head.tobytes() + array.tobytes())
 
 
 WRITERS: dict[str, Callable[[Path, np.random.Generator], None]] = {

@@ -102,3 +102,9 @@ def test_lists_that_cannot_be_used_are_named(tmp_path: Path, text: str, message_
 def test_a_missing_file_in_a_table_is_named(tmp_path: Path) -> None:
     with assert_raises(DataError, "data.split_file", tmp_path / "none.csv"):
         read_split(tmp_path / "none.csv", NAMES, NO_TEST)
+
+
+def test_the_mistakes_of_all_lines_are_reported_together(tmp_path: Path) -> None:
+    path = _write(tmp_path, "recording,split\n0,train\n1,trian\n99,test\n2,\n")
+    with assert_raises(DataError, "data.split_file", path, "3 lines", "line 3", "trian", "line 4", 99, "line 5"):
+        read_split(path, [f"{number}.npy" for number in range(9)], np.zeros(9, np.uint8))

@@ -186,6 +186,18 @@ def _fill_lists(
             occupied[:] = 0
 
 
+def _shapes_text(batch: EventBatch | Batch) -> str:
+    """Return types and shapes in place of values, which would be hundreds of lines."""
+    fields = (f"{name}={_shape_text(value)}" for name, value in batch._asdict().items() if value is not None)
+    return f"{type(batch).__name__}({', '.join(fields)})"
+
+
+def _shape_text(value: object) -> str:
+    if isinstance(value, EventFrames):
+        return f"lists of events {list(value.shape)}"
+    return f"{value.dtype} {list(value.shape)}".removeprefix("torch.") if isinstance(value, Tensor) else repr(value)
+
+
 class EventBatch(NamedTuple):
     """Packed events of several recordings, like `Packed`, as tensors.
 
@@ -202,6 +214,9 @@ class EventBatch(NamedTuple):
     targets: Tensor
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     start: Tensor | None = None
+
+    def __repr__(self) -> str:
+        return _shapes_text(self)
 
     @property
     def num_recordings(self) -> int:
@@ -258,6 +273,9 @@ class Batch(NamedTuple):
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     mix: Mix | None = None
     start: Tensor | None = None
+
+    def __repr__(self) -> str:
+        return _shapes_text(self)
 
     @property
     def x(self) -> Tensor:

@@ -266,6 +266,12 @@ class Store:
         return {int(index): str(reason) for index, reason in self.manifest.bad}
 
     @property
+    def time_unit(self) -> str | None:
+        """The unit in which times of files were read; None if it is no setting of the dataset."""
+        reading = self.manifest.source.get("reading")
+        return reading.get("time_unit") if isinstance(reading, Mapping) else None
+
+    @property
     def hashes(self) -> np.ndarray:
         """Checksum of each recording's events, `[R]`, uint64."""
         return self._arrays["hashes"]

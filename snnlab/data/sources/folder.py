@@ -21,6 +21,7 @@ from snnlab.data.splits import (
     VAL,
     RecordingGroups,
     check_undivided,
+    collected_line_errors,
     draw_test_part,
     merge_groups,
     select_test_groups,
@@ -313,10 +314,12 @@ def discover_table(root: Path, table: Path, targets: FileTargets = "class", grou
             names = [name.strip() for name in reader.fieldnames or ()]
             _check_header(table, names, targets, group_by)
             by = group_by or "group"
-            lines = [
-                (reader.line_num, _parse_entry(root, f"{table}, line {reader.line_num}", row, targets, by))
-                for row in reader
-            ]
+            with collected_line_errors("data.labels", table) as errors:
+                lines: list[tuple[int, Entry]] = []
+                for row in reader:
+                    with errors.of_line(reader.line_num):
+                        place = f"{table}, line {reader.line_num}"
+                        lines.append((reader.line_num, _parse_entry(root, place, row, targets, by)))
     except OSError as error:
         raise DataError("data.labels", f"{table} cannot be read ({error.strerror or error})") from error
     except (UnicodeDecodeError, csv.Error) as error:
