@@ -9,14 +9,7 @@ Axes: N events.
 
 from __future__ import annotations
 
-import atexit
-import io
-import json
-import os
 import re
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,10 +18,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from snnlab.compiled import compiled
+from snnlab.data.reading_process import Columns, read_apart
 from snnlab.errors import DataError, MissingPackageError
 from snnlab.files import open_plain
-
-Columns = dict[str, np.ndarray]
 
 _AGAIN = "fetch the file again, or remove it"
 _LONGEST_LINE, _LONGEST_HEADER = 1 << 12, 1 << 16
@@ -224,99 +216,17 @@ _DECODERS: dict[bytes, tuple[Callable[..., tuple[int, int]], str]] = {
 }
 
 
-# The package aedat panics, aborts or takes all memory on damaged files, which no code of the same process survives: a
-# process of its own reads one file after the other, and dies of a damaged one.
-_AEDAT_READER = """
-import io, json, sys
-import aedat
-import numpy as np
-sys.stdout.buffer.write(bytes(8))
-sys.stdout.buffer.flush()
-for path in sys.stdin:
-    packets = [packet["events"] for packet in aedat.Decoder(json.loads(path)) if "events" in packet]
-    found = io.BytesIO()
-    if packets:
-        np.save(found, np.concatenate(packets), allow_pickle=False)
-    sys.stdout.buffer.write(found.tell().to_bytes(8, "little") + found.getvalue())
-    sys.stdout.buffer.flush()
-"""
-# Time for any file, and for each MB of it, s.
-_READING_S, _READING_S_PER_MB = 60, 1
-_reader: subprocess.Popen[bytes] | None = None
-
-
 def read_aedat4(path: Path) -> Columns:
-    """Read an `.aedat4` with the package aedat, in another process.
+    """Read an `.aedat4` with the package aedat.
 
     Raises:
         DataError: if it is damaged, or has no events.
         MissingPackageError: if the package is not installed.
         OSError: if it cannot be read.
     """
-    with open_plain(path):
-        limit = _READING_S + _READING_S_PER_MB * path.stat().st_size // 10**6
-    reader = _start_reader(path)
-    assert reader.stdin is not None
-    timer = threading.Timer(limit, reader.kill)
-    timer.start()
-    try:
-        reader.stdin.write(json.dumps(str(path.resolve())).encode() + b"\n")
-        reader.stdin.flush()
-        content = _read_answer(reader)
-    except BrokenPipeError:  # somebody killed it since the last file
-        content = None
-    except BaseException:  # its next answer would be that to this file
-        stop_reader()
-        raise
-    finally:
-        timer.cancel()
-    if content is None:
-        stop_reader()
-        raise DataError(path, f"is damaged: the package aedat crashes on it, or takes more than {limit} s", _AGAIN)
-    if not content:
+    if find_spec("aedat") is None:
+        raise MissingPackageError(path, ".aedat4 needs another package", "pip install 'snnlab-train[aedat]'")
+    columns = read_apart(path, "aedat4")
+    if not columns:
         raise DataError(path, "holds no events")
-    array = np.load(io.BytesIO(content), allow_pickle=False)
-    return {name: array[name] for name in array.dtype.names or ()}
-
-
-def _start_reader(path: Path) -> subprocess.Popen[bytes]:
-    """Return the process that reads `.aedat4`; it ends with this one."""
-    global _reader
-    if _reader is None:
-        if find_spec("aedat") is None:
-            raise MissingPackageError(path, ".aedat4 needs another package", "pip install 'snnlab-train[aedat]'")
-        # sys.path, not PYTHONPATH: the package may be in a folder that the caller's script has added.
-        search = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        _reader = subprocess.Popen(
-            [sys.executable, "-P", "-c", _AEDAT_READER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": search},
-            start_new_session=True,  # the terminal's Ctrl-C is for this process, which then ends the other one
-        )
-        atexit.register(stop_reader)
-        if _read_answer(_reader) is None:
-            stop_reader()
-            raise MissingPackageError(path, "the package aedat cannot be imported", "install it again")
-    return _reader
-
-
-def _read_answer(reader: subprocess.Popen[bytes]) -> bytes | None:
-    """Return what the process has written; None if it has died."""
-    assert reader.stdout is not None
-    size = reader.stdout.read(8)
-    if len(size) < 8:
-        return None
-    content = reader.stdout.read(int.from_bytes(size, "little"))
-    return content if len(content) == int.from_bytes(size, "little") else None
-
-
-def stop_reader() -> None:
-    """End the process that reads `.aedat4`, if there is one."""
-    global _reader
-    reader, _reader = _reader, None
-    atexit.unregister(stop_reader)
-    if reader is not None:
-        with reader:  # closes its pipes
-            reader.kill()
+    return columns

@@ -20,7 +20,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from snnlab.errors import DataError, did_you_mean, join_names
+from snnlab.errors import DataError, did_you_mean, join_names, one_line
+from snnlab.files import open_plain
 from snnlab.seeds import Stream, generator
 from snnlab.target_kinds import kind_of
 
@@ -30,6 +31,8 @@ _PART_NAMES = ("train", "test", "val")
 _TEST_SEED = 0
 # Number of names that a message lists.
 _FEW = 10
+# More digits than any index has.
+_DIGITS = 18
 
 
 class RecordingGroups(NamedTuple):
@@ -452,10 +455,15 @@ def read_split(
             group in two parts.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with open_plain(path) as file:
+            text = file.read().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError("data.split_file", f"{path} cannot be read ({error})") from error
-    assigned = _read_json(path, text, len(names)) if path.suffix.lower() == ".json" else _read_table(path, text, names)
+    try:
+        is_json = path.suffix.lower() == ".json"
+        assigned = _read_json(path, text, len(names)) if is_json else _read_table(path, text, names)
+    except csv.Error as error:
+        raise DataError("data.split_file", f"{path} cannot be read ({error})") from error
     if (parts == TEST).any() and ((assigned != -1) & (assigned != TEST) & (parts == TEST)).any():
         recording = int(np.flatnonzero((assigned != -1) & (assigned != TEST) & (parts == TEST))[0])
         raise DataError(
@@ -484,8 +492,9 @@ def _read_json(path: Path, text: str, total: int) -> np.ndarray:
     try:
         entries = json.loads(text)
         lists = {word: np.array(entries[word], np.int64).reshape(-1) for word in ("train", "val", "test")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError("data.split_file", f"{path} has no lists of numbers train, val and test ({error})") from error
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        reason = one_line(error)
+        raise DataError("data.split_file", f"{path} has no lists of numbers train, val and test ({reason})") from error
     assigned = np.full(total, -1)
     for word, indices in lists.items():
         if indices.size and not 0 <= indices.min() <= indices.max() < total:
@@ -574,7 +583,7 @@ def _error_at(line: tuple[Path, int], message: str, hint: str = "") -> DataError
 
 
 def _find_recording(line: tuple[Path, int], word: str, ends: dict[str, list[int]], total: int) -> int:
-    if word.isdecimal() and word not in ends:
+    if word.isdecimal() and len(word) <= _DIGITS and word not in ends:
         if int(word) >= total:
             raise _error_at(line, f"there are {total} recordings, 0 to {total - 1}, not {word}")
         return int(word)

@@ -193,7 +193,7 @@ def test_a_file_that_kills_its_decoder_is_named_and_the_next_one_is_read(stand_i
 def test_a_file_that_its_decoder_does_not_finish_is_named(
     stand_in_aedat: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("snnlab.data.camera_files._READING_S", 1)
+    monkeypatch.setattr("snnlab.data.reading_process._SECONDS", 1)
     (tmp_path / "a.aedat4").write_bytes(b"hang")
     with assert_raises(DataError, tmp_path / "a.aedat4", "1 s"):
         read_file(tmp_path / "a.aedat4", ZERO, SENSOR)

@@ -81,6 +81,7 @@ def test_a_recording_is_not_unpickled(suffix: str, tmp_path: Path) -> None:
     assert not canary.exists()
 
 
+@pytest.mark.usefixtures("stand_in_aedat")
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".txt", ".h5", ".bin", ".aedat4", ".dat", ".raw"])
 def test_garbage_gives_one_line(suffix: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -28,6 +29,7 @@ from snnlab.data.splits import (
     strata,
 )
 from snnlab.errors import ConfigError, DataError, did_you_mean, join_names
+from snnlab.files import open_plain
 from snnlab.printable import is_printable, printable
 from snnlab.settings import between
 from snnlab.target_kinds import NO_END
@@ -309,7 +311,7 @@ def discover_table(root: Path, table: Path, targets: FileTargets = "class", grou
         DataError: names the line or the column that cannot be used.
     """
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
+        with open_plain(table) as plain, io.TextIOWrapper(plain, "utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
             names = [name.strip() for name in reader.fieldnames or ()]
             _check_header(table, names, targets, group_by)

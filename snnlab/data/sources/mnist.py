@@ -6,6 +6,7 @@ Axes: K pixels, N spikes.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -65,7 +66,7 @@ def _read_idx(path: Path, magic: int, axes: int) -> np.ndarray:
     if len(start) != head or words[0] != magic:
         raise DataError(path, f"is not an idx file of {'images' if axes == 3 else 'labels'}")
     shape = tuple(int(word) for word in words[1:])
-    expected = head + int(np.prod(shape, dtype=np.int64))
+    expected = head + math.prod(shape)
     if size != expected:
         raise DataError(path, f"has {size:,} bytes, but its header says {expected:,}", "fetch it again")
     return np.memmap(path, np.uint8, "r", head, shape) if size > head else np.empty(shape, np.uint8)
