@@ -328,7 +328,7 @@ def test_a_package_that_was_missing_is_no_property_of_a_recording(
         for number in range(6):
             events = np.zeros(50, kind())
             events["t"], events["x"] = np.sort(rng.integers(0, 90_000, 50)), rng.integers(0, 8, 50)
-            with (workplace / "mine" / name / f"{number}.aedat4").open("wb") as file:
+            with (workplace / "mine" / name / f"{number}.{'aedat4' if number % 2 else 'npy'}").open("wb") as file:
                 np.save(file, events)
     given = ["data=folder", "data.root=mine", *SETTINGS, f"data.store_dir={store_dir}"]
     monkeypatch.setitem(sys.modules, "aedat", None)
