@@ -54,7 +54,7 @@ NAMES = {
 _PER_MICROSECOND = {"ns": 1000}
 _MICROSECONDS = {"us": 1, "ms": 1000, "s": 1_000_000}
 _HALF_OF_32_BITS = 2**31
-_LONGEST = 2**62  # us; sums of longer times would wrap
+LONGEST = 2**62  # us; sums of longer times would wrap
 
 
 @checks_arguments
@@ -157,7 +157,7 @@ def _to_microseconds(t: np.ndarray, unit: str, name: str) -> np.ndarray:
 
 
 def _require_below(t: np.ndarray, factor: int, name: str) -> None:
-    if t.size and float(np.abs(t).max()) * factor > _LONGEST:
+    if t.size and float(np.abs(t).max()) * factor > LONGEST:
         raise DataError(name, f"t reaches {t.max()}, which is too large", "check data.time_unit")
 
 
@@ -176,7 +176,7 @@ def _require_no_wrap(t: np.ndarray, name: str) -> None:
 def _checked_coordinates(column: np.ndarray, key: str, name: str) -> np.ndarray:
     _require_numbers(column, key, name)
     if column.dtype.kind == "f":
-        if not ((np.abs(column) < _LONGEST).all() and (column == np.rint(column)).all()):
+        if not ((np.abs(column) < LONGEST).all() and (column == np.rint(column)).all()):
             raise DataError(name, f"{key} has values that are not whole numbers of pixels", "check data.columns")
         column = column.astype(np.int64)
     # Values outside the type of pixels are kept, so that the check of the sensor names them.

@@ -14,7 +14,7 @@ import numpy as np
 
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
-from snnlab.data.formats import SUFFIXES, ReadOptions, TimeOrigin, TimeUnit, read_file
+from snnlab.data.formats import LONGEST, SUFFIXES, ReadOptions, TimeOrigin, TimeUnit, read_file
 from snnlab.data.splits import (
     PART_BY_NAME,
     TEST,
@@ -464,7 +464,7 @@ def _parse_ms(place: str, name: str, word: str | None, usual: float) -> float:
         value = float(word)
     except ValueError:
         value = math.nan
-    if math.isnan(value):
+    if math.isnan(value) or (math.isfinite(value) and abs(value) > LONGEST / 1000):
         raise DataError(place, f"{name} must be a number of milliseconds, got {word}")
     return value
 
