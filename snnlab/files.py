@@ -10,11 +10,13 @@ import secrets
 import socket
 import time
 import warnings
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -140,6 +142,10 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
 _MOST_COMPRESSION = 1100
 
 
+# Errors whose texts are about the file, and not about Python.
+_SAY_THE_REASON = (ValueError, EOFError, MemoryError, BadZipFile, zlib.error)
+
+
 def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     with open_plain(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of headers: Python 2 wrote some in another way, and so does damage
@@ -155,9 +161,9 @@ def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
             raise
         # A damaged header reaches NumPy's tokenizer, parser and dtypes, whose errors are of any type.
         except Exception as error:
+            reason = one_line(error) if isinstance(error, _SAY_THE_REASON) else "its header is damaged"
             # NumPy takes unknown files for pickles, and says how to allow these.
-            reason = "it holds no array of numbers" if "pickle" in str(error) else one_line(error)
-            raise ValueError(reason) from error
+            raise ValueError("it holds no array of numbers" if "pickle" in reason else reason) from error
 
 
 def unwritable(folder: Path, error: OSError, setting: str = "output_dir") -> RunFolderError:

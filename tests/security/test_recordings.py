@@ -208,3 +208,12 @@ def test_an_ordinary_repository_is_clean_or_dirty(repository: Path) -> None:
     assert (git_state(repository) or {})["dirty"] is False
     (repository / "a.txt").write_text("b")
     assert (git_state(repository) or {})["dirty"] is True
+
+
+def test_values_that_were_never_written_take_no_memory(tmp_path: Path) -> None:
+    """HDF5 would make 16 GB of zeros of a file of 2 kB."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name in "txyp":
+            file.create_dataset(name, (10**9,), np.int32, chunks=(10**6,))
+    with assert_raises(DataError, "a.h5", "4,000,000,000 bytes"):
+        read_file(tmp_path / "a.h5", ReadOptions(), SENSOR)
