@@ -1,22 +1,26 @@
-"""Atomic writing of files: a reader sees a complete file or none."""
+"""Atomic writing of files, where a reader sees a complete file or none; safe reading of files from elsewhere."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import secrets
 import socket
 import time
+import warnings
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO
+from zipfile import BadZipFile
 
 import numpy as np
 
-from snnlab.errors import RunFolderError
+from snnlab.errors import RunFolderError, one_line
 
 # `.NAME.HOST_PID_RANDOM.writing`, with the first letters of a long NAME: a file name has 255 bytes at most.
 _TEMPORARY = re.compile(r"\.(?P<host>[^.]*)_(?P<pid>\d+)_[0-9a-f]{8}\.writing")
@@ -95,6 +99,71 @@ def json_text(value: Any) -> str:
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write arrays to a compressed .npz file."""
     write_atomically(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a file for reading.
+
+    Raises:
+        OSError: if it cannot be opened, or is a pipe or a device, from which one could read for ever.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a plain file")
+    return path.open("rb")
+
+
+def load_array(path: Path) -> np.ndarray:
+    """Return the array of a `.npy` file; no file can run code.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: with the reason, in one line, if it holds no array, or is damaged.
+    """
+    found = _load(path)
+    if not isinstance(found, np.ndarray):
+        raise ValueError("it is an archive of arrays, whose name ends in .npz")
+    return found
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an `.npz` file by name; no file can run code.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: with the reason, in one line, if it holds no arrays, or is damaged.
+    """
+    found = _load(path)
+    if isinstance(found, np.ndarray):
+        raise ValueError("it is one array, whose name ends in .npy")
+    return found
+
+
+# The most that zip's usual compression can save.
+_MOST_COMPRESSION = 1100
+
+
+# Errors whose texts are about the file, and not about Python.
+_SAY_THE_REASON = (ValueError, EOFError, MemoryError, BadZipFile, zlib.error)
+
+
+def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+    with open_plain(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of headers: Python 2 wrote some in another way, and so does damage
+        try:
+            found = np.load(file, allow_pickle=False)
+            if isinstance(found, np.ndarray):
+                return found
+            size = sum(part.file_size for part in found.zip.infolist())
+            if size > _MOST_COMPRESSION * path.stat().st_size:
+                raise ValueError(f"it claims to hold {size:,} bytes")
+            return {name: found[name] for name in found.files}
+        except OSError:
+            raise
+        # A damaged header reaches NumPy's tokenizer, parser and dtypes, whose errors are of any type.
+        except Exception as error:
+            reason = one_line(error) if isinstance(error, _SAY_THE_REASON) else "its header is damaged"
+            # NumPy takes unknown files for pickles, and says how to allow these.
+            raise ValueError("it holds no array of numbers" if "pickle" in reason else reason) from error
 
 
 def unwritable(folder: Path, error: OSError, setting: str = "output_dir") -> RunFolderError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,19 @@ def real_data() -> Path:
     if named:
         pytest.fail(f"SNNLAB_DATA names {path}, which is not a folder")
     pytest.skip(f"no real recordings: {path} is missing and SNNLAB_DATA is not set")
+
+
+@pytest.fixture
+def stand_in_aedat(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Replace the package aedat by the stand-in, in this process and in the one that reads its files."""
+    from snnlab.data.reading_process import stop_reading_process
+
+    stop_reading_process()
+    monkeypatch.syspath_prepend(ROOT / "tests" / "fixtures" / "stand_ins")
+    monkeypatch.delitem(sys.modules, "aedat", raising=False)
+    yield
+    stop_reading_process()
+    sys.modules.pop("aedat", None)
 
 
 @pytest.fixture

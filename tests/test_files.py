@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -10,7 +12,17 @@ import numpy as np
 import pytest
 
 from snnlab.errors import RunFolderError
-from snnlab.files import remove_empty, require_writable, unwritable, write_atomically, write_json, write_npz, write_text
+from snnlab.files import (
+    load_array,
+    load_arrays,
+    remove_empty,
+    require_writable,
+    unwritable,
+    write_atomically,
+    write_json,
+    write_npz,
+    write_text,
+)
 
 from .refusals import assert_raises, assert_text_has
 
@@ -195,3 +207,53 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
     with assert_raises(RunFolderError, "output_dir", "output_dir=FOLDER"):
         require_writable(tmp_path / "file" / "name" / "run")
     assert [path.name for path in tmp_path.rglob("*")] == ["file"]
+
+
+def damaged_headers(whole: bytes) -> Iterator[bytes]:
+    rng = np.random.default_rng(0)
+    for number in range(500):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        places = rng.integers(8 if number % 2 else 0, 128, size=rng.integers(1, 4))
+        damaged[places] = rng.integers(256, size=places.size)
+        yield damaged.tobytes()
+
+
+@pytest.mark.parametrize(
+    "kind", [np.dtype("<i8"), np.dtype([("t", "<u4"), ("x", "<u2", (2,))])], ids=["plain", "named"]
+)
+def test_an_array_with_a_damaged_header_is_a_value_error_of_one_line(tmp_path: Path, kind: np.dtype) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros(40, kind))
+    for damaged in damaged_headers(path.read_bytes()):
+        path.write_bytes(damaged)
+        reason = "it was read"
+        try:
+            load_array(path)
+        except ValueError as error:
+            reason = str(error)
+        assert reason
+        assert "\n" not in reason
+        assert "allow_pickle" not in reason
+
+
+def test_arrays_and_archives_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(3))
+    np.savez(tmp_path / "b.npz", x=np.arange(3), y=np.zeros(2))
+    assert load_array(tmp_path / "a.npy").tolist() == [0, 1, 2]
+    assert {name: array.size for name, array in load_arrays(tmp_path / "b.npz").items()} == {"x": 3, "y": 2}
+    for load, name in ((load_array, "b.npz"), (load_arrays, "a.npy")):
+        with pytest.raises(ValueError, match="name ends in"):
+            load(tmp_path / name)
+
+
+def test_objects_pipes_and_bombs_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([{}]), allow_pickle=True)
+    with assert_raises(ValueError, "numbers"):
+        load_array(tmp_path / "a.npy")
+    os.mkfifo(tmp_path / "b.npy")
+    with pytest.raises(OSError, match="plain file"):
+        load_array(tmp_path / "b.npy")
+    with zipfile.ZipFile(tmp_path / "c.npz", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("x.npy", bytes(10**7))
+    with assert_raises(ValueError, "10,000,000"):
+        load_arrays(tmp_path / "c.npz")

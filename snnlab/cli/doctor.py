@@ -64,8 +64,10 @@ def main(arguments: list[str], started: float) -> int:
         measured = doctor.measured(*composed)
         with until_pipe_closes():
             diagnosis.print_statistics(composed[0].name, measured)
+            for problem in (problems := doctor.data_problems):
+                print(f"data: {problem}")
         if (fixes := doctor.fixes(measured)) is None:
-            return 0
+            return 1 if problems else 0
     with until_pipe_closes():
         diagnosis.print_findings(fixes)
         if fixes.overrides:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from platformdirs import user_cache_path
 
 from snnlab.cards import without_card
@@ -17,6 +16,7 @@ from snnlab.config.folders import PLURALS, description, file_kinds, group_files,
 from snnlab.console import say, until_pipe_closes
 from snnlab.data.events.packing import copies
 from snnlab.errors import ConfigError, SnnlabError, did_you_mean, join_names, one_line
+from snnlab.files import load_array
 from snnlab.printable import printable
 from snnlab.registry import Registry
 from snnlab.settings import first_sentence
@@ -70,8 +70,8 @@ def packed_copies(folder: Path) -> list[PackedCopy]:
 
 def _count_recordings(store: Path) -> int:
     try:
-        return np.load(store / "hashes.npy", mmap_mode="r", allow_pickle=False).size
-    except (OSError, ValueError, EOFError):
+        return load_array(store / "hashes.npy").size
+    except (OSError, ValueError):
         return 0  # listed as damaged; opening the copy reports the cause
 
 

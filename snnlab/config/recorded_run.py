@@ -208,10 +208,11 @@ def _missing_overrides(
 
 
 def _missing_of_data(data: Mapping[str, Any], typed: TypedSettings) -> Iterator[str]:
-    for name in ("root", "store_dir", "split_file", "labels"):
+    for name in ("root", "store_dir", "split_file", "labels", "permutation"):
         path, place = data.get(name), f"data.{name}"
         fine = (
             path is None
+            or (name == "permutation" and isinstance(path, int))  # a seed
             or (name == "labels" and not _is_outside(path))
             or (name == "store_dir" and _holds_stores(path))
         )

@@ -314,6 +314,13 @@ def read_settings(node: Mapping[str, Any]) -> tuple[DataSettings, str, dict[str,
     return common, str(kind), {name: value for name, value in settings.items() if name in own}
 
 
+def without_download(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a data node whose dataset fetches nothing; of a plugin's dataset, the plugin must be imported."""
+    kind = node.get("type")
+    fetches = "download" in node or (kind in DATASETS and has_parameter(DATASETS.get(kind, "data"), "download"))
+    return {**node, "download": False} if fetches else dict(node)
+
+
 def read_shared_settings(node: Mapping[str, Any]) -> DataSettings:
     """Return the shared settings of a data node of any dataset.
 
@@ -335,7 +342,9 @@ def build_dataset(node: Mapping[str, Any]) -> Dataset:
         DataError: if recordings are missing, or contradict `num_classes` or `sensor_size`.
     """
     common, kind, own = read_settings(node)
-    context = {name: getattr(common, name) for name in SHARED}
+    # Settings that the YAML leaves out have the defaults of the dataset's class, if it has any.
+    defaults = {name for name, setting in settings_of(DATASETS.get(kind, "data")).items() if not setting.required}
+    context = {name: getattr(common, name) for name in SHARED if name not in defaults or node.get(name) is not None}
     dataset: Dataset = DATASETS.build(kind, own, "data", **context)
     if dataset.num_classes != common.num_classes:
         what = {"value": "values per recording", "series": "values per step"}.get(common.targets, "classes")

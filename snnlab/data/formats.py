@@ -6,18 +6,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
-from zipfile import BadZipFile
 
 import h5py
 import numpy as np
 from torch import Tensor
 
-from snnlab.data import tonic_adapter
+from snnlab.data.camera_files import read_aedat4, read_dat, read_nmnist, read_raw
 from snnlab.data.events import Events, SensorSize, check_events
 from snnlab.data.events.frames import EventBatch
 from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Region, Steps
-from snnlab.errors import ConfigError, DataError, join_names
+from snnlab.errors import ConfigError, DataError, MissingPackageError, join_names, one_line
+from snnlab.files import load_array, load_arrays
 from snnlab.settings import Count, above, checks_arguments
+
+# The most that HDF5's usual compression can save; values that were never written take no place in the file.
+_MOST_COMPRESSION = 1100
 
 
 def get_local(group: h5py.Group, name: str) -> Any:
@@ -28,6 +31,8 @@ def get_local(group: h5py.Group, name: str) -> Any:
         KeyError: if the name does not exist.
     """
     found = group[name]
+    if isinstance(found, h5py.Dataset) and found.nbytes > _MOST_COMPRESSION * found.file.id.get_filesize():
+        raise DataError(group.file.filename, f"{name} claims to hold {found.nbytes:,} bytes", "its file is damaged")
     elsewhere = found.file.filename != group.file.filename
     if elsewhere or (isinstance(found, h5py.Dataset) and (found.external or found.is_virtual)):
         raise DataError(
@@ -49,7 +54,7 @@ NAMES = {
 _PER_MICROSECOND = {"ns": 1000}
 _MICROSECONDS = {"us": 1, "ms": 1000, "s": 1_000_000}
 _HALF_OF_32_BITS = 2**31
-_LONGEST = 2**62  # us; sums of longer times would wrap
+LONGEST = 2**62  # us; sums of longer times would wrap
 
 
 @checks_arguments
@@ -152,7 +157,7 @@ def _to_microseconds(t: np.ndarray, unit: str, name: str) -> np.ndarray:
 
 
 def _require_below(t: np.ndarray, factor: int, name: str) -> None:
-    if t.size and float(np.abs(t).max()) * factor > _LONGEST:
+    if t.size and float(np.abs(t).max()) * factor > LONGEST:
         raise DataError(name, f"t reaches {t.max()}, which is too large", "check data.time_unit")
 
 
@@ -171,7 +176,7 @@ def _require_no_wrap(t: np.ndarray, name: str) -> None:
 def _checked_coordinates(column: np.ndarray, key: str, name: str) -> np.ndarray:
     _require_numbers(column, key, name)
     if column.dtype.kind == "f":
-        if not (np.isfinite(column).all() and (column == np.rint(column)).all()):
+        if not ((np.abs(column) < LONGEST).all() and (column == np.rint(column)).all()):
             raise DataError(name, f"{key} has values that are not whole numbers of pixels", "check data.columns")
         column = column.astype(np.int64)
     # Values outside the type of pixels are kept, so that the check of the sensor names them.
@@ -235,18 +240,19 @@ def read_file(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Even
 
     Raises:
         DataError: if the format is unknown, or the file is damaged or holds no events of this sensor.
+        MissingPackageError: if a package that reads the format is not installed.
     """
     read = _READERS.get(path.suffix.lower())
     if read is None:
         raise DataError(path, f"files of events end in {join_names(SUFFIXES)}")
+    if path.exists() and not path.is_file() and not (read is _read_text and path.is_fifo()):
+        raise DataError(path, "is not a plain file")
     try:
         columns = read(path, reading, sensor_size)
-    except DataError:
+    except (DataError, MissingPackageError):
         raise
-    except (OSError, ValueError, EOFError, RuntimeError, KeyError, BadZipFile, MemoryError) as error:
-        # NumPy takes unknown files for pickles, and its message says how to allow these.
-        reason = "it holds no array of numbers" if "pickle" in str(error) else str(error) or type(error).__name__
-        raise DataError(path, f"cannot be read ({reason})") from error
+    except (OSError, ValueError, TypeError, RuntimeError, KeyError, MemoryError) as error:
+        raise DataError(path, f"cannot be read ({one_line(error)})") from error
     if path.suffix.lower() in _IN_MICROSECONDS:
         reading = ReadOptions("us", reading.time_origin, reading.sort)
     return events_from_columns(columns, reading, sensor_size, str(path))
@@ -355,16 +361,11 @@ def to_frames(
 
 
 def _read_npy(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
-    with path.open("rb") as file:
-        array = np.load(file, allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise DataError(path, "is an archive of arrays, whose name ends in .npz")
-    return _columns_of_array(array, path, reading, sensor_size)
+    return _columns_of_array(load_array(path), path, reading, sensor_size)
 
 
 def _read_npz(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
+    arrays = load_arrays(path)
     if len(arrays) == 1:
         return _columns_of_array(next(iter(arrays.values())), path, reading, sensor_size)
     return arrays
@@ -430,73 +431,16 @@ def _is_number(word: str) -> bool:
 def _read_hdf5(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
     with h5py.File(path, "r") as file:
         # At the top of the file, or in the group that camera tools use.
-        name_in_file = next((name for name in ("events", "CD/events") if name in file), None)
-        group: Any = file if name_in_file is None else get_local(file, name_in_file)
+        name_in_file = next((name for name in ("events", "CD/events") if name in file), "/")
+        group: Any = get_local(file, name_in_file)
         if isinstance(group, h5py.Dataset):
             return _columns_of_array(group[()], path, reading, sensor_size)
-        parts = {name: get_local(group, name) for name in group}
+        if not isinstance(group, h5py.Group):
+            raise DataError(path, f"{name_in_file} holds no events")
+        parts = {name: get_local(group, name) for name in group if isinstance(name, str)}
         return {name: part[()] for name, part in parts.items() if isinstance(part, h5py.Dataset) and part.ndim == 1}
 
 
-def _read_nmnist(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
-    size = path.stat().st_size
-    if size % 5:
-        raise DataError(
-            path,
-            f"truncated: {size} bytes is not a multiple of 5, the size of an event",
-            "fetch the file again, or remove it",
-        )
-    return {name: part for name, part in tonic_adapter.read_nmnist_file(path)._asdict().items() if part is not None}
-
-
-def _read_prophesee(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
-    from expelliarmus import Wizard
-
-    encoding = "dat" if path.suffix.lower() == ".dat" else _raw_encoding(path)
-    _check_complete(path, encoding)
-    array = Wizard(encoding=encoding).read(path)
-    if array is None:  # expelliarmus prints the reason on stderr
-        raise DataError(path, f"is not a {encoding.upper()} file")
-    return {name: array[name] for name in array.dtype.names or ()}
-
-
-def _check_complete(path: Path, encoding: str) -> None:
-    """Raise if a file ends within an event, which expelliarmus silently drops."""
-    start = 0
-    with path.open("rb") as file:
-        # A line of the header is text; an event may also begin with a %.
-        while (line := file.readline(4096)).startswith(b"% ") and line.isascii() and b"\0" not in line:
-            start = file.tell()
-            if line.strip().lower() == b"% end":
-                break
-    size = path.stat().st_size - start - (2 if encoding == "dat" else 0)  # .dat: type and size of its events
-    if size % _EVENT_BYTES[encoding]:
-        raise DataError(path, "truncated: it ends within an event", "fetch the file again, or remove it")
-
-
-def _raw_encoding(path: Path) -> str:
-    """Return the encoding in the header of a `.raw` file."""
-    with path.open("rb") as file:
-        head = file.read(4096).lower()
-    for words, encoding in ((b"evt 3", "evt3"), (b"evt3", "evt3"), (b"evt 2", "evt2"), (b"evt2", "evt2")):
-        if words in head:
-            return encoding
-    raise DataError(path, "its header names neither EVT2 nor EVT3, the supported encodings of .raw")
-
-
-def _read_aedat4(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
-    try:
-        import aedat  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise DataError(path, ".aedat4 needs another package: pip install 'snnlab-train[aedat]'") from error
-    packets = [packet["events"] for packet in aedat.Decoder(path) if "events" in packet]
-    if not packets:
-        raise DataError(path, "holds no events")
-    array = np.concatenate(packets)
-    return {name: array[name] for name in array.dtype.names or ()}
-
-
-_EVENT_BYTES = {"dat": 8, "evt2": 4, "evt3": 2}
 _READERS: dict[str, Callable[[Path, ReadOptions, SensorSize], Columns]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
@@ -504,10 +448,10 @@ _READERS: dict[str, Callable[[Path, ReadOptions, SensorSize], Columns]] = {
     ".txt": _read_text,
     ".h5": _read_hdf5,
     ".hdf5": _read_hdf5,
-    ".bin": _read_nmnist,
-    ".aedat4": _read_aedat4,
-    ".dat": _read_prophesee,
-    ".raw": _read_prophesee,
+    ".bin": lambda path, *_: read_nmnist(path),
+    ".aedat4": lambda path, *_: read_aedat4(path),
+    ".dat": lambda path, *_: read_dat(path),
+    ".raw": lambda path, *_: read_raw(path),
 }
 # Camera formats, whose times are in microseconds.
 _IN_MICROSECONDS = {".bin", ".aedat4", ".dat", ".raw"}

@@ -24,8 +24,10 @@ from snnlab.target_kinds import kind_of
 HARDLY_ANY = 0.01
 # Number of names that a line lists.
 _FEW = 10
-# Factor by which times in a file are too small if they are read as us.
-_UNITS = {"ms": 1e3, "s": 1e6}
+# A window that loses more than this fraction of all events is worth a warning.
+_MOST = 0.5
+# The units of the times in files, us.
+_UNITS = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6}
 
 
 def split_warnings(store: Store, split: Split, names: Sequence[str] | None) -> Iterator[str]:
@@ -71,14 +73,60 @@ def time_unit_warning(store: Store, settings: DataSettings) -> str | None:
         return None
     if last_t.max() >= HARDLY_ANY * settings.duration_us:
         return None
-    usual = max(float(np.median(last_t)), 0.5)  # rounded from fractions
-    unit = min(_UNITS, key=lambda name: abs(np.log(usual * _UNITS[name] / settings.duration_us)))
+    unit = _likely_unit(last_t, settings, store.time_unit or "us")
     steps = int(last_t.max() * settings.steps // settings.duration_us) + 1
     return (
         f"the last event of {last_t.size:,} recordings is at {last_t.max() / 1000:g} ms, so all events are in the first"
-        f" {f'{steps} ' if steps > 1 else ''}of {settings.steps} steps; if files have times in {unit}, set"
-        f" data.time_unit={unit} of data=folder, or else a shorter data.duration_ms than {settings.duration_ms:g}"
+        f" {f'{steps} ' if steps > 1 else ''}of {settings.steps} steps; {_unit_hint(unit)}set a shorter"
+        f" data.duration_ms than {settings.duration_ms:g}"
     )
+
+
+def late_events_warning(store: Store, settings: DataSettings) -> str | None:
+    """Return a warning if most events are after the window, or None.
+
+    This happens for a window of another length than that of the recordings, or if times in us are read as ms or s.
+
+    Args:
+        store: The packed recordings.
+        settings: Window and steps.
+    """
+    if settings.stride_us is not None or not store.num_events:
+        return None
+    outside = store.count_outside(np.arange(len(store)), settings.duration_us)
+    share = outside / store.num_events
+    if share <= _MOST:
+        return None
+    last_t = store.last_t[store.last_t >= 0]
+    unit = None if store.time_unit is None else _likely_unit(last_t, settings, store.time_unit)
+    read = "" if store.time_unit is None else f", with the times of files read as {store.time_unit}"
+    return (
+        f"{outside:,} of {store.num_events:,} events ({share:.2%}) are after duration_ms = {settings.duration_ms:g} and"
+        f" are dropped; half of the recordings last {np.median(last_t) / 1000:,.4g} ms or longer{read};"
+        f" {_unit_hint(unit)}set a longer data.duration_ms, or data.stride_ms for several windows"
+    )
+
+
+def _likely_unit(last_t: np.ndarray, settings: DataSettings, unit: str) -> str | None:
+    """Return the unit of the files' times for which recordings are about as long as the window; None if it is `unit`.
+
+    Args:
+        last_t: Time of the last event of each recording with events, us.
+        settings: The window.
+        unit: The unit in which the files were read.
+    """
+    usual = max(float(np.median(last_t)), 0.5) / _UNITS[unit]  # at least 0.5: rounded from fractions
+    found = min(_UNITS, key=lambda name: abs(np.log(usual * _UNITS[name] / settings.duration_us)))
+    return None if found == unit else found
+
+
+def _unit_hint(unit: str | None) -> str:
+    return "" if unit is None else f"if files have times in {unit}, set data.time_unit={unit} of data=folder, or else "
+
+
+def window_warnings(store: Store, settings: DataSettings) -> list[str]:
+    """Return the warnings about a window that hardly any event, or not most of them, is in."""
+    return [text for text in (time_unit_warning(store, settings), late_events_warning(store, settings)) if text]
 
 
 # Number of recordings whose frames are counted, spread over all.
@@ -232,8 +280,7 @@ def _count_windows(store: Store, indices: Sequence[np.ndarray], settings: DataSe
 
 
 def _warnings(store: Store, split: Split, settings: DataSettings, names: Sequence[str] | None) -> list[str]:
-    warning = time_unit_warning(store, settings)
-    return [*split_warnings(store, split, names), *([warning] if warning else [])]
+    return [*split_warnings(store, split, names), *window_warnings(store, settings)]
 
 
 def _value_stats(targets: np.ndarray, names: Sequence[str], parts: Sequence[np.ndarray]) -> list[ValueStats]:

@@ -12,14 +12,16 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from snnlab.errors import DataError, did_you_mean, join_names
+from snnlab.errors import DataError, did_you_mean, join_names, one_line
+from snnlab.files import open_plain
 from snnlab.seeds import Stream, generator
 from snnlab.target_kinds import kind_of
 
@@ -29,6 +31,8 @@ _PART_NAMES = ("train", "test", "val")
 _TEST_SEED = 0
 # Number of names that a message lists.
 _FEW = 10
+# More digits than any index has.
+_DIGITS = 18
 
 
 class RecordingGroups(NamedTuple):
@@ -370,6 +374,7 @@ def make_split(
     Raises:
         DataError: if the training recordings are in one group, or a group is in two of the dataset's own parts.
     """
+    parts = parts.astype(np.int64)  # unsigned numbers of parts have no -1
     kept = np.ones(parts.size, bool)
     kept[[] if bad is None else bad] = False
     test = np.flatnonzero(kept & (parts == TEST))
@@ -450,10 +455,15 @@ def read_split(
             group in two parts.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with open_plain(path) as file:
+            text = file.read().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError("data.split_file", f"{path} cannot be read ({error})") from error
-    assigned = _read_json(path, text, len(names)) if path.suffix.lower() == ".json" else _read_table(path, text, names)
+    try:
+        is_json = path.suffix.lower() == ".json"
+        assigned = _read_json(path, text, len(names)) if is_json else _read_table(path, text, names)
+    except csv.Error as error:
+        raise DataError("data.split_file", f"{path} cannot be read ({error})") from error
     if (parts == TEST).any() and ((assigned != -1) & (assigned != TEST) & (parts == TEST)).any():
         recording = int(np.flatnonzero((assigned != -1) & (assigned != TEST) & (parts == TEST))[0])
         raise DataError(
@@ -482,8 +492,9 @@ def _read_json(path: Path, text: str, total: int) -> np.ndarray:
     try:
         entries = json.loads(text)
         lists = {word: np.array(entries[word], np.int64).reshape(-1) for word in ("train", "val", "test")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError("data.split_file", f"{path} has no lists of numbers train, val and test ({error})") from error
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        reason = one_line(error)
+        raise DataError("data.split_file", f"{path} has no lists of numbers train, val and test ({reason})") from error
     assigned = np.full(total, -1)
     for word, indices in lists.items():
         if indices.size and not 0 <= indices.min() <= indices.max() < total:
@@ -502,16 +513,59 @@ def _read_table(path: Path, text: str, names: Sequence[str]) -> np.ndarray:
         raise DataError("data.split_file", f"{path}: its first line must name the columns recording and split")
     ends = _index_by_end(names)
     assigned = np.full(len(names), -1)
-    for row in reader:
-        line = (path, reader.line_num)
-        word = (row["split"] or "").strip().lower()
-        if word not in PART_BY_NAME:
-            raise _error_at(line, f"split must be train, val or test, got {word or 'nothing'}")
-        recording = _find_recording(line, (row["recording"] or "").strip(), ends, len(names))
-        if assigned[recording] != -1:
-            raise _error_at(line, f"{names[recording]} is named twice")
-        assigned[recording] = PART_BY_NAME[word]
+    with collected_line_errors("data.split_file", path) as errors:
+        for row in reader:
+            line = (path, reader.line_num)
+            with errors.of_line(reader.line_num):
+                word = (row["split"] or "").strip().lower()
+                if word not in PART_BY_NAME:
+                    raise _error_at(line, f"split must be train, val or test, got {word or 'nothing'}")
+                recording = _find_recording(line, (row["recording"] or "").strip(), ends, len(names))
+                if assigned[recording] != -1:
+                    raise _error_at(line, f"{names[recording]} is named twice")
+                assigned[recording] = PART_BY_NAME[word]
     return assigned
+
+
+class LineErrors:
+    """The errors in the lines of a table."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[int, DataError]] = []
+
+    @contextmanager
+    def of_line(self, number: int) -> Iterator[None]:
+        """Keep a DataError of a line, so that the next lines are read too."""
+        try:
+            yield
+        except DataError as error:
+            self.found.append((number, error))
+
+
+@contextmanager
+def collected_line_errors(place: str, table: Path) -> Iterator[LineErrors]:
+    """Raise the errors of all lines of a table together, with the numbers of their lines.
+
+    Args:
+        place: The setting that names the table.
+        table: The table.
+
+    Raises:
+        DataError: if a line has an error.
+    """
+    errors = LineErrors()
+    yield errors
+    if len(errors.found) == 1:
+        raise errors.found[0][1]
+    if errors.found:
+        numbers: dict[str, list[str]] = {}
+        for number, error in errors.found:
+            numbers.setdefault(str(error.with_fields(place="", origin=None)), []).append(str(number))
+        shown = [f"line {', '.join(of_text)}: {text}" for text, of_text in numbers.items()]
+        more = sum(map(len, list(numbers.values())[_FEW:]))
+        rest = [f"and {more:,} more lines"] if more else []
+        text = "\n  ".join([f"{table}: {len(errors.found):,} lines cannot be used", *shown[:_FEW], *rest])
+        raise DataError(place, text)
 
 
 def _index_by_end(names: Sequence[str]) -> dict[str, list[int]]:
@@ -529,7 +583,7 @@ def _error_at(line: tuple[Path, int], message: str, hint: str = "") -> DataError
 
 
 def _find_recording(line: tuple[Path, int], word: str, ends: dict[str, list[int]], total: int) -> int:
-    if word.isdecimal() and word not in ends:
+    if word.isdecimal() and len(word) <= _DIGITS and word not in ends:
         if int(word) >= total:
             raise _error_at(line, f"there are {total} recordings, 0 to {total - 1}, not {word}")
         return int(word)

@@ -1,9 +1,8 @@
-"""The only file that imports tonic (GPL-3.0-only), and only when a file is read or a transform is used."""
+"""The only file that imports tonic (GPL-3.0-only), and only when a transform is used."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,17 +19,6 @@ def tonic() -> Any:
     import tonic
 
     return tonic
-
-
-def read_nmnist_file(path: Path) -> Events:
-    """Read a recording in the format of N-MNIST and N-Caltech101 with tonic."""
-    columns = tonic().io.read_mnist_file(str(path), dtype=np.dtype([("x", int), ("y", int), ("t", int), ("p", int)]))
-    return Events(
-        t=columns["t"].astype(np.int64),
-        x=columns["x"].astype(np.int16),
-        y=columns["y"].astype(np.int16),
-        p=columns["p"].astype(bool),
-    )
 
 
 def transform(name: str) -> Callable[..., Any]:

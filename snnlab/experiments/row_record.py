@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from snnlab.errors import RunFolderError
+from snnlab.files import load_arrays
 from snnlab.printable import printable_data
 from snnlab.runs.recorded import RecordedRun, read_config, resolve_references
 from snnlab.runs.run_folder import METRICS, PREDICTIONS, RESULT
@@ -64,8 +65,7 @@ class RowRecord:
             runs = content["runs"]
             if content["schema"] != SCHEMA or not all({"seed", "differs", "result"} <= set(one) for one in runs):
                 raise ValueError(f"{RESULT} is not of schema {SCHEMA}")
-            with np.load(folder / PREDICTIONS, allow_pickle=False) as stored:
-                arrays = dict(stored)
+            arrays = load_arrays(folder / PREDICTIONS)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunFolderError(folder, f"is no record of a row ({error})") from error
         return cls(folder, flat(resolve_references(read_config(folder))), runs, arrays)

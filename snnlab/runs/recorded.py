@@ -5,20 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from shlex import quote
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import yaml
 from omegaconf import OmegaConf
 
 from snnlab.errors import DamagedError, RunFolderError, VersionError, one_line
+from snnlab.files import load_arrays
 from snnlab.printable import printable, printable_data
 from snnlab.runs.renamed_settings import renamed
 from snnlab.runs.run_folder import (
@@ -108,9 +107,6 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 _REQUIRED = ("status", "seed", "metrics", "provenance")
 _TYPE_NAMES = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number", float: "a number"}
-# Errors of NumPy and zipfile for a truncated or changed archive.
-_ARCHIVE_ERRORS = (OSError, ValueError, EOFError, BadZipFile, zlib.error, NotImplementedError, RuntimeError, KeyError)
-_CONTENT_ERRORS = (TypeError, AttributeError, OverflowError, MemoryError, IndexError)
 _STAGES, _REQUIRED_ARRAYS = ("val", "test"), ("recording", "target", "readout")
 
 
@@ -420,10 +416,8 @@ def _predictions_error(path: Path, changed: int, size: int) -> str | None:
 def _read_arrays(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
     """Return the arrays of a `predictions.npz`, and the error in them as text, or None."""
     try:
-        # Opened here: NumPy does not close a file that is not an archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-    except (*_ARCHIVE_ERRORS, *_CONTENT_ERRORS) as error:
+        found = load_arrays(path)
+    except (OSError, ValueError) as error:
         return {}, one_line(error)
     return found, _arrays_error(found)
 

@@ -11,7 +11,7 @@ from snnlab.data.data_module import EventDataModule
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.dataset import Dataset
 from snnlab.data.events import Store
-from snnlab.data.inspection import split_warnings, time_unit_warning
+from snnlab.data.inspection import late_events_warning, split_warnings, time_unit_warning, window_warnings
 from snnlab.data.splits import Split, merge_validation, overfit_split
 from snnlab.errors import ConfigError
 from snnlab.nn.losses import Loss
@@ -90,16 +90,19 @@ def data_notes(data: EventDataModule) -> list[str]:
     if outside:
         share = outside / data.store.num_events
         note = f"{outside:,} events ({share:.2%}) are after duration_ms = {settings.duration_ms:g} and are dropped"
+        warning = late_events_warning(data.store, settings)
         if share > _NEARLY_ALL:
-            raise ConfigError("data.duration_ms", note, f"if it is in seconds, write {1000 * settings.duration_ms:g}")
-        notes.append(note)
+            hint = f"if duration_ms is in seconds, write {1000 * settings.duration_ms:g}"
+            raise ConfigError("data.duration_ms", warning or note, hint)
+        notes += [note] if warning is None else []
     return notes
 
 
 def data_warnings(data: EventDataModule) -> list[str]:
-    """Return warnings about the split: missing classes, divided groups."""
+    """Return warnings about the split and the window: missing classes, divided groups, most events dropped."""
     names = data.class_names if data.settings.targets == "class" else None
-    return [f"data: {line}" for line in split_warnings(data.store, data.split, names)]
+    found = [*split_warnings(data.store, data.split, names), *window_warnings(data.store, data.settings)]
+    return [f"data: {line}" for line in found]
 
 
 def set_class_counts(loss: Loss, data: EventDataModule) -> None:

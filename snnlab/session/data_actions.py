@@ -11,7 +11,7 @@ from matplotlib.image import imsave
 
 from snnlab.config.schema import Experiment
 from snnlab.console import say, until_pipe_closes
-from snnlab.data.data_settings import DATASETS, DataSettings
+from snnlab.data.data_settings import DATASETS, DataSettings, without_download
 from snnlab.data.dataset import Dataset
 from snnlab.data.events import Store
 from snnlab.data.events.packing import copies, copies_of, folder_size, remove, remove_copies, store_path
@@ -41,6 +41,8 @@ def run_action(action: str, experiment: Experiment, figure: str | None) -> None:
             with until_pipe_closes():
                 clean_all(experiment, settings)
             return
+        if action in _FETCHES_NOTHING:
+            session = Session(replace(experiment, data=without_download(experiment.data)))
         dataset = session.dataset
         with until_pipe_closes():
             for note in dataset.notes:
@@ -116,6 +118,8 @@ def _print_earlier_copies(dataset: Dataset, folder: Path) -> None:
         print(f"{copy.path}: an older copy, {copy.size / 1e6:,.1f} MB; snnlab data clean --all deletes it")
 
 
+# Actions on the packed copies: missing recordings are not fetched.
+_FETCHES_NOTHING = ("where", "clean")
 ACTIONS: dict[str, Callable[[DataSettings, Dataset, str | None], None]] = {
     "prepare": prepare,
     "inspect": inspect,

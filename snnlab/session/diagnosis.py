@@ -23,6 +23,7 @@ from snnlab.config.schema import Experiment
 from snnlab.console import table_console
 from snnlab.data.data_module import EventDataModule
 from snnlab.data.events.frames import Batch
+from snnlab.data.inspection import window_warnings
 from snnlab.errors import SnnlabError
 from snnlab.nn.layer import Counts
 from snnlab.seeds import Stream, derived_seed
@@ -61,11 +62,19 @@ class Diagnosis:
             return self._measure(replace(experiment, **plain), folder)
 
     def fixes(self, measured: MeasuredNetwork) -> Fixes | None:
-        """Return the problems and their fixes; print a line and return None if there are none."""
+        """Return the problems of the network and their fixes; print a line and return None if there are none."""
         if findings(measured.statistics):
             return find_fixes(measured, self.try_overrides)
-        print(*delay_notes(measured.statistics), "Nothing is wrong with it.", sep="\n")
+        verdict = "Nothing is wrong with the network." if self.data_problems else "Nothing is wrong with it."
+        print(*delay_notes(measured.statistics), verdict, sep="\n")
         return None
+
+    @property
+    def data_problems(self) -> list[str]:
+        """Problems of the recordings that were measured last: a window that has hardly any event, or not most."""
+        if self._cached_data is None:
+            return []
+        return window_warnings(self._cached_data[1].store, self._cached_data[1].settings)
 
     def _measure(self, experiment: Experiment, folder: Path) -> MeasuredNetwork:
         same = self._cached_data is not None and self._cached_data[0] == experiment.data

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from torch import Tensor
 
 from snnlab.config.recorded_run import compose_run
+from snnlab.errors import ConfigError
 from snnlab.runs.recorded import read_run
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.prediction import RunPredictor
 from snnlab.session.weights import Checkpoint
+from snnlab.settings import is_override, type_problem
 from snnlab.zoo import run_path
 
 if TYPE_CHECKING:
@@ -36,10 +38,22 @@ def load(
             recordings of a run from someone else.
 
     Raises:
+        ConfigError: if an argument is of another type, such as an override in place of the checkpoint.
         RunFolderError: if the folder is not a run.
     """
+    _check_arguments(checkpoint=checkpoint, plugins=plugins, overrides=overrides)
     folder = run_path(run)
     return Run(folder, read_run(folder), checkpoint, tuple(plugins), tuple(overrides))
+
+
+def _check_arguments(**arguments: Any) -> None:
+    """Raise a ConfigError for a text in place of a list, or another text than a checkpoint's name."""
+    annotations = get_type_hints(load)
+    for name, value in arguments.items():
+        if problem := type_problem(value, annotations[name]):
+            moved = isinstance(value, str) and is_override(value)
+            hint = f'settings are a list, as in overrides=["{value}"]' if moved else ""
+            raise ConfigError(f"load: {name}", problem, hint)
 
 
 def _import_with_lightning():

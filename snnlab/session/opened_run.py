@@ -19,13 +19,13 @@ from torch import Tensor
 
 from snnlab.config.recorded_run import compose_run
 from snnlab.config.schema import Experiment
-from snnlab.data.data_settings import DATASETS, DataSettings
+from snnlab.data.data_settings import DATASETS, DataSettings, without_download
 from snnlab.data.events import SensorSize
 from snnlab.data.events.frames import Batch
 from snnlab.data.hot_pixels import hot_pixels
 from snnlab.data.splits import read_split
-from snnlab.errors import ConfigError, DataError, RunFolderError, SnnlabError, did_you_mean, join_names
-from snnlab.files import write_atomically, write_json, write_npz
+from snnlab.errors import ConfigError, DataError, RunFolderError, SnnlabError, did_you_mean, join_names, one_line
+from snnlab.files import open_plain, write_atomically, write_json, write_npz
 from snnlab.nn import BuiltNetwork, Network
 from snnlab.nn.record import NetworkRecord, record
 from snnlab.nn.summary import learned
@@ -33,6 +33,7 @@ from snnlab.runs.recorded import RecordedRun, read_resolved
 from snnlab.runs.run_folder import summary_line
 from snnlab.session.session import Session
 from snnlab.session.weights import Checkpoint
+from snnlab.settings import type_problem
 
 if TYPE_CHECKING:
     from snnlab.data.data_module import EventDataModule  # imports Lightning
@@ -223,11 +224,15 @@ def read_hot_pixels(folder: Path, sensor_size: SensorSize) -> Tensor | None:
     width, height, _ = sensor_size
     hot = torch.zeros(width * height, dtype=torch.bool)
     try:
-        hot[json.loads(path.read_text(encoding="utf-8"))["pixels"]] = True
+        with open_plain(path) as file:
+            pixels = json.load(file)["pixels"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise RunFolderError(path, f"cannot be read ({error})") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunFolderError(path, f"cannot be read ({one_line(error)})") from error
+    if type_problem(pixels, list[int]) or not all(0 <= pixel < hot.numel() for pixel in pixels):
+        raise RunFolderError(path, f"cannot be read (it has no list of pixels from 0 to {hot.numel() - 1})")
+    hot[pixels] = True
     return hot
 
 
@@ -250,9 +255,7 @@ def _compute_hot_pixels(run: OpenedRun, settings: DataSettings) -> Tensor:
     why = f"{run.folder}: removed hot pixels (data.hot_pixels_hz), which depend on its training recordings"
     try:
         experiment = compose_run(run.folder, run.all_overrides, use="data")
-        kept = {"download": False} if "download" in experiment.data else {}
-        experiment = replace(experiment, data={**experiment.data, **kept})
-        store = Session(experiment).store
+        store = Session(replace(experiment, data=without_download(experiment.data))).store
     except SnnlabError as error:
         raise DataError("", f"{why}, and these are missing: {error}") from error
     if store.fingerprint != run.recorded.provenance.get("data_fingerprint"):

@@ -15,7 +15,7 @@ import numpy as np
 
 from snnlab.data.duplicates import FEW_EVENTS
 from snnlab.errors import ConfigError, DamagedError, DataError, RunFolderError, error_context
-from snnlab.files import write_atomically
+from snnlab.files import load_array, write_atomically
 from snnlab.interop.state_dicts import load_state_dict, loaded_text
 from snnlab.nn import Network
 from snnlab.runs.recorded import read_config, read_run, read_run_if_ended, read_split
@@ -56,10 +56,10 @@ def read_trained_on(folder: Path) -> np.ndarray | None:
     """
     path = folder / TRAINED_ON_FILE
     try:
-        found = np.load(path, allow_pickle=False)
+        found = load_array(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError) as error:
         raise RunFolderError(path, f"cannot be read ({error})") from error
     if found.ndim != 1 or found.dtype != np.uint64:
         raise RunFolderError(path, "was not written by a run")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
+
+from ..fixtures.stand_ins.aedat import kind
 
 PICTURES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -38,36 +39,16 @@ def dvsgesture(root: Path, rng: np.random.Generator) -> None:
 
 
 def cifar10dvs(root: Path, rng: np.random.Generator) -> None:
-    """Write CIFAR10-DVS's folders; `Decoder` replaces the reader, because no installed package writes .aedat4."""
+    """Write CIFAR10-DVS's folders, for the stand-in of the package aedat."""
     for name in PICTURES:
         (root / "CIFAR10DVS" / name).mkdir(parents=True)
         for number in range(11):
-            events = np.zeros(500, Decoder.kind())
+            events = np.zeros(500, kind())
             events["t"] = 1_605_537_493_718_345 + np.sort(rng.integers(0, 1_200_000, 500))
             events["x"], events["y"] = rng.integers(0, 128, (2, 500))
             events["p"] = rng.random(500) < 0.5
             with (root / "CIFAR10DVS" / name / f"cifar10_{name}_{number}.aedat4").open("wb") as file:
                 np.save(file, events)
-
-
-class Decoder:
-    """Replaces the decoder of the package aedat: one stream of events, in one packet."""
-
-    def __init__(self, path: str | Path) -> None:
-        with Path(path).open("rb") as file:
-            self.events = np.load(file).astype(self.kind())
-
-    @staticmethod
-    def kind() -> np.dtype:
-        """Return the columns of aedat."""
-        return np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), (("p", "on"), "?")])
-
-    def id_to_stream(self) -> dict[int, dict[str, Any]]:
-        """Return the descriptions of the streams."""
-        return {0: {"type": "events", "width": 128, "height": 128}}
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        yield {"stream_id": 0, "events": self.events}
 
 
 def shd(root: Path, rng: np.random.Generator) -> None:
@@ -100,9 +81,9 @@ def smnist(root: Path, rng: np.random.Generator) -> None:
     for part, size in (("train", 120), ("t10k", 10)):
         images = rng.integers(-300, 500, (size, 28, 28)).clip(0, 255).astype(np.uint8)
         labels = np.arange(size, dtype=np.uint8) % 10
-        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+        for form, array in (("images-idx3", images), ("labels-idx1", labels)):
             head = np.array([0x0800 + array.ndim, *array.shape], ">u4")
-            (root / "smnist" / f"{part}-{kind}-ubyte").write_bytes(head.tobytes() + array.tobytes())
+            (root / "smnist" / f"{part}-{form}-ubyte").write_bytes(head.tobytes() + array.tobytes())
 
 
 WRITERS: dict[str, Callable[[Path, np.random.Generator], None]] = {

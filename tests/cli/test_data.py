@@ -15,7 +15,7 @@ from snnlab.data import fetching
 from snnlab.errors import DataError
 
 from ..refusals import assert_error_has, assert_text_has
-from . import killing
+from . import genuine, killing
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -181,3 +181,16 @@ def test_recordings_of_one_person_are_shown_although_no_split_of_them_can_be(wor
     assert done.status == 0, done.err
     assert_text_has(done.out, "all 3 recordings", "one group")
     assert_text_has(done.out, "right")
+
+
+@pytest.mark.parametrize("action", ["where", "clean"])
+def test_a_place_is_printed_without_fetching_the_missing_recordings(
+    action: str, workplace: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine.nmnist(workplace, np.random.default_rng(0))
+    monkeypatch.setattr(fetching, "fetch_archive", lambda *_: pytest.fail("it fetches"))
+    before = sorted(workplace.rglob("*"))
+    done = snnlab("data", action, "data=nmnist", "data.root=.", f"data.store_dir={workplace / 'stores'}")
+    assert done.status == 0, done.err
+    assert_text_has(done.out, "not packed")
+    assert sorted(workplace.rglob("*")) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ..fixtures.stand_ins.aedat import kind
 from ..refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
 
@@ -279,3 +281,62 @@ def test_the_density_of_frames_is_that_of_the_training_windows(people: list[str]
                     events += int(((t >= 1000 * start) & (t < 1000 * start + 100_000)).sum())
                     windows += 1
         assert event_density(data) == pytest.approx(events / (windows * 8 * 6 * 2 * 4))
+
+
+@pytest.mark.parametrize(("duration", "unit"), [(0.1, "ns"), (100, None)])
+def test_the_doctor_and_inspect_name_a_window_that_loses_most_events(
+    duration: float, unit: str | None, people: list[str], snnlab: Snnlab
+) -> None:
+    given = [word for word in people if not word.startswith("data.duration_ms")]
+    given += [f"data.duration_ms={duration}", "neuron.tau_mem='2 steps'", "model.layers.readout.tau_mem='2 steps'"]
+    for command, status in ((["data", "inspect"], 0), (["doctor"], 1)):
+        done = snnlab(*command, *given)
+        assert done.status == status, done.err
+        assert_text_has(done.out, "of 7,200 events (", f"duration_ms = {duration:g}", "298.5 ms", "data.duration_ms")
+        assert ("data.time_unit=" in done.out) == (unit is not None)
+        assert f"data.time_unit={unit or ''}" in done.out or unit is None
+        assert "Nothing is wrong with it" not in done.out
+
+
+@pytest.mark.parametrize("parts", ["group", "group,split"])
+def test_inspect_shows_recordings_with_groups_of_which_one_cannot_be_read(
+    parts: str, workplace: Path, snnlab: Snnlab, store_dir: Path
+) -> None:
+    root = workplace / "mine"
+    root.mkdir()
+    write(root)
+    (root / "p3_left_1.npy").write_bytes(b"broken")
+    if parts == "group":
+        rows = [line.rpartition(",")[0] for line in (root / "user5.csv").read_text().splitlines()]
+        (root / "user5.csv").write_text("\n".join(rows) + "\n")
+    given = ["data=folder", f"data.root={root}", "data.labels=user5.csv", *SETTINGS, f"data.store_dir={store_dir}"]
+    done = snnlab("data", "inspect", *given)
+    assert done.status == 0, done.err
+    assert_text_has(done.out, "6 groups")
+    assert "p3_left_1.npy" in done.out
+    assert_error_has(snnlab("train", *given).error, "", "p3_left_1.npy", "data.on_bad_recording=skip")
+    skipped = snnlab("train", *given, "data.on_bad_recording=skip", f"output_dir={workplace / 'runs'}")
+    assert skipped.status == 0, skipped.err
+
+
+def test_a_package_that_was_missing_is_no_property_of_a_recording(
+    workplace: Path, snnlab: Snnlab, store_dir: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    for name in NAMES:
+        (workplace / "mine" / name).mkdir(parents=True)
+        for number in range(6):
+            events = np.zeros(50, kind())
+            events["t"], events["x"] = np.sort(rng.integers(0, 90_000, 50)), rng.integers(0, 8, 50)
+            with (workplace / "mine" / name / f"{number}.{'aedat4' if number % 2 else 'npy'}").open("wb") as file:
+                np.save(file, events)
+    given = ["data=folder", "data.root=mine", *SETTINGS, f"data.store_dir={store_dir}"]
+    monkeypatch.setitem(sys.modules, "aedat", None)
+    for more in ([], ["data.on_bad_recording=skip"]):
+        done = snnlab("data", "prepare", *given, *more)
+        assert done.status == 2
+        assert_text_has(done.err, ".aedat4", "pip install", "snnlab-train[aedat]")
+    request.getfixturevalue("stand_in_aedat")
+    done = snnlab("data", "prepare", *given)
+    assert done.status == 0, done.err
+    assert done.out.splitlines()[-1].startswith("12 recordings, 600 events")

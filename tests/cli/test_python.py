@@ -210,3 +210,19 @@ def test_every_named_figure_is_drawn_and_can_be_written(run: Any, tmp_path: Path
     assert (tmp_path / "confusion.pdf").read_bytes().startswith(b"%PDF")
     with assert_raises(ConfigError, "figure", "confusion"):
         run.figure("confuson")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "facts"),
+    [
+        ("checkpoint", {"checkpoint": "plugins=[x]"}, ("best, last", 'overrides=["plugins=[x]"]')),
+        ("checkpoint", {"checkpoint": "first"}, ("best, last",)),
+        ("plugins", {"plugins": "my_layers"}, ("a list", "my_layers")),
+        ("overrides", {"overrides": "data.root=/elsewhere"}, ("a list", 'overrides=["data.root=/elsewhere"]')),
+    ],
+)
+def test_a_text_in_the_wrong_place_of_load_is_refused(
+    folder: Path, name: str, arguments: dict[str, Any], facts: tuple[str, ...]
+) -> None:
+    with assert_raises(ConfigError, f"load: {name}", *facts):
+        snnlab.load(folder, **arguments)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +14,7 @@ import pytest
 from snnlab.config.folders import find_file
 
 from .conftest import Outcome
-from .genuine import WRITERS, Decoder
+from .genuine import WRITERS
 
 STEPS = (
     "trainer.max_epochs=1",
@@ -56,10 +54,10 @@ RECIPES = [
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+@pytest.mark.usefixtures("stand_in_aedat")
 def test_a_recipe_trains_on_files_of_its_data_sets_format(
-    recipe: Recipe, workplace: Path, snnlab: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, workplace: Path, snnlab: Callable[..., Outcome]
 ):
-    monkeypatch.setitem(sys.modules, "aedat", SimpleNamespace(Decoder=Decoder))  # pyright: ignore[reportArgumentType]
     WRITERS[recipe.data](workplace / "FOLDER", np.random.default_rng(0))
     outcome = snnlab("train", f"experiment={recipe.name}", "data.root=FOLDER", *STEPS, *recipe.smaller)
     assert outcome.status == 0, outcome.err

@@ -149,6 +149,7 @@ def test_a_cameras_file_that_ends_within_an_event_is_named(name: str, encoding: 
         read_file(path, ZERO, SENSOR)
 
 
+@pytest.mark.usefixtures("stand_in_aedat")
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_file_of_something_else_is_named(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -30,6 +30,21 @@ class _Toy:
             raise ValueError("classes must be 100 or less")
         self.num_classes, self.sensor_size = classes, (width, 34, 2)
         self.given = (root, download)
+
+
+def test_a_dataset_keeps_its_own_defaults(toy: str) -> None:
+    class Kept(_Toy):
+        def __init__(self, root: str | None = "recordings", download: bool = False) -> None:
+            super().__init__(root=root, download=download)
+
+    DATASETS._entries["toy"] = Kept
+    node = {"type": toy, **GOOD}
+    for given, expected in (
+        ({}, ("recordings", False)),
+        ({"root": None}, ("recordings", False)),
+        ({"root": "mine", "download": True}, ("mine", True)),
+    ):
+        assert cast(Kept, build_dataset({**node, **given})).given == expected
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +103,31 @@ def test_lists_that_cannot_be_used_are_named(tmp_path: Path, text: str, message_
 def test_a_missing_file_in_a_table_is_named(tmp_path: Path) -> None:
     with assert_raises(DataError, "data.split_file", tmp_path / "none.csv"):
         read_split(tmp_path / "none.csv", NAMES, NO_TEST)
+
+
+def test_the_mistakes_of_all_lines_are_reported_together(tmp_path: Path) -> None:
+    path = _write(tmp_path, "recording,split\n0,train\n1,trian\n99,test\n2,\n")
+    with assert_raises(DataError, "data.split_file", path, "3 lines", "line 3", "trian", "line 4", 99, "line 5"):
+        read_split(path, [f"{number}.npy" for number in range(9)], np.zeros(9, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", "[" * 100_000),
+        ("a.json", '{"train": [1000000000000000000000000], "val": [], "test": []}'),
+        ("a.csv", "recording,split\n" + 5000 * "9" + ",train\n"),
+        ("a.csv", 'recording,split\n"' + 200_000 * "a" + '",train\n'),
+    ],
+)
+def test_a_split_file_of_another_form_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    path = _write(tmp_path, text, name)
+    with pytest.raises(DataError) as caught:
+        read_split(path, ["0.npy", "1.npy"], np.zeros(2, np.uint8))
+    assert caught.value.key == "data.split_file"
+
+
+def test_a_pipe_is_no_split_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "split.csv")
+    with assert_raises(DataError, "data.split_file", "plain file"):
+        read_split(tmp_path / "split.csv", ["0.npy"], np.zeros(1, np.uint8))

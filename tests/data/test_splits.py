@@ -204,3 +204,12 @@ def test_validation_recordings_can_be_trained_on_too():
     assert both.test.tolist() == split.test.tolist()
     assert both.hash != split.hash
     assert_text_has(both.rule, "trained on", split.rule)
+
+
+def test_a_recording_that_cannot_be_used_may_have_a_group() -> None:
+    groups = np.arange(60) // 4
+    split = make_split(TARGETS, groups % 3 == 0, 0.2, 0, groups, bad=np.array([5, 7]))
+    parts = make_split(TARGETS, (groups % 3 == 0).astype(np.uint8), 0.2, 0, groups, bad=np.array([5, 7]))
+    assert split.hash == parts.hash
+    everything = np.concatenate([parts.train, parts.val, parts.test])
+    assert sorted(everything.tolist()) == [index for index in range(60) if index not in (5, 7)]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -149,3 +150,18 @@ def test_labels_over_time_that_contradict_each_other_are_named(
     text = "path,label,start_ms,end_ms,group,split\n" + lines
     with assert_raises(DataError, *message_parts):
         discover_table(tmp_path, table(tmp_path, text), "steps")
+
+
+def test_the_gaps_of_all_lines_are_reported_together(tmp_path: Path) -> None:
+    rows = ["a.npy,wave", "b.npy,", ",wave", "c.npy,clap", "b.npy,", *[f"d{number}.npy,clap" for number in range(12)]]
+    path = table(tmp_path, "path,label\n" + "".join(f"{row}\n" for row in rows))
+    with assert_raises(DataError, "data.labels", path, "16 lines", "line 3, 6", "line 4", "line 5", "c.npy", "5 more"):
+        discover_table(tmp_path, path)
+
+
+@pytest.mark.parametrize("targets", ["class", "steps"])
+@pytest.mark.parametrize(("name", "word"), [("end_ms", "1e300"), ("start_ms", "9.3e15"), ("start_ms", "-1e300")])
+def test_a_time_that_no_recording_reaches_is_refused(tmp_path: Path, targets: Any, name: str, word: str) -> None:
+    path = table(tmp_path, f"path,label,{name}\na.npy,1,{word}\n")
+    with assert_raises(DataError, f"{path}, line 2", name, word):
+        discover_table(tmp_path, path, targets)

@@ -29,8 +29,15 @@ def test_a_run_without_hot_pixel_detection_has_no_mask(tmp_path: Path) -> None:
     assert read_hot_pixels(tmp_path, SIZE) is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"pixels": [12]}', '{"pixels": ["a"]}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", "7", pytest.param(100_000 * "[", id="deep")])
 def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / HOT_PIXELS).write_text(text)
+    with assert_raises(RunFolderError, "hot_pixels.json", "read"):
+        read_hot_pixels(tmp_path, SIZE)
+
+
+@pytest.mark.parametrize("value", ["[12]", '["a"]', "1e9", "[-1]", "[1000000000000000000000000]", "[[0]]", "[true]"])
+def test_pixels_outside_of_the_sensor_are_refused(tmp_path: Path, value: str) -> None:
+    (tmp_path / HOT_PIXELS).write_text(f'{{"pixels": {value}}}')
     with assert_raises(RunFolderError, "hot_pixels.json", "read"):
         read_hot_pixels(tmp_path, SIZE)

@@ -368,3 +368,20 @@ def test_a_run_folder_cannot_configure_hydra(
         assert done.status == 2
         assert_error_has(done.error, "run/config.yaml", "run")
     assert not canary.exists()
+
+
+@pytest.mark.parametrize("given", ["{outside}/private.txt", "private.txt", "${{name}}"])
+def test_a_permutation_of_a_file_is_named_by_the_user(
+    given: str, trained: Path, workplace: Path, tmp_path: Path, snnlab: Snnlab
+) -> None:
+    for place in (tmp_path / "outside", workplace):
+        place.mkdir(exist_ok=True)
+        (place / "private.txt").write_text("1 2 3 4")
+    data = {"type": "pixel_mnist", "root": None, "sensor_size": [255, 1, 1], "num_classes": 10, "duration_ms": 7840.0}
+    data |= {"num_bins": 784, "store_dir": None, "permutation": given.format(outside=tmp_path / "outside")}
+    done = snnlab("evaluate", str(edited(trained, workplace / "run", {"data": data})))
+    assert done.status == 2
+    assert_error_has(done.error, "run", "data.permutation")
+    assert "numbers" not in done.err
+    seeded = snnlab("evaluate", str(edited(trained, workplace / "seeded", {"data": {**data, "permutation": 3}})))
+    assert "data.permutation" not in seeded.err

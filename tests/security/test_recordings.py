@@ -81,6 +81,7 @@ def test_a_recording_is_not_unpickled(suffix: str, tmp_path: Path) -> None:
     assert not canary.exists()
 
 
+@pytest.mark.usefixtures("stand_in_aedat")
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".txt", ".h5", ".bin", ".aedat4", ".dat", ".raw"])
 def test_garbage_gives_one_line(suffix: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
@@ -207,3 +208,12 @@ def test_an_ordinary_repository_is_clean_or_dirty(repository: Path) -> None:
     assert (git_state(repository) or {})["dirty"] is False
     (repository / "a.txt").write_text("b")
     assert (git_state(repository) or {})["dirty"] is True
+
+
+def test_values_that_were_never_written_take_no_memory(tmp_path: Path) -> None:
+    """HDF5 would make 16 GB of zeros of a file of 2 kB."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name in "txyp":
+            file.create_dataset(name, (10**9,), np.int32, chunks=(10**6,))
+    with assert_raises(DataError, "a.h5", "4,000,000,000 bytes"):
+        read_file(tmp_path / "a.h5", ReadOptions(), SENSOR)

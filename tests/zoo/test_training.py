@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ import torch
 
 from snnlab.session import Session
 
-from ..cli.genuine import WRITERS, Decoder
+from ..cli.genuine import WRITERS
 from .networks import NETWORKS
 
 STEPS = 20
@@ -35,10 +33,8 @@ SETTINGS = {
 @pytest.mark.parametrize(
     "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in WORDS]
 )
-def test_it_learns_a_batch_of_its_dataset(
-    name: str, tmp_path: Path, store_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "aedat", SimpleNamespace(Decoder=Decoder))  # pyright: ignore[reportArgumentType]
+@pytest.mark.usefixtures("stand_in_aedat")
+def test_it_learns_a_batch_of_its_dataset(name: str, tmp_path: Path, store_dir: Path) -> None:
     num_bins, rate = SETTINGS.get(name, FEW)
     words = [word for word in WORDS[name] if not word.startswith("data.root")]
     words += [f"data.root={tmp_path}", f"data.store_dir={store_dir}", f"data.num_bins={num_bins}", *SMALL]

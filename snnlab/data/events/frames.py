@@ -186,6 +186,18 @@ def _fill_lists(
             occupied[:] = 0
 
 
+def _shapes_text(batch: EventBatch | Batch) -> str:
+    """Return types and shapes in place of values, which would be hundreds of lines."""
+    fields = (f"{name}={_shape_text(value)}" for name, value in batch._asdict().items() if value is not None)
+    return f"{type(batch).__name__}({', '.join(fields)})"
+
+
+def _shape_text(value: object) -> str:
+    if isinstance(value, EventFrames):
+        return f"lists of events {list(value.shape)}"
+    return f"{value.dtype} {list(value.shape)}".removeprefix("torch.") if isinstance(value, Tensor) else repr(value)
+
+
 class EventBatch(NamedTuple):
     """Packed events of several recordings, like `Packed`, as tensors.
 
@@ -204,6 +216,9 @@ class EventBatch(NamedTuple):
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     start: Tensor | None = None
     host_lengths: Sequence[int] | None = None
+
+    def __repr__(self) -> str:
+        return _shapes_text(self)
 
     @property
     def num_recordings(self) -> int:
@@ -263,6 +278,9 @@ class Batch(NamedTuple):
     start: Tensor | None = None
     # Numbers, because Lightning and DDP move all tensors of a batch to the device.
     host_lengths: Sequence[int] | None = None
+
+    def __repr__(self) -> str:
+        return _shapes_text(self)
 
     @property
     def x(self) -> Tensor:

@@ -140,7 +140,7 @@ class StoreWriter:
         self._sizes: list[int] = []
         self._last_t: list[int] = []
         self._contents: list[int] = []
-        self._bad: list[list[Any]] = []
+        self._bad: list[tuple[int, str]] = []
 
     def __enter__(self) -> StoreWriter:
         return self
@@ -167,7 +167,7 @@ class StoreWriter:
 
     def append_bad(self, reason: str) -> None:
         """Write a recording without events in place of one that cannot be used."""
-        self._bad.append([len(self._sizes), reason])
+        self._bad.append((len(self._sizes), reason))
         self.append(empty_events(self.sensor_size))
 
     def finish(self, source: dict[str, Any], targets: np.ndarray, split: np.ndarray, groups: np.ndarray | None) -> None:
@@ -193,7 +193,7 @@ class StoreWriter:
             source=source,
             recordings=len(self._sizes),
             events=sum(self._sizes),
-            sensor_size=list(self.sensor_size),
+            sensor_size=self.sensor_size,
             dtypes={key: (self._types | types)[key] for key in sha256},
             sha256=sha256,
             content=content_hash(sha256),

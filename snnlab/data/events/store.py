@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from snnlab.data.events.camera import CameraPath
-from snnlab.data.events.recording import Events, SensorSize
-from snnlab.errors import DataError, StoreError
+from snnlab.data.events.recording import Events, SensorSize, check_sensor_size
+from snnlab.errors import ConfigError, DataError, StoreError, one_line
+from snnlab.files import load_array, open_plain
+from snnlab.settings import NonNegative, check_settings
 from snnlab.target_kinds import NO_END, gather_targets, targets_problem
 
 FORMAT = 2
@@ -55,15 +57,15 @@ class Manifest:
     """
 
     format: int
-    source: dict[str, Any]
-    recordings: int
-    events: int
-    sensor_size: list[int]
-    dtypes: dict[str, str]
-    sha256: dict[str, str]
+    source: Mapping[str, Any]
+    recordings: NonNegative
+    events: NonNegative
+    sensor_size: SensorSize
+    dtypes: Mapping[str, str]
+    sha256: Mapping[str, str]
     content: str
-    bad: list[list[Any]]
-    versions: dict[str, str]
+    bad: Sequence[tuple[int, str]]
+    versions: Mapping[str, str]
 
     def write(self, folder: Path) -> None:
         """Write `manifest.json` into the folder."""
@@ -75,18 +77,39 @@ class Manifest:
         """Read `manifest.json` of the folder.
 
         Raises:
-            StoreError: If it is missing, not JSON, of another format, or incomplete.
+            StoreError: If it is missing, not JSON, of another format, or has missing, unknown or invalid entries.
         """
         try:
-            entries = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise StoreError(folder, f"manifest.json cannot be read ({error})", REBUILD_HINT) from error
+            with open_plain(folder / "manifest.json") as file:
+                entries = json.load(file)
+        except (OSError, ValueError, RecursionError) as error:
+            raise StoreError(folder, f"manifest.json cannot be read ({one_line(error)})", REBUILD_HINT) from error
         found = entries.get("format") if isinstance(entries, dict) else None
         if found != FORMAT:
             raise StoreError(folder, f"has format {found}, this snnlab reads {FORMAT}", REBUILD_HINT)
-        if set(entries) != {field.name for field in fields(cls)}:
-            raise StoreError(folder, "manifest.json has missing or unknown entries", REBUILD_HINT)
-        return cls(**entries)
+        try:
+            check_settings(cls, entries, "", "it")
+            manifest = cls(**entries)
+            manifest._check()
+        except (ConfigError, DataError) as error:
+            raise StoreError(folder, f"manifest.json: {one_line(error)}", REBUILD_HINT) from error
+        return manifest
+
+    def _check(self) -> None:
+        """Raise a DataError if entries of the right types contradict each other."""
+        check_sensor_size(self.sensor_size)
+        known = column_types(self.sensor_size[2]) | ARRAYS
+        optional = {"groups"} if self.sensor_size[1] > 1 else {"groups", "y"}
+        if self.dtypes.get("targets") == VALUES:
+            known["targets"] = VALUES
+        if not known.keys() - optional <= self.dtypes.keys() or self.dtypes != {
+            key: known.get(key) for key in self.dtypes
+        }:
+            raise DataError("dtypes", "are not those of a store")
+        if self.sha256.keys() != self.dtypes.keys() or not all(isinstance(one, str) for one in self.sha256.values()):
+            raise DataError("sha256", "has no checksum of each file")
+        if not all(0 <= index < self.recordings for index, _ in self.bad):
+            raise DataError("bad", f"names recordings outside 0 .. {self.recordings - 1}")
 
 
 def canonical_hash(value: Any) -> str:
@@ -150,11 +173,7 @@ class Store:
         self.path = path
         self.camera = camera
         self.manifest = manifest
-        self.sensor_size: SensorSize = (
-            manifest.sensor_size[0],
-            manifest.sensor_size[1],
-            manifest.sensor_size[2],
-        )
+        self.sensor_size: SensorSize = (*manifest.sensor_size,)
         self.targets = arrays["targets"]
         self.split = arrays["split"]
         self.groups = arrays.get("groups")
@@ -175,6 +194,11 @@ class Store:
         if offsets[0] != 0 or offsets[-1] != manifest.events or (np.diff(offsets) < 0).any():
             raise StoreError(path, f"offsets.npy does not fit {manifest.events} events", REBUILD_HINT)
         columns = {key: _map_column(path, key, manifest) for key in COLUMNS if key in manifest.dtypes}
+        last_t, sizes = arrays["last_t"], np.diff(offsets)
+        longest = int(np.argmax(last_t)) if last_t.size else None
+        ends = -1 if longest is None or not sizes[longest] else int(columns["t"][offsets[longest + 1] - 1])
+        if ((last_t < 0) != (sizes == 0)).any() or last_t.max(initial=-1) != ends:
+            raise StoreError(path, "last_t.npy does not fit the events", REBUILD_HINT)
         return cls(path, manifest, columns, arrays)
 
     def __reduce__(self) -> tuple[object, tuple[Path, CameraPath | None]]:
@@ -240,6 +264,12 @@ class Store:
     def bad(self) -> dict[int, str]:
         """The reasons why recordings could not be used, by index; they are stored without events."""
         return {int(index): str(reason) for index, reason in self.manifest.bad}
+
+    @property
+    def time_unit(self) -> str | None:
+        """The unit in which times of files were read; None if it is no setting of the dataset."""
+        reading = self.manifest.source.get("reading")
+        return reading.get("time_unit") if isinstance(reading, Mapping) else None
 
     @property
     def hashes(self) -> np.ndarray:
@@ -370,7 +400,7 @@ class Store:
             # Read from the file, not through its map, whose pages would fill the memory.
             with (self.path / f"{key}.bin").open("rb") as file:
                 found[key] = hashlib.file_digest(file, "sha256").hexdigest()
-        damaged = sorted(key for key in found if found[key] != manifest.sha256.get(key))
+        damaged = sorted(key for key in found if found[key] != manifest.sha256[key])
         if damaged:
             raise StoreError(self.path, f"the checksum of {', '.join(damaged)} is wrong", REBUILD_HINT)
         if content_hash(found) != manifest.content:
@@ -398,8 +428,8 @@ def _concatenate(column: np.ndarray, rows: list[slice]) -> np.ndarray:
 
 def _load_array(path: Path, key: str, manifest: Manifest) -> np.ndarray:
     try:
-        array = np.load(path / f"{key}.npy", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = load_array(path / f"{key}.npy")
+    except (OSError, ValueError) as error:
         raise StoreError(path, f"{key}.npy cannot be read ({error})", REBUILD_HINT) from error
     dtype, size = manifest.dtypes[key], manifest.recordings + (key == "offsets")
     if key == "targets":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -13,7 +14,7 @@ import numpy as np
 
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
-from snnlab.data.formats import SUFFIXES, ReadOptions, TimeOrigin, TimeUnit, read_file
+from snnlab.data.formats import LONGEST, SUFFIXES, ReadOptions, TimeOrigin, TimeUnit, read_file
 from snnlab.data.splits import (
     PART_BY_NAME,
     TEST,
@@ -21,12 +22,14 @@ from snnlab.data.splits import (
     VAL,
     RecordingGroups,
     check_undivided,
+    collected_line_errors,
     draw_test_part,
     merge_groups,
     select_test_groups,
     strata,
 )
 from snnlab.errors import ConfigError, DataError, did_you_mean, join_names
+from snnlab.files import open_plain
 from snnlab.printable import is_printable, printable
 from snnlab.settings import between
 from snnlab.target_kinds import NO_END
@@ -308,15 +311,17 @@ def discover_table(root: Path, table: Path, targets: FileTargets = "class", grou
         DataError: names the line or the column that cannot be used.
     """
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
+        with open_plain(table) as plain, io.TextIOWrapper(plain, "utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
             names = [name.strip() for name in reader.fieldnames or ()]
             _check_header(table, names, targets, group_by)
             by = group_by or "group"
-            lines = [
-                (reader.line_num, _parse_entry(root, f"{table}, line {reader.line_num}", row, targets, by))
-                for row in reader
-            ]
+            with collected_line_errors("data.labels", table) as errors:
+                lines: list[tuple[int, Entry]] = []
+                for row in reader:
+                    with errors.of_line(reader.line_num):
+                        place = f"{table}, line {reader.line_num}"
+                        lines.append((reader.line_num, _parse_entry(root, place, row, targets, by)))
     except OSError as error:
         raise DataError("data.labels", f"{table} cannot be read ({error.strerror or error})") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -459,7 +464,7 @@ def _parse_ms(place: str, name: str, word: str | None, usual: float) -> float:
         value = float(word)
     except ValueError:
         value = math.nan
-    if math.isnan(value):
+    if math.isnan(value) or (math.isfinite(value) and abs(value) > LONGEST / 1000):
         raise DataError(place, f"{name} must be a number of milliseconds, got {word}")
     return value
 

@@ -6,6 +6,7 @@ Axes: K pixels, N spikes.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from snnlab.data.events import Events, SensorSize
 from snnlab.data.events.recording import polarity_dtype
 from snnlab.data.fetching import fetch_missing
 from snnlab.errors import ConfigError, DataError
+from snnlab.files import open_plain
 from snnlab.settings import NonNegative, between
 
 _IMAGES, _LABELS = 0x0803, 0x0801
@@ -64,7 +66,7 @@ def _read_idx(path: Path, magic: int, axes: int) -> np.ndarray:
     if len(start) != head or words[0] != magic:
         raise DataError(path, f"is not an idx file of {'images' if axes == 3 else 'labels'}")
     shape = tuple(int(word) for word in words[1:])
-    expected = head + int(np.prod(shape, dtype=np.int64))
+    expected = head + math.prod(shape)
     if size != expected:
         raise DataError(path, f"has {size:,} bytes, but its header says {expected:,}", "fetch it again")
     return np.memmap(path, np.uint8, "r", head, shape) if size > head else np.empty(shape, np.uint8)
@@ -368,6 +370,10 @@ class PixelMNIST(PixelSequences):
         return Events(place * self.pixel_us, (level[place] - 1).astype(np.int16), None, p)
 
 
+# With the white space around it, bytes.
+_LONGEST_NUMBER = 32
+
+
 def pixel_order(permutation: int | str, pixels: int) -> np.ndarray:
     """Return the number of the pixel at each place of the sequence, `[pixels]`.
 
@@ -382,9 +388,14 @@ def pixel_order(permutation: int | str, pixels: int) -> np.ndarray:
         return np.random.default_rng(permutation).permutation(pixels)
     path, hint = Path(permutation).expanduser(), f"write each of 0 to {pixels - 1} once"
     try:
-        order = np.array(path.read_text("ascii").split(), np.int64)
+        with open_plain(path) as file:
+            text = file.read(_LONGEST_NUMBER * pixels + 1)
     except OSError as error:
         raise DataError("data.permutation", f"{path} cannot be read ({error.strerror})", hint) from error
+    if len(text) > _LONGEST_NUMBER * pixels:
+        raise DataError("data.permutation", f"{path} is larger than any permutation of {pixels:,} pixels", hint)
+    try:
+        order = np.array(text.decode("ascii").split(), np.int64)
     except (ValueError, OverflowError) as error:
         raise DataError("data.permutation", f"{path} is no text of whole numbers", hint) from error
     missing = np.setdiff1d(np.arange(pixels), order).size

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
 from snnlab.data.fetching import fetch_missing
 from snnlab.data.formats import ReadOptions, events_from_columns, read_file
+from snnlab.data.reading_process import read_apart
 from snnlab.data.sources.mnist import FOLDER, LABEL_FILES, digit_identities, read_labels
 from snnlab.data.splits import draw_test_part, fingerprint_test_part
 from snnlab.errors import ConfigError, DataError
@@ -563,13 +562,13 @@ class ASLDVS(UnsplitFiles):
         """
         name = self.name(index)
         try:
-            columns_of_file = loadmat(name)
-            columns = {
-                key: np.ravel(columns_of_file[column])
-                for key, column in zip("txyp", ("ts", "x", "y", "pol"), strict=True)
-            }
-        except (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError, MatReadError) as error:
-            raise DataError(name, f"cannot be read ({str(error) or type(error).__name__})") from error
+            found = read_apart(Path(name), "mat")
+        except OSError as error:
+            raise DataError(name, f"cannot be read ({error})") from error
+        names = dict(zip("txyp", ("ts", "x", "y", "pol"), strict=True))
+        if missing := [column for column in names.values() if column not in found]:
+            raise DataError(name, f"cannot be read (it has no column {' and no '.join(missing)})")
+        columns = {key: found[column] for key, column in names.items()}
         # In a wider type first: rows below 0 would wrap.
         columns["y"] = self.sensor_size[1] - 1 - columns["y"].astype(np.int64)
         return events_from_columns(columns, self.reading, self.sensor_size, name)

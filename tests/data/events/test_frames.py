@@ -251,3 +251,13 @@ def test_offsets_that_do_not_fit_the_columns_are_refused(wrong: list[int]) -> No
 def test_times_that_are_not_finite_are_refused(num_bins: int, duration: int) -> None:
     with assert_raises(ValueError, "positive"):
         _frames(_packed(0, (5, 4, 2), 1000, 10), num_bins, duration, (5, 4, 2))
+
+
+def test_a_batch_shows_types_and_shapes(tmp_path: Path) -> None:
+    batch = EventBatch.from_packed(open_or_build(ToySource(), tmp_path).gather(np.arange(2)))
+    made = frames_of_batch(batch, num_bins=4, duration_us=1000, sensor_size=(7, 5, 2))
+    assert repr(made) == "Batch(frames=float32 [4, 2, 2, 5, 7], lengths=int64 [2], targets=int64 [2], index=int64 [2])"
+    assert repr(batch).startswith(f"EventBatch(t=int64 [{batch.t.numel()}], x=int16 ")
+    lists = list_frames(batch, 4, 1000, (7, 5, 2))
+    assert lists is not None
+    assert repr(made._replace(frames=lists)).startswith("Batch(frames=lists of events [4, 2, 2, 5, 7], ")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,76 @@ def test_a_manifest_of_another_format_or_source_is_refused(tmp_path: Path) -> No
     (path / "manifest.json").write_text(json.dumps(page | {"source": {"size": 1}}))
     with assert_raises(StoreError, path, "fingerprint"):
         open_or_build(source, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("recordings", "40"),
+        ("recordings", -1),
+        ("recordings", None),
+        ("events", 1.5),
+        ("sensor_size", []),
+        ("sensor_size", [7, 5]),
+        ("sensor_size", [7, "5", 2]),
+        ("sensor_size", [7, 0, 2]),
+        ("sensor_size", [7, 5, 10**30]),
+        ("dtypes", []),
+        ("dtypes", {"t": "<i8"}),
+        ("dtypes.offsets", "nonsense"),
+        ("dtypes.t", 3),
+        ("dtypes.more", "<i8"),
+        ("sha256", {}),
+        ("sha256", "x"),
+        ("sha256.t", None),
+        ("bad", 7),
+        ("bad", [1]),
+        ("bad", [[0]]),
+        ("bad", [["0", "reason"]]),
+        ("bad", [[10**30, "reason"]]),
+        ("content", None),
+        ("source", [[]]),
+        ("versions", 1),
+    ],
+)
+def test_a_manifest_of_another_form_is_refused(tmp_path: Path, key: str, value: object) -> None:
+    path = open_or_build(ToySource(), tmp_path).path
+    page = json.loads((path / "manifest.json").read_text())
+    entry, _, inner = key.partition(".")
+    page[entry] = page[entry] | {inner: value} if inner else value
+    (path / "manifest.json").write_text(json.dumps(page))
+    with assert_raises(StoreError, path, f"manifest.json: {entry}", "delete"):
+        Store.open(path)
+
+
+@pytest.mark.parametrize("text", ["[]", "7", "null", "{}", '{"format": 2}', '{"format": 2, "source": ' + "[" * 10**5])
+def test_a_manifest_of_nothing_or_nested_deep_is_refused(tmp_path: Path, text: str) -> None:
+    path = open_or_build(ToySource(), tmp_path).path
+    (path / "manifest.json").write_text(text)
+    with assert_raises(StoreError, path, "delete"):
+        Store.open(path)
+
+
+@pytest.mark.parametrize("key", ["offsets", "targets", "split", "groups", "last_t", "hashes"])
+def test_an_array_with_a_damaged_header_is_refused(tmp_path: Path, key: str) -> None:
+    path = open_or_build(ToySource(), tmp_path).path
+    whole = (path / f"{key}.npy").read_bytes()
+    for place in range(10, whole.index(b"}")):
+        damaged = bytearray(whole)
+        damaged[place] = b"({'\x00\xff"[place % 5]
+        (path / f"{key}.npy").write_bytes(damaged)
+        with suppress(StoreError):  # a space more changes nothing
+            Store.open(path)
+
+
+def test_a_last_time_that_no_event_has_is_refused(tmp_path: Path) -> None:
+    """Windows up to it would take all memory."""
+    path = open_or_build(ToySource(), tmp_path).path
+    last_t = np.load(path / "last_t.npy")
+    last_t[3] = 2**60
+    np.save(path / "last_t.npy", last_t)
+    with assert_raises(StoreError, path, "last_t.npy"):
+        Store.open(path)
 
 
 def test_a_source_whose_targets_changed_under_its_fingerprint_is_refused(tmp_path: Path) -> None:

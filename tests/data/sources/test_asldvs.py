@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,20 @@ def test_a_damaged_file_is_named(root: Path) -> None:
     savemat(path, {"ts": np.arange(3), "x": np.arange(3)})
     with assert_raises(DataError, "ASLDVS/a/a_0003.mat", "read"):
         ASLDVS(str(root), download=False).read(0)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_file_cut_anywhere_or_with_changed_bytes_is_read_or_named(root: Path, compressed: bool) -> None:
+    """scipy itself accesses foreign memory on some of these."""
+    path, rng = root / "ASLDVS/a/a_0003.mat", np.random.default_rng(4)
+    savemat(path, {name: np.arange(50)[:, None] for name in ("ts", "x", "y", "pol")}, do_compression=compressed)
+    whole = path.read_bytes()
+    for number in range(60):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        damaged[rng.integers(100, damaged.size, 3)] = rng.integers(256, size=3)
+        path.write_bytes(damaged.tobytes() if number % 3 else whole[: rng.integers(len(whole))])
+        with suppress(DataError):
+            ASLDVS(str(root), download=False).read(0)
 
 
 def test_the_download_by_hand_is_described(tmp_path: Path) -> None:

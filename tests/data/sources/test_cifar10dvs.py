@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from snnlab.data.sources.recordings import CIFAR10DVS
-from snnlab.errors import DataError
+from snnlab.errors import MissingPackageError
 
+from ...fixtures.stand_ins.aedat import kind
 from ...refusals import assert_raises
 
 START = 1_605_537_493_718_345
 
 
-def kind() -> np.dtype:
-    """Return the output of aedat's Decoder; a new one each time, since tonic renames its fields."""
-    return np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), (("p", "on"), "?")])
-
-
-class Decoder:
-    """Gives the events that a test has saved, in two packets, with one of another stream between."""
-
-    def __init__(self, path: str | Path) -> None:
-        with Path(path).open("rb") as file:
-            self.events = np.load(file).astype(kind())
-
-    def id_to_stream(self) -> dict[int, dict[str, Any]]:
-        return {0: {"type": "events", "width": 128, "height": 128}, 1: {"type": "frame"}}
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        yield {"stream_id": 0, "events": self.events[:20]}
-        yield {"stream_id": 1, "frame": {}}
-        yield {"stream_id": 0, "events": self.events[20:]}
-
-
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(sys.modules, "aedat", SimpleNamespace(Decoder=Decoder))  # pyright: ignore[reportArgumentType]
+def root(tmp_path: Path, stand_in_aedat: None) -> Path:
     rng = np.random.default_rng(0)
     for name in ("truck", "airplane"):
         (tmp_path / "CIFAR10DVS" / name).mkdir(parents=True)
@@ -77,5 +54,5 @@ def test_recordings_are_tonics_from_the_first_event_on(root: Path, tonic_referen
 
 def test_without_the_package_it_says_what_to_install(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "aedat", None)
-    with assert_raises(DataError, "CIFAR10DVS/airplane/cifar10_airplane_0.aedat4", "snnlab-train[aedat]"):
+    with assert_raises(MissingPackageError, "CIFAR10DVS/airplane/cifar10_airplane_0.aedat4", "snnlab-train[aedat]"):
         CIFAR10DVS(str(root), download=False).read(0)

@@ -152,6 +152,7 @@ def test_a_permutation_of_a_seed_and_its_file_are_the_same_dataset(root: Path, s
         ("zero", ()),
         ("\u00e9", ()),
         ("9" * 30, ()),
+        ("0 " * 40_000, ("larger",)),
         (None, ()),
     ],
 )

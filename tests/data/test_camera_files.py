@@ -1,0 +1,199 @@
+"""Cameras' files: damaged ones end in one line, and words are decoded as their formats say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from snnlab.data.formats import ReadOptions, read_file
+from snnlab.errors import DataError
+
+from ..fixtures.stand_ins.aedat import kind
+from ..refusals import assert_raises
+from .test_formats import SENSOR, WRITERS, ZERO
+
+EVT2 = b"% evt 2.0\n% end\n"
+EVT3 = b"% evt 3.0\n% end\n"
+HIGH2, ON = 8 << 28, 1 << 28
+ROW, COLUMN, BASE, TWELVE, EIGHT, LOW, HIGH = (number << 12 for number in (0, 2, 3, 4, 5, 6, 8))
+# A word in each of these is not an event.
+SKIPPED2, SKIPPED3 = (10 << 28, 14 << 28, 15 << 28), (7 << 12, 10 << 12, 14 << 12, 15 << 12)
+
+
+def times(path: Path, content: bytes, *words: int) -> list[int]:
+    size = "<u2" if b"3" in content[:10] else "<u4"
+    path.write_bytes(content + np.array(words, size).tobytes())
+    return read_file(path, ZERO, SENSOR).t.tolist()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"% evt 2.0",
+        b"% evt 2.0\n% format EVT2;width=16",
+        b"% evt 3.0\n% end",
+        b"% evt 3.0\n%",
+        b"% evt 3.0\n% " + 5000 * b"x",
+        b"% evt 3.0\n% end\n",
+        b"",
+    ],
+)
+@pytest.mark.parametrize("suffix", [".raw", ".dat"])
+def test_a_header_without_an_end_or_events_is_named(content: bytes, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(content)
+    with assert_raises(DataError, path):
+        read_file(path, ZERO, SENSOR)
+
+
+@pytest.mark.parametrize("version", ["2.1", "4.0", "21"])
+def test_another_encoding_is_refused(version: str, tmp_path: Path) -> None:
+    with assert_raises(DataError, tmp_path / "a.raw", "EVT2", "EVT3"):
+        times(tmp_path / "a.raw", f"% evt {version}\n% end\n".encode(), HIGH2, ON)
+
+
+def test_an_event_that_begins_like_a_header_is_an_event(tmp_path: Path) -> None:
+    first = int.from_bytes(b"% \x00\x10", "little")  # a word that is the text of a header, ON at (4, 37)
+    path = tmp_path / "a.raw"
+    path.write_bytes(EVT2 + np.array([first, HIGH2 | 5, first], "<u4").tobytes())
+    assert read_file(path, ZERO, (10, 40, 2)).t.tolist() == [320]
+
+
+def test_triggers_and_others_are_no_events_and_do_not_end_a_recording(tmp_path: Path) -> None:
+    assert times(tmp_path / "a.raw", EVT2, HIGH2 | 1, ON, *SKIPPED2, ON | 1 << 22) == [64, 65]
+    assert times(tmp_path / "a.raw", EVT3, HIGH | 1, COLUMN, *SKIPPED3, COLUMN) == [4096, 4096]
+
+
+@pytest.mark.parametrize(("head", "words"), [(EVT2, (HIGH2, ON, 11 << 28, ON)), (EVT3, (HIGH, COLUMN, 9 << 12))])
+def test_a_word_of_no_type_is_named(head: bytes, words: tuple[int, ...], tmp_path: Path) -> None:
+    with assert_raises(DataError, tmp_path / "a.raw", 2):
+        times(tmp_path / "a.raw", head, *words)
+
+
+def test_counters_wrap_and_events_before_the_first_time_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "a.raw"
+    assert times(path, EVT2, ON, HIGH2 | 0xFFFFFFF, ON, HIGH2, ON) == [(2**28 - 1) << 6, 2**34]
+    assert times(path, EVT3, COLUMN, HIGH | 0xFFF, LOW | 7, COLUMN, HIGH, COLUMN) == [0xFFF << 12 | 7, 2**24]
+
+
+def test_a_lower_time_that_is_corrected_does_not_count_as_a_wrap(tmp_path: Path) -> None:
+    """A real camera writes 811 and then 800 behind the same upper time."""
+    words = (HIGH | 1, LOW | 799, COLUMN, HIGH | 1, LOW | 811, LOW | 800, COLUMN)
+    assert times(tmp_path / "a.raw", EVT3, *words) == [4096 + 799, 4096 + 800]
+
+
+def test_a_vector_is_an_event_for_each_bit(tmp_path: Path) -> None:
+    path = tmp_path / "a.raw"
+    words = (HIGH, LOW | 3, ROW | 5, BASE | 1 << 11 | 2, EIGHT | 0b10000001, BASE | 1, TWELVE | 0b11)
+    path.write_bytes(EVT3 + np.array(words, "<u2").tobytes())
+    t, x, y, p = read_file(path, ZERO, SENSOR)
+    assert y is not None
+    assert (t.tolist(), x.tolist(), y.tolist()) == ([3] * 4, [2, 9, 1, 2], [5] * 4)
+    assert p.tolist() == [True, True, False, False]
+
+
+def test_columns_outside_of_any_sensor_are_refused(tmp_path: Path) -> None:
+    with assert_raises(DataError, tmp_path / "a.raw", "x"):
+        path = tmp_path / "a.raw"
+        path.write_bytes(EVT3 + np.array([HIGH, BASE | 2047, *[TWELVE | 1] * 20_000], "<u2").tobytes())
+        from snnlab.data.events import check_events
+
+        check_events(read_file(path, ZERO, SENSOR), SENSOR, str(path))
+
+
+def dat(path: Path, t: list[int]) -> None:
+    path.write_bytes(b"% Data\n\x0c\x08" + np.array([[one, 0] for one in t], "<u4").tobytes())
+
+
+def test_unsorted_times_of_a_dat_are_not_an_hour_later(tmp_path: Path) -> None:
+    dat(tmp_path / "a.dat", [5, 3, 9])
+    assert read_file(tmp_path / "a.dat", ZERO, SENSOR).t.tolist() == [5, 3, 9]
+    dat(tmp_path / "a.dat", [2**32 - 2, 1, 2])
+    assert read_file(tmp_path / "a.dat", ZERO, SENSOR).t.tolist() == [2**32 - 2, 2**32 + 1, 2**32 + 2]
+
+
+def test_any_number_of_overflows_of_nmnist_takes_no_time_and_does_not_wrap(tmp_path: Path) -> None:
+    events = np.zeros((600_001, 5), np.uint8)
+    events[:-1, 1] = 240
+    (tmp_path / "a.bin").write_bytes(events.tobytes())
+    assert read_file(tmp_path / "a.bin", ZERO, SENSOR).t.tolist() == [600_000 << 13]
+
+
+def test_real_recordings_have_the_times_that_another_decoder_gives(real_data: Path) -> None:
+    """Those of faery 0.7.1; it keeps a time from falling, so the last one is 10 us later."""
+    t = read_file(real_data / "formats" / "evt3_sample.raw", ZERO, (1280, 720, 2)).t
+    assert (t.size, t[0], t[-1], (np.diff(t) >= 0).all()) == (219_596, 11_718_656, 11_727_457, True)
+    t = read_file(real_data / "formats" / "evt2_sample.raw", ZERO, (1280, 720, 2)).t
+    assert (t.size, t[0], t[-1]) == (539_481, 1_317_888, 1_367_888)
+    t = read_file(real_data / "formats" / "ncars_obj_004397_td.dat", ZERO, (120, 100, 2)).t
+    assert (t.size, t[0], t[-1]) == (4407, 0, 99_937)
+
+
+def attempt(path: Path, content: bytes) -> None:
+    """Read a damaged file: events or a DataError, and nothing else."""
+    path.write_bytes(content)
+    reason = ""
+    try:
+        read_file(path, ReadOptions(), SENSOR)
+    except DataError as error:
+        reason = str(error)
+    assert "\n" not in reason
+
+
+def real(name: str, size: int) -> Callable[[Path, Path], bytes]:
+    return lambda tmp_path, real_data: (real_data / "formats" / name).read_bytes()[:size]
+
+
+def written(name: str) -> Callable[[Path, Path], bytes]:
+    def write(tmp_path: Path, real_data: Path) -> bytes:
+        WRITERS[name](tmp_path / name)
+        return (tmp_path / name).read_bytes()
+
+    return write
+
+
+WHOLE = {name: written(name) for name in WRITERS}
+WHOLE |= {"real_2.raw": real("evt2_sample.raw", 600), "real_3.raw": real("evt3_sample.raw", 600)}
+WHOLE |= {"real.dat": real("ncars_obj_004397_td.dat", 400)}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_file_cut_anywhere_or_with_changed_bytes_is_read_or_named(name: str, tmp_path: Path, real_data: Path) -> None:
+    whole, path, rng = WHOLE[name](tmp_path, real_data), tmp_path / f"damaged_{name}", np.random.default_rng(0)
+    for size in range(0, len(whole), 1 + len(whole) // 200):
+        attempt(path, whole[:size])
+    for number in range(150):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        places = rng.integers(damaged.size if number % 2 else min(damaged.size, 200), size=rng.integers(1, 5))
+        damaged[places] = rng.integers(256, size=places.size)
+        attempt(path, damaged.tobytes())
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5", ".bin", ".aedat4", ".dat", ".raw"])
+def test_a_pipe_without_a_writer_is_not_waited_for(suffix: str, tmp_path: Path) -> None:
+    os.mkfifo(path := tmp_path / f"a{suffix}")
+    with assert_raises(DataError, path):
+        read_file(path, ZERO, SENSOR)
+
+
+def test_a_file_that_kills_its_decoder_is_named_and_the_next_one_is_read(stand_in_aedat: None, tmp_path: Path) -> None:
+    (tmp_path / "bad.aedat4").write_bytes(b"abort")
+    with (tmp_path / "good.aedat4").open("wb") as file:
+        np.save(file, np.zeros(30, kind()))
+    for _ in range(2):
+        with assert_raises(DataError, tmp_path / "bad.aedat4", "damaged"):
+            read_file(tmp_path / "bad.aedat4", ZERO, SENSOR)
+        assert read_file(tmp_path / "good.aedat4", ZERO, SENSOR).t.size == 30
+
+
+def test_a_file_that_its_decoder_does_not_finish_is_named(
+    stand_in_aedat: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snnlab.data.reading_process._SECONDS", 1)
+    (tmp_path / "a.aedat4").write_bytes(b"hang")
+    with assert_raises(DataError, tmp_path / "a.aedat4", "1 s"):
+        read_file(tmp_path / "a.aedat4", ZERO, SENSOR)
