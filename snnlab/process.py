@@ -37,11 +37,24 @@ def working_folder_problem() -> str | None:
     return None
 
 
+def numba_problem() -> str | None:
+    """Return a message if numba would end this process because of a variable of the environment, else None."""
+    threads = os.environ.get("NUMBA_NUM_THREADS", "1")
+    if not threads.strip().isdecimal() or not int(threads):
+        return f"NUMBA_NUM_THREADS={threads}: expected a whole number above 0; set another one, or unset it"
+    features = os.environ.get("NUMBA_CPU_FEATURES", "")
+    if not all(part[:1] in ("+", "-") for part in features.split(",") if part):
+        return f"NUMBA_CPU_FEATURES={features}: each feature begins with + or -; set others, or unset it"
+    return None
+
+
 def environment_problem(error: Exception) -> str | None:
     """Return a message if the environment of the process caused an error (home folder, `ulimit -v`), else None."""
     if isinstance(error, RuntimeError) and str(error) == _NO_HOME:
         user = next((found[0] for word in sys.argv if (found := re.search(r"~[^/=]+", word))), "~")
         return f"{user}: this user has no home folder; write the path in full"
+    if isinstance(error, RuntimeError) and "NUMBA_" in str(error):
+        return str(error)  # it names a variable of the environment and its value
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     no_memory = isinstance(error, MemoryError) or any(message in str(error).lower() for message in _NO_MEMORY)
     if no_memory and limit != resource.RLIM_INFINITY:

@@ -7,6 +7,7 @@ import platform
 import re
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -15,6 +16,7 @@ import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 from numba import njit
+from numba.core import config
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
@@ -24,7 +26,6 @@ ROOT = Path(__file__).parents[1]
 # Files besides `compat` that may use private parts, and why.
 ELSEWHERE = {
     "snnlab/config/hydra_limits.py": "Hydra's, because composing imports no torch",
-    "snnlab/compiled.py": "the stamp of numba's cache",
 }
 _IMPORT = re.compile(
     r"^\s*(?:(?:from|import) (?!snnlab)[\w.]*(?:\._[a-z]\w*|torch\._C)|from (?!snnlab)[\w.]+ import .*\b_[A-Za-z])",
@@ -198,6 +199,38 @@ def test_llvm_assumes_that_arrays_share_no_memory() -> None:
     # Without it, a check whether the two overlap guards the loop.
     assert "memcheck" not in with_aliases
     assert "memcheck" in without_aliases
+
+
+def test_a_function_of_numba_has_our_file_as_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    name = seen("how a cache is attached", "numba")
+
+    forms: dict[Any, Any] = {}
+    stamps: list[Any] = []
+    file: Any = SimpleNamespace(load=forms.get, save=forms.__setitem__)
+
+    def open_file(path: Path, stamp: Any) -> Any:
+        stamps.append(stamp)
+        assert path.is_relative_to(tmp_path), name
+        return file
+
+    hits = []
+    for _ in range(2):
+        loop: Any = njit(_add)
+        assert compat.set_disk_cache(loop, open_file)
+        loop(np.ones(3), np.ones(3), 3)
+        hits.append((sum(loop.stats.cache_hits.values()), sum(loop.stats.cache_misses.values())))
+    assert (hits, len(forms), len({*map(repr, stamps)})) == ([(0, 1), (1, 0)], 1, 1), name
+
+
+def test_numba_compiles_where_its_switch_forbade_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "DISABLE_JIT", 1)
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert njit(_add) is _add, seen("DISABLE_JIT", "numba")
+    compat.require_compiler()
+    assert njit(_add) is not _add, seen("DISABLE_JIT", "numba")
+    config.reload_config()
+    assert njit(_add) is not _add, seen("DISABLE_JIT", "numba")
 
 
 @pytest.mark.parametrize(("real", "whole"), [(np.float32, np.int32), (np.float64, np.int64)])
