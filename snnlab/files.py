@@ -1,4 +1,4 @@
-"""Atomic writing of files: a reader sees a complete file or none."""
+"""Files and folders: a file is written whole or not at all; a list of folders survives their removal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -23,6 +23,37 @@ _TEMPORARY = re.compile(r"\.(?P<host>[^.]*)_(?P<pid>\d+)_[0-9a-f]{8}\.writing")
 _NAME_LETTERS = 48
 # A process of another machine cannot be checked: its temporary file counts as in use for this long, seconds.
 _OTHER_HOST_S = 24 * 3600.0
+
+
+def folders_at(root: Path, depth: int) -> list[Path]:
+    """Return the folders `depth` levels below a folder, also through links.
+
+    Folders that vanish meanwhile, or that cannot be read, have no folders below them.
+
+    Raises:
+        RunFolderError: if the folder itself cannot be read.
+    """
+    found = [root]
+    for _ in range(depth):
+        found = [path for above in found for path in _subfolders(above, above == root)]
+    return found
+
+
+def _subfolders(folder: Path, required: bool) -> list[Path]:
+    try:
+        return [Path(folder, name) for name in os.listdir(folder) if os.path.isdir(os.path.join(folder, name))]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        if required:
+            raise RunFolderError(folder, f"cannot be read ({error.strerror})") from error
+        return []
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield all files below a folder, not through links to folders; without those of folders that cannot be read."""
+    for above, _, names in os.walk(folder):
+        yield from (Path(above, name) for name in names)
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:

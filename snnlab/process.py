@@ -18,6 +18,7 @@ from types import FrameType
 from typing import NoReturn, TextIO
 
 from snnlab.errors import Interrupted
+from snnlab.printable import printable
 
 if sys.platform != "win32":
     import resource
@@ -115,8 +116,19 @@ class OutputClosedError(Exception):
     """stdout cannot be written any more; not an OSError, because libraries handle those as their own."""
 
 
+# Bytes of a file name that is not in UTF-8, which a later command needs; those below 0xa0 are control characters.
+_BYTES = "[\udca0-\udcff]+"
+_KEPT = re.compile(f"({_BYTES})")
+# Packages that draw tables and bars, and what they do it with: colours, a line drawn again, a hidden cursor.
+_DRAWING = ("rich", "tqdm")
+_KEPT_DRAWING = re.compile(rf"({_BYTES}|\x1b\[[0-9;]*m|\x1b\[[0-9]*[ABCDGK]|\x1b\[\?25[hl]|\r)")
+
+
 class Output(io.TextIOWrapper):
-    """A stream whose errors end no training: after the first failed write, all output goes to /dev/null.
+    """A stream of this process for texts of any origin: names of folders, errors, warnings of any library.
+
+    Characters that a terminal would act on are escaped; only what draws tables and bars may use a few. Errors end no
+    training: after the first failed write, all output goes to /dev/null.
 
     Args:
         stream: Python's own stream.
@@ -134,9 +146,11 @@ class Output(io.TextIOWrapper):
         self.raises = False
 
     def write(self, text: str) -> int:
-        """Write, or handle the error."""
+        """Write a text, or handle the error; return its length."""
         try:
-            return super().write(text)
+            caller = sys._getframe().f_back  # None: Python itself, which shows an error that nothing has caught
+            super().write(_shown(text, "" if caller is None else caller.f_globals.get("__name__", "")))
+            return len(text)
         except OSError as error:
             self._lose(error)
             return len(text)
@@ -155,6 +169,12 @@ class Output(io.TextIOWrapper):
         os.close(devnull)
         if self.raises:
             raise OutputClosedError from error
+
+
+def _shown(text: str, writer: str) -> str:
+    """Return a text of a module as a stream shows it."""
+    kept = _KEPT_DRAWING if writer.partition(".")[0] in _DRAWING else _KEPT
+    return "".join(part if n % 2 else printable(part, "\n\t") for n, part in enumerate(kept.split(text)))
 
 
 def open_streams() -> None:

@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 
 from snnlab.errors import RunFolderError
-from snnlab.files import remove_empty, require_writable, unwritable, write_atomically, write_json, write_npz, write_text
+from snnlab.files import (
+    files_below,
+    folders_at,
+    remove_empty,
+    require_writable,
+    unwritable,
+    write_atomically,
+    write_json,
+    write_npz,
+    write_text,
+)
 
 from .refusals import assert_raises, assert_text_has
 
@@ -195,3 +205,38 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
     with assert_raises(RunFolderError, "output_dir", "output_dir=FOLDER"):
         require_writable(tmp_path / "file" / "name" / "run")
     assert [path.name for path in tmp_path.rglob("*")] == ["file"]
+
+
+def made_tree(root: Path) -> Path:
+    for name in ("a/b/c", "a/d", "e"):
+        (root / name).mkdir(parents=True)
+    (root / "a" / "file").touch()
+    (root / "linked").symlink_to(root / "a")
+    (root / "loop").symlink_to(root / "loop")
+    (root / "gone").symlink_to(root / "nowhere")
+    return root
+
+
+def test_folders_are_found_at_a_depth_also_through_links(tmp_path: Path) -> None:
+    root = made_tree(tmp_path)
+    found = [{str(path.relative_to(root)) for path in folders_at(root, depth)} for depth in (1, 2, 3)]
+    assert found == [{"a", "e", "linked"}, {"a/b", "a/d", "linked/b", "linked/d"}, {"a/b/c", "linked/b/c"}]
+    assert folders_at(root / "nowhere", 2) == []
+    assert {path.name for path in files_below(root)} == {"file", "loop", "gone"}
+
+
+def test_folders_that_vanish_or_cannot_be_read_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, listed = made_tree(tmp_path), os.listdir
+    problems = {root / "a": FileNotFoundError(2, "No such file"), root / "linked": PermissionError(13, "Denied")}
+
+    def listdir(folder: Path) -> list[str]:
+        if folder in problems:
+            raise problems[folder]
+        return listed(folder)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert folders_at(root, 2) == []
+    assert len(folders_at(root, 1)) == 3
+    problems[root] = PermissionError(13, "Denied")
+    with assert_raises(RunFolderError, root, "Denied"):
+        folders_at(root, 1)

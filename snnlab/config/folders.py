@@ -80,7 +80,8 @@ def user_folder(chosen: str | Path | None = None) -> Path | None:
         where = "--config-dir" if chosen else ENVIRONMENT
         raise ConfigError(where, f"there is no folder {folder}")
     if folder != config_folder():
-        for path in sorted(folder.rglob("*.yaml")):
+        files = (Path(above, name) for above, _, names in os.walk(folder) for name in names)
+        for path in sorted(path for path in files if path.suffix == ".yaml"):
             if (config_folder() / path.relative_to(folder)).is_file():
                 raise ConfigError(path, "snnlab has a file of this name too, which Hydra finds first", "rename yours")
     return folder

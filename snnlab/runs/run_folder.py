@@ -19,6 +19,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
+from snnlab.console import PrintableFormatter
 from snnlab.errors import RunFolderError
 from snnlab.files import unwritable, write_json, write_text
 from snnlab.runs.signature import sign
@@ -212,7 +213,7 @@ def earlier_configs(folder: Path) -> list[Path]:
 def log_file(folder: Path) -> Iterator[None]:
     """Write the log messages of snnlab and Lightning to `log.txt` too."""
     handler = logging.FileHandler(folder / LOG, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     # Lightning's two loggers do not propagate.
     names = ("snnlab", "lightning.pytorch", "lightning.fabric", "py.warnings")
     loggers = [logging.getLogger(name) for name in names]

@@ -27,6 +27,7 @@ from snnlab.data.splits import (
     strata,
 )
 from snnlab.errors import ConfigError, DataError, did_you_mean, join_names
+from snnlab.files import files_below
 from snnlab.printable import is_printable, printable
 from snnlab.settings import between
 from snnlab.target_kinds import NO_END
@@ -124,8 +125,8 @@ def _subfolders(root: Path) -> list[Path]:
 
 def _files(folder: Path) -> Iterator[Path]:
     """Yield all files below a folder, except hidden ones."""
-    for path in folder.rglob("*"):
-        if not path.is_dir() and not any(name.startswith(".") for name in path.relative_to(folder).parts):
+    for path in files_below(folder):
+        if not any(name.startswith(".") for name in path.relative_to(folder).parts):
             yield path
 
 
