@@ -134,6 +134,7 @@ class Result:
         search: The search for the settings, if any: `trials`, `chosen_by`, `val_size`, `seeds`; else None.
         error: Reason of a failure, or None.
         warnings: Warnings of the training, as in `log.txt`, each once.
+        weights: `weights_hash` of the checkpoints `best` and `last`; another file in their place is refused.
     """
 
     folder: Path
@@ -149,6 +150,7 @@ class Result:
     search: dict[str, Any] | None = None
     error: str | None = None
     warnings: list[str] = field(default_factory=list)
+    weights: dict[str, str] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:
