@@ -34,7 +34,7 @@ from torch.utils._pytree import tree_iter as tree_iter
 log = logging.getLogger(__name__)
 
 # The versions that these parts were checked with.
-TESTED_VERSIONS = {"torch": "2.13", "lightning": "2.6", "numba": "0.68"}
+TESTED_VERSIONS = {"torch": "2.13", "lightning": "2.6", "numba": "0.68", "onnxruntime": "1.32"}
 # Attribute and state key of Lightning's fit loop: the number of optimizer steps that loggers get.
 STEP_COUNT_KEY = "_batches_that_stepped"
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

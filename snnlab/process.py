@@ -120,7 +120,7 @@ class OutputClosedError(Exception):
 _BYTES = "[\udca0-\udcff]+"
 _KEPT = re.compile(f"({_BYTES})")
 # Packages that draw tables and bars, and what they do it with: colours, a line drawn again, a hidden cursor.
-_DRAWING = ("rich", "tqdm")
+_DRAWING = ("rich", "tqdm", "click", "wandb", "ray")
 _KEPT_DRAWING = re.compile(rf"({_BYTES}|\x1b\[[0-9;]*m|\x1b\[[0-9]*[ABCDGK]|\x1b\[\?25[hl]|\r)")
 
 

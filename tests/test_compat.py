@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import platform
 import re
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -238,3 +241,16 @@ def test_the_bits_of_an_integer_are_a_float(real: type, whole: type) -> None:
     bits = np.array([-1.5], real).view(whole)[0]
     as_float: Any = compat.as_float  # of a context and bits for pyright
     assert njit(lambda bits: as_float(bits))(bits) == -1.5
+
+
+def test_onnx_runtime_collects_no_data_in_a_training(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", exc_type=ImportError)
+    code = "import snnlab.training.metrics, sys; sys.exit('onnxruntime' not in sys.modules)"
+    for chosen in ({}, {"ORT_DISABLE_TELEMETRY": "0"}):
+        folder = tmp_path / str(len(chosen))
+        folder.mkdir()
+        env = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+        done = subprocess.run([sys.executable, "-c", code], env={**env, "TMPDIR": str(folder), **chosen})
+        if done.returncode:
+            pytest.skip("torchmetrics does not import it here")
+        assert (folder / ".ses").exists() == bool(chosen), seen("ORT_DISABLE_TELEMETRY", "onnxruntime")

@@ -37,7 +37,7 @@ def file_kinds(user_dir: Path | None) -> dict[str, str]:
 def group_files(group: str, user_dir: Path | None) -> dict[str, Path]:
     """Return a group's files by name, snnlab's own and the user's."""
     folders = [folder / group for folder in (user_dir, config_folder()) if folder]
-    return dict(sorted((path.stem, path) for folder in folders for path in folder.glob("*.yaml")))
+    return dict(sorted((path.stem, path) for folder in folders for path in folder.glob("*.yaml") if path.is_file()))
 
 
 def description(path: Path) -> str:

@@ -17,6 +17,7 @@ from snnlab.data.events import Events, SensorSize, check_events
 from snnlab.data.events.frames import EventBatch
 from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Region, Steps
 from snnlab.errors import ConfigError, DataError, join_names
+from snnlab.files import open_regular
 from snnlab.settings import Count, above, checks_arguments
 
 
@@ -240,6 +241,8 @@ def read_file(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Even
     if read is None:
         raise DataError(path, f"files of events end in {join_names(SUFFIXES)}")
     try:
+        if read is not _read_text:  # a text may come from a pipe; the others are read at several places
+            open_regular(path).close()
         columns = read(path, reading, sensor_size)
     except DataError:
         raise

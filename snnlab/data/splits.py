@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from snnlab.errors import DataError, did_you_mean, join_names
+from snnlab.files import open_regular
 from snnlab.seeds import Stream, generator
 from snnlab.target_kinds import kind_of
 
@@ -450,7 +451,8 @@ def read_split(
             group in two parts.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with open_regular(path) as file:
+            text = file.read().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError("data.split_file", f"{path} cannot be read ({error})") from error
     assigned = _read_json(path, text, len(names)) if path.suffix.lower() == ".json" else _read_table(path, text, names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -27,7 +28,7 @@ from snnlab.data.splits import (
     strata,
 )
 from snnlab.errors import ConfigError, DataError, did_you_mean, join_names
-from snnlab.files import files_below
+from snnlab.files import files_below, open_regular
 from snnlab.printable import is_printable, printable
 from snnlab.settings import between
 from snnlab.target_kinds import NO_END
@@ -309,7 +310,7 @@ def discover_table(root: Path, table: Path, targets: FileTargets = "class", grou
         DataError: names the line or the column that cannot be used.
     """
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
+        with io.TextIOWrapper(open_regular(table), encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
             names = [name.strip() for name in reader.fieldnames or ()]
             _check_header(table, names, targets, group_by)

@@ -17,6 +17,7 @@ from snnlab.data.events import Events, SensorSize
 from snnlab.data.events.recording import polarity_dtype
 from snnlab.data.fetching import fetch_missing
 from snnlab.errors import ConfigError, DataError
+from snnlab.files import open_regular
 from snnlab.settings import NonNegative, between
 
 _IMAGES, _LABELS = 0x0803, 0x0801
@@ -382,7 +383,8 @@ def pixel_order(permutation: int | str, pixels: int) -> np.ndarray:
         return np.random.default_rng(permutation).permutation(pixels)
     path, hint = Path(permutation).expanduser(), f"write each of 0 to {pixels - 1} once"
     try:
-        order = np.array(path.read_text("ascii").split(), np.int64)
+        with open_regular(path) as file:
+            order = np.array(file.read().decode("ascii").split(), np.int64)
     except OSError as error:
         raise DataError("data.permutation", f"{path} cannot be read ({error.strerror})", hint) from error
     except (ValueError, OverflowError) as error:
