@@ -6,6 +6,7 @@ builds the objects of an experiment.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from snnlab.session import Session
     from snnlab.session.loading import load
     from snnlab.session.open_stream import stream
+
+# torchmetrics imports ONNX Runtime where it is installed, and its official builds collect data at their import, keep an
+# identifier in the folder of temporary files and send both, unless this is set before. A value of the user's stays.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 __all__ = ["Session", "__version__", "load", "nn", "stream", "train"]

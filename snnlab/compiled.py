@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import pickle
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
+import llvmlite
+import numba
 import numpy as np
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.serialize import dumps
 from numba.extending import intrinsic
 from numba.np.numpy_support import carray
 
+from snnlab.compat import set_disk_cache
+from snnlab.files import write_atomically
+
 log = logging.getLogger(__name__)
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorate a function so that numba compiles it, once for an installation where possible.
 
-    Where neither the package nor the user's cache can be written, as in many containers, numba has no disk cache. It
+    Where neither the package nor the user's cache can be written, as in many containers, there is no disk cache. numba
     then compiles at each start, and a warning says so.
 
     Args:
@@ -29,29 +38,87 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        try:
-            loop = njit(cache=True, **options)(function)
-        except RuntimeError as error:
-            if "no locator available" not in str(error):
-                raise
-            _warn_no_cache()
-            return njit(**options)(function)
+        loop = njit(**options)(function)
         # numba checks the function's own file for changes, and not those of the loops that it calls: after an upgrade
         # it would run old versions of these from its cache.
-        index: Any = loop._cache._cache_file  # pyright: ignore[reportAttributeAccessIssue]
-        index._source_stamp = index._source_stamp, _checksum(Path(function.__code__.co_filename).parent)
-        index._load_index = partial(_load_index, index._load_index)
+        keep_on_disk(loop, _checksum(Path(function.__code__.co_filename).parent))
         return loop
 
     return decorate
 
 
-def _load_index(load: Callable[[], Any]) -> Any:
-    """Return numba's index of a cache; none if it has a class of an older version that was renamed or moved."""
-    try:
-        return load()
-    except (AttributeError, ImportError):
-        return {}
+def keep_on_disk(loop: Any, stamp: str = "") -> None:
+    """Give a function of `njit` a cache on disk; a warning says so if there is no folder for it.
+
+    Args:
+        loop: The function.
+        stamp: What its compiled forms depend on besides its source file and the versions of numba and LLVM.
+    """
+
+    def open_file(path: Path, source_stamp: Any) -> LoopFile:
+        return LoopFile(Path(f"{path}.nbc"), (numba.__version__, llvmlite.__version__, source_stamp, stamp))
+
+    if not set_disk_cache(loop, open_file):
+        warn_not_cached("no folder can be written; set the environment variable NUMBA_CACHE_DIR to one")
+
+
+class LoopFile:
+    """The compiled forms of one function on disk: a checksum of the rest, the stamp, and pickles by key.
+
+    numba reads files of its own unseen: one that a power cut or a disk has damaged ends the process, or runs other
+    machine code. Here one file, which is written whole and compared before it is read, has all forms of a function.
+
+    Args:
+        path: The file.
+        stamp: What the forms depend on besides their keys: versions, source files.
+    """
+
+    def __init__(self, path: Path, stamp: Any) -> None:
+        self.path, self._stamp = path, hashlib.sha256(repr(stamp).encode()).digest()
+
+    def load(self, key: Any) -> Any:
+        """Return the form with this key, or None: numba then compiles it."""
+        try:
+            data = self._read().get(key)
+            return None if data is None else pickle.loads(data)
+        except (AttributeError, ImportError):  # a class of an older version that was renamed or moved
+            return None
+
+    def save(self, key: Any, form: Any) -> None:
+        """Add a form, or replace the one with this key."""
+        try:
+            forms = self._read()
+        except (AttributeError, ImportError):
+            forms = {}
+        content = self._stamp + dumps({**forms, key: dumps(form)})
+        write_atomically(self.path, lambda file: file.write(hashlib.sha256(content).digest() + content))
+
+    def _read(self) -> dict[Any, bytes]:
+        try:
+            found = self.path.read_bytes()
+        except FileNotFoundError:
+            return {}
+        digest, content = found[:_DIGEST_BYTES], memoryview(found)[_DIGEST_BYTES:]
+        if hashlib.sha256(content).digest() != digest:
+            _say_damaged(self.path.parent)
+            return {}
+        stamp, forms = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        return pickle.loads(forms) if stamp == self._stamp else {}
+
+    def report(self, error: OSError) -> None:
+        """Warn that a file cannot be read or written, such as on a full disk."""
+        warn_not_cached(error.strerror or str(error))
+
+
+@cache  # one line, not one for each loop
+def _say_damaged(folder: Path) -> None:
+    log.info("compiled loops in %s were damaged, and are compiled again", folder)
+
+
+@cache
+def warn_not_cached(reason: str) -> None:
+    """Warn, once for a reason, that compiled loops are not on disk."""
+    log.warning("compiled loops are not cached and are compiled at each start: %s", reason)
 
 
 @cache
@@ -61,14 +128,6 @@ def _checksum(folder: Path) -> str:
     files = sorted({file for parent in (own, own / "kernels", folder) for file in parent.glob("*.py")})
     texts = [text for file in files if b"numba" in (text := file.read_bytes())]
     return hashlib.sha256(b"".join(texts)).hexdigest()
-
-
-@cache  # one warning, not one for each function
-def _warn_no_cache() -> None:
-    log.warning(
-        "no writable folder for compiled loops: they are compiled at each start, which takes some 20 s;"
-        " set the environment variable NUMBA_CACHE_DIR to a writable folder"
-    )
 
 
 def _borrow(context: Any, array: Any) -> Any:

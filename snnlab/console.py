@@ -40,6 +40,14 @@ _NOISY_LOGGERS = (
 )
 
 
+class PrintableFormatter(logging.Formatter):
+    """Escapes the characters of a message that a terminal would act on, also of one that shows a file later."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a message."""
+        return printable(super().format(record), "\n\t")
+
+
 class _Stderr(logging.StreamHandler[TextIO]):
     """Writes to the current `sys.stderr`: a progress bar or a notebook may have replaced it.
 
@@ -51,7 +59,7 @@ class _Stderr(logging.StreamHandler[TextIO]):
         super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        text = printable(super().format(record), "\n\t")
+        text = super().format(record)
         wide = sys.stderr.isatty() and len(text) > shutil.get_terminal_size().columns
         return printable(getattr(record, "short", text), "\n\t") if wide else text
 
@@ -61,7 +69,7 @@ def console_logging() -> None:
     logger = logging.getLogger("snnlab")
     if not logger.handlers:
         handler = _Stderr()
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(PrintableFormatter("%(message)s"))
         logger.addHandler(handler)
     logger.setLevel(logging.INFO)
 

@@ -1,4 +1,4 @@
-"""Atomic writing of files, where a reader sees a complete file or none; safe reading of files from elsewhere."""
+"""Files and folders: written whole or not at all; read safely if they are a stranger's; lists that survive removal."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import os
 import re
 import secrets
 import socket
+import stat
 import time
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO
@@ -27,6 +29,53 @@ _TEMPORARY = re.compile(r"\.(?P<host>[^.]*)_(?P<pid>\d+)_[0-9a-f]{8}\.writing")
 _NAME_LETTERS = 48
 # A process of another machine cannot be checked: its temporary file counts as in use for this long, seconds.
 _OTHER_HOST_S = 24 * 3600.0
+
+
+def folders_at(root: Path, depth: int) -> list[Path]:
+    """Return the folders `depth` levels below a folder, also through links.
+
+    Folders that vanish meanwhile, or that cannot be read, have no folders below them.
+
+    Raises:
+        RunFolderError: if the folder itself cannot be read.
+    """
+    found = [root]
+    for _ in range(depth):
+        found = [path for above in found for path in _subfolders(above, above == root)]
+    return found
+
+
+def _subfolders(folder: Path, required: bool) -> list[Path]:
+    try:
+        return [Path(folder, name) for name in os.listdir(folder) if os.path.isdir(os.path.join(folder, name))]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        if required:
+            raise RunFolderError(folder, f"cannot be read ({error.strerror})") from error
+        return []
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield all files below a folder, not through links to folders; without those of folders that cannot be read."""
+    for above, _, names in os.walk(folder):
+        yield from (Path(above, name) for name in names)
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file for reading.
+
+    Raises:
+        OSError: if it cannot be read, or is something else, such as a FIFO, for whose writer `open` would wait.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(kind):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "it is not a plain file", str(path))
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
@@ -101,17 +150,6 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     write_atomically(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
 
-def open_plain(path: Path) -> BinaryIO:
-    """Open a file for reading.
-
-    Raises:
-        OSError: if it cannot be opened, or is a pipe or a device, from which one could read for ever.
-    """
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is not a plain file")
-    return path.open("rb")
-
-
 def load_array(path: Path) -> np.ndarray:
     """Return the array of a `.npy` file; no file can run code.
 
@@ -147,7 +185,7 @@ _SAY_THE_REASON = (ValueError, EOFError, MemoryError, BadZipFile, zlib.error)
 
 
 def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
-    with open_plain(path) as file, warnings.catch_warnings():
+    with open_regular(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of headers: Python 2 wrote some in another way, and so does damage
         try:
             found = np.load(file, allow_pickle=False)

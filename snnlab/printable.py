@@ -7,27 +7,33 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# Unicode categories of control characters, surrogates and line separators: they move a cursor, clear a screen, set a
-# title.
-_HIDDEN = ("Cc", "Cs", "Zl", "Zp")
-# Characters that change the text direction; joiners are not among them: some scripts need these.
-_BIDIRECTIONAL = {0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+# Unicode categories of characters that show nothing: they move a cursor, clear a screen, set a title, change the
+# direction of a text, or make two different names look the same.
+_HIDDEN = ("Cc", "Cs", "Cf", "Zl", "Zp")
+# Joiners, which some scripts and signs of several parts need, and the signs of category Cf that are visible.
+_SHOWN = {0x200C, 0x200D, *range(0x0600, 0x0606), 0x06DD, 0x070F, 0x0890, 0x0891, 0x08E2, 0x110BD, 0x110CD}
 # First characters of a cell that a spreadsheet reads as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def is_printable(text: str, keep: str = "") -> bool:
     """Return whether every character of a text is visible, or is one of `keep`."""
-    if text.isascii() and text.isprintable():
-        return True
-    return all((unicodedata.category(c) not in _HIDDEN and ord(c) not in _BIDIRECTIONAL) or c in keep for c in text)
+    rest = text
+    for character in keep:
+        rest = rest.replace(character, "")
+    # The first test is fast, and says no to spaces of other widths and to joiners too.
+    return rest.isprintable() or all(map(_is_visible, rest))
+
+
+def _is_visible(character: str) -> bool:
+    return unicodedata.category(character) not in _HIDDEN or ord(character) in _SHOWN
 
 
 def printable(text: str, keep: str = "") -> str:
     r"""Return a text whose invisible characters are escaped, such as `\x1b`, except for those in `keep`."""
     if is_printable(text, keep):
         return text
-    return "".join(c if is_printable(c, keep) else _escape(c) for c in text)
+    return "".join(c if c in keep or _is_visible(c) else _escape(c) for c in text)
 
 
 def printable_data(node: Any) -> Any:

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import NoReturn, TextIO
 
 from snnlab.errors import Interrupted
+from snnlab.printable import printable
 
 if sys.platform != "win32":
     import resource
@@ -37,11 +38,24 @@ def working_folder_problem() -> str | None:
     return None
 
 
+def numba_problem() -> str | None:
+    """Return a message if numba would end this process because of a variable of the environment, else None."""
+    threads = os.environ.get("NUMBA_NUM_THREADS", "1")
+    if not threads.strip().isdecimal() or not int(threads):
+        return f"NUMBA_NUM_THREADS={threads}: expected a whole number above 0; set another one, or unset it"
+    features = os.environ.get("NUMBA_CPU_FEATURES", "")
+    if not all(part[:1] in ("+", "-") for part in features.split(",") if part):
+        return f"NUMBA_CPU_FEATURES={features}: each feature begins with + or -; set others, or unset it"
+    return None
+
+
 def environment_problem(error: Exception) -> str | None:
     """Return a message if the environment of the process caused an error (home folder, `ulimit -v`), else None."""
     if isinstance(error, RuntimeError) and str(error) == _NO_HOME:
         user = next((found[0] for word in sys.argv if (found := re.search(r"~[^/=]+", word))), "~")
         return f"{user}: this user has no home folder; write the path in full"
+    if isinstance(error, RuntimeError) and "NUMBA_" in str(error):
+        return str(error)  # it names a variable of the environment and its value
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     no_memory = isinstance(error, MemoryError) or any(message in str(error).lower() for message in _NO_MEMORY)
     if no_memory and limit != resource.RLIM_INFINITY:
@@ -102,8 +116,19 @@ class OutputClosedError(Exception):
     """stdout cannot be written any more; not an OSError, because libraries handle those as their own."""
 
 
+# Bytes of a file name that is not in UTF-8, which a later command needs; those below 0xa0 are control characters.
+_BYTES = "[\udca0-\udcff]+"
+_KEPT = re.compile(f"({_BYTES})")
+# Packages that draw tables and bars, and what they do it with: colours, a line drawn again, a hidden cursor.
+_DRAWING = ("rich", "tqdm", "click", "wandb", "ray")
+_KEPT_DRAWING = re.compile(rf"({_BYTES}|\x1b\[[0-9;]*m|\x1b\[[0-9]*[ABCDGK]|\x1b\[\?25[hl]|\r)")
+
+
 class Output(io.TextIOWrapper):
-    """A stream whose errors end no training: after the first failed write, all output goes to /dev/null.
+    """A stream of this process for texts of any origin: names of folders, errors, warnings of any library.
+
+    Characters that a terminal would act on are escaped; only what draws tables and bars may use a few. Errors end no
+    training: after the first failed write, all output goes to /dev/null.
 
     Args:
         stream: Python's own stream.
@@ -121,9 +146,11 @@ class Output(io.TextIOWrapper):
         self.raises = False
 
     def write(self, text: str) -> int:
-        """Write, or handle the error."""
+        """Write a text, or handle the error; return its length."""
         try:
-            return super().write(text)
+            caller = sys._getframe().f_back  # None: Python itself, which shows an error that nothing has caught
+            super().write(_shown(text, "" if caller is None else caller.f_globals.get("__name__", "")))
+            return len(text)
         except OSError as error:
             self._lose(error)
             return len(text)
@@ -142,6 +169,12 @@ class Output(io.TextIOWrapper):
         os.close(devnull)
         if self.raises:
             raise OutputClosedError from error
+
+
+def _shown(text: str, writer: str) -> str:
+    """Return a text of a module as a stream shows it."""
+    kept = _KEPT_DRAWING if writer.partition(".")[0] in _DRAWING else _KEPT
+    return "".join(part if n % 2 else printable(part, "\n\t") for n, part in enumerate(kept.split(text)))
 
 
 def open_streams() -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from snnlab.errors import DataError, one_line
-from snnlab.files import write_atomically
+from snnlab.files import open_regular, write_atomically
 
 
 def write_safe_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -31,7 +31,8 @@ def read_safe_tensors(path: Path) -> dict[str, Tensor]:
         DataError: if it is missing or damaged.
     """
     try:
-        return load(path.read_bytes())
+        with open_regular(path) as file:
+            return load(file.read())
     except OSError as error:
         raise DataError(path, f"cannot be read ({error.strerror or error})") from error
     except (SafetensorError, KeyError) as error:

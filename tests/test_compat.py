@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import os
 import platform
 import re
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -15,6 +19,7 @@ import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 from numba import njit
+from numba.core import config
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
@@ -24,7 +29,6 @@ ROOT = Path(__file__).parents[1]
 # Files besides `compat` that may use private parts, and why.
 ELSEWHERE = {
     "snnlab/config/hydra_limits.py": "Hydra's, because composing imports no torch",
-    "snnlab/compiled.py": "the stamp of numba's cache",
 }
 _IMPORT = re.compile(
     r"^\s*(?:(?:from|import) (?!snnlab)[\w.]*(?:\._[a-z]\w*|torch\._C)|from (?!snnlab)[\w.]+ import .*\b_[A-Za-z])",
@@ -200,8 +204,53 @@ def test_llvm_assumes_that_arrays_share_no_memory() -> None:
     assert "memcheck" in without_aliases
 
 
+def test_a_function_of_numba_has_our_file_as_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    name = seen("how a cache is attached", "numba")
+
+    forms: dict[Any, Any] = {}
+    stamps: list[Any] = []
+    file: Any = SimpleNamespace(load=forms.get, save=forms.__setitem__)
+
+    def open_file(path: Path, stamp: Any) -> Any:
+        stamps.append(stamp)
+        assert path.is_relative_to(tmp_path), name
+        return file
+
+    hits = []
+    for _ in range(2):
+        loop: Any = njit(_add)
+        assert compat.set_disk_cache(loop, open_file)
+        loop(np.ones(3), np.ones(3), 3)
+        hits.append((sum(loop.stats.cache_hits.values()), sum(loop.stats.cache_misses.values())))
+    assert (hits, len(forms), len({*map(repr, stamps)})) == ([(0, 1), (1, 0)], 1, 1), name
+
+
+def test_numba_compiles_where_its_switch_forbade_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "DISABLE_JIT", 1)
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert njit(_add) is _add, seen("DISABLE_JIT", "numba")
+    compat.require_compiler()
+    assert njit(_add) is not _add, seen("DISABLE_JIT", "numba")
+    config.reload_config()
+    assert njit(_add) is not _add, seen("DISABLE_JIT", "numba")
+
+
 @pytest.mark.parametrize(("real", "whole"), [(np.float32, np.int32), (np.float64, np.int64)])
 def test_the_bits_of_an_integer_are_a_float(real: type, whole: type) -> None:
     bits = np.array([-1.5], real).view(whole)[0]
     as_float: Any = compat.as_float  # of a context and bits for pyright
     assert njit(lambda bits: as_float(bits))(bits) == -1.5
+
+
+def test_onnx_runtime_collects_no_data_in_a_training(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", exc_type=ImportError)
+    code = "import snnlab.training.metrics, sys; sys.exit('onnxruntime' not in sys.modules)"
+    for chosen in ({}, {"ORT_DISABLE_TELEMETRY": "0"}):
+        folder = tmp_path / str(len(chosen))
+        folder.mkdir()
+        env = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+        done = subprocess.run([sys.executable, "-c", code], env={**env, "TMPDIR": str(folder), **chosen})
+        if done.returncode:
+            pytest.skip("torchmetrics does not import it here")
+        assert (folder / ".ses").exists() == bool(chosen), seen("ORT_DISABLE_TELEMETRY", "onnxruntime")

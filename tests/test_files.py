@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,19 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
+from platformdirs import user_data_path
 
-from snnlab.errors import RunFolderError
+from snnlab.data.formats import ReadOptions, read_file
+from snnlab.data.sources.folder import discover_table
+from snnlab.data.sources.mnist import pixel_order
+from snnlab.data.splits import read_split
+from snnlab.errors import DataError, RunFolderError
 from snnlab.files import (
+    files_below,
+    folders_at,
     load_array,
     load_arrays,
+    open_regular,
     remove_empty,
     require_writable,
     unwritable,
@@ -23,6 +32,9 @@ from snnlab.files import (
     write_npz,
     write_text,
 )
+from snnlab.interop.state_dicts import read_state_dict
+from snnlab.runs.signature import FILE, read_signature, sign
+from snnlab.training.checkpoints import network_weights, read_checkpoint
 
 from .refusals import assert_raises, assert_text_has
 
@@ -257,3 +269,121 @@ def test_objects_pipes_and_bombs_are_refused(tmp_path: Path) -> None:
         archive.writestr("x.npy", bytes(10**7))
     with assert_raises(ValueError, "10,000,000"):
         load_arrays(tmp_path / "c.npz")
+
+
+def made_tree(root: Path) -> Path:
+    for name in ("a/b/c", "a/d", "e"):
+        (root / name).mkdir(parents=True)
+    (root / "a" / "file").touch()
+    (root / "linked").symlink_to(root / "a")
+    (root / "loop").symlink_to(root / "loop")
+    (root / "gone").symlink_to(root / "nowhere")
+    return root
+
+
+def test_folders_are_found_at_a_depth_also_through_links(tmp_path: Path) -> None:
+    root = made_tree(tmp_path)
+    found = [{str(path.relative_to(root)) for path in folders_at(root, depth)} for depth in (1, 2, 3)]
+    assert found == [{"a", "e", "linked"}, {"a/b", "a/d", "linked/b", "linked/d"}, {"a/b/c", "linked/b/c"}]
+    assert folders_at(root / "nowhere", 2) == []
+    assert {path.name for path in files_below(root)} == {"file", "loop", "gone"}
+
+
+def test_folders_that_vanish_or_cannot_be_read_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, listed = made_tree(tmp_path), os.listdir
+    problems = {root / "a": FileNotFoundError(2, "No such file"), root / "linked": PermissionError(13, "Denied")}
+
+    def listdir(folder: Path) -> list[str]:
+        if folder in problems:
+            raise problems[folder]
+        return listed(folder)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert folders_at(root, 2) == []
+    assert len(folders_at(root, 1)) == 3
+    problems[root] = PermissionError(13, "Denied")
+    with assert_raises(RunFolderError, root, "Denied"):
+        folders_at(root, 1)
+
+
+@pytest.fixture
+def no_waiting() -> Iterator[None]:
+    """Raise an error in a test that waits for 10 s."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError("it waits for a writer")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(10)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_only_a_regular_file_is_opened_and_nothing_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("file", "link"):
+        with open_regular(tmp_path / name) as file:
+            assert file.read() == b"content"
+    for path in (tmp_path / "fifo", Path("/dev/zero")):
+        with pytest.raises(OSError, match="regular"):
+            open_regular(path)
+    for path, error in ((tmp_path, IsADirectoryError), (tmp_path / "none", FileNotFoundError)):
+        with pytest.raises(error):
+            open_regular(path)
+
+
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".bin", ".dat", ".raw", ".h5"])
+def test_a_pipe_in_place_of_a_recording_is_not_waited_for(tmp_path: Path, suffix: str) -> None:
+
+    path = tmp_path / f"fifo{suffix}"
+    os.mkfifo(path)
+    with assert_raises(DataError, path, "regular"):
+        read_file(path, ReadOptions(), (8, 8, 2))
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_pipe_in_place_of_the_key_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    (tmp_path / "config.yaml").write_text("a: 1\n")
+    sign(tmp_path, "config.yaml", "a: 1\n", {})
+    assert read_signature(tmp_path, "config.yaml") is not None
+    key = user_data_path("snnlab") / "key"
+    key.unlink()
+    os.mkfifo(key, 0o600)
+    assert (tmp_path / FILE).exists()
+    assert read_signature(tmp_path, "config.yaml") is None
+    sign(tmp_path, "config.yaml", "a: 1\n", {})
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_pipe_in_place_of_a_table_is_not_waited_for(tmp_path: Path) -> None:
+
+    path = tmp_path / "fifo.csv"
+    os.mkfifo(path)
+    with assert_raises(DataError, "data.split_file", path, "regular"):
+        read_split(path, ["a"], np.zeros(1, np.int64))
+    with assert_raises(DataError, "data.labels", path, "regular"):
+        discover_table(tmp_path, path)
+    with assert_raises(DataError, "data.permutation", path, "regular"):
+        pixel_order(str(path), 4)
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_pipe_in_place_of_weights_is_not_waited_for(tmp_path: Path) -> None:
+
+    for read, suffix in (
+        (read_state_dict, ".pt"),
+        (read_state_dict, ".safetensors"),
+        (network_weights, ".safetensors"),
+        (read_checkpoint, ".ckpt"),
+    ):
+        path = tmp_path / f"{read.__name__}{suffix}"
+        os.mkfifo(path)
+        with assert_raises((DataError, RunFolderError), path, "regular"):
+            read(path)

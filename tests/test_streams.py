@@ -61,6 +61,44 @@ def test_characters_that_an_encoding_has_not_become_question_marks_and_bytes_of_
         assert os.read(reader, 100) == b"34 ? 34 caf\xe9\n"
 
 
+def written(text: str, writer: str = "snnlab.x") -> bytes:
+    """Return the bytes that a stream gets for a text that a module prints."""
+    codecs.register_error(process._ERROR_HANDLER, process._replace)
+    module = {"__name__": writer, "text": text}
+    with stdout_to_a_pipe(read=True) as (output, reader):
+        exec("import sys; print(text); print('shown', file=sys.stdout)", module)
+        output.flush()
+        found = os.read(reader, 1000)
+    assert found.endswith(b"\nshown\n")
+    return found.removesuffix(b"\nshown\n")
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    ["\x1b]0;owned\x07", "\x1b[2J", "\x1b[31m", "\r", "\b", "\0", "\x9b2J", "\u202e", "\u2066", "\u200b", "\udc9b"],
+)
+def test_no_text_acts_on_a_terminal(hidden: str) -> None:
+    shown = written(f"a{hidden}b\tc")
+    assert shown.startswith(b"a\\")
+    assert shown.endswith(b"b\tc")
+    assert not {*shown} & ({*range(32), *range(127, 256)} - {9})
+
+
+def test_tables_and_bars_keep_their_colours_and_lines_and_nothing_else() -> None:
+    drawn = "\x1b[1;31mred\x1b[0m \x1b[2K\x1b[1A\r\x1b[?25l"
+    assert written(drawn, "rich.console") == drawn.encode()
+    assert written(drawn, "tqdm.utils") == drawn.encode()
+    assert b"\x1b" not in written(drawn, "richer")
+    for hidden in ("\x1b]0;owned\x07", "\x1b[2J", "\x9b2J", "\x1b[6n", "\x1bc"):
+        assert not {0x1B, 0x9B, 0x07} & {*written(f"a{hidden}", "rich.console")}
+
+
+def test_an_error_that_nothing_catches_is_shown_escaped() -> None:
+    done = python("from snnlab import process; process.open_streams(); raise ValueError('a\\x1b[2Jb')")
+    assert done.returncode == 1
+    assert done.stderr.endswith(b"ValueError: a\\x1b[2Jb\n")
+
+
 def test_a_stream_of_a_program_around_us_ends_quietly_too() -> None:
     reader, writer = os.pipe()
     os.close(reader)

@@ -137,7 +137,7 @@ def _run_command(name: str, arguments: list[str], started: float) -> int:
 
 
 def _exit_status(name: str, arguments: list[str], started: float) -> int:
-    if problem := process.working_folder_problem():
+    if problem := process.working_folder_problem() or process.numba_problem():
         print(f"snnlab: {problem}", file=sys.stderr)
         return 2
     if (name, *arguments[:1]) == ("bench", "table"):

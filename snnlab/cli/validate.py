@@ -13,6 +13,7 @@ from snnlab.errors import ConfigError, MissingPackageError, SnnlabError, UnsetEr
 from snnlab.experiments import suite_settings, sweep_settings
 from snnlab.experiments.space import overrides
 from snnlab.experiments.suite_plan import SuitePlan
+from snnlab.files import files_below
 from snnlab.session.session import compose_and_check
 from snnlab.settings import is_override
 
@@ -52,7 +53,7 @@ def main(arguments: list[str], started: float) -> int:
 
 def files(folder: Path) -> Iterator[Path]:
     """Yield the YAML files of a config folder in order."""
-    yield from sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".yml"))
+    yield from sorted(path for path in files_below(folder) if path.suffix in (".yaml", ".yml"))
 
 
 def validate_file(path: Path, folder: Path, overrides: list[str]) -> tuple[str, str | None]:

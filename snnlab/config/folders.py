@@ -37,7 +37,7 @@ def file_kinds(user_dir: Path | None) -> dict[str, str]:
 def group_files(group: str, user_dir: Path | None) -> dict[str, Path]:
     """Return a group's files by name, snnlab's own and the user's."""
     folders = [folder / group for folder in (user_dir, config_folder()) if folder]
-    return dict(sorted((path.stem, path) for folder in folders for path in folder.glob("*.yaml")))
+    return dict(sorted((path.stem, path) for folder in folders for path in folder.glob("*.yaml") if path.is_file()))
 
 
 def description(path: Path) -> str:
@@ -80,7 +80,8 @@ def user_folder(chosen: str | Path | None = None) -> Path | None:
         where = "--config-dir" if chosen else ENVIRONMENT
         raise ConfigError(where, f"there is no folder {folder}")
     if folder != config_folder():
-        for path in sorted(folder.rglob("*.yaml")):
+        files = (Path(above, name) for above, _, names in os.walk(folder) for name in names)
+        for path in sorted(path for path in files if path.suffix == ".yaml"):
             if (config_folder() / path.relative_to(folder)).is_file():
                 raise ConfigError(path, "snnlab has a file of this name too, which Hydra finds first", "rename yours")
     return folder

@@ -20,7 +20,7 @@ import numpy as np
 from snnlab.compiled import compiled
 from snnlab.data.reading_process import Columns, read_apart
 from snnlab.errors import DataError, MissingPackageError
-from snnlab.files import open_plain
+from snnlab.files import open_regular
 
 _AGAIN = "fetch the file again, or remove it"
 _LONGEST_LINE, _LONGEST_HEADER = 1 << 12, 1 << 16
@@ -39,7 +39,7 @@ def read_nmnist(path: Path) -> Columns:
         DataError: if it ends within an event.
         OSError: if it cannot be read.
     """
-    with open_plain(path) as file:
+    with open_regular(path) as file:
         data = np.frombuffer(file.read(), np.uint8)
     if data.size % 5:
         raise DataError(path, f"truncated: {data.size} bytes is not a multiple of 5, the size of an event", _AGAIN)
@@ -59,7 +59,7 @@ def read_dat(path: Path) -> Columns:
         DataError: if it is truncated, or has events of another size.
         OSError: if it cannot be read.
     """
-    with open_plain(path) as file:
+    with open_regular(path) as file:
         _read_header(file, path)
         size = file.read(2)[1:]
         if size != b"\x08":
@@ -80,7 +80,7 @@ def read_raw(path: Path) -> Columns:
         DataError: if it is truncated, has no events, or has another encoding.
         OSError: if it cannot be read.
     """
-    with open_plain(path) as file:
+    with open_regular(path) as file:
         found = _EVT.search(_read_header(file, path).lower())
         if found is None:
             raise DataError(path, "its header names neither EVT2 nor EVT3, the supported encodings of .raw")

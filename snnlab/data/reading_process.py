@@ -21,7 +21,7 @@ from typing import IO
 import numpy as np
 
 from snnlab.errors import DataError, MissingPackageError, one_line
-from snnlab.files import open_plain
+from snnlab.files import open_regular
 
 Columns = dict[str, np.ndarray]
 
@@ -43,7 +43,7 @@ def read_apart(path: Path, form: str) -> Columns:
         MissingPackageError: if the package that reads it cannot be imported.
         OSError: if it cannot be opened.
     """
-    with open_plain(path):
+    with open_regular(path):
         limit = _SECONDS + _SECONDS_PER_MB * path.stat().st_size // 10**6
     process = _start()
     assert process.stdin is not None

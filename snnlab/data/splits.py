@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from snnlab.errors import DataError, did_you_mean, join_names, one_line
-from snnlab.files import open_plain
+from snnlab.files import open_regular
 from snnlab.seeds import Stream, generator
 from snnlab.target_kinds import kind_of
 
@@ -455,7 +455,7 @@ def read_split(
             group in two parts.
     """
     try:
-        with open_plain(path) as file:
+        with open_regular(path) as file:
             text = file.read().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError("data.split_file", f"{path} cannot be read ({error})") from error

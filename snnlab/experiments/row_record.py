@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from snnlab.errors import RunFolderError
-from snnlab.files import load_arrays
+from snnlab.files import folders_at, load_arrays
 from snnlab.printable import printable_data
 from snnlab.runs.recorded import RecordedRun, read_config, resolve_references
 from snnlab.runs.run_folder import METRICS, PREDICTIONS, RESULT
@@ -133,7 +133,7 @@ def is_row_record(folder: Path) -> bool:
 
 def row_folders(records: Path) -> list[Path]:
     """Return the folders of the rows below a folder of records, by dataset and method; empty if there are none."""
-    return sorted(path.parent for path in records.glob(f"*/*/{RESULT}") if is_row_record(path.parent))
+    return sorted(filter(is_row_record, folders_at(records, 2)))
 
 
 def csv_rows(path: Path) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,6 +14,7 @@ import yaml
 
 from snnlab.errors import ConfigError, RunFolderError
 from snnlab.experiments.row_record import RowRecord, is_row_record, row_folders
+from snnlab.files import folders_at
 from snnlab.printable import printable_data
 from snnlab.runs import recorded
 from snnlab.runs.recorded import RecordedRun, find_runs, read_run_if_ended
@@ -223,7 +225,9 @@ def _read_suite(folder: Path, content: Mapping[str, Any]) -> RecordedSuite:
 def _read_runs(folder: Path) -> RecordedSuite:
     """Read the runs below a folder, up to a suite's depth, as methods that are named by their differences."""
     problems: list[str] = []
-    folders = list(find_runs(folder)) or sorted(path.parent for path in folder.glob("*/*/*/config.yaml"))
+    folders = list(find_runs(folder)) or sorted(
+        run for run in folders_at(folder, 3) if os.path.isfile(run / "config.yaml")
+    )
     found = [run for each in folders if (run := _run_of_folder(each, folder, problems)) is not None]
     if not found:
         reason = f": {problems[0]}" if problems else ""

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from snnlab.experiments.suite_reading import (
     current_suite_json,
 )
 from snnlab.experiments.suite_settings import Method, Suite, SuiteSelection
-from snnlab.files import unwritable, write_json, write_text
+from snnlab.files import files_below, unwritable, write_json, write_text
 from snnlab.runs.recorded import read_run_if_ended
 from snnlab.settings import key_of
 
@@ -30,7 +31,8 @@ _log = logging.getLogger(__name__)
 
 def is_begun(folder: Path) -> bool:
     """Return whether a suite's folder has a run; before that, its settings may still change."""
-    return any(any((folder / part).rglob("config.yaml")) for part in ("runs", "controls")) or (folder / "tune").exists()
+    files = chain.from_iterable(files_below(folder / part) for part in ("runs", "controls"))
+    return any(path.name == "config.yaml" for path in files) or (folder / "tune").exists()
 
 
 def make_suite_folder(folder: Path) -> None:

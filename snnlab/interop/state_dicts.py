@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError, DataError, did_you_mean, join_names, one_line
+from snnlab.files import open_regular
 from snnlab.interop.layer_order import Target, number_text
 from snnlab.interop.snntorch import match_snntorch
 from snnlab.interop.spikingjelly import match_spikingjelly
@@ -84,7 +85,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 def _require_plain(path: Path) -> None:
     """Raise an error unless a file is an undamaged archive of tensors, with no more in it than its size."""
-    with zipfile.ZipFile(path) as archive:
+    with open_regular(path) as file, zipfile.ZipFile(file) as archive:
         infos = archive.infolist()
         packed = any(info.compress_type != zipfile.ZIP_STORED for info in infos)
         if packed or sum(info.file_size for info in infos) > path.stat().st_size:

@@ -1,14 +1,13 @@
 """Rendered modules, compiled and cached on disk; and the functions that rendered loops call.
 
-A module is executed from its rendered text, never from a file. The file next to numba's cache exists because numba
-reads its date, and for readers.
+A module is executed from its rendered text, never from a file. The file next to the cache exists because numba looks
+for it, and for readers.
 """
 
 from __future__ import annotations
 
 import hashlib
 import linecache
-import logging
 import os
 import stat
 import sys
@@ -28,9 +27,8 @@ from numba.extending import overload
 from platformdirs import user_cache_path
 
 from snnlab.compat import NoAlias, as_float
+from snnlab.compiled import keep_on_disk, warn_not_cached
 from snnlab.files import write_text
-
-log = logging.getLogger(__name__)
 
 OPTIONS = {"nogil": True, "error_model": "numpy", "pipeline_class": NoAlias}
 # Seconds that a process waits for another process that compiles the same loop.
@@ -54,8 +52,9 @@ class CompiledLoop:
         self.module, self.folder = _load_or_write(text, title)
         function = getattr(self.module, name)
         self.plain: Callable[..., None] = function
-        # numba caches only functions in files.
-        self.compiled: Any = njit(cache=self.folder is not None, **OPTIONS)(function)  # type: ignore[call-overload]
+        self.compiled: Any = njit(**OPTIONS)(function)  # type: ignore[call-overload]
+        if self.folder is not None:
+            keep_on_disk(self.compiled)
         self._known: set[str] = set()
 
     def prepare(self, arguments: Sequence[Any]) -> Callable[..., None]:
@@ -81,7 +80,7 @@ class CompiledLoop:
             with lock:
                 self.compiled.compile(signature)
         except (OSError, Timeout) as error:  # a full disk, or a process that was stopped while it had the lock
-            _warn_not_cached(str(error))
+            warn_not_cached(str(error))
             self.compiled.compile(signature)
 
 
@@ -112,10 +111,10 @@ def _module_name(text: str, title: str) -> str:
 def _write_source(path: Path, text: str) -> bool:
     """Write a text to a file unless the file has it; return whether the file has it now."""
     try:
-        if path.is_symlink() or not path.exists() or path.read_text() != text:
+        if path.is_symlink() or not path.exists() or path.read_bytes() != text.encode():
             write_text(path, text)
     except OSError as error:
-        _warn_not_cached(str(error))
+        warn_not_cached(str(error))
         return False
     return True
 
@@ -151,7 +150,7 @@ def _private_folder(base: Path, process: int) -> Path | None:
     if problem is None and not os.access(folder, os.W_OK):
         problem = f"{folder} cannot be written to"
     if problem is not None:
-        _warn_not_cached(problem)
+        warn_not_cached(problem)
         return None
     return folder
 
@@ -169,11 +168,6 @@ def _ownership_problem(folder: Path) -> str | None:
         if found.st_uid not in (0, os.getuid()):
             return f"{path} belongs to another user"
     return None
-
-
-@cache  # one warning, not one for each loop
-def _warn_not_cached(reason: str) -> None:
-    log.warning("compiled loops are not cached and are compiled at each start: %s", reason)
 
 
 # -- Functions that rendered loops call -------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from contextlib import suppress
 
 from snnlab.live_pages.page_server import PageServer, packed
 from snnlab.live_pages.stream_memory import ENDED, FAILED, REQUESTS, RUNNING, Place, StreamLayout, StreamMemory, changes
+from snnlab.process import open_streams
 
 # How long open pages are told of the end, s: a page in the background asks once a second.
 _TELLS_S = 1.5
@@ -49,4 +50,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    open_streams()
     main()

@@ -19,7 +19,7 @@ import torch
 from snnlab.runs.recorded import RecordedRun
 from snnlab.runs.runs_table import flat
 from snnlab.threads import openmp_spin_count
-from snnlab.training.checkpoints import network_weights
+from snnlab.training.checkpoints import weights_hash
 
 CODE = Path(__file__).parents[1]
 _HOOK_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
@@ -224,17 +224,6 @@ def environment_differences(one: RecordedRun, other: RecordedRun) -> list[str]:
         f"{key}: {before.get(key)} then, {after.get(key)} now" for key in keys if before.get(key) != after.get(key)
     ]
     return differing or ["versions, hardware and numerics are the same"]
-
-
-def weights_hash(path: Path) -> str:
-    """Return the SHA-256 of a checkpoint's weights with their names and types."""
-    digest = hashlib.sha256()
-    weights = network_weights(path)
-    for name in sorted(weights):
-        values = weights[name].contiguous()
-        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes() if values.numel() else b"")
-    return digest.hexdigest()
 
 
 def _compare_entry(what: str, key: str, one: RecordedRun, other: RecordedRun) -> ComparedItem:

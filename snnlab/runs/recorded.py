@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from snnlab.errors import DamagedError, RunFolderError, VersionError, one_line
-from snnlab.files import load_arrays
+from snnlab.files import folders_at, load_arrays
 from snnlab.printable import printable, printable_data
 from snnlab.runs.renamed_settings import renamed
 from snnlab.runs.run_folder import (
@@ -348,13 +349,15 @@ def find_runs(root: Path) -> Iterator[Path]:
     if is_run(root):
         yield root
         return
-    found = {path.parent for pattern in (f"*/{CONFIG}", f"*/*/{CONFIG}") for path in root.glob(pattern)}
-    yield from sorted(filter(is_run, found), key=lambda path: (path.name, path.parent.name))
+    found = filter(is_run, [*folders_at(root, 1), *folders_at(root, 2)])
+    yield from sorted(found, key=lambda path: (path.name, path.parent.name))
 
 
 def is_run(folder: Path) -> bool:
     """Return whether a folder looks like a run folder, by the names of its files only."""
-    return (folder / CONFIG).is_file() and any((folder / name).exists() for name in (CHECKPOINTS, RESULT, SPLIT))
+    # Not pathlib's methods: these raise an error in a folder that may not be entered.
+    has_config = os.path.isfile(folder / CONFIG)
+    return has_config and any(os.path.exists(folder / name) for name in (CHECKPOINTS, RESULT, SPLIT))
 
 
 def is_readable_run(folder: Path) -> bool:

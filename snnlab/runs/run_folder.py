@@ -19,6 +19,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
+from snnlab.console import PrintableFormatter
 from snnlab.errors import RunFolderError
 from snnlab.files import unwritable, write_json, write_text
 from snnlab.runs.signature import sign
@@ -133,6 +134,7 @@ class Result:
         search: The search for the settings, if any: `trials`, `chosen_by`, `val_size`, `seeds`; else None.
         error: Reason of a failure, or None.
         warnings: Warnings of the training, as in `log.txt`, each once.
+        weights: `weights_hash` of the checkpoints `best` and `last`; another file in their place is refused.
     """
 
     folder: Path
@@ -148,6 +150,7 @@ class Result:
     search: dict[str, Any] | None = None
     error: str | None = None
     warnings: list[str] = field(default_factory=list)
+    weights: dict[str, str] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:
@@ -212,7 +215,7 @@ def earlier_configs(folder: Path) -> list[Path]:
 def log_file(folder: Path) -> Iterator[None]:
     """Write the log messages of snnlab and Lightning to `log.txt` too."""
     handler = logging.FileHandler(folder / LOG, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     # Lightning's two loggers do not propagate.
     names = ("snnlab", "lightning.pytorch", "lightning.fabric", "py.warnings")
     loggers = [logging.getLogger(name) for name in names]

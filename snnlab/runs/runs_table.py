@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from statistics import fmean, stdev
 from typing import Any, TypeVar
 
 from snnlab.errors import ConfigError, DamagedError, RunFolderError, VersionError, did_you_mean
-from snnlab.files import unwritable, write_json, write_text
+from snnlab.files import folders_at, unwritable, write_json, write_text
 from snnlab.printable import without_passwords
 from snnlab.runs.recorded import RecordedRun, find_runs, is_run, read_config, read_run_if_ended, resolve_references
 from snnlab.runs.tables import Table, csv_text, mean_sd_text
@@ -449,8 +450,7 @@ def read_grid(folder: Path) -> Grid | None:
 
 def find_all_runs(root: Path) -> list[Path]:
     """Return the run folders below `root`, as `find_runs`, including those in grids, oldest first."""
-    deeper = [path.parent for path in root.glob("*/*/*/config.yaml") if (path.parents[1] / FILE).is_file()]
-    of_grids = filter(is_run, deeper)
+    of_grids = [run for run in folders_at(root, 3) if os.path.isfile(run.parent / FILE) and is_run(run)]
     times = {run: run.name for run in find_runs(root)} | {run: run.parent.name for run in of_grids}
     return sorted(times, key=lambda run: (times[run], len(run.name), str(run)))
 

@@ -11,7 +11,6 @@ import hmac
 import json
 import os
 import secrets
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 from platformdirs import user_data_path
 
-from snnlab.files import write_json
+from snnlab.files import open_regular, write_json
 
 FILE = "signature.json"
 _KEY_FILE = "key"
@@ -103,7 +102,7 @@ def _read_signatures(folder: Path) -> list[Mapping[str, Any]]:
 
 def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -118,12 +117,12 @@ def _key(*, create: bool) -> bytes | None:
     try:
         if create and not path.exists():
             _create_key(path)
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             found = os.fstat(file.fileno())
             key = file.read(_KEY_BYTES + 1)
     except OSError:
         return None
-    private = _belongs_to_user(found) and stat.S_ISREG(found.st_mode) and not found.st_mode & 0o077
+    private = _belongs_to_user(found) and not found.st_mode & 0o077
     return key if private and len(key) == _KEY_BYTES else None
 
 

@@ -31,6 +31,7 @@ from snnlab.data.data_module import EventDataModule
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.events.representation import Counts
 from snnlab.errors import ConfigError, MissingPackageError, error_context, join_names
+from snnlab.experiments.workers import available_cpus
 from snnlab.kernels.function import Backend, kernel_version, resolve_backend
 from snnlab.memory import keep_heap
 from snnlab.nn import BuiltNetwork
@@ -51,7 +52,7 @@ from snnlab.training.denormals import FlushDenormals
 from snnlab.training.health import OverfitCheck
 from snnlab.training.layer_schedules import LayerSchedules
 from snnlab.training.module import SpikingModule, TrainingOptions
-from snnlab.training.ranks import RankInfo
+from snnlab.training.ranks import RankInfo, has_launcher
 from snnlab.training.snapshots import AtomicCheckpointIO
 from snnlab.training.surrogate_annealing import SurrogateAnnealing
 from snnlab.training.weight_averaging import AVERAGES, Averaging
@@ -360,6 +361,10 @@ def _tbptt_steps(experiment: Experiment, network: nn.Module) -> int | None:
     return steps
 
 
+# More processes than cores are slow, and a run resumes with the number that it has. Many more take all memory.
+_PROCESSES_PER_CORE = 4
+
+
 class Processes(NamedTuple):
     """The processes of a training."""
 
@@ -399,6 +404,7 @@ def find_processes(experiment: Experiment) -> Processes:
     except (MisconfigurationException, RuntimeError) as error:  # RuntimeError: for a mismatch with the SLURM job
         raise ConfigError("trainer", " ".join(str(error).split())) from error
     processes = Processes(trainer.num_devices * trainer.num_nodes, trainer.num_devices, trainer.strategy.root_device)
+    _require_cores(processes)
     if processes.world_size > 1 and strategy not in _STRATEGIES:
         raise ConfigError("trainer.strategy", f"expected one of {join_names(_STRATEGIES)}, got {strategy!r}")
     if experiment.trainer.get("sync_batchnorm"):
@@ -408,6 +414,16 @@ def find_processes(experiment: Experiment) -> Processes:
             "remove it: each process normalizes its own recordings",
         )
     return processes
+
+
+def _require_cores(processes: Processes) -> None:
+    most = _PROCESSES_PER_CORE * available_cpus()
+    if processes.device.type == "cpu" and processes.local_world_size > most and not has_launcher():
+        raise ConfigError(
+            "trainer.devices",
+            f"{processes.local_world_size} processes are too many for {available_cpus()} cores",
+            f"set {most} or fewer, or start them with torchrun",
+        )
 
 
 def require_recording_per_process(processes: Processes, experiment: Experiment, data: EventDataModule) -> None:

@@ -55,7 +55,7 @@ from snnlab.session.weights import (
     record_trained_on,
 )
 from snnlab.target_kinds import IGNORED
-from snnlab.training.checkpoints import read_checkpoint
+from snnlab.training.checkpoints import read_checkpoint, weights_hash
 from snnlab.training.distributed import all_gather
 from snnlab.training.health import DeadLayerWarning, DivergenceGuard, LossRiseWarning
 from snnlab.training.module import SpikingModule
@@ -272,11 +272,12 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
         source = provenance(config_text=text, **hashes, device=device, processes=recorded, **numerics)
         create_run_folder(folder, text, plugin_files(experiment.plugins))
         search = search_record(folder)
+        earlier_weights = _earlier_weights(folder)
         archive_result(folder)
         if not resumption:
             stack.enter_context(locked(folder))
         result = Result(folder, "failed", experiment.seed, resumed=training.snapshots.resumed, search=search)
-        result.control, result.provenance = experiment.control, source
+        result.control, result.provenance, result.weights = experiment.control, source, earlier_weights
         result.name = (experiment.record or {}).get("name", experiment.name)  # from config.yaml: no secrets
         result.provenance["command"] = command
         with _record_outcome(result, training, data), log_file(folder), group.explain_lost_rank(folder):
@@ -303,6 +304,24 @@ def _record_data(folder: Path, experiment: Experiment, data: EventDataModule, le
     write_json(folder / SPLIT, split if leaked is None else {**split, TRAINED_BEFORE: leaked})
     record_trained_on(folder, experiment, data)
     write_hot_pixels(folder, data.hot)
+
+
+def _earlier_weights(folder: Path) -> dict[str, str]:
+    """Return the hashes in the result of a run that is resumed: a foreign checkpoint is refused before it is read."""
+    with suppress(DamagedError):  # `resume` has logged it, and the file is written anew
+        if ended := read_run_if_ended(folder):
+            found = ended.content.get("weights")
+            return dict(found) if isinstance(found, dict) else {}
+    return {}
+
+
+def _written_weights(training: _Training) -> dict[str, str]:
+    """Return the hashes of the checkpoints that this training has written, not of files that others put there."""
+    found = {} if training.selection.weights is None else {"best": training.selection.weights}
+    if training.snapshots.saved_position is not None:
+        with suppress(RunFolderError):  # the disk is full
+            found["last"] = weights_hash(training.snapshots.path)
+    return found
 
 
 def _start_command(experiment: Experiment, folder: Path, resumption: Resumption | None) -> list[str]:
@@ -404,6 +423,7 @@ def _record_outcome(result: Result, training: _Training, data: EventDataModule) 
         result.timing = training.timing.summary()
         try:
             result.warnings = logged_warnings(result.folder)
+            result.weights |= _written_weights(training)
             result.write()
         except OSError as error:
             raise _incomplete_error(result.folder, error) from error

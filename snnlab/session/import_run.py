@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import platform
 import shutil
@@ -30,8 +29,9 @@ from snnlab.runs.provenance import CODE, code_state, config_hash
 from snnlab.runs.run_folder import CHECKPOINTS, Result, config_text, create_run_folder
 from snnlab.runs.signature import file_hash
 from snnlab.session.session import Session
-from snnlab.session.weights import load_foreign
+from snnlab.session.weights import CHECKPOINTS as CHECKPOINT_NAMES, load_foreign
 from snnlab.settings import key_of, literal
+from snnlab.training.checkpoints import tensors_hash
 
 _PACKAGES = ("snnlab-train", "torch", "numpy", "nir", "h5py")
 
@@ -244,7 +244,7 @@ def _write_run(folder: Path, experiment: Experiment, built: BuiltNetwork, source
         folder.mkdir(parents=True, exist_ok=True)
         create_run_folder(folder, text)
         state = {f"network.{key}": value.clone() for key, value in built.network.state_dict().items()}
-        for name in ("best", "last"):
+        for name in CHECKPOINT_NAMES:
             target = folder / CHECKPOINTS / f"{name}.ckpt"
             write_atomically(target, lambda file: torch.save({"state_dict": state, "epoch": 0}, file))
         _write_result(folder, experiment, built, source, text).write()
@@ -270,7 +270,6 @@ def _write_result(
         "packages": {name: _package_version(name) for name in _PACKAGES},
         "platform": platform.platform(),
         "config_hash": config_hash(text),
-        "weights_hash": _weights_hash(built),
         "imported": dict(source),
     }
     return Result(
@@ -280,15 +279,8 @@ def _write_result(
         metrics={"params": float(params)},
         provenance=provenance,
         name=experiment.name,
+        weights=dict.fromkeys(CHECKPOINT_NAMES, tensors_hash(built.network.state_dict())),
     )
-
-
-def _weights_hash(built: BuiltNetwork) -> str:
-    total = hashlib.sha256()
-    for key, value in built.network.state_dict().items():
-        total.update(key.encode())
-        total.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()
 
 
 def _package_version(package: str) -> str | None:

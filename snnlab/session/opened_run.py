@@ -25,7 +25,7 @@ from snnlab.data.events.frames import Batch
 from snnlab.data.hot_pixels import hot_pixels
 from snnlab.data.splits import read_split
 from snnlab.errors import ConfigError, DataError, RunFolderError, SnnlabError, did_you_mean, join_names, one_line
-from snnlab.files import open_plain, write_atomically, write_json, write_npz
+from snnlab.files import open_regular, write_atomically, write_json, write_npz
 from snnlab.nn import BuiltNetwork, Network
 from snnlab.nn.record import NetworkRecord, record
 from snnlab.nn.summary import learned
@@ -224,7 +224,7 @@ def read_hot_pixels(folder: Path, sensor_size: SensorSize) -> Tensor | None:
     width, height, _ = sensor_size
     hot = torch.zeros(width * height, dtype=torch.bool)
     try:
-        with open_plain(path) as file:
+        with open_regular(path) as file:
             pixels = json.load(file)["pixels"]
     except FileNotFoundError:
         return None

@@ -19,6 +19,7 @@ from torch.distributed import FileStore, PrefixStore  # pyright: ignore[reportPr
 
 from snnlab.console import quiet_lightning
 from snnlab.errors import SnnlabError
+from snnlab.process import open_streams
 from snnlab.session import Session
 from snnlab.session.cluster import connect
 from snnlab.session.fit import received_signal, train_other_rank
@@ -130,6 +131,7 @@ def _exit_now(status: int) -> NoReturn:
 
 
 if __name__ == "__main__":
+    open_streams()
     try:
         _exit_now(main())
     except BaseException:

@@ -53,10 +53,9 @@ from snnlab.safe_tensors import read_safe_tensors, write_safe_tensors
 from snnlab.session.session import Session
 from snnlab.session.training import run
 from snnlab.session.trial import silence_console
-from snnlab.session.weights import checkpoint_file
+from snnlab.session.weights import run_weights
 from snnlab.settings import key_of
 from snnlab.target_kinds import kind_of
-from snnlab.training.checkpoints import network_weights
 
 _log = logging.getLogger(__name__)
 
@@ -315,7 +314,7 @@ def _permutation(one: SuiteRun, overrides: Sequence[str]) -> np.ndarray | None:
 def _network_weights(one: SuiteRun, overrides: Sequence[str]) -> dict[str, Tensor]:
     """Return the weights of a run's chosen epoch that its network has; without those that only the training had."""
     names = Session(compose_run(one.folder, overrides, use="network")).built.network.state_dict()
-    stored = network_weights(checkpoint_file(one.folder, "best"))
+    stored = run_weights(one.folder, "best")
     return {name: value for name, value in stored.items() if name in names}
 
 

@@ -19,12 +19,14 @@ from snnlab.files import load_array, write_atomically
 from snnlab.interop.state_dicts import load_state_dict, loaded_text
 from snnlab.nn import Network
 from snnlab.runs.recorded import read_config, read_run, read_run_if_ended, read_split
-from snnlab.runs.run_folder import SPLIT, WEIGHTS
+from snnlab.runs.run_folder import RESULT, SPLIT, WEIGHTS
 from snnlab.runs.signature import file_hash
-from snnlab.training.checkpoints import network_weights
+from snnlab.training.checkpoints import network_weights, tensors_hash
 from snnlab.zoo import is_packaged, run_label, run_path
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from snnlab.config.schema import Experiment, ForeignWeights
     from snnlab.data.data_module import EventDataModule
     from snnlab.data.dataset import Dataset
@@ -90,6 +92,21 @@ def checkpoint_file(folder: Path, checkpoint: Checkpoint) -> Path:
     return path
 
 
+def run_weights(run: Path, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Return the weights that a run has written, on the CPU.
+
+    Raises:
+        RunFolderError: if there are none, they are damaged, or they are not those of its result.
+    """
+    path = checkpoint_file(run, checkpoint)
+    weights, ended = network_weights(path), read_run_if_ended(run)
+    hashes = ended.content.get("weights") if ended else None
+    recorded = hashes.get(checkpoint) if isinstance(hashes, dict) else None  # None: of an older version
+    if recorded is not None and path.name != WEIGHTS and recorded != tensors_hash(weights):
+        raise RunFolderError(path, f"is not the checkpoint of which {RESULT} tells", "copy this run's own file back")
+    return weights
+
+
 def load_weights(network: Network, run: Path, checkpoint: Checkpoint) -> None:
     """Load the weights of a run into a network.
 
@@ -97,7 +114,7 @@ def load_weights(network: Network, run: Path, checkpoint: Checkpoint) -> None:
         RunFolderError: if there are none, or they are damaged.
         ConfigError: if they do not fit the network.
     """
-    weights = network_weights(checkpoint_file(run, checkpoint))
+    weights = run_weights(run, checkpoint)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -128,7 +145,7 @@ def init_from(network: Network, run: Path, step: float | None) -> str:
         ConfigError: if none of its weights fits.
     """
     try:
-        weights = network_weights(checkpoint_file(run, "best"))
+        weights = run_weights(run, "best")
     except RunFolderError as error:
         raise RunFolderError("init_from", error) from error
     own = network.state_dict()

@@ -14,8 +14,6 @@ A file has a size that is known before it is read:
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -24,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from snnlab.errors import ConfigError, DataError
-from snnlab.files import write_atomically
+from snnlab.files import open_regular, write_atomically
 from snnlab.streaming.buffers import CLOCK, WORD, Buffers, membranes
 
 # Numbers up to here are sums of 32-bit floats of 1 without loss.
@@ -282,13 +280,7 @@ def _owner_hash(owner: str, entries: Sequence[StateEntry]) -> bytes:
 def _read(path: Path, most: int) -> bytes:
     """Return up to `most` bytes of a regular file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would wait for its writer
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise DataError(path, "is no regular file", _ELSEWHERE)
-            with open(descriptor, "rb", closefd=False) as file:
-                return file.read(most)
-        finally:
-            os.close(descriptor)
+        with open_regular(path) as file:
+            return file.read(most)
     except OSError as error:
         raise DataError(path, f"cannot be read ({error.strerror})", _ELSEWHERE) from None

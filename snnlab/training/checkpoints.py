@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from snnlab.errors import DataError, RunFolderError, one_line
+from snnlab.files import open_regular
 from snnlab.safe_tensors import read_safe_tensors
 
 if TYPE_CHECKING:
@@ -26,7 +29,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         RunFolderError: if it is damaged, truncated, or not a checkpoint of snnlab.
     """
     try:
-        with zipfile.ZipFile(path) as parts:  # torch writes checksums, but does not verify them
+        with (
+            open_regular(path) as file,
+            zipfile.ZipFile(file) as parts,
+        ):  # torch writes checksums, but does not verify them
             damaged = parts.testzip()
         if damaged is not None:
             raise RunFolderError(path, "is damaged", f"the checksum of {damaged} does not match")
@@ -56,6 +62,21 @@ def network_weights(path: Path) -> dict[str, Tensor]:
             raise RunFolderError(error.place, error.message) from error
     state = read_checkpoint(path)["state_dict"]
     return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
+
+
+def weights_hash(path: Path) -> str:
+    """Return the `tensors_hash` of a checkpoint's weights."""
+    return tensors_hash(network_weights(path))
+
+
+def tensors_hash(weights: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors with their names and types."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        values = weights[name].contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes() if values.numel() else b"")
+    return digest.hexdigest()
 
 
 def _reason_text(error: Exception) -> str:

@@ -74,6 +74,11 @@ def ranks_of_training(world_size: int) -> RankInfo | None:
     return rank_info
 
 
+def has_launcher() -> bool:
+    """Return whether torchrun or SLURM started the processes of a training."""
+    return (_by_torchrun() or _by_slurm()) is not None
+
+
 def _by_torchrun() -> RankInfo | None:
     env = os.environ
     if "TORCHELASTIC_RUN_ID" not in env or int(env["WORLD_SIZE"]) == 1:

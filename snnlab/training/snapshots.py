@@ -26,7 +26,7 @@ from snnlab.compat import batches_that_stepped
 from snnlab.data.data_module import EventDataModule
 from snnlab.errors import RunFolderError
 from snnlab.files import write_atomically
-from snnlab.training.checkpoints import read_checkpoint
+from snnlab.training.checkpoints import read_checkpoint, weights_hash
 from snnlab.training.distributed import all_gather, all_reduce_max
 from snnlab.training.health import DivergedError
 from snnlab.training.resuming import Position, align_loop_state
@@ -42,6 +42,9 @@ class BestCheckpoint(Checkpoint):
     The process may be killed between writing this file and the checkpoint that the run resumes from. So the previous
     best file is kept until the next checkpoint is written.
 
+    Attributes:
+        weights: `weights_hash` of the file, on rank 0.
+
     Args:
         folder: Folder of the checkpoints.
         rule: `lowest_val_loss`; `best_val_accuracy`, ties by loss; or `last`. The earlier of two equal epochs is kept;
@@ -56,6 +59,7 @@ class BestCheckpoint(Checkpoint):
         self.rule = rule
         self.epoch: int | None = None
         self.values: dict[str, float] = {}
+        self.weights: str | None = None
         self._key: tuple[float, ...] | None = None
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -71,6 +75,7 @@ class BestCheckpoint(Checkpoint):
             if trainer.is_global_zero and self.best_path.is_file() and not self._previous_path.is_file():
                 os.replace(self.best_path, self._previous_path)
             trainer.save_checkpoint(self.best_path, weights_only=True)
+            self.weights = weights_hash(self.best_path) if trainer.is_global_zero else None
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Warn if no epoch was validated."""
@@ -93,19 +98,23 @@ class BestCheckpoint(Checkpoint):
             self.best_path.unlink(missing_ok=True)
         elif not self._is_chosen(self.best_path):
             if not self._is_chosen(self._previous_path):
-                raise RunFolderError(self.best_path, f"is not of epoch {self.epoch + 1}, the best one")
+                why = f"is not of epoch {self.epoch + 1}, the best one of this run"
+                raise RunFolderError(self.best_path, why, "copy this run's own file back")
             os.replace(self._previous_path, self.best_path)
         self.drop_previous()
 
     def _is_chosen(self, path: Path) -> bool:
-        return path.is_file() and read_checkpoint(path)["epoch"] == self.epoch
+        if not path.is_file() or read_checkpoint(path).get("epoch") != self.epoch:
+            return False
+        return self.weights is None or weights_hash(path) == self.weights  # None: of an older version
 
     def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "values": self.values, "key": self._key}
+        return {"epoch": self.epoch, "values": self.values, "key": self._key, "weights": self.weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         key = state_dict["key"]
         self.epoch, self.values = state_dict["epoch"], state_dict["values"]
+        self.weights = state_dict.get("weights")
         self._key = None if key is None else tuple(key)
 
     def _rank(self, values: dict[str, float]) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from snnlab import train
 
@@ -129,3 +130,53 @@ def test_an_evaluation_is_not_written_into_a_run(snnlab: Snnlab, run: Path):
     assert done.status == 2
     assert_error_has(done.error, "evaluate", "--out")
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+def _change_weights(path: Path) -> None:
+    """Change one weight, as a checkpoint of another run would, and keep the rest: its epoch, its names, its shapes."""
+    content = torch.load(path, weights_only=True)
+    name = next(name for name in content["state_dict"] if name.startswith("network."))
+    content["state_dict"][name].view(-1)[0] += 1.0
+    torch.save(content, path)
+
+
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_the_checkpoint_of_another_run_is_refused(snnlab: Snnlab, run: Path, digits_store: str, name: str):
+    np.save(run.parent / "one.npy", np.zeros((4, 4), np.int64))
+    _change_weights(run / "checkpoints" / f"{name}.ckpt")
+    which = ("--checkpoint", name)
+    commands: list[tuple[str, ...]] = [
+        ("evaluate", str(run), *which),
+        ("export", str(run), *which, "--what", "weights", "--out", "w.npz"),
+        ("predict", str(run), *which, str(run.parent / "one.npy")),
+    ]
+    if name == "best":
+        commands += [
+            ("train", *FAST, digits_store, f"init_from={run}"),
+            ("stream", str(run), str(run.parent / "x.csv")),
+        ]
+        (run.parent / "x.csv").write_text("t,x,y,p\n1,2,3,1\n")
+    for command in commands:
+        done = snnlab(*command)
+        assert (done.status, done.out) == (2, ""), command
+        assert f"{run}/checkpoints/{name}.ckpt" in done.err
+        assert len(done.err.splitlines()) == 1, done.err
+
+
+def test_a_training_does_not_go_on_with_the_checkpoint_of_another_run(snnlab: Snnlab, run: Path):
+    _change_weights(run / "checkpoints" / "best.ckpt")
+    for ended in (True, False):  # a run that was killed has no result
+        if not ended:
+            (run / "result.json").unlink()
+        done = snnlab("train", f"resume={run}", "trainer.max_epochs=2")
+        assert done.status == 2
+        assert_error_has(done.error, run / "checkpoints" / "best.ckpt", 1)
+        # The attempt has recorded its failure, and not the weights of the other run as its own.
+        assert snnlab("evaluate", str(run)).status == 2
+
+
+def test_a_run_of_an_older_version_has_no_hashes_and_is_read(snnlab: Snnlab, run: Path):
+    content = json.loads((run / "result.json").read_text())
+    assert {*content.pop("weights")} == {"best", "last"}
+    (run / "result.json").write_text(json.dumps(content))
+    assert snnlab("evaluate", str(run)).status == 0

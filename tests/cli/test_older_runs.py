@@ -17,8 +17,8 @@ import pytest
 
 from snnlab import load
 from snnlab.kernels import function
-from snnlab.runs.provenance import weights_hash
 from snnlab.runs.recorded import read_run
+from snnlab.training.checkpoints import weights_hash
 
 from .conftest import Outcome
 

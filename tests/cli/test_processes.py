@@ -15,10 +15,11 @@ from lightning.pytorch.trainer.connectors import accelerator_connector
 
 from snnlab import load, train
 from snnlab.config.compose import compose_experiment
+from snnlab.errors import ConfigError
 from snnlab.session import Session
 from snnlab.session.build_trainer import Processes, batch_norm_note, find_processes
 
-from ..refusals import assert_error_has, assert_text_has
+from ..refusals import assert_error_has, assert_raises, assert_text_has
 from . import killing
 from .conftest import Outcome
 from .test_resume import assert_same, result
@@ -206,6 +207,18 @@ def test_batch_norm_in_several_processes_is_a_warning():
     assert_text_has(batch_norm_note(two, network, 8), "8 recordings", "16 of a step")
     assert batch_norm_note(one, network, 8) is None
     assert batch_norm_note(two, network.get_submodule("fc1"), 8) is None
+
+
+def test_many_more_processes_than_cores_are_refused_unless_they_run_already(monkeypatch: pytest.MonkeyPatch):
+    from snnlab.session import build_trainer
+
+    monkeypatch.setattr(build_trainer, "available_cpus", lambda: 2)
+    few, many = (compose_experiment([*RUN, "trainer=ddp", f"trainer.devices={n}"], None)[0] for n in (8, 9))
+    assert find_processes(few).world_size == 8
+    with assert_raises(ConfigError, "trainer.devices", 9, 2, 8, "torchrun"):
+        find_processes(many)
+    monkeypatch.setattr(build_trainer, "has_launcher", lambda: True)
+    assert find_processes(many).world_size == 9
 
 
 @pytest.mark.parametrize(

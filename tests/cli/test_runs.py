@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -54,6 +56,34 @@ def test_runs_are_listed_in_the_order_of_their_time(runs: list[Path], snnlab: Sn
     done = snnlab("runs")
     assert _rows(done) == ["1_0", "2_0", "3_0", "4_0"]
     assert all(words in done.out for words in ("90.0%", "85.0%", "0.3000", "4 of 12", "interrupted", "not ended", "41"))
+
+
+@pytest.mark.parametrize("command", [("runs",), ("report",), ("bench", "table")])
+def test_a_folder_that_vanishes_while_runs_are_sought_is_left_out(
+    runs: list[Path], snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch, workplace: Path, command: tuple[str, ...]
+) -> None:
+    kept = _write(workplace, "5_0", 0.1, {"val/accuracy": 0.8, "val/loss": 0.6, "test/accuracy": 0.7})
+    kept.parent.rename(workplace / "outputs" / "other")
+    for name in ("listdir", "scandir"):
+        listed = getattr(os, name)
+
+        def without(folder: Any, listed: Callable[[Any], Any] = listed) -> Any:
+            if folder in ("outputs/digits", Path("outputs/digits")):
+                shutil.rmtree(folder, ignore_errors=True)
+            return listed(folder)
+
+        monkeypatch.setattr(os, name, without)
+    done = snnlab(*command, "outputs")
+    assert done.status == 0, done.err
+    assert command == ("report",) or "80.0" in done.out or "70.0" in done.out
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="there is no folder of processes")
+@pytest.mark.parametrize("command", [("runs",), ("report",), ("bench", "table")])
+def test_folders_of_the_system_have_no_runs(snnlab: Snnlab, command: tuple[str, ...]) -> None:
+    done = snnlab(*command, "/proc")
+    assert done.status == (0 if command == ("runs",) else 2)
+    assert len((done.out + done.err).splitlines()) == 1
 
 
 def test_a_control_is_marked(runs: list[Path], snnlab: Snnlab) -> None:

@@ -96,6 +96,25 @@ def test_too_little_address_space_is_reported(snnlab: Snnlab, monkeypatch: pytes
         snnlab("show")
 
 
+@pytest.mark.parametrize("threads", ["0", "-1", "many", ""])
+@pytest.mark.parametrize("command", ["show", "evaluate"])
+def test_a_number_of_threads_that_numba_cannot_have_is_reported(command: str, threads: str):
+    done = started(command, "run", env={**os.environ, "NUMBA_NUM_THREADS": threads})
+    assert done.returncode == 2
+    assert_lines_have(done.stderr.splitlines(), ("snnlab", f"NUMBA_NUM_THREADS={threads}", 0))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("NUMBA_CPU_FEATURES", "avx2"), ("NUMBA_CACHE_LOCATOR_CLASSES", "nowhere.Locator")]
+)
+def test_a_variable_that_would_end_numba_is_reported(name: str, value: str):
+    done = started("show", env={**os.environ, name: value})
+    assert done.returncode == 2
+    assert_lines_have(done.stderr.splitlines(), ("snnlab",))
+    assert name in done.stderr
+    assert value in done.stderr
+
+
 @pytest.mark.parametrize("command", ["show", "validate", "train"])
 def test_a_missing_working_folder_is_reported(workplace: Path, snnlab: Snnlab, command: str):
     (workplace / "gone").mkdir()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numba
 import numpy as np
 import pytest
 
+from snnlab import compiled
 from snnlab.kernels import runtime
 from snnlab.kernels.runtime import CompiledLoop
 
@@ -36,7 +38,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SNNLAB_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
     runtime._private_folder.cache_clear()
-    runtime._warn_not_cached.cache_clear()
+    compiled.warn_not_cached.cache_clear()
+    compiled._say_damaged.cache_clear()
     return tmp_path / "cache" / "kernels"
 
 
@@ -119,18 +122,41 @@ def test_a_full_disk_caches_nothing(
     assert_not_cached(caplog, cache)
 
 
-def test_a_disk_that_is_full_while_numba_writes_does_no_harm(
+def test_a_disk_that_is_full_while_a_loop_is_written_does_no_harm(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from numba.core.caching import IndexDataCacheFile
-
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(IndexDataCacheFile, "save", full)
+    monkeypatch.setattr(compiled, "write_atomically", full)
     with caplog.at_level(logging.WARNING):
         assert doubled(loop()) == [0, 2, 4]
     assert_text_has(caplog.text, "space")
+
+
+def flipped(content: bytes) -> bytes:
+    middle = len(content) // 2  # in a compiled form: machine code
+    return content[:middle] + bytes([content[middle] ^ 64]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda content: content[:-100], lambda content: b"", lambda content: bytes(len(content)), flipped],
+    ids=["cut", "emptied", "zeroed", "flipped"],
+)
+def test_damaged_files_are_compiled_again(
+    cache: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[bytes], bytes]
+) -> None:
+    assert doubled(loop()) == [0, 2, 4]
+    for path in (path for path in cache.rglob("*") if path.is_file()):
+        path.write_bytes(damage(path.read_bytes()))
+    with caplog.at_level(logging.INFO):
+        again, healed = loop(), loop()
+        assert doubled(again) == [0, 2, 4]
+        assert doubled(healed) == [0, 2, 4]
+    assert not again.compiled.stats.cache_hits
+    assert healed.compiled.stats.cache_hits
+    assert len(caplog.records) == 1
 
 
 def test_another_numba_has_another_file(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,8 +181,8 @@ def test_of_several_threads_each_gets_the_loop() -> None:
 
 SCRIPT = """
 import sys, numpy as np
-from snnlab.kernels.runtime import Loop
-made = Loop(sys.argv[1], "test_forward", "forward", ["x"])
+from snnlab.kernels.runtime import CompiledLoop
+made = CompiledLoop(sys.argv[1], "test_forward", "forward", ["x"])
 x = np.arange(3, dtype=np.float32)
 made.prepare([x])(x, 0, 3)
 assert x.tolist() == [0, 2, 4]

@@ -63,6 +63,7 @@ def test_result_json_has_exactly_the_documented_parts(tmp_path: Path) -> None:
         "search": None,
         "error": None,
         "warnings": [],
+        "weights": {},
     }
     assert list(tmp_path.iterdir()) == [tmp_path / "result.json"]
 

@@ -7,6 +7,8 @@ import io
 import json
 import logging
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -126,6 +128,34 @@ def test_every_message_is_shown_escaped(capsys: pytest.CaptureFixture[str]) -> N
     assert "\x1b" not in captured.err + captured.out
 
 
+def test_names_of_folders_and_commands_are_shown_escaped(trained: Path, workplace: Path) -> None:
+    def run(*words: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "snnlab", *words]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+        return done.returncode, done.stdout.decode()
+
+    theirs = workplace / "d" / f"x{TITLE}{CLEAR}"
+    shutil.copytree(trained, theirs / "run")
+    shutil.copytree(trained, theirs / "damaged")
+    (theirs / "damaged" / "result.json").write_text("{")
+    found = {
+        "runs": run("runs", "d"),
+        "report": run("report", str(theirs / "run")),
+        "missing": run("report", f"nowhere{CLEAR}"),
+        f"{CLEAR}train": run(f"{CLEAR}train"),
+    }
+    assert {name: status for name, (status, _) in found.items()} == {
+        "runs": 0,
+        "report": 0,
+        "missing": 2,
+        f"{CLEAR}train": 2,
+    }
+    for _, said in found.values():
+        assert "\\x1b" in said
+        assert not any(one in said for one in HIDDEN)
+    assert "damaged" in found["runs"][1]
+
+
 def test_letters_of_all_scripts_stay() -> None:
     from snnlab.printable import is_printable, printable
 
@@ -135,6 +165,7 @@ def test_letters_of_all_scripts_stay() -> None:
         assert printable(name) == name
     assert printable("a\tb\n", "\n\t") == "a\tb\n"
     assert printable("\udcff\u2028") == "\\udcff\\u2028"
+    assert printable("a\u200bb\ufeffc\u2060d\u00ade") == "a\\u200bb\\ufeffc\\u2060d\\xade"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import numpy as np
 from snnlab.data.events.camera import CameraPath
 from snnlab.data.events.recording import Events, SensorSize, check_sensor_size
 from snnlab.errors import ConfigError, DataError, StoreError, one_line
-from snnlab.files import load_array, open_plain
+from snnlab.files import load_array, open_regular
 from snnlab.settings import NonNegative, check_settings
 from snnlab.target_kinds import NO_END, gather_targets, targets_problem
 
@@ -80,7 +80,7 @@ class Manifest:
             StoreError: If it is missing, not JSON, of another format, or has missing, unknown or invalid entries.
         """
         try:
-            with open_plain(folder / "manifest.json") as file:
+            with open_regular(folder / "manifest.json") as file:
                 entries = json.load(file)
         except (OSError, ValueError, RecursionError) as error:
             raise StoreError(folder, f"manifest.json cannot be read ({one_line(error)})", REBUILD_HINT) from error

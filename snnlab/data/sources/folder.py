@@ -29,7 +29,7 @@ from snnlab.data.splits import (
     strata,
 )
 from snnlab.errors import ConfigError, DataError, did_you_mean, join_names
-from snnlab.files import open_plain
+from snnlab.files import files_below, open_regular
 from snnlab.printable import is_printable, printable
 from snnlab.settings import between
 from snnlab.target_kinds import NO_END
@@ -127,8 +127,8 @@ def _subfolders(root: Path) -> list[Path]:
 
 def _files(folder: Path) -> Iterator[Path]:
     """Yield all files below a folder, except hidden ones."""
-    for path in folder.rglob("*"):
-        if not path.is_dir() and not any(name.startswith(".") for name in path.relative_to(folder).parts):
+    for path in files_below(folder):
+        if not any(name.startswith(".") for name in path.relative_to(folder).parts):
             yield path
 
 
@@ -311,7 +311,7 @@ def discover_table(root: Path, table: Path, targets: FileTargets = "class", grou
         DataError: names the line or the column that cannot be used.
     """
     try:
-        with open_plain(table) as plain, io.TextIOWrapper(plain, "utf-8-sig", newline="") as file:
+        with io.TextIOWrapper(open_regular(table), encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
             names = [name.strip() for name in reader.fieldnames or ()]
             _check_header(table, names, targets, group_by)

@@ -18,7 +18,7 @@ from snnlab.data.events import Events, SensorSize
 from snnlab.data.events.recording import polarity_dtype
 from snnlab.data.fetching import fetch_missing
 from snnlab.errors import ConfigError, DataError
-from snnlab.files import open_plain
+from snnlab.files import open_regular
 from snnlab.settings import NonNegative, between
 
 _IMAGES, _LABELS = 0x0803, 0x0801
@@ -388,7 +388,7 @@ def pixel_order(permutation: int | str, pixels: int) -> np.ndarray:
         return np.random.default_rng(permutation).permutation(pixels)
     path, hint = Path(permutation).expanduser(), f"write each of 0 to {pixels - 1} once"
     try:
-        with open_plain(path) as file:
+        with open_regular(path) as file:
             text = file.read(_LONGEST_NUMBER * pixels + 1)
     except OSError as error:
         raise DataError("data.permutation", f"{path} cannot be read ({error.strerror})", hint) from error
