@@ -99,7 +99,7 @@ LEVEL = 0.95
 # Fractions of the steps, in percent.
 _TIME_FRACTIONS = (25, 50, 75)
 # Metrics of a result; their keys are the names with _ in place of /.
-_METRICS = (
+METRICS = (
     *("test/accuracy", "test/mae", "test/rmse", "test/r2", "last/test/accuracy", "last/val/accuracy", "params"),
     *(
         "footprint_bytes",
@@ -178,7 +178,7 @@ def run_statistics(run: SuiteRun, energy: Energy, best_on_test: bool) -> dict[st
     metrics, timing, epoch = run.metrics, run.part("timing"), run.part("selection").get("epoch")
     macs, acs = metrics.get("test/synops_macs"), metrics.get("test/synops_acs")
     found = {
-        **{key.replace("/", "_"): metrics.get(key) for key in _METRICS},
+        **{key.replace("/", "_"): metrics.get(key) for key in METRICS},
         "energy_nj": None if macs is None or acs is None else (macs * energy.mac_pj + acs * energy.ac_pj) / 1000.0,
         **_accuracy_at_fractions(run),
         "samples_per_s": timing.get("samples_per_s"),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from shlex import quote
+from sys import float_info
 from typing import Any
 from zipfile import BadZipFile
 
@@ -97,8 +98,10 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "timing": (dict, *_NONE),
     **{f"timing.{key}": (*_NUMBER, *_NONE) for key in ("fit_s", "samples_per_s", "peak_rss_mb", "peak_device_mb")},
     "provenance": (dict,),
-    "provenance.packages": (dict,),
-    "provenance.numerics": (dict,),
+    **dict.fromkeys(("provenance.packages", "provenance.numerics"), (dict,)),
+    **dict.fromkeys(("provenance.git", "provenance.processes"), (dict, *_NONE)),
+    "provenance.threads": (int, *_NONE),
+    "provenance.device": (str, *_NONE),
     "provenance.data_fingerprint": (str,),
     "provenance.split_hash": (str,),
     "resumed": (list, *_NONE),
@@ -214,7 +217,7 @@ class RecordedRun:
         Raises:
             DamagedError: if it cannot be read, or has other content.
         """
-        found, problem = _read_arrays(self.folder / PREDICTIONS)
+        found, problem = read_arrays(self.folder / PREDICTIONS)
         if problem:
             raise _damaged_error(self.folder / PREDICTIONS, problem)
         return found
@@ -309,7 +312,7 @@ def read_result(path: Path) -> dict[str, Any]:
     version = content.get("schema_version", SCHEMA_VERSION)
     if version != SCHEMA_VERSION:
         raise VersionError(path, f"has schema version {version}, but this snnlab reads {SCHEMA_VERSION}")
-    if problem := _result_error(content):
+    if problem := result_error(content):
         raise _damaged_error(path, problem)
     return content
 
@@ -393,17 +396,17 @@ def _read_json(path: Path) -> Any:
         raise _damaged_error(path, one_line(error)) from error
 
 
-def _result_error(content: Mapping[str, Any]) -> str | None:
+def result_error(content: Mapping[str, Any]) -> str | None:
     """Return the error in a `result.json` as text, or None."""
     if missing := [key for key in _REQUIRED if key not in content]:
         return f"{missing[0]} is missing"
     for key, types in _TYPES.items():
         part, _, name = key.rpartition(".")
         node = content.get(part) or {} if part else content
-        if name in node and not isinstance(node[name], types):
+        if name in node and not _has_type(node[name], types):
             return f"{key} is not {_TYPE_NAMES[types[0]]}"
     numbers = (*_NUMBER, *_NONE)
-    if invalid := [name for name, value in content["metrics"].items() if not isinstance(value, numbers)]:
+    if invalid := [name for name, value in content["metrics"].items() if not _has_type(value, numbers)]:
         return f"metrics.{invalid[0]} is not a number"
     entries = content.get("resumed") or []
     if not all(isinstance(entry, dict) and isinstance(entry.get("epoch"), int) for entry in entries):
@@ -411,13 +414,19 @@ def _result_error(content: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _has_type(value: Any, types: tuple[type, ...]) -> bool:
+    """Return whether a value has one of some types; a number must be finite, as null is written for others."""
+    is_finite = not isinstance(value, _NUMBER) or abs(value) <= float_info.max
+    return isinstance(value, types) and not isinstance(value, bool) and is_finite
+
+
 @cache
 def _predictions_error(path: Path, changed: int, size: int) -> str | None:
     """Return the error in a `predictions.npz` as text, or None; cached until the file changes."""
-    return _read_arrays(path)[1]
+    return read_arrays(path)[1]
 
 
-def _read_arrays(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
+def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
     """Return the arrays of a `predictions.npz`, and the error in them as text, or None."""
     try:
         # Opened here: NumPy does not close a file that is not an archive.
