@@ -27,8 +27,9 @@ import numpy as np
 
 from snnlab.errors import RunFolderError, one_line
 from snnlab.printable import printable_data
+from snnlab.runs.forms import has_form
 from snnlab.runs.recorded import RecordedRun, read_arrays, read_config, resolve_references, result_error
-from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS, RESULT, WEIGHTS
+from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS, RESULT, SCHEMA_VERSION, WEIGHTS
 from snnlab.runs.runs_table import flat
 
 SCHEMA = 1
@@ -140,6 +141,8 @@ def _entries_error(content: Any) -> str | None:
     for seed, one in zip(seeds, entries, strict=True):
         if problem := result_error(one["result"]):
             return f"{RESULT}: seed {seed}: {problem}"
+        if one["result"].get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+            return f"{RESULT}: seed {seed}: is not of schema version {SCHEMA_VERSION}"
         if one["result"]["seed"] != seed or seeds.count(seed) > 1:
             return f"{RESULT}: seed {seed} is there twice, or has the result of another seed"
     return None
@@ -147,17 +150,22 @@ def _entries_error(content: Any) -> str | None:
 
 def _is_entry(one: Any) -> bool:
     """Return whether a value has the form of a seed's entry."""
-    types: Mapping[str, Any] = {"seed": int, "differs": dict, "result": dict}
-    if not isinstance(one, dict) or not all(isinstance(one.get(key), kind) for key, kind in types.items()):
-        return False
-    tuned, wall = one.get("tuned") or {}, one.get("wall_s")
-    numbers = (wall, *(tuned.get(key) for key in ("trials", "val_size"))) if isinstance(tuned, dict) else (tuned,)
-    return all(value is None or (type(value) in (int, float) and abs(value) < 1e300) for value in numbers)
+    required: Mapping[str, Any] = {"seed": int, "differs": {}, "result": {}}
+    optional = {
+        "wall_s": float,
+        "tuned": {"trials": int, "val_size": int, "values": {}},
+        "test_reads": {"": int},
+        "readout_sha256": str,
+        "has_weights": bool,
+    }
+    return isinstance(one, dict) and has_form(one, required | optional) and None not in map(one.get, required)
 
 
 def _rows_error(rows: Sequence[Mapping[str | None, Any]], entries: Sequence[Mapping[str, Any]]) -> str | None:
     """Return the error in a record's `metrics.csv` as text, or None."""
     seeds = {str(one["seed"]) for one in entries}
+    if not rows:
+        return f"{METRICS}: it has no epoch"
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values() or "epoch" not in row:
             return f"{METRICS}: line {number} is not whole"

@@ -15,6 +15,7 @@ from snnlab.errors import ConfigError, RunFolderError, one_line
 from snnlab.experiments.row_record import RowRecord, folders_of_rows, is_row_record
 from snnlab.printable import printable_data
 from snnlab.runs import recorded
+from snnlab.runs.forms import has_form
 from snnlab.runs.recorded import RecordedRun, find_runs, read_run_if_ended
 from snnlab.runs.renamed_settings import renamed_overrides
 from snnlab.runs.run_folder import CONFIG
@@ -64,6 +65,8 @@ def energy_of(node: Mapping[str, Any] | None, place: str) -> Energy:
         check_settings(Energy, node or {}, f"{place}.energy", "energy")
     except ConfigError as error:
         raise RunFolderError(error.place, error.message, error.hint, error.allowed) from error
+    if not has_form(node, dict.fromkeys(("mac_pj", "ac_pj"), float)):
+        raise RunFolderError(f"{place}.energy", "the constants must be finite")
     return Energy(**(node or {}))
 
 
@@ -310,12 +313,12 @@ def read_suite_yaml(folder: Path) -> dict[str, Any] | None:
     if content.get("schema") != SUITE_SCHEMA or not content.get("methods"):
         message = f"was not written by this version of snnlab (schema {SUITE_SCHEMA})"
         raise RunFolderError(path, message, "folder=FOLDER starts another suite")
-    if wrong := [key for key, form in _PAGE.items() if not _has_form(content.get(key), form)]:
+    if wrong := [key for key, form in _PAGE.items() if not has_form(content.get(key), form)]:
         raise RunFolderError(path, f"{wrong[0]} cannot be read", "restore it from a copy")
     return content
 
 
-# The forms of entries of suite.yaml and suite.json: of each item of a list, of each value of a mapping (key "").
+# The forms of the entries of suite.yaml and suite.json.
 _TEXTS: Any = [str]
 _PAGE: Mapping[str, Any] = {
     "methods": {"": {"overrides": _TEXTS, "role": str, "note": str, "datasets": _TEXTS}},
@@ -333,22 +336,6 @@ _STATE: Mapping[str, Any] = {
     "match": {"": {"": {"value": float, "off": float, "beyond": bool}}},
     "looks": {"": [{"": int}]},
 }
-
-
-def _has_form(value: Any, form: Any) -> bool:
-    """Return whether a value is null or has a form; a mapping may have more keys than its form."""
-    if value is None:
-        return True
-    if isinstance(form, list):
-        return isinstance(value, list) and all(_has_form(each, form[0]) for each in value)
-    if isinstance(form, dict):
-        if not isinstance(value, dict):
-            return False
-        if "" in form:
-            return all(each is not None and _has_form(each, form[""]) for each in value.values())
-        return all(_has_form(value.get(key), of) for key, of in form.items())
-    kinds = (int, float) if form is float else form
-    return isinstance(value, kinds) and (form is bool or not isinstance(value, bool))
 
 
 def current_suite_yaml(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -398,7 +385,7 @@ def read_suite_state(folder: Path, problems: list[str] | None = None) -> Mapping
     if not isinstance(state, dict) or state.get("schema") != SUITE_SCHEMA:
         problems.append(f"{SUITE_STATE}: is not of schema {SUITE_SCHEMA}; its content is not shown")
         return {}
-    if wrong := [key for key, form in _STATE.items() if not _has_form(state.get(key), form)]:
+    if wrong := [key for key, form in _STATE.items() if not has_form(state.get(key), form)]:
         problems.append(f"{SUITE_STATE}: {wrong[0]} cannot be read; its content is not shown")
         return {}
     return current_suite_json(state)

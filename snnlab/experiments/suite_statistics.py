@@ -15,6 +15,7 @@ from scipy.special import stdtrit
 from snnlab.errors import RunFolderError
 from snnlab.experiments.suite_reading import Energy, SuiteRun
 from snnlab.experiments.verdicts import MethodResults
+from snnlab.runs.forms import has_form
 
 # Fields without which a published result cannot be judged.
 _REQUIRED = ("name", "accuracy", "architecture", "steps", "params", "protocol")
@@ -63,7 +64,7 @@ def check_published(nodes: Sequence[Mapping[str, Any]], place: str) -> None:
     for node in nodes:
         where = f"{place}.published: {node.get('name', 'without a name')}"
         for key in _NUMBERS:
-            if not isinstance(node.get(key, 0), int | float | None):
+            if not has_form(node.get(key), float):
                 raise RunFolderError(where, f"{key} must be a number, got {node[key]!r}")
         if (accuracy := node.get("accuracy")) is not None and not 1 < accuracy <= 100:
             raise RunFolderError(where, f"accuracy is in percent, above 1 and at most 100, got {accuracy:g}")

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from shlex import quote
-from sys import float_info
 from typing import Any
 from zipfile import BadZipFile
 
@@ -21,6 +20,7 @@ from omegaconf import OmegaConf
 
 from snnlab.errors import DamagedError, RunFolderError, VersionError, one_line
 from snnlab.printable import printable, printable_data
+from snnlab.runs.forms import has_form
 from snnlab.runs.renamed_settings import renamed
 from snnlab.runs.run_folder import (
     CHECKPOINTS,
@@ -98,16 +98,24 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "timing": (dict, *_NONE),
     **{f"timing.{key}": (*_NUMBER, *_NONE) for key in ("fit_s", "samples_per_s", "peak_rss_mb", "peak_device_mb")},
     "provenance": (dict,),
-    **dict.fromkeys(("provenance.packages", "provenance.numerics"), (dict,)),
-    **dict.fromkeys(("provenance.git", "provenance.processes"), (dict, *_NONE)),
-    "provenance.threads": (int, *_NONE),
-    "provenance.device": (str, *_NONE),
+    "provenance.packages": (dict,),
+    "provenance.numerics": (dict,),
     "provenance.data_fingerprint": (str,),
     "provenance.split_hash": (str,),
     "resumed": (list, *_NONE),
     "control": (str, *_NONE),
     "search": (dict, *_NONE),
     "error": (str, *_NONE),
+}
+_COMMIT: Mapping[str, Any] = {"commit": str, "dirty": bool}
+# Parts whose values may be null, or may be missing in an older run.
+_FORMS: Mapping[str, Any] = {
+    "provenance": {
+        **{"git": _COMMIT, "working_folder": _COMMIT, "python": str, "packages": {"": str}, "device": str},
+        **{"threads": int, "processes": {"": int}},
+        "numerics": dict.fromkeys(("default_dtype", "float32_matmul_precision", "backend"), str),
+    },
+    "search": {"trials": int, "val_size": int},
 }
 _REQUIRED = ("status", "seed", "metrics", "provenance")
 _TYPE_NAMES = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number", float: "a number"}
@@ -408,6 +416,8 @@ def result_error(content: Mapping[str, Any]) -> str | None:
     numbers = (*_NUMBER, *_NONE)
     if invalid := [name for name, value in content["metrics"].items() if not _has_type(value, numbers)]:
         return f"metrics.{invalid[0]} is not a number"
+    if other := [name for name, form in _FORMS.items() if not has_form(content.get(name), form)]:
+        return f"{other[0]} has a value of another form"
     entries = content.get("resumed") or []
     if not all(isinstance(entry, dict) and isinstance(entry.get("epoch"), int) for entry in entries):
         return "resumed is not a list of entries with an epoch"
@@ -415,9 +425,7 @@ def result_error(content: Mapping[str, Any]) -> str | None:
 
 
 def _has_type(value: Any, types: tuple[type, ...]) -> bool:
-    """Return whether a value has one of some types; a number must be finite, as null is written for others."""
-    is_finite = not isinstance(value, _NUMBER) or abs(value) <= float_info.max
-    return isinstance(value, types) and not isinstance(value, bool) and is_finite
+    return type(None) in types if value is None else has_form(value, types)
 
 
 @cache
