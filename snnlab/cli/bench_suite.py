@@ -160,7 +160,7 @@ def check(
     with until_pipe_closes():
         allowed = [*wanted.suite.allow_missing, *filter(None, (allow_missing or "").split(","))]
         every_seed = not any(key_of(text) == "seeds" for text in overrides)
-        for finding in _import_check()(plan, specs, folder, allowed, wanted.suite, every_seed):
+        for finding in _import_session()[2].check_suite(plan, specs, folder, allowed, wanted.suite, every_seed):
             findings.append(finding)
             say(f"{'DIFFERS  ' if finding.same is False else ''}{finding.what}: {finding.text}")
         compared = [finding.same for finding in findings if finding.same is not None]
@@ -228,15 +228,9 @@ def _require_builds(plan: SuitePlan, specs: list[RunSpec]) -> None:
 
 # Imported late: they bring Lightning, which takes three seconds.
 def _import_session():
-    from snnlab.session import suite_records, trial
+    from snnlab.session import suite_check, suite_records, trial
 
-    return suite_records, trial
-
-
-def _import_check():
-    from snnlab.session.suite_check import check_suite
-
-    return check_suite
+    return suite_records, trial, suite_check
 
 
 def _build_error(plan: SuitePlan, dataset: str, method: str) -> SnnlabError | None:
@@ -342,7 +336,7 @@ def _check_typed(suite_: Suite, choice: SuiteSelection, typed: list[str]) -> Non
 
 def _run_missing(plan: SuitePlan, specs: list[RunSpec], started: float) -> SuiteState:
     state = load_suite_state(plan.folder, plan.run_specs())
-    _, trial = _import_session()
+    trial = _import_session()[1]
     work, tables = SuiteFunctions(trial.preflight, merge_overrides), partial(write_tables, plan.folder)
     with executor(plan.suite, plan.folder, trial.train_task) as workers:
         runner = SuiteRunner(plan, specs, state, work, workers, started, tables)

@@ -27,8 +27,7 @@ import numpy as np
 
 from snnlab.errors import RunFolderError, one_line
 from snnlab.printable import printable_data
-from snnlab.runs.forms import has_form
-from snnlab.runs.recorded import RecordedRun, read_arrays, read_config, resolve_references, result_error
+from snnlab.runs.recorded import RecordedRun, has_form, read_arrays, read_config, resolve_references, result_error
 from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS, RESULT, SCHEMA_VERSION, WEIGHTS
 from snnlab.runs.runs_table import flat
 
@@ -161,7 +160,7 @@ def _is_entry(one: Any) -> bool:
     return isinstance(one, dict) and has_form(one, required | optional) and None not in map(one.get, required)
 
 
-def _rows_error(rows: Sequence[Mapping[str | None, Any]], entries: Sequence[Mapping[str, Any]]) -> str | None:
+def _rows_error(rows: Sequence[Mapping[Any, Any]], entries: Sequence[Mapping[str, Any]]) -> str | None:
     """Return the error in a record's `metrics.csv` as text, or None."""
     seeds = {str(one["seed"]) for one in entries}
     if not rows:
@@ -219,8 +218,9 @@ def row_folders(records: Path) -> list[Path]:
 
 
 def folders_of_rows(records: Path) -> list[Path]:
-    """Return the folders with a file of a row below a suite's folder or its records; a row may be damaged."""
-    return sorted({path.parent for name in _FILES for path in records.glob(f"*/*/{name}")})
+    """Return the folders of the rows of a suite's records, also of damaged ones; empty for the folder of its runs."""
+    found = sorted({path.parent for name in _FILES for path in records.glob(f"*/*/{name}")})
+    return found if any(is_row_record(folder) or (folder / WEIGHTS).is_file() for folder in found) else []
 
 
 def csv_rows(path: Path) -> list[dict[str, str]]:

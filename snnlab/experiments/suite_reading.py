@@ -15,8 +15,7 @@ from snnlab.errors import ConfigError, RunFolderError, one_line
 from snnlab.experiments.row_record import RowRecord, folders_of_rows, is_row_record
 from snnlab.printable import printable_data
 from snnlab.runs import recorded
-from snnlab.runs.forms import has_form
-from snnlab.runs.recorded import RecordedRun, find_runs, read_run_if_ended
+from snnlab.runs.recorded import RecordedRun, find_runs, has_form, read_run_if_ended
 from snnlab.runs.renamed_settings import renamed_overrides
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.runs_table import (

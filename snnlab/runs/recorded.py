@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from shlex import quote
+from sys import float_info
 from typing import Any
 from zipfile import BadZipFile
 
@@ -20,7 +21,6 @@ from omegaconf import OmegaConf
 
 from snnlab.errors import DamagedError, RunFolderError, VersionError, one_line
 from snnlab.printable import printable, printable_data
-from snnlab.runs.forms import has_form
 from snnlab.runs.renamed_settings import renamed
 from snnlab.runs.run_folder import (
     CHECKPOINTS,
@@ -422,6 +422,33 @@ def result_error(content: Mapping[str, Any]) -> str | None:
     if not all(isinstance(entry, dict) and isinstance(entry.get("epoch"), int) for entry in entries):
         return "resumed is not a list of entries with an epoch"
     return None
+
+
+def has_form(value: Any, form: Any) -> bool:
+    """Return whether a value is null or has a form.
+
+    Numbers must be finite, as null is written for others. A mapping may have more keys than its form.
+
+    Args:
+        form: A type, or several; float includes whole numbers. `[form]`: a list of such values. `{name: form}`: a
+            mapping with such values; the name "" stands for all of them, which must not be null then.
+    """
+    if value is None:
+        return True
+    if isinstance(form, list):
+        return isinstance(value, list) and all(has_form(each, form[0]) for each in value)
+    if isinstance(form, dict):
+        if not isinstance(value, dict):
+            return False
+        if "" in form:
+            return all(each is not None and has_form(each, form[""]) for each in value.values())
+        return all(has_form(value.get(key), of) for key, of in form.items())
+    types = form if isinstance(form, tuple) else (form,)
+    if isinstance(value, bool):
+        return bool in types
+    if isinstance(value, int | float) and not abs(value) <= float_info.max:
+        return False
+    return isinstance(value, (*types, int) if float in types else types)
 
 
 def _has_type(value: Any, types: tuple[type, ...]) -> bool:

@@ -2,7 +2,8 @@
 
 A seed with weights is tested again, and its answers, numbers and curves are those of the record: bit for bit where the
 outputs are, else within tolerances. A seed whose weights were too large for the file has numbers that its answers and
-its `metrics.csv` imply. What nothing recorded can give again is a statement of the record, `STATED`.
+its `metrics.csv` imply. Statements of a record, which nothing in it can give again, are times, memory, versions,
+earlier looks, and the test of a last epoch that was not the chosen one; its `table.txt` has them too.
 
 Axes: S seeds, N test recordings, T steps.
 """
@@ -15,67 +16,55 @@ from dataclasses import replace
 from math import isclose
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning as L
 import numpy as np
-import yaml
 from torch import Tensor
 
 from snnlab.config.compose import compose_experiment
 from snnlab.config.overrides import merge_overrides
 from snnlab.config.schema import Experiment
 from snnlab.console import quiet_lightning
-from snnlab.errors import ConfigError, RunFolderError, did_you_mean, join_names
+from snnlab.errors import ConfigError, RunFolderError, did_you_mean
 from snnlab.experiments.row_record import RowRecord, csv_rows, folders_of_rows
 from snnlab.experiments.space import Space, written
 from snnlab.experiments.suite_plan import RunSpec, SuitePlan
 from snnlab.experiments.suite_reading import SUITE_PAGE, SUITE_STATE, energy_of, read_suite_state, read_suite_yaml
 from snnlab.experiments.suite_settings import Suite
-from snnlab.experiments.suite_statistics import METRICS as TABLE_METRICS, accuracy_over_time
 from snnlab.experiments.suite_table import TABLE, table_text
 from snnlab.nn.summary import learned_metrics
 from snnlab.runs.provenance import ComparedItem
-from snnlab.runs.recorded import resolve_references
-from snnlab.runs.run_folder import METRICS, WEIGHTS, config_text
-from snnlab.runs.runs_table import flat, group_by
+from snnlab.runs.run_folder import METRICS, WEIGHTS
+from snnlab.runs.runs_table import group_by
 from snnlab.safe_tensors import write_safe_tensors
 from snnlab.session.build_store import find_duplicates
 from snnlab.session.fit import evaluate_stage, size_metrics
+from snnlab.session.seed_check import (
+    ACCURACY_TOLERANCE,
+    LOSS_TOLERANCE,
+    TestedAgain,
+    compare_answers,
+    compare_settings,
+    different_curve,
+    different_numbers,
+    same_recordings,
+    shown,
+    slack_of,
+    unequal,
+)
 from snnlab.session.session import Session
-from snnlab.session.setting_defaults import has_default
 from snnlab.session.suite_records import (
-    answers_of,
     fit_together,
-    public_config,
     readout_hash,
     recorded_match,
-    setting_differences,
     suite_of_page,
     suite_page,
-    targets_of,
     weights_of_seeds,
 )
 from snnlab.session.training import run
 from snnlab.session.trial import silence_console
 from snnlab.settings import has_parameter
-from snnlab.target_kinds import IGNORED, kind_of
-from snnlab.training.snapshots import rank_of_epoch
-
-# Where sums are rounded differently, a neuron near its threshold may spike or not: these differences pass.
-ANSWERS_TOLERANCE, LOSS_TOLERANCE, ACCURACY_TOLERANCE, RATE_TOLERANCE = 0.005, 0.1, 0.05, 0.05
-# Outputs whose loss is as near as this differ by rounding alone: then the other tolerances are smaller by this factor.
-_NEAR_LOSS, _NEAR_FACTOR = 1e-5, 0.1
-# Equal outputs still leave the last digits of sums and means to the processor.
-_LAST_DIGITS = 1e-6
-# Statements of a record, which nothing in it can give again: entries of a seed, parts of its result, and its metrics
-# (the first of these if the last epoch was not the chosen one, whose weights are recorded). No table shows the others.
-STATED = ("wall_s", "tuned", "test_reads.evaluations", "timing", "provenance", "resumed", "warnings")
-_STATED_METRICS = ("last/test/", "val/recordings", "val/windows", "val/labelled_steps")
-_STATED_SELECTION = ("trained_before",)
-_SCORES = ("loss", "accuracy", "mae", "rmse", "r2")
-_EXACT = ("recordings", "windows", "labelled_steps", "synops_dense", "synops_dense_per_step", "membrane_updates")
-_MOST_SHOWN = 3
 
 
 class _OneEpoch(L.Callback):
@@ -88,28 +77,6 @@ class _OneEpochSession(Session):
 
     def trainer(self, callbacks: Sequence[L.Callback], *args: Any, **kwargs: Any) -> L.Trainer:
         return super().trainer([*callbacks, _OneEpoch()], *args, **kwargs)
-
-
-class TestedAgain(NamedTuple):
-    """What a test with the recorded weights gives.
-
-    Attributes:
-        arrays: The arrays of the test recordings.
-        metrics: The metrics of the test and of the network, as in `result.json`.
-        selection: The sizes of the parts, and the rule of the validation recordings.
-        permutation: The order of the pixels of the dataset, `[K]`, or None.
-        reads_files: Whether the dataset has files; others are simulated, and rounded as their machine does.
-        duplicates: Whether no recording is in two parts, and the sentence on it.
-    """
-
-    arrays: Mapping[str, np.ndarray]
-    metrics: Mapping[str, float]
-    selection: Mapping[str, Any]
-    fingerprint: str
-    split_hash: str
-    permutation: np.ndarray | None
-    reads_files: bool
-    duplicates: tuple[bool, str]
 
 
 class _Missing:
@@ -183,8 +150,9 @@ def check_suite(
         if row.duplicates:
             duplicates.setdefault(dataset, row.duplicates)
     yield from _check_description(plan, records, missing, duplicates, dict.fromkeys(spec.dataset for spec in specs))
-    for folder in there if whole else ():
-        dataset, method = folder.parent.name, folder.name
+    for dataset, method in ((folder.parent.name, folder.name) for folder in there):
+        if whole is None:
+            return
         if dataset not in whole.datasets or method not in whole.methods or not whole.trains(method, dataset):
             yield ComparedItem(f"{method} on {dataset}", False, "recorded, but the suite has no such row")
 
@@ -232,7 +200,7 @@ class _Row:
         with TemporaryDirectory() as temporary:
             folder = Path(temporary)
             experiment = _compose(self.plan, spec, record, folder / "run")
-            yield from _compare_settings(spec, record, experiment)
+            yield from compare_settings(spec, record, experiment)
             if bool(entry.get("tuned")) != (self.plan.suite.tuning_settings(spec.method) is not None):
                 yield ComparedItem(f"{spec}: tuned", False, f"{entry.get('tuned')} recorded, otherwise in the suite")
             if bool(own) != bool(entry.get("has_weights")):
@@ -245,8 +213,8 @@ class _Row:
                 tested = evaluate_test(replace(experiment, logger=None, callbacks=None), folder)
                 self.duplicates = tested.duplicates
                 yield from self._compare_test(spec, experiment, tested)
-            elif different := _different_numbers(record, spec.seed, experiment, None, 0.0):
-                yield ComparedItem(f"{spec}: result", False, _shown(different))
+            elif different := different_numbers(record, spec.seed, experiment, None, 0.0):
+                yield ComparedItem(f"{spec}: result", False, shown(different))
 
     def _without_weights(
         self, spec: RunSpec, weights: Mapping[int, Mapping[str, Tensor]], experiment: Experiment
@@ -270,15 +238,15 @@ class _Row:
         if stored is not None or permutation is not None:
             same = stored is not None and permutation is not None and np.array_equal(stored, permutation)
             yield ComparedItem(f"{spec}: permutation", same, "the same" if same else "not the same")
-        if not _same_recordings(record, tested.arrays):
+        if not same_recordings(record, tested.arrays):
             yield ComparedItem(f"{spec}: test", False, "other recordings, labels or groups")
             return
         equal = readout_hash(tested.arrays["test_readout"]) == entry.get("readout_sha256")
-        slack = 0.0 if equal else _slack(entry["result"]["metrics"].get("test/loss"), tested.metrics["test/loss"])
-        within, text = _compare_answers(record.array("answer", spec.seed), tested.arrays, slack)
-        different = _different_numbers(record, spec.seed, experiment, tested, slack)
-        different += _different_curve(record.array("accuracy_over_time", spec.seed), tested.arrays, equal)
-        text += f"; {len(different)} numbers differ: {_shown(different)}" if different else ""
+        slack = 0.0 if equal else slack_of(entry["result"]["metrics"].get("test/loss"), tested.metrics["test/loss"])
+        within, text = compare_answers(record.array("answer", spec.seed), tested.arrays, slack)
+        different = different_numbers(record, spec.seed, experiment, tested, slack)
+        different += different_curve(record.array("accuracy_over_time", spec.seed), tested.arrays, equal)
+        text += f"; {len(different)} numbers differ: {shown(different)}" if different else ""
         same = within and not different
         if same:
             (self._equal if equal else self._unequal).append(spec)
@@ -289,11 +257,6 @@ def _machine(provenance: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what decides how sums are rounded, as far as a record says it."""
     packages = provenance.get("packages") or {}
     return provenance.get("device"), *(packages.get(name) for name in ("torch", "numba", "numpy"))
-
-
-def _shown(texts: Sequence[str]) -> str:
-    more = f" and {len(texts) - _MOST_SHOWN} more" if len(texts) > _MOST_SHOWN else ""
-    return "; ".join(texts[:_MOST_SHOWN]) + more
 
 
 def _compose(plan: SuitePlan, spec: RunSpec, record: RowRecord, folder: Path) -> Experiment:
@@ -330,229 +293,6 @@ def evaluate_test(experiment: Experiment, run_folder: Path) -> TestedAgain:
     )
 
 
-def _compare_settings(spec: RunSpec, record: RowRecord, experiment: Experiment) -> Iterator[ComparedItem]:
-    """Compare a composed experiment with the recorded one, and yield differences alone.
-
-    A setting that only one of them has counts as its default in the other, since later versions have more settings.
-    """
-    composed = yaml.safe_load(config_text(public_config(experiment.record or {})))
-    now = flat(resolve_references(composed))
-    then = {**record.config, **record.entry(spec.seed)["differs"]}
-    differing = setting_differences(then, now)
-    one_only = [key for key in differing if key not in then or key not in now]
-    changed = [
-        key for key in differing if key not in one_only or not has_default(composed, key, {**now, **then}.get(key))
-    ]
-    if changed:
-        shown = "; ".join(
-            f"{key}: {then.get(key, 'nothing')} recorded, {now.get(key, 'nothing')} in the suite" for key in changed[:3]
-        )
-        yield ComparedItem(f"{spec}: settings", False, f"differ in {shown}")
-    elif one_only:
-        text = f"the same, only one has {join_names(one_only)}, with its default"
-        yield ComparedItem(f"{spec}: settings", True, text)
-
-
-def _same_recordings(record: RowRecord, arrays: Mapping[str, np.ndarray]) -> bool:
-    """Return whether the recordings, windows, labels and groups of a record are those of a test.
-
-    Without groups, each recording is one: an older record lacks those that say no more.
-    """
-    stored, recordings, target = record.arrays, arrays["test_recording"], targets_of(arrays["test_target"])
-    same = np.allclose if kind_of(arrays["test_target"]) == "series" else np.array_equal  # simulations round
-    start = np.zeros_like(recordings)
-    return bool(
-        np.array_equal(stored["recording"], recordings)
-        and np.array_equal(stored.get("start_us", start), arrays.get("test_start_us", start))
-        and stored["target"].shape == target.shape
-        and same(stored["target"], target)
-        and np.array_equal(_numbered(stored.get("group", recordings)), _numbered(arrays.get("test_group", recordings)))
-    )
-
-
-def _numbered(groups: np.ndarray) -> np.ndarray:
-    """Return the groups with the numbers 0, 1, ... in the order in which they appear."""
-    _, first, number = np.unique(groups, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[number]
-
-
-def _slack(then: float | None, now: float) -> float:
-    """Return the factor of the tolerances: 1, or less if the loss is that of the record but for rounding."""
-    return _NEAR_FACTOR if then is not None and isclose(then, now, rel_tol=_NEAR_LOSS) else 1.0
-
-
-def _compare_answers(before: np.ndarray | None, arrays: Mapping[str, np.ndarray], slack: float) -> tuple[bool, str]:
-    """Return whether the recorded answers are those of a test, and the result as text.
-
-    Args:
-        before: The recorded answers.
-        slack: The factor of the tolerance; 0 if the outputs are equal in every bit.
-    """
-    target, now = arrays["test_target"], answers_of(arrays["test_target"], arrays["test_readout"])
-    kind, number = kind_of(target), f"{len(target):,}"
-    score = f"{(now == target).mean():.2%} of {number}, " if kind == "class" else ""
-    assert before is not None
-    if kind in ("series", "value"):
-        score = f"mean squared error {now.mean():.4g} of {number}, " if kind == "series" else ""
-        close = np.allclose(before, now, rtol=_LAST_DIGITS, atol=1e-30)
-        if not slack:
-            return bool(close), f"{score}{'equal in every bit' if close else 'but the recorded answers are others'}"
-        deviation = abs(now.mean() - before.mean()) if kind == "series" else np.abs(now - before).mean()
-        within = deviation <= LOSS_TOLERANCE * slack * np.abs(before).mean()
-        return bool(within), f"{score}{before.mean():.4g} in the record, {_within(within)} {LOSS_TOLERANCE * slack:.2%}"
-    differing = float((before != now).mean())
-    if not slack:
-        text = "equal in every bit" if not differing else f"but {differing:.2%} of the recorded answers are others"
-        return not differing, f"{score}{text}"
-    within = differing <= max(ANSWERS_TOLERANCE * slack, 1 / len(target))
-    return within, f"{score}{differing:.2%} of the answers differ, {_within(within)} {ANSWERS_TOLERANCE:.1%}"
-
-
-def _within(within: object) -> str:
-    return "within" if within else "beyond"
-
-
-def _different_curve(before: np.ndarray | None, arrays: Mapping[str, np.ndarray], equal: bool) -> list[str]:
-    """Return the difference of the accuracies over time, `[T]`, as a list of texts."""
-    now = accuracy_over_time(arrays)
-    if before is None or now is None:
-        return [] if before is now else [f"accuracy_over_time: {'not ' * (before is None)}recorded"]
-    if before.shape != now.shape:
-        return [f"accuracy_over_time: {len(before)} steps recorded, {len(now)} now"]
-    most = float(np.abs(before - now).max())
-    return [] if most <= (0.0 if equal else ACCURACY_TOLERANCE) else [f"accuracy_over_time: {100 * most:.3g} points"]
-
-
-def _different_numbers(
-    record: RowRecord, seed: int, experiment: Experiment, tested: TestedAgain | None, slack: float
-) -> list[str]:
-    """Return the numbers of a seed's entry that its weights, its answers or its `metrics.csv` contradict, as texts.
-
-    Args:
-        tested: The test with its weights; None: it has none.
-        slack: The factor of the tolerances; 0 if the outputs are equal in every bit.
-    """
-    entry, rows = record.entry(seed), record.epochs(seed)
-    result = entry["result"]
-    selection, metrics = result.get("selection") or {}, result["metrics"]
-    chosen = _chosen_epoch(rows, experiment)
-    found = _unequal({
-        "status": ("completed", result["status"]),
-        "control": (experiment.control, result.get("control")),
-        "error": (None, result.get("error")),
-        "search": (None, result.get("search")),
-        "name": ((experiment.record or {}).get("name"), result.get("name")),
-        "test_reads.training": (1 if chosen == len(rows) - 1 else 2, (entry.get("test_reads") or {}).get("training")),
-        "selection.rule": (_rule(rows, experiment), selection.get("rule")),
-        "selection.epoch": (chosen, selection.get("epoch")),
-        "selection.epochs": (len(rows), selection.get("epochs")),
-        "epochs of metrics.csv": ([str(number) for number in range(len(rows))], [row["epoch"] for row in rows]),
-    })  # fmt: skip
-    most = experiment.trainer.get("max_epochs")
-    if not rows or (isinstance(most, int) and 0 <= most < len(rows)):
-        found.append(f"epochs: {len(rows)} recorded, {most} in the suite")
-    expected = _metrics_of_epochs(rows, chosen)
-    if chosen == len(rows) - 1:
-        expected |= {f"last/test/{name}": metrics.get(f"test/{name}") for name in _SCORES if f"test/{name}" in metrics}
-    found += _different_metrics(metrics, expected, 0.0)
-    found += _different_metrics(metrics, _metrics_of_answers(record, seed), 1e-3)
-    if tested is None:
-        return found
-    now = {**tested.selection, "rule": None, "epoch": None, "epochs": None}
-    found += _unequal({
-        f"selection.{key}": (now.get(key), selection.get(key))
-        for key in {*now, *selection}
-        if key not in ("rule", "epoch", "epochs", *_STATED_SELECTION)
-    })  # fmt: skip
-    # A simulation rounds the values of its targets as its machine does, and its events as well.
-    if tested.reads_files or (not slack and kind_of(tested.arrays["test_target"]) == "class"):
-        recorded = result["provenance"].get("data_fingerprint")
-        found += _unequal({"provenance.data_fingerprint": (tested.fingerprint, recorded)})
-    # A number that only the record has is not one of this network.
-    stated = _STATED_METRICS if chosen != len(rows) - 1 else _STATED_METRICS[1:]
-    known = {*tested.metrics, *expected}
-    found += [f"{name}: recorded, not given" for name in metrics if name not in known and not name.startswith(stated)]
-    # One that no seed of the row has, and that no table reads, is newer than the record.
-    old = {name for one in record.runs for name in one["result"]["metrics"]} | set(TABLE_METRICS)
-    return found + _different_metrics(
-        metrics, {name: value for name, value in tested.metrics.items() if name in old}, slack
-    )
-
-
-def _unequal(pairs: Mapping[str, tuple[Any, Any]]) -> list[str]:
-    """Return a text for each name whose two values, the one of now and the recorded one, are not equal."""
-    return [f"{name}: {then} recorded, {now} now" for name, (now, then) in pairs.items() if now != then]
-
-
-def _different_metrics(then: Mapping[str, Any], now: Mapping[str, Any], slack: float) -> list[str]:
-    return [
-        f"{name}: {then.get(name, 'nothing')} recorded, {value} now"
-        for name, value in now.items()
-        if name not in then or not _is_close(name, then[name], value, slack)
-    ]
-
-
-def _is_close(name: str, then: float | None, now: float | None, slack: float) -> bool:
-    """Return whether a recorded metric is that of now, within its tolerance times `slack`."""
-    if now is not None and not np.isfinite(now):
-        now = None  # as null in `result.json`
-    if then is None or now is None:
-        return then is now
-    kind = next((part for part in name.split("/") if part in (*_SCORES, *_EXACT, "silent", "activation_sparsity")), "")
-    if not slack or kind in _EXACT:
-        return isclose(then, now, rel_tol=_LAST_DIGITS)
-    if kind in ("accuracy", "silent", "activation_sparsity"):
-        return abs(then - now) <= ANSWERS_TOLERANCE * slack * (2 if kind == "silent" else 1)
-    if kind == "r2":  # 1 - R2 is a squared error
-        return isclose(1 - then, 1 - now, rel_tol=LOSS_TOLERANCE * slack, abs_tol=1e-6)
-    tolerance = LOSS_TOLERANCE if kind in _SCORES else RATE_TOLERANCE
-    return isclose(then, now, rel_tol=tolerance * slack, abs_tol=1e-9)
-
-
-def _rule(rows: Sequence[Mapping[str, str]], experiment: Experiment) -> str:
-    """Return the rule that chose the epoch: without validation it is the last one."""
-    return experiment.selection if any(row.get("val/loss") for row in rows) else "last"
-
-
-def _chosen_epoch(rows: Sequence[Mapping[str, str]], experiment: Experiment) -> int | None:
-    """Return the epoch that the rule chooses by `metrics.csv`, from 0."""
-    rule = _rule(rows, experiment)
-    if rule == "last":
-        return len(rows) - 1 if rows else None
-    names = ("val/loss", "val/accuracy")
-    values = {
-        number: {name: float(row[name]) for name in names if row.get(name)}
-        for number, row in enumerate(rows)
-        if row.get("val/loss")
-    }
-    return min(values, key=lambda number: rank_of_epoch(rule, values[number]))  # type: ignore[arg-type]
-
-
-def _metrics_of_epochs(rows: Sequence[Mapping[str, str]], chosen: int | None) -> dict[str, float]:
-    """Return the validation metrics of the chosen and of the last epoch, by `metrics.csv`."""
-    if chosen is None:
-        return {}
-    of_rows = (("", rows[chosen]), ("last/", rows[-1]))
-    return {
-        f"{prefix}{name}": float(text)
-        for prefix, row in of_rows
-        for name, text in row.items()
-        if text and name.startswith("val/")
-    }
-
-
-def _metrics_of_answers(record: RowRecord, seed: int) -> dict[str, float]:
-    """Return the scores that recorded answers and targets imply."""
-    answer, target = record.array("answer", seed), record.arrays["target"]
-    assert answer is not None
-    if target.dtype.kind in "iu":
-        scored = target != IGNORED
-        return {"test/accuracy": float((answer == target)[scored].mean())}
-    if target.ndim == 2:
-        return {"test/mae": float(np.abs(answer - target).mean())}
-    return {"test/rmse": float(np.sqrt(answer.mean(dtype=np.float64)))}
-
-
 def _check_description(
     plan: SuitePlan,
     records: Path,
@@ -567,9 +307,9 @@ def _check_description(
     if (page := read_suite_yaml(records)) is None:
         return
     if different := _different_page(plan, page, records):
-        yield ComparedItem(SUITE_PAGE, False, _shown(different))
+        yield ComparedItem(SUITE_PAGE, False, shown(different))
     if (records / SUITE_STATE).is_file() and (different := _different_state(plan, page, records, duplicates, datasets)):
-        yield ComparedItem(SUITE_STATE, False, _shown(different))
+        yield ComparedItem(SUITE_STATE, False, shown(different))
     if (records / TABLE).is_file():
         try:
             same = (records / TABLE).read_text(encoding="utf-8") == table_text(records)
@@ -583,14 +323,14 @@ def _different_page(plan: SuitePlan, page: Mapping[str, Any], records: Path) -> 
     """Return what a record's `suite.yaml` says otherwise than the suite, as texts; only what tables read."""
     now = suite_page(plan)
     keys = ("name", "command", "match", "tune", "controls", "published")
-    found = _unequal({key: (now[key] or None, page.get(key) or None) for key in keys})
+    found = unequal({key: (now[key] or None, page.get(key) or None) for key in keys})
     place = str(records / SUITE_PAGE)
-    found += _unequal({"energy": (energy_of(now["energy"], place), energy_of(page.get("energy"), place))})
+    found += unequal({"energy": (energy_of(now["energy"], place), energy_of(page.get("energy"), place))})
     for method, node in now["methods"].items():
         recorded = page["methods"].get(method)
         if recorded is not None:
             of_table = {"role": "method", "note": None, "overrides": None}
-            found += _unequal({
+            found += unequal({
                 f"methods.{method}.{key}": (node[key] or default, recorded.get(key) or default)
                 for key, default in of_table.items()
             })  # fmt: skip
@@ -612,7 +352,7 @@ def _different_state(
     """
     state, suite = read_suite_state(records), plan.suite
     controls = {(one.get("name"), one.get("dataset")): one for one in state.get("controls") or ()}
-    found = _unequal({"match": (recorded_match(suite_of_page(page), records), dict(state.get("match") or {}))})
+    found = unequal({"match": (recorded_match(suite_of_page(page), records), dict(state.get("match") or {}))})
     for dataset in datasets:
         names = ["duplicates"] * (dataset in duplicates) + list(suite.controls)
         found += [f"control {name} on {dataset}: not recorded" for name in names if (name, dataset) not in controls]
@@ -621,7 +361,7 @@ def _different_state(
             found.append(f"control {name} on {dataset}: recorded, but the suite has none")
         if name == "duplicates" and dataset in duplicates:
             recorded = (one.get("passed"), one.get("said"))
-            found += _unequal({f"control {name} on {dataset}": (duplicates[str(dataset)], recorded)})
+            found += unequal({f"control {name} on {dataset}": (duplicates[str(dataset)], recorded)})
     if len(controls) < len(state.get("controls") or ()):
         found.append("a control is there twice")
     for dataset, looks in (state.get("looks") or {}).items():

@@ -61,7 +61,7 @@ class BestCheckpoint(Checkpoint):
     def __init__(self, folder: Path, rule: SelectionRule) -> None:
         self.best_path, self.last_path = folder / "best.ckpt", folder / "last.ckpt"
         self._previous_path = folder / ".best_before.ckpt"
-        self.rule = rule
+        self.rule: SelectionRule = rule
         self.epoch: int | None = None
         self.values: dict[str, float] = {}
         self._key: tuple[float, ...] | None = None

@@ -25,7 +25,7 @@ from snnlab.files import write_npz
 from snnlab.runs.provenance import ComparedItem
 from snnlab.safe_tensors import read_safe_tensors, write_safe_tensors
 from snnlab.session import suite_check, suite_records
-from snnlab.session.setting_defaults import has_default
+from snnlab.session.seed_check import has_default
 from snnlab.session.suite_check import check_suite
 
 from ..refusals import assert_raises

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -124,13 +125,13 @@ def test_a_seed_without_a_record_is_named_and_fails_unless_it_may_be_missing(
         "seed 3: test": True,
         "seed 3: first epoch": True,
     }
-    where = {"config_dir": suite, "records": suite / "records"}
-    assert bench_suite.check("suite=points", "seeds=[7,3]", **where) == 1
+    check = partial(bench_suite.check, "suite=points", config_dir=suite, records=suite / "records")
+    assert check("seeds=[7,3]") == 1
     assert "linear on points, seed 7" in capsys.readouterr().out
-    assert bench_suite.check("suite=points", "seeds=[7,3]", **where, allow_missing="linear/7") == 0
+    assert check("seeds=[7,3]", allow_missing="linear/7") == 0
     assert "linear on points, seed 7" in capsys.readouterr().out
     with assert_raises(RunFolderError, str(suite / "records"), "seed 7"):
-        bench_suite.check("suite=points", "seeds=[7]", **where, allow_missing="linear/7")
+        check("seeds=[7]", allow_missing="linear/7")
 
 
 def test_weights_beyond_the_limit_are_left_out_and_not_evaluated(
