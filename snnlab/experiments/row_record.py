@@ -204,12 +204,21 @@ def _arrays_error(arrays: Mapping[str, np.ndarray], seeds: Sequence[int]) -> str
 
 
 def is_row_record(folder: Path) -> bool:
-    """Return whether a folder has the record of a row, and not a run."""
+    """Return whether a folder has the record of a row, which may be damaged, and not a run."""
     try:
         content = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return False
+        return _begins_with_seed(folder / METRICS)
     return isinstance(content, dict) and "runs" in content
+
+
+def _begins_with_seed(path: Path) -> bool:
+    """Return whether a `metrics.csv` has the first column of a record."""
+    try:
+        with path.open("rb") as file:
+            return file.read(5) == b"seed,"
+    except OSError:
+        return False
 
 
 def row_folders(records: Path) -> list[Path]:
