@@ -163,6 +163,8 @@ def parse_settings(values: Mapping[str, Any]) -> Suite:
     check_overrides(suite.common, f"{PLACE}.common")
     for name, method in methods.items():
         check_names(method.datasets or (), datasets, f"{PLACE}.methods.{name}.datasets", "dataset")
+    for name in suite.allow_missing:
+        check_names(name.split("/")[-2:-1], methods, f"{PLACE}.allow_missing: {name}", "method")
     check_names(suite.controls, CONTROLS, f"{PLACE}.controls", "control")
     _check_seeds(suite.seeds)
     _check_match(suite.match)

@@ -84,13 +84,14 @@ class _Missing:
 
     Args:
         allowed: What may be missing: METHOD, METHOD/SEED, DATASET/METHOD, DATASET/METHOD/SEED or a file.
+        of_suite: What the suite's file names, perhaps of other runs than these.
         specs: The planned runs.
     """
 
-    def __init__(self, allowed: Collection[str], specs: Sequence[RunSpec]) -> None:
-        self.allowed = set(allowed)
+    def __init__(self, allowed: Collection[str], of_suite: Collection[str], specs: Sequence[RunSpec]) -> None:
+        self.allowed = {*allowed, *of_suite}
         known = {name for spec in specs for name in _names_of(spec)} | {SUITE_PAGE, SUITE_STATE, TABLE}
-        if unknown := sorted(self.allowed - known):
+        if unknown := sorted(set(allowed) - known):
             rows = {f"{spec.method}/{spec.seed}" for spec in specs}
             near = did_you_mean(unknown[0], known)
             raise ConfigError("--allow-missing", f"there is no {unknown[0]}", near, () if near else sorted(rows))
@@ -124,7 +125,7 @@ def check_suite(
     Args:
         specs: The runs to check; controls are left out.
         records: The folder of the records.
-        allowed: What may be missing, as `--allow-missing` names it.
+        allowed: What may be missing, as `--allow-missing` names it; besides what the suite names.
         whole: The suite with all of its methods and datasets: a recorded row that it does not have is a failure. None:
             other rows are not looked at.
         every_seed: Whether recorded seeds of these rows that are not among the runs are checked too.
@@ -138,7 +139,7 @@ def check_suite(
         SnnlabError: if a file of the records is damaged.
     """
     specs = [spec for spec in specs if spec.control is None]
-    missing, there = _Missing(allowed, specs), folders_of_rows(records)
+    missing, there = _Missing(allowed, plan.suite.allow_missing, specs), folders_of_rows(records)
     duplicates: dict[str, tuple[bool, str]] = {}
     for (dataset, method), chosen in group_by(specs, lambda spec: (spec.dataset, spec.method)).items():
         folder = records / dataset / method

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -432,6 +433,16 @@ def test_a_row_and_a_seed_that_the_suite_does_not_have(remembered: Check, tmp_pa
         *(f"lif on points, seed {seed}: test" for seed in range(4)),
         "lif on points, seed 0: first epoch",
     ]
+
+
+def test_a_suite_names_runs_that_its_records_may_lack(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite" / "points.yaml").write_text(f"{SUITE}allow_missing: [linear/7, lif/9]\n")
+    check = partial(bench_suite.check, "suite=points", config_dir=tmp_path, records=made / "records")
+    assert check("methods=[linear]", "seeds=[0,7]") == 0
+    assert check("methods=[linear]", "seeds=[0,9]") == 1
+    with assert_raises(ConfigError, "suite.allow_missing: lfi/9", "lfi", "lif"):
+        check("allow_missing=[lfi/9]")
 
 
 def test_the_options_of_the_command_line(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
