@@ -12,6 +12,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from shlex import quote
 from sys import float_info
+from tokenize import TokenError
 from typing import Any
 from zipfile import BadZipFile
 
@@ -121,7 +122,8 @@ _REQUIRED = ("status", "seed", "metrics", "provenance")
 _TYPE_NAMES = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number", float: "a number"}
 # Errors of NumPy and zipfile for a truncated or changed archive.
 _ARCHIVE_ERRORS = (OSError, ValueError, EOFError, BadZipFile, zlib.error, NotImplementedError, RuntimeError, KeyError)
-_CONTENT_ERRORS = (TypeError, AttributeError, OverflowError, MemoryError, IndexError)
+# TokenError and SyntaxError: the header of an array that is no Python literal.
+_CONTENT_ERRORS = (TypeError, AttributeError, OverflowError, MemoryError, IndexError, TokenError, SyntaxError)
 _STAGES, _REQUIRED_ARRAYS = ("val", "test"), ("recording", "target", "readout")
 
 
