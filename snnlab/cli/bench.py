@@ -11,7 +11,8 @@ from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.experiments.verdicts import print_comparison, read_methods
 from snnlab.settings import is_override
 
-USAGE = """usage: snnlab bench suite=NAME [OVERRIDES] [--dry-run] [--check [--records FOLDER]] [--config-dir DIR]
+USAGE = """usage: snnlab bench suite=NAME [OVERRIDES] [--dry-run] [--config-dir DIR]
+                    [--check [--records FOLDER] [--allow-missing NAME,...]]
        snnlab bench table FOLDER [--format md|csv|json|tex] [--best-on-test] [--columns KEY,... [--by dataset]]
        snnlab bench compare A B [C ...]
        snnlab bench record FOLDER [OVERRIDES] [--records FOLDER]
@@ -37,9 +38,11 @@ record writes the completed runs of a suite's folder into docs/results/NAME, or 
 publication: a folder per row with config.yaml, result.json (how often the test recordings were read, too), metrics.csv,
 weights.safetensors and predictions.npz. Rows and seeds of an earlier record are kept: a row may be trained in several
 folders or on several machines. Runs that were moved need overrides, such as data.root=FOLDER. suite=NAME --check
-composes these runs from the suite, evaluates them again and compares settings, split and answers, and trains one first
-epoch per dataset again. Exit status 0: all is the same, bit for bit or within the printed tolerance; 1: something
-differs.
+composes these runs from the suite, evaluates them again and compares settings, split, answers and every number that a
+table reads, and trains one first epoch per dataset again. A row, a seed, the weights of a seed or a file that is
+missing is a failure, unless --allow-missing names it: METHOD, METHOD/SEED, with DATASET/ before it, or table.txt. Exit
+status 0: all is the same, bit for bit or within the printed tolerance; 1: something differs or is missing; 2: a file is
+damaged.
 
   snnlab bench record outputs/suite_yin_yang
   snnlab bench suite=yin_yang --check

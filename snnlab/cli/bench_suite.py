@@ -32,7 +32,7 @@ from snnlab.errors import (
 from snnlab.experiments.executor import executor
 from snnlab.experiments.row_record import row_folders
 from snnlab.experiments.suite_plan import FILE_SETTINGS, RunSpec, SuiteFunctions, SuitePlan, keys_set_by_methods
-from snnlab.experiments.suite_reading import read, read_suite_yaml
+from snnlab.experiments.suite_reading import SUITE_PAGE, read, read_suite_yaml
 from snnlab.experiments.suite_runner import SuiteRunner, tuning_plan
 from snnlab.experiments.suite_settings import Suite, SuiteSelection, check_overrides, parse_settings
 from snnlab.experiments.suite_state import (
@@ -44,7 +44,7 @@ from snnlab.experiments.suite_state import (
     unite_suite,
     write_suite_yaml,
 )
-from snnlab.experiments.suite_table import FORMATS, print_table, read_table, write_tables
+from snnlab.experiments.suite_table import TABLE, print_table, table_text, write_tables
 from snnlab.files import write_text
 from snnlab.runs.run_folder import locked
 from snnlab.runs.runs_table import group_by
@@ -53,7 +53,7 @@ from snnlab.settings import has_parameter, key_of
 
 _log = logging.getLogger(__name__)
 
-DRY_RUN, CHECK = "--dry-run", "--check"
+DRY_RUN, CHECK, RECORDS_OPTION, ALLOW_MISSING = "--dry-run", "--check", "--records", "--allow-missing"
 RECORDS = Path("docs") / "results"
 
 
@@ -65,10 +65,12 @@ def main(arguments: list[str], started: float) -> int:
         print_suites(options.get("--config-dir"))
         return 0
     command = shlex.join(["snnlab", "bench", *(word for word in arguments if word != DRY_RUN)])
-    if "--records" in options and CHECK not in options:
-        raise ConfigError("bench", "--records goes with --check", f"add {CHECK}")
+    for name in (RECORDS_OPTION, ALLOW_MISSING):
+        if name in options and CHECK not in options:
+            raise ConfigError("bench", f"{name} goes with {CHECK}", f"add {CHECK}")
     if CHECK in options:
-        return check(*overrides, config_dir=options.get("--config-dir"), records=options.get("--records"))
+        folders = options.get("--config-dir"), options.get(RECORDS_OPTION)
+        return check(*overrides, config_dir=folders[0], records=folders[1], allow_missing=options.get(ALLOW_MISSING))
     if DRY_RUN in options:
         preview(*overrides, config_dir=options.get("--config-dir"), command=command)
         return 0
@@ -138,8 +140,17 @@ def preview(*overrides: str, config_dir: str | Path | None = None, command: str 
         print("all missing trainings build")
 
 
-def check(*overrides: str, config_dir: str | Path | None = None, records: str | Path | None = None) -> int:
-    """Compare a suite with its records, print every comparison, and return the exit status."""
+def check(
+    *overrides: str,
+    config_dir: str | Path | None = None,
+    records: str | Path | None = None,
+    allow_missing: str | None = None,
+) -> int:
+    """Compare a suite with its records, print every comparison, and return the exit status.
+
+    Args:
+        allow_missing: What the records may lack, as on the command line; besides what the suite's file names.
+    """
     wanted = read_bench_request(list(overrides), config_dir)
     plan, specs = plan_suite(wanted._replace(folder=Path(os.devnull) / "check"), "")
     folder = _records_folder(records, plan.name)
@@ -147,7 +158,9 @@ def check(*overrides: str, config_dir: str | Path | None = None, records: str | 
         raise RunFolderError(folder, "there are no records", "--records FOLDER names their folder")
     findings = []
     with until_pipe_closes():
-        for finding in _import_session()[0].check_suite(plan, specs, folder):
+        allowed = [name for name in (allow_missing or "").split(",") if name]
+        every_seed = not any(key_of(text) == "seeds" for text in overrides)
+        for finding in _import_session()[2].check_suite(plan, specs, folder, allowed, wanted.suite, every_seed):
             findings.append(finding)
             say(f"{'DIFFERS  ' if finding.same is False else ''}{finding.what}: {finding.text}")
         compared = [finding.same for finding in findings if finding.same is not None]
@@ -172,18 +185,20 @@ def write_records(suite_folder: Path, records: str | None, overrides: Sequence[s
     """
     if row_folders(suite_folder):
         raise RunFolderError(suite_folder, "has records already", "name the suite's own folder, outputs/suite_NAME")
+    if read_suite_yaml(suite_folder) is None:
+        raise RunFolderError(suite_folder, f"is not a suite's folder, there is no {SUITE_PAGE} in it")
     found = read(suite_folder)
     rows = group_by([one for one in found.runs if one.tested], lambda one: (one.dataset, one.method))
     if not rows:
         raise RunFolderError(suite_folder, "has no completed run with a test", "snnlab bench suite=NAME trains them")
     folder, of_session = _records_folder(records, found.name), _import_session()[0]
-    of_session.write_suite_description(suite_folder, folder)
     for (dataset, method), runs in rows.items():
         size = of_session.write_row(folder / dataset / method, runs, overrides)
         reads = sum(sum(of_session.test_reads(one).values()) for one in runs)
         seeds = f"seed{'s' * (len(runs) > 1)} {', '.join(str(one.seed) for one in runs)}"
         say(f"{method} on {dataset}: {seeds}; {size / 1e6:.2f} MB; test recordings read {reads} times")
-    write_text(folder / "table.txt", FORMATS["md"](read_table(folder)))
+    of_session.write_suite_description(suite_folder, folder)
+    write_text(folder / TABLE, table_text(folder))
     return folder
 
 
@@ -213,9 +228,9 @@ def _require_builds(plan: SuitePlan, specs: list[RunSpec]) -> None:
 
 # Imported late: they bring Lightning, which takes three seconds.
 def _import_session():
-    from snnlab.session import suite_records, trial
+    from snnlab.session import suite_check, suite_records, trial
 
-    return suite_records, trial
+    return suite_records, trial, suite_check
 
 
 def _build_error(plan: SuitePlan, dataset: str, method: str) -> SnnlabError | None:
@@ -321,7 +336,7 @@ def _check_typed(suite_: Suite, choice: SuiteSelection, typed: list[str]) -> Non
 
 def _run_missing(plan: SuitePlan, specs: list[RunSpec], started: float) -> SuiteState:
     state = load_suite_state(plan.folder, plan.run_specs())
-    _, trial = _import_session()
+    trial = _import_session()[1]
     work, tables = SuiteFunctions(trial.preflight, merge_overrides), partial(write_tables, plan.folder)
     with executor(plan.suite, plan.folder, trial.train_task) as workers:
         runner = SuiteRunner(plan, specs, state, work, workers, started, tables)

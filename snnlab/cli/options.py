@@ -18,7 +18,7 @@ SPLITS: tuple[Literal["test", "val", "train"], ...] = ("test", "val", "train")
 Word = TypeVar("Word", bound=str)
 # The options of each command and action: those with a value, and those without.
 OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
-    "bench": ((_CONFIG_DIR, "--records"), ("--dry-run", "--check")),
+    "bench": ((_CONFIG_DIR, "--records", "--allow-missing"), ("--dry-run", "--check")),
     "bench compare": ((), ()),
     "bench record": (("--records",), ()),
     "bench table": (("--format", "--columns", "--by"), ("--best-on-test",)),

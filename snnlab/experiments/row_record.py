@@ -25,17 +25,19 @@ from typing import Any
 
 import numpy as np
 
-from snnlab.errors import RunFolderError
-from snnlab.files import folders_at, load_arrays
+from snnlab.errors import RunFolderError, one_line
+from snnlab.files import folders_at
 from snnlab.printable import printable_data
-from snnlab.runs.recorded import RecordedRun, read_config, resolve_references
-from snnlab.runs.run_folder import METRICS, PREDICTIONS, RESULT
+from snnlab.runs.recorded import RecordedRun, has_form, read_arrays, read_config, resolve_references, result_error
+from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS, RESULT, SCHEMA_VERSION, WEIGHTS
 from snnlab.runs.runs_table import flat
 
 SCHEMA = 1
 # Arrays of a row, of all its seeds, and the arrays of a seed, by their names in a run's `predictions.npz`.
 _OF_ROW = {"recording": "test_recording", "target": "test_target", "start_us": "test_start_us", "group": "test_group"}
 _OF_SEED = {"answer": "test_answer", "accuracy_over_time": "test_accuracy_over_time"}
+_FILES = (CONFIG, RESULT, METRICS, WEIGHTS, PREDICTIONS)
+_NUMBER, _INTEGER = "iuf", "iu"
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,14 @@ class RowRecord:
         config: Settings by dotted keys, of the first seed.
         runs: The entries of result.json.
         arrays: The arrays of predictions.npz.
+        rows: The rows of metrics.csv, as text.
     """
 
     folder: Path
     config: Mapping[str, Any]
     runs: Sequence[Mapping[str, Any]]
     arrays: Mapping[str, np.ndarray]
+    rows: Sequence[Mapping[str, str]]
 
     @classmethod
     def read(cls, folder: Path) -> RowRecord:
@@ -62,13 +66,15 @@ class RowRecord:
         """
         try:
             content = printable_data(json.loads((folder / RESULT).read_text(encoding="utf-8")))
-            runs = content["runs"]
-            if content["schema"] != SCHEMA or not all({"seed", "differs", "result"} <= set(one) for one in runs):
-                raise ValueError(f"{RESULT} is not of schema {SCHEMA}")
-            arrays = load_arrays(folder / PREDICTIONS)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunFolderError(folder, f"is no record of a row ({error})") from error
-        return cls(folder, flat(resolve_references(read_config(folder))), runs, arrays)
+            rows = csv_rows(folder / METRICS)
+        except (OSError, ValueError, RecursionError, csv.Error) as error:
+            raise _record_error(folder, one_line(error)) from error
+        if problem := _entries_error(content) or _rows_error(rows, content["runs"]):
+            raise _record_error(folder, problem)
+        arrays, problem = read_arrays(folder / PREDICTIONS)
+        if problem := problem or _arrays_error(arrays, [one["seed"] for one in content["runs"]]):
+            raise _record_error(folder, f"{PREDICTIONS}: {problem}")
+        return cls(folder, flat(resolve_references(read_config(folder))), content["runs"], arrays, rows)
 
     @property
     def seeds(self) -> list[int]:
@@ -86,7 +92,7 @@ class RowRecord:
 
     def epochs(self, seed: int) -> list[dict[str, str]]:
         """Return the metrics of every epoch of a seed, as text."""
-        return [row for row in csv_rows(self.folder / METRICS) if int(row["seed"]) == seed]
+        return [dict(row) for row in self.rows if int(row["seed"]) == seed]
 
     def recorded_runs(self) -> list[RecordedSeed]:
         """Return the recorded runs, one for each seed."""
@@ -122,18 +128,109 @@ class RecordedSeed(RecordedRun):
         return of_row | {name: values for name, values in of_seed.items() if values is not None}
 
 
+def _record_error(folder: Path, problem: str) -> RunFolderError:
+    return RunFolderError(folder, f"is no record of a row ({problem})", "restore it from a copy")
+
+
+def _entries_error(content: Any) -> str | None:
+    """Return the error in a record's `result.json` as text, or None."""
+    entries = content.get("runs") if isinstance(content, dict) and content.get("schema") == SCHEMA else None
+    if not isinstance(entries, list) or not entries or not all(map(_is_entry, entries)):
+        return f"{RESULT} is not of schema {SCHEMA}"
+    seeds = [one["seed"] for one in entries]
+    for seed, one in zip(seeds, entries, strict=True):
+        if problem := result_error(one["result"]):
+            return f"{RESULT}: seed {seed}: {problem}"
+        if one["result"].get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+            return f"{RESULT}: seed {seed}: is not of schema version {SCHEMA_VERSION}"
+        if one["result"]["seed"] != seed or seeds.count(seed) > 1:
+            return f"{RESULT}: seed {seed} is there twice, or has the result of another seed"
+    return None
+
+
+def _is_entry(one: Any) -> bool:
+    """Return whether a value has the form of a seed's entry."""
+    required: Mapping[str, Any] = {"seed": int, "differs": {}, "result": {}}
+    optional = {
+        "wall_s": float,
+        "tuned": {"trials": int, "val_size": int, "values": {}},
+        "test_reads": {"": int},
+        "readout_sha256": str,
+        "has_weights": bool,
+    }
+    return isinstance(one, dict) and has_form(one, required | optional) and None not in map(one.get, required)
+
+
+def _rows_error(rows: Sequence[Mapping[Any, Any]], entries: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the error in a record's `metrics.csv` as text, or None."""
+    seeds = {str(one["seed"]) for one in entries}
+    if not rows:
+        return f"{METRICS}: it has no epoch"
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values() or "epoch" not in row:
+            return f"{METRICS}: line {number} is not whole"
+        if row.get("seed") not in seeds:
+            return f"{METRICS}: line {number} is of no recorded seed"
+        try:
+            _ = [float(text or "nan") for text in row.values()]
+        except ValueError as error:
+            return f"{METRICS}: line {number}: {error}"
+    return None
+
+
+def _arrays_error(arrays: Mapping[str, np.ndarray], seeds: Sequence[int]) -> str | None:
+    """Return the error in the arrays of a record as text, or None."""
+    if missing := [name for name in ("seed", "recording", "target", "answer") if name not in arrays]:
+        return f"{missing[0]} is missing"
+    recording, target, rows = arrays["recording"], arrays["target"], len(seeds)
+    if not np.array_equal(arrays["seed"], seeds):
+        return "its seeds are not those of the results"
+    if recording.ndim != 1 or not recording.size or target.shape[:1] != recording.shape:
+        return "it has not a target for each recording"
+    steps, pixels = (arrays.get(name, np.zeros((rows, 1))).shape[1:] for name in ("accuracy_over_time", "permutation"))
+    expected = {
+        "recording": (_INTEGER, recording.shape),
+        "target": (_NUMBER, target.shape),
+        "answer": (_NUMBER, (rows, *target.shape)),
+        "start_us": (_NUMBER, recording.shape),
+        "group": (_INTEGER, recording.shape),
+        "accuracy_over_time": ("f", (rows, *steps)),
+        "permutation": (_INTEGER, (rows, *pixels)),
+    }
+    for name, (kinds, shape) in expected.items():
+        found = arrays.get(name, np.zeros(shape, int if "i" in kinds else float))
+        if found.dtype.kind not in kinds or found.shape != shape or not np.isfinite(found).all():
+            return f"{name} is {found.dtype} {found.shape}, expected numbers {shape}"
+    return None if len(steps) == 1 and steps[0] else "accuracy_over_time has no steps"
+
+
 def is_row_record(folder: Path) -> bool:
-    """Return whether a folder has the record of a row, and not a run."""
+    """Return whether a folder has the record of a row, which may be damaged, and not a run."""
     try:
         content = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
+    except (OSError, ValueError, RecursionError):
+        return _begins_with_seed(folder / METRICS)
     return isinstance(content, dict) and "runs" in content
+
+
+def _begins_with_seed(path: Path) -> bool:
+    """Return whether a `metrics.csv` has the first column of a record."""
+    try:
+        with path.open("rb") as file:
+            return file.read(5) == b"seed,"
+    except OSError:
+        return False
 
 
 def row_folders(records: Path) -> list[Path]:
     """Return the folders of the rows below a folder of records, by dataset and method; empty if there are none."""
     return sorted(filter(is_row_record, folders_at(records, 2)))
+
+
+def folders_of_rows(records: Path) -> list[Path]:
+    """Return the folders of the rows of a suite's records, also of damaged ones; empty for the folder of its runs."""
+    found = sorted(folder for folder in folders_at(records, 2) if any((folder / name).exists() for name in _FILES))
+    return found if any(is_row_record(folder) or (folder / WEIGHTS).is_file() for folder in found) else []
 
 
 def csv_rows(path: Path) -> list[dict[str, str]]:

@@ -95,6 +95,11 @@ class NumberRange:
         """Return both ends, with the type of the suggestions."""
         return [self.low, self.high] if self.is_integer else [float(self.low), float(self.high)]
 
+    def has(self, value: Any) -> bool:
+        """Return whether a value is one of these numbers."""
+        is_number = isinstance(value, int if self.is_integer else (int, float)) and not isinstance(value, bool)
+        return is_number and self.low <= value <= self.high
+
     def points(self, place: str) -> list[Any]:
         """Return all numbers of the range, for a grid.
 
@@ -127,6 +132,10 @@ class Categorical:
     def samples(self) -> list[Any]:
         """Return all choices."""
         return list(self.choices)
+
+    def has(self, value: Any) -> bool:
+        """Return whether a value is one of the choices."""
+        return value in self.choices
 
     def points(self, place: str) -> list[Any]:
         """Return all choices."""

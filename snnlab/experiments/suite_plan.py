@@ -120,16 +120,9 @@ class SuitePlan:
         return run_specs + [
             RunSpec(dataset, first, self.suite.seeds[0], control)
             for dataset in datasets
-            if (first := self.first_method(dataset)) in methods and self.suite.seeds[0] in wanted
+            if (first := self.suite.first_method(dataset)) in methods and self.suite.seeds[0] in wanted
             for control in self.suite.controls
         ]
-
-    def first_method(self, dataset: str) -> str | None:
-        """Return the first method of a dataset: the reference of its controls and of `match`."""
-        methods = [name for name in self.suite.methods if self.suite.trains(name, dataset)]
-        return next(
-            (name for name in methods if self.suite.methods[name].role == "method"), methods[0] if methods else None
-        )
 
     def method_overrides(self, dataset: str, method: str) -> list[str]:
         """Return the overrides of a method on a dataset, without the seed and the tuned values."""

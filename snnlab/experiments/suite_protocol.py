@@ -10,10 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from snnlab.errors import join_names
+from snnlab.errors import RunFolderError, join_names, one_line
 from snnlab.experiments.row_record import RecordedSeed
 from snnlab.experiments.suite_reading import RecordedSuite, SuiteRun, steps_of
 from snnlab.experiments.suite_statistics import MethodRow, short_number
+from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.runs_table import group_by, is_limit
 from snnlab.runs.statistics import LEVEL, MIN_CLUSTERS, MIN_SEEDS
 
@@ -118,8 +119,22 @@ def _result_page(run: SuiteRun) -> Mapping[str, Any]:
 
 def _row_texts(rows: Sequence[MethodRow], text_of: Callable[[SuiteRun], str | None]) -> list[tuple[MethodRow, str]]:
     """Return the text of a field for each row that has one."""
-    found = [(row, " / ".join(dict.fromkeys(text for run in row.tested if (text := text_of(run))))) for row in rows]
+    found = [
+        (row, " / ".join(dict.fromkeys(text for run in row.tested if (text := _text(run, text_of))))) for row in rows
+    ]
     return [(row, text) for row, text in found if text]
+
+
+def _text(run: SuiteRun, text_of: Callable[[SuiteRun], str | None]) -> str | None:
+    """Return the text of a field.
+
+    Raises:
+        RunFolderError: if a setting of the run is no setting of snnlab, such as a text in place of a number.
+    """
+    try:
+        return text_of(run)
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise RunFolderError(run.folder / CONFIG, f"has a setting of another type ({one_line(error)})") from error
 
 
 def _grouped_text(texts: Iterable[tuple[MethodRow, str]]) -> str:
@@ -285,7 +300,7 @@ def _commit(run: SuiteRun) -> str | None:
         return "unknown: snnlab was not run from a checkout" if provenance else None
     where = "" if "working_folder" in provenance else ", of the working folder"
     dirty = {True: ", with changes that are not committed", None: ", perhaps with changes"}.get(git.get("dirty"), "")
-    return f"{git['commit']}{where}{dirty}"
+    return f"{git.get('commit')}{where}{dirty}"
 
 
 # In the order of the protocol.

@@ -12,12 +12,12 @@ from typing import Annotated, Any
 
 import yaml
 
-from snnlab.errors import ConfigError, RunFolderError
-from snnlab.experiments.row_record import RowRecord, is_row_record, row_folders
+from snnlab.errors import ConfigError, RunFolderError, one_line
+from snnlab.experiments.row_record import RowRecord, folders_of_rows, is_row_record
 from snnlab.files import folders_at
 from snnlab.printable import printable_data
 from snnlab.runs import recorded
-from snnlab.runs.recorded import RecordedRun, find_runs, read_run_if_ended
+from snnlab.runs.recorded import RecordedRun, find_runs, has_form, read_run_if_ended
 from snnlab.runs.renamed_settings import renamed_overrides
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.runs_table import (
@@ -66,6 +66,8 @@ def energy_of(node: Mapping[str, Any] | None, place: str) -> Energy:
         check_settings(Energy, node or {}, f"{place}.energy", "energy")
     except ConfigError as error:
         raise RunFolderError(error.place, error.message, error.hint, error.allowed) from error
+    if not has_form(node, dict.fromkeys(("mac_pj", "ac_pj"), float)):
+        raise RunFolderError(f"{place}.energy", "the constants must be finite")
     return Energy(**(node or {}))
 
 
@@ -196,7 +198,9 @@ def _setting(config: Mapping[str, Any], key: str) -> Any:
 def _read_suite(folder: Path, content: Mapping[str, Any]) -> RecordedSuite:
     problems: list[str] = []
     state = read_suite_state(folder, problems)
-    if rows := row_folders(folder):
+    if rows := folders_of_rows(folder):
+        if problems:  # the looks and the energy of a record are not left out without an error
+            raise RunFolderError(folder, problems[0], "restore it from a copy")
         order = list(content.get("datasets") or ())
         rows.sort(key=lambda row: order.index(row.parent.name) if row.parent.name in order else len(order))
         runs = [one for row in rows for one in _runs_of_row(RowRecord.read(row))]
@@ -306,13 +310,35 @@ def read_suite_yaml(folder: Path) -> dict[str, Any] | None:
     try:
         require_bounded(path)
         content = printable_data(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise RunFolderError(path, f"cannot be read ({error})") from error
-    content = current_suite_yaml(content) if isinstance(content, dict) else {}
+        content = current_suite_yaml(content) if isinstance(content, dict) else {}
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise RunFolderError(path, f"cannot be read ({one_line(error)})") from error
     if content.get("schema") != SUITE_SCHEMA or not content.get("methods"):
         message = f"was not written by this version of snnlab (schema {SUITE_SCHEMA})"
         raise RunFolderError(path, message, "folder=FOLDER starts another suite")
+    if wrong := [key for key, form in _PAGE.items() if not has_form(content.get(key), form)]:
+        raise RunFolderError(path, f"{wrong[0]} cannot be read", "restore it from a copy")
     return content
+
+
+# The forms of the entries of suite.yaml and suite.json.
+_TEXTS: Any = [str]
+_PAGE: Mapping[str, Any] = {
+    "methods": {"": {"overrides": _TEXTS, "role": str, "note": str, "datasets": _TEXTS}},
+    "datasets": {"": _TEXTS},
+    "seeds": [int],
+    "match": {"by": str, "within": float},
+    "tune": {},
+    "published": [{}],
+    "energy": {},
+    "command": str,
+}
+_STATE: Mapping[str, Any] = {
+    "cells": [{"folder": str}],
+    "controls": [{"name": str, "dataset": str, "method": str, "passed": bool, "said": str}],
+    "match": {"": {"": {"value": float, "off": float, "beyond": bool}}},
+    "looks": {"": [{"": int}]},
+}
 
 
 def current_suite_yaml(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -356,11 +382,14 @@ def read_suite_state(folder: Path, problems: list[str] | None = None) -> Mapping
         return {}
     try:
         state = printable_data(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        problems.append(f"{SUITE_STATE}: cannot be read ({error}); its tuning and controls are not shown")
+    except (OSError, ValueError, RecursionError) as error:
+        problems.append(f"{SUITE_STATE}: cannot be read ({one_line(error)}); its tuning and controls are not shown")
         return {}
     if not isinstance(state, dict) or state.get("schema") != SUITE_SCHEMA:
         problems.append(f"{SUITE_STATE}: is not of schema {SUITE_SCHEMA}; its content is not shown")
+        return {}
+    if wrong := [key for key, form in _STATE.items() if not has_form(state.get(key), form)]:
+        problems.append(f"{SUITE_STATE}: {wrong[0]} cannot be read; its content is not shown")
         return {}
     return current_suite_json(state)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from snnlab.errors import ConfigError, Interrupted, RunFolderError, SnnlabError, one_line
 from snnlab.experiments import search_report
@@ -17,7 +17,7 @@ from snnlab.experiments.search_plan import SearchPlan, check_common_overrides
 from snnlab.experiments.study import OUTCOME, SearchLock, SharedStudy, require_optuna
 from snnlab.experiments.suite_plan import PreflightResult, RunSpec, SuiteFunctions, SuitePlan
 from snnlab.experiments.suite_reading import read_config, steps_of
-from snnlab.experiments.suite_settings import PLACE, TUNE_SEED
+from snnlab.experiments.suite_settings import PLACE, TUNE_SEED, Suite
 from snnlab.experiments.suite_state import RunState, SuiteState, TimeSpent, read_result
 from snnlab.experiments.sweep_settings import parse_settings
 from snnlab.experiments.winner import find_winner
@@ -91,22 +91,25 @@ def _covered_time(spans: Sequence[tuple[float, float]]) -> float:
 SYNOPS = ("test/synops_macs", "test/synops_acs")
 
 
-def match_values(plan: SuitePlan, suite_state: SuiteState) -> dict[str, dict[str, Any]]:
+def match_values(suite: Suite, results: Callable[[str, str], Sequence[RunResult]]) -> dict[str, dict[str, Any]]:
     """Return by dataset and method its `value`, its ratio `off` to the first method, and if it is `beyond` the limit.
 
     Methods without a completed run, or without the value in their runs, are left out.
+
+    Args:
+        results: Returns the results of the completed runs of a method on a dataset.
     """
-    match = plan.suite.match_rule
+    match = suite.match_rule
     if match is None:
         return {}
     found: dict[str, dict[str, Any]] = {}
-    for dataset in plan.suite.datasets:
-        values = {
-            method: value
-            for method in plan.suite.methods
-            if (value := _mean_value(suite_state, dataset, method, match.by)) is not None
-        }
-        first = values.get(plan.first_method(dataset) or "")
+    for dataset in suite.datasets:
+        values: dict[str, float] = {}
+        for method in suite.methods:
+            each = (_QUANTITIES[match.by](result) for result in results(dataset, method))
+            if known := [value for value in each if value is not None]:
+                values[method] = fmean(known)
+        first = values.get(suite.first_method(dataset) or "")
         if first:
             found[dataset] = {
                 method: {"value": value, "off": value / first, "beyond": abs(value / first - 1) > match.within}
@@ -115,36 +118,29 @@ def match_values(plan: SuitePlan, suite_state: SuiteState) -> dict[str, dict[str
     return found
 
 
-def _mean_value(suite_state: SuiteState, dataset: str, method: str, by: str) -> float | None:
-    run_specs = [
-        spec for spec in suite_state.states if (spec.dataset, spec.method, spec.control) == (dataset, method, None)
-    ]
-    values = [value for spec in run_specs if (value := _matched_value(suite_state, spec, by)) is not None]
-    return fmean(values) if values else None
+class RunResult(NamedTuple):
+    """The result of a run: the content of its `result.json`, and a function that returns its settings."""
+
+    content: Mapping[str, Any]
+    config: Callable[[], Mapping[str, Any]]
 
 
-def _matched_value(suite_state: SuiteState, spec: RunSpec, by: str) -> float | None:
-    folder = suite_state.folder / spec.folder
-    result = read_result(folder) if suite_state.states[spec].status == "completed" else None
-    return None if result is None else _QUANTITIES[by](result, folder)
-
-
-def _synops_per_sample(result: Mapping[str, Any], folder: Path) -> float | None:
-    parts = [result["metrics"].get(name) for name in SYNOPS]
+def _synops_per_sample(result: RunResult) -> float | None:
+    parts = [result.content["metrics"].get(name) for name in SYNOPS]
     return None if None in parts else sum(parts)
 
 
-def _steps(result: Mapping[str, Any], folder: Path) -> float | None:
+def _steps(result: RunResult) -> float | None:
     """Return the steps of a recording times the number of epochs."""
-    steps = steps_of(read_config(folder))
-    return None if steps is None else float(steps * result["selection"]["epochs"])
+    steps = steps_of(result.config())
+    return None if steps is None else float(steps * result.content["selection"]["epochs"])
 
 
-_QUANTITIES: Mapping[str, Callable[[Mapping[str, Any], Path], float | None]] = {
-    "params": lambda result, _: result["metrics"].get("params"),
+_QUANTITIES: Mapping[str, Callable[[RunResult], float | None]] = {
+    "params": lambda result: result.content["metrics"].get("params"),
     "steps": _steps,
     "synops": _synops_per_sample,
-    "wall_time": lambda result, _: (result.get("timing") or {}).get("fit_s"),
+    "wall_time": lambda result: (result.content.get("timing") or {}).get("fit_s"),
 }
 
 
@@ -385,14 +381,21 @@ class SuiteRunner:
         self.suite_state.write()
         begun = time.perf_counter()
         if begun >= self._next_tables and self.suite_state.count("completed"):
-            self.suite_state.match = match_values(self.plan, self.suite_state)
+            self.suite_state.match = match_values(self.plan.suite, self._results)
             self.suite_state.write()
             self._tables()
             now = time.perf_counter()
             self._next_tables = now + (now - begun) / _TABLE_TIME_FRACTION
 
+    def _results(self, dataset: str, method: str) -> list[RunResult]:
+        states = self.suite_state.states
+        specs = [spec for spec in states if (spec.dataset, spec.method, spec.control) == (dataset, method, None)]
+        folders = [self.suite_state.folder / spec.folder for spec in specs if states[spec].status == "completed"]
+        found = [(folder, read_result(folder)) for folder in folders]
+        return [RunResult(content, partial(read_config, folder)) for folder, content in found if content is not None]
+
     def _conclude(self, *, spent: bool) -> None:
-        self.suite_state.match = match_values(self.plan, self.suite_state)
+        self.suite_state.match = match_values(self.plan.suite, self._results)
         self.suite_state.controls = judge_controls(self.suite_state, self.trained)
         self.suite_state.record_look()
         self.suite_state.write()

@@ -84,6 +84,7 @@ class Suite:
         workers: Number of runs at the same time.
         submitit: Parameters of submitit's executor.
         folder: The suite's folder; null: outputs/suite_NAME.
+        allow_missing: Runs that the suite's records do not have, METHOD/SEED each: `--check` does not expect them.
     """
 
     methods: Mapping[str, Method]
@@ -99,6 +100,7 @@ class Suite:
     workers: Count = 2
     submitit: Mapping[str, Any] | None = None
     folder: str | None = None
+    allow_missing: Sequence[str] = ()
 
     @property
     def match_rule(self) -> Match | None:
@@ -114,6 +116,11 @@ class Suite:
         """Return whether a method is trained on a dataset."""
         wanted = self.methods[method].datasets
         return wanted is None or dataset in wanted
+
+    def first_method(self, dataset: str) -> str | None:
+        """Return the first method of a dataset: the reference of its controls and of `match`."""
+        methods = [name for name in self.methods if self.trains(name, dataset)]
+        return next((name for name in methods if self.methods[name].role == "method"), methods[0] if methods else None)
 
     def tuning_settings(self, method: str) -> Mapping[str, Any] | None:
         """Return the settings of the search that tunes a method, or None."""
@@ -156,6 +163,8 @@ def parse_settings(values: Mapping[str, Any]) -> Suite:
     check_overrides(suite.common, f"{PLACE}.common")
     for name, method in methods.items():
         check_names(method.datasets or (), datasets, f"{PLACE}.methods.{name}.datasets", "dataset")
+    for name in suite.allow_missing:
+        check_names(name.split("/")[-2:-1], methods, f"{PLACE}.allow_missing: {name}", "method")
     check_names(suite.controls, CONTROLS, f"{PLACE}.controls", "control")
     _check_seeds(suite.seeds)
     _check_match(suite.match)

@@ -15,6 +15,7 @@ from scipy.special import stdtrit
 from snnlab.errors import RunFolderError
 from snnlab.experiments.suite_reading import Energy, SuiteRun
 from snnlab.experiments.verdicts import MethodResults
+from snnlab.runs.recorded import has_form
 
 # Fields without which a published result cannot be judged.
 _REQUIRED = ("name", "accuracy", "architecture", "steps", "params", "protocol")
@@ -63,7 +64,7 @@ def check_published(nodes: Sequence[Mapping[str, Any]], place: str) -> None:
     for node in nodes:
         where = f"{place}.published: {node.get('name', 'without a name')}"
         for key in _NUMBERS:
-            if not isinstance(node.get(key, 0), int | float | None):
+            if not has_form(node.get(key), float):
                 raise RunFolderError(where, f"{key} must be a number, got {node[key]!r}")
         if (accuracy := node.get("accuracy")) is not None and not 1 < accuracy <= 100:
             raise RunFolderError(where, f"accuracy is in percent, above 1 and at most 100, got {accuracy:g}")
@@ -99,7 +100,7 @@ LEVEL = 0.95
 # Fractions of the steps, in percent.
 _TIME_FRACTIONS = (25, 50, 75)
 # Metrics of a result; their keys are the names with _ in place of /.
-_METRICS = (
+METRICS = (
     *("test/accuracy", "test/mae", "test/rmse", "test/r2", "last/test/accuracy", "last/val/accuracy", "params"),
     *(
         "footprint_bytes",
@@ -178,7 +179,7 @@ def run_statistics(run: SuiteRun, energy: Energy, best_on_test: bool) -> dict[st
     metrics, timing, epoch = run.metrics, run.part("timing"), run.part("selection").get("epoch")
     macs, acs = metrics.get("test/synops_macs"), metrics.get("test/synops_acs")
     found = {
-        **{key.replace("/", "_"): metrics.get(key) for key in _METRICS},
+        **{key.replace("/", "_"): metrics.get(key) for key in METRICS},
         "energy_nj": None if macs is None or acs is None else (macs * energy.mac_pj + acs * energy.ac_pj) / 1000.0,
         **_accuracy_at_fractions(run),
         "samples_per_s": timing.get("samples_per_s"),

@@ -31,6 +31,7 @@ from snnlab.runs.statistics import MIN_SEEDS, accuracy_interval
 from snnlab.runs.tables import Table, csv_text, render
 
 SCHEMA = 1
+TABLE = "table.txt"  # of a suite's records
 
 
 class Comparison(NamedTuple):
@@ -469,3 +470,8 @@ FORMATS: Mapping[str, Callable[[SuiteTable], str]] = {
     "json": lambda found: json_text(found.record()),
     "tex": _template_writer("suite.tex"),
 }
+
+
+def table_text(records: Path) -> str:
+    """Return the content of the `table.txt` of a suite's records."""
+    return FORMATS["md"](read_table(records))

@@ -71,7 +71,7 @@ def provenance(
         "python": platform.python_version(),
         "packages": {name: _package_version(name) for name in PACKAGES},
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "openmp_spin_count": openmp_spin_count(),
         "processes": dict(processes),
@@ -170,6 +170,11 @@ def _package_version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of the processor, or of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
 
 
 def _cpu_name() -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from shlex import quote
+from sys import float_info
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,16 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "control": (str, *_NONE),
     "search": (dict, *_NONE),
     "error": (str, *_NONE),
+}
+_COMMIT: Mapping[str, Any] = {"commit": str, "dirty": bool}
+# Parts whose values may be null, or may be missing in an older run.
+_FORMS: Mapping[str, Any] = {
+    "provenance": {
+        **{"git": _COMMIT, "working_folder": _COMMIT, "python": str, "packages": {"": str}, "device": str},
+        **{"threads": int, "processes": {"": int}},
+        "numerics": dict.fromkeys(("default_dtype", "float32_matmul_precision", "backend"), str),
+    },
+    "search": {"trials": int, "val_size": int},
 }
 _REQUIRED = ("status", "seed", "metrics", "provenance")
 _TYPE_NAMES = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number", float: "a number"}
@@ -211,7 +222,7 @@ class RecordedRun:
         Raises:
             DamagedError: if it cannot be read, or has other content.
         """
-        found, problem = _read_arrays(self.folder / PREDICTIONS)
+        found, problem = read_arrays(self.folder / PREDICTIONS)
         if problem:
             raise _damaged_error(self.folder / PREDICTIONS, problem)
         return found
@@ -306,7 +317,7 @@ def read_result(path: Path) -> dict[str, Any]:
     version = content.get("schema_version", SCHEMA_VERSION)
     if version != SCHEMA_VERSION:
         raise VersionError(path, f"has schema version {version}, but this snnlab reads {SCHEMA_VERSION}")
-    if problem := _result_error(content):
+    if problem := result_error(content):
         raise _damaged_error(path, problem)
     return content
 
@@ -392,31 +403,64 @@ def _read_json(path: Path) -> Any:
         raise _damaged_error(path, one_line(error)) from error
 
 
-def _result_error(content: Mapping[str, Any]) -> str | None:
+def result_error(content: Mapping[str, Any]) -> str | None:
     """Return the error in a `result.json` as text, or None."""
     if missing := [key for key in _REQUIRED if key not in content]:
         return f"{missing[0]} is missing"
     for key, types in _TYPES.items():
         part, _, name = key.rpartition(".")
         node = content.get(part) or {} if part else content
-        if name in node and not isinstance(node[name], types):
+        if name in node and not _has_type(node[name], types):
             return f"{key} is not {_TYPE_NAMES[types[0]]}"
     numbers = (*_NUMBER, *_NONE)
-    if invalid := [name for name, value in content["metrics"].items() if not isinstance(value, numbers)]:
+    if invalid := [name for name, value in content["metrics"].items() if not _has_type(value, numbers)]:
         return f"metrics.{invalid[0]} is not a number"
+    if other := [name for name, form in _FORMS.items() if not has_form(content.get(name), form)]:
+        return f"{other[0]} has a value of another form"
     entries = content.get("resumed") or []
     if not all(isinstance(entry, dict) and isinstance(entry.get("epoch"), int) for entry in entries):
         return "resumed is not a list of entries with an epoch"
     return None
 
 
+def has_form(value: Any, form: Any) -> bool:
+    """Return whether a value is null or has a form.
+
+    Numbers must be finite, as null is written for others. A mapping may have more keys than its form.
+
+    Args:
+        form: A type, or several; float includes whole numbers. `[form]`: a list of such values. `{name: form}`: a
+            mapping with such values; the name "" stands for all of them, which must not be null then.
+    """
+    if value is None:
+        return True
+    if isinstance(form, list):
+        return isinstance(value, list) and all(has_form(each, form[0]) for each in value)
+    if isinstance(form, dict):
+        if not isinstance(value, dict):
+            return False
+        if "" in form:
+            return all(each is not None and has_form(each, form[""]) for each in value.values())
+        return all(has_form(value.get(key), of) for key, of in form.items())
+    types = form if isinstance(form, tuple) else (form,)
+    if isinstance(value, bool):
+        return bool in types
+    if isinstance(value, int | float) and not abs(value) <= float_info.max:
+        return False
+    return isinstance(value, (*types, int) if float in types else types)
+
+
+def _has_type(value: Any, types: tuple[type, ...]) -> bool:
+    return type(None) in types if value is None else has_form(value, types)
+
+
 @cache
 def _predictions_error(path: Path, changed: int, size: int) -> str | None:
     """Return the error in a `predictions.npz` as text, or None; cached until the file changes."""
-    return _read_arrays(path)[1]
+    return read_arrays(path)[1]
 
 
-def _read_arrays(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
+def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
     """Return the arrays of a `predictions.npz`, and the error in them as text, or None."""
     try:
         found = load_arrays(path)

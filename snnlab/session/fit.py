@@ -143,14 +143,14 @@ def evaluate_chosen_epoch(
     validated = any(name.startswith("last/val/") for name in last)
     stages = [("val", validated), ("test", tests)]
     for stage in (name for name, runs in stages if runs):
-        values, of_stage = _evaluate(trainer, module, data, stage)
+        values, of_stage = evaluate_stage(trainer, module, data, stage)
         metrics.update(values)
         arrays.update(of_stage)
     if trainer.is_global_zero:
         write_npz(Path(trainer.default_root_dir) / "predictions.npz", arrays)
     if tests and selection.epoch == trainer.current_epoch - 1:
         last |= _last_scores(metrics)
-    return {**metrics, **last, **_size_metrics(built), **learned_metrics(module.network)}
+    return {**metrics, **last, **size_metrics(built), **learned_metrics(module.network)}
 
 
 def _last_scores(values: Mapping[str, float]) -> dict[str, float]:
@@ -158,7 +158,8 @@ def _last_scores(values: Mapping[str, float]) -> dict[str, float]:
     return {f"last/{key}": value for name in _SCORES if (value := values.get(key := f"test/{name}")) is not None}
 
 
-def _size_metrics(built: BuiltNetwork) -> dict[str, float]:
+def size_metrics(built: BuiltNetwork) -> dict[str, float]:
+    """Return the metrics that the network alone gives: its parameters, its size and the part of them that is 0."""
     return {
         "params": float(sum(p.numel() for p in built.network.parameters())),
         "footprint_bytes": float(footprint_bytes(built.network)),
@@ -179,7 +180,7 @@ def operation_metrics(found: OperationCounts | None, stage: str) -> dict[str, fl
     return {} if None in shares else sum(shares, OperationCounts()).metrics(stage)
 
 
-def _evaluate(
+def evaluate_stage(
     trainer: L.Trainer, module: SpikingModule, data: EventDataModule, stage: str
 ) -> tuple[Mapping[str, float], dict[str, Any]]:
     """Return the metrics of a stage and the arrays of its predictions."""

@@ -1,4 +1,4 @@
-"""Records of a suite: what an audit of its figures needs, written and checked again.
+"""Records of a suite: what an audit of its figures needs, written; `suite_check` compares it again.
 
 `snnlab.experiments.row_record` describes the files.
 
@@ -12,27 +12,19 @@ import hashlib
 import io
 import logging
 import re
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import lightning as L
 import numpy as np
 import yaml
 from torch import Tensor
 
-from snnlab.config.compose import compose_experiment
-from snnlab.config.overrides import merge_overrides
 from snnlab.config.recorded_run import compose_run
-from snnlab.config.schema import Experiment
-from snnlab.console import quiet_lightning
-from snnlab.errors import RunFolderError, join_names
+from snnlab.errors import DataError, RunFolderError, join_names
 from snnlab.experiments.row_record import SCHEMA, RowRecord, csv_rows, is_row_record
-from snnlab.experiments.space import written
-from snnlab.experiments.suite_plan import RunSpec, SuitePlan
+from snnlab.experiments.suite_plan import SuitePlan
 from snnlab.experiments.suite_reading import (
     SUITE_PAGE,
     SUITE_SCHEMA,
@@ -41,18 +33,16 @@ from snnlab.experiments.suite_reading import (
     read_suite_state,
     read_suite_yaml,
 )
+from snnlab.experiments.suite_runner import RunResult, match_values
+from snnlab.experiments.suite_settings import Method, Suite
 from snnlab.experiments.suite_statistics import accuracy_over_time
 from snnlab.files import unwritable, write_json, write_npz, write_text
 from snnlab.printable import map_texts
-from snnlab.runs.predictions import Predictions
-from snnlab.runs.provenance import ComparedItem
-from snnlab.runs.recorded import read_config, read_run, resolve_references
+from snnlab.runs.recorded import read_config, resolve_references
 from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS, RESULT, WEIGHTS, config_text
-from snnlab.runs.runs_table import flat, group_by, settings_beyond_seed
+from snnlab.runs.runs_table import flat, settings_beyond_seed
 from snnlab.safe_tensors import read_safe_tensors, write_safe_tensors
 from snnlab.session.session import Session
-from snnlab.session.training import run
-from snnlab.session.trial import silence_console
 from snnlab.session.weights import run_weights
 from snnlab.settings import key_of
 from snnlab.target_kinds import kind_of
@@ -64,8 +54,6 @@ MOST_BYTES = 1_000_000  # of a row's file of weights
 # Settings of a machine, which a record does not fix.
 _MACHINE = ("output_dir", "threads", "data.root", "data.store_dir", "data.download", "data.num_workers", "logger")
 _FOLDER = re.compile(r"(?<![\w.~/])~?/[\w.+-]+(?:/[\w.+-]+)+")
-# Where sums are rounded differently, a neuron near its threshold may spike or not: these differences pass.
-ANSWERS_TOLERANCE, LOSS_TOLERANCE, ACCURACY_TOLERANCE = 0.005, 0.1, 0.05
 
 
 def public_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,8 +106,8 @@ def write_suite_description(suite_folder: Path, records: Path) -> None:
     Raises:
         RunFolderError: if the folder is not that of a suite, or a file cannot be read or written.
     """
-    if (now := read_suite_yaml(suite_folder)) is None:
-        raise RunFolderError(suite_folder, f"is not a suite's folder, there is no {SUITE_PAGE} in it")
+    now = read_suite_yaml(suite_folder)
+    assert now is not None, suite_folder
     before = read_suite_yaml(records) or {}
     states = [read_suite_state(folder) for folder in (records, suite_folder)]
     page = {
@@ -134,19 +122,46 @@ def write_suite_description(suite_folder: Path, records: Path) -> None:
         for state in states
         for one in state.get("controls") or ()
     }
-    match = {dataset: found for state in states for dataset, found in (state.get("match") or {}).items()}
     looks: dict[str, list[Any]] = {}  # of all folders: a verdict counts every earlier look
     for state in states:
         for dataset, of_dataset in (state.get("looks") or {}).items():
             known = looks.setdefault(dataset, [])
             known += [look for look in of_dataset if look not in known]
-    state = {"schema": SUITE_SCHEMA, "controls": list(controls.values()), "match": match, "looks": looks}
+    state = {
+        "schema": SUITE_SCHEMA,
+        "controls": list(controls.values()),
+        "match": recorded_match(suite_of_page(page), records),
+        "looks": looks,
+    }
     try:
         records.mkdir(parents=True, exist_ok=True)
         write_text(records / SUITE_PAGE, yaml.safe_dump(public_result(page), sort_keys=False, width=120))
         write_json(records / SUITE_STATE, public_result(state))
     except OSError as error:
         raise unwritable(records, error, "--records") from error
+
+
+def suite_page(plan: SuitePlan) -> dict[str, Any]:
+    """Return what the `suite.yaml` of a suite's records says of it."""
+    page = {**plan.to_dict(), "command": f"snnlab bench suite={plan.name}"}
+    return yaml.safe_load(yaml.safe_dump(public_result(page)))
+
+
+def suite_of_page(page: Mapping[str, Any]) -> Suite:
+    """Return the methods and datasets that a `suite.yaml` describes."""
+    methods = {name: Method(**node) for name, node in page["methods"].items()}
+    return Suite(methods, page["datasets"], match=page.get("match"))
+
+
+def recorded_match(suite: Suite, records: Path) -> dict[str, dict[str, Any]]:
+    """Return the quantity that the recorded methods of a suite should have in common, as `match_values`."""
+
+    def results(dataset: str, method: str) -> list[RunResult]:
+        folder = records / dataset / method
+        runs = RowRecord.read(folder).recorded_runs() if is_row_record(folder) else []
+        return [RunResult(run.content, lambda run=run: run.config) for run in runs]
+
+    return match_values(suite, results)
 
 
 @dataclass(frozen=True)
@@ -251,7 +266,7 @@ def _seed_of_run(one: SuiteRun, first: Mapping[str, Any], overrides: Sequence[st
     }
     entry = {
         "seed": one.seed,
-        "differs": _differences(first, _settings_of(one.folder)),
+        "differs": setting_differences(first, _settings_of(one.folder)),
         "tuned": one.tuned,
         "test_reads": test_reads(one),
         "readout_sha256": readout_hash(stored["test_readout"]),
@@ -286,7 +301,7 @@ def _settings_of(run_folder: Path) -> dict[str, Any]:
     return flat(resolve_references(public_config(read_config(run_folder))))
 
 
-def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+def setting_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of `other` that differ from those of `one`, except those of the machine."""
     keys = [key for key in dict.fromkeys([*one, *other]) if not _is_of_machine(key)]
     return {key: other.get(key) for key in keys if one.get(key) != other.get(key)}
@@ -323,13 +338,18 @@ def _weights_that_fit(folder: Path, seeds: Sequence[_RecordedSeed]) -> dict[str,
     found: dict[str, Tensor] = {}
     for one in seeds:
         own = {f"{one.seed}/{name}": value for name, value in one.weights.items()}
-        fits = sum(value.numel() * value.element_size() for value in [*found.values(), *own.values()]) <= MOST_BYTES
+        fits = fit_together([*found.values(), *own.values()])
         one.entry["has_weights"] = bool(own) and fits
         if fits:
             found |= own
         else:
             _log.warning("%s: the weights of seed %s would make the file larger than 1 MB", folder, one.seed)
     return found
+
+
+def fit_together(weights: Iterable[Tensor]) -> bool:
+    """Return whether weights fit into a row's file."""
+    return sum(value.numel() * value.element_size() for value in weights) <= MOST_BYTES
 
 
 def weights_of_seeds(folder: Path) -> dict[int, dict[str, Tensor]]:
@@ -341,6 +361,8 @@ def weights_of_seeds(folder: Path) -> dict[int, dict[str, Tensor]]:
     found: dict[int, dict[str, Tensor]] = {}
     for name, value in read_safe_tensors(folder / WEIGHTS).items():
         seed, _, own = name.partition("/")
+        if not seed.isdecimal():
+            raise DataError(folder / WEIGHTS, f"{name} is of no seed", "restore it from a copy")
         found.setdefault(int(seed), {})[own] = value
     return found
 
@@ -351,164 +373,3 @@ def _csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-class _OneEpoch(L.Callback):
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        trainer.should_stop = True
-
-
-class _OneEpochSession(Session):
-    """A session whose training ends after its first epoch; schedules are those of the whole training."""
-
-    def trainer(self, callbacks: Sequence[L.Callback], *args: Any, **kwargs: Any) -> L.Trainer:
-        return super().trainer([*callbacks, _OneEpoch()], *args, **kwargs)
-
-
-def check_suite(plan: SuitePlan, specs: Sequence[RunSpec], records: Path) -> Iterator[ComparedItem]:
-    """Evaluate all recorded networks of a suite again, and repeat a first epoch of each dataset's first method.
-
-    Each experiment is composed from the suite, not from the record, and compared with it.
-
-    Args:
-        specs: The runs to check; controls are left out.
-        records: The folder of the records.
-
-    Yields:
-        What was compared, whether it is the same, and the result as text; for each row the runs without a record, which
-        cannot be compared.
-    """
-    rows = group_by([spec for spec in specs if spec.control is None], lambda spec: (spec.dataset, spec.method))
-    for (dataset, method), chosen in rows.items():
-        folder = records / dataset / method
-        record = RowRecord.read(folder) if folder.is_dir() else None
-        recorded = [spec for spec in chosen if record is not None and spec.seed in record.seeds]
-        if missing := [spec.seed for spec in chosen if spec not in recorded]:
-            seeds = f"seed{'s' * (len(missing) > 1)} {', '.join(map(str, missing))}"
-            yield ComparedItem(f"{method} on {dataset}, {seeds}", None, "not recorded")
-        if record is None or not recorded:
-            continue
-        for spec in recorded:
-            yield from _check_run(plan, spec, record)
-        if method == plan.first_method(dataset):
-            yield _repeat_first_epoch(plan, recorded[0], record)
-
-
-def _compose(plan: SuitePlan, spec: RunSpec, record: RowRecord, folder: Path) -> Experiment:
-    entry = record.entry(spec.seed)
-    threads = int(entry["result"]["provenance"].get("threads") or 1)
-    task = plan.task(spec, (entry.get("tuned") or {}).get("values") or {}, threads, merge_overrides)
-    return compose_experiment([*task.overrides, f"hydra.run.dir={written(str(folder))}"], plan.config_dir)[0]
-
-
-def _check_run(plan: SuitePlan, spec: RunSpec, record: RowRecord) -> Iterator[ComparedItem]:
-    entry, weights = record.entry(spec.seed), weights_of_seeds(record.folder).get(spec.seed)
-    with TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        experiment = _compose(plan, spec, record, folder / "run")
-        yield from _compare_settings(spec, record, experiment)
-        if not weights:
-            yield ComparedItem(f"{spec}: test", None, "not evaluated, the record has no weights of this seed")
-            return
-        write_safe_tensors(folder / WEIGHTS, weights)
-        arrays, split_hash, permutation = evaluate_test(replace(experiment, logger=None, callbacks=None), folder)
-    recorded_split = entry["result"]["provenance"]["split_hash"]
-    if split_hash != recorded_split:
-        yield ComparedItem(f"{spec}: split", False, "not the same: other recordings are tested")
-        return
-    if (stored := record.array("permutation", spec.seed)) is not None:
-        same = permutation is not None and np.array_equal(stored, permutation)
-        yield ComparedItem(f"{spec}: permutation", same, "the same" if same else "not the same")
-    yield _compare_test(spec, record, arrays)
-
-
-def evaluate_test(experiment: Experiment, run_folder: Path) -> tuple[dict[str, np.ndarray], str, np.ndarray | None]:
-    """Test an experiment's network with the weights of a folder; return arrays, hash of the split, permutation."""
-    session = Session(experiment, run_folder, run=run_folder)
-    session.use_threads()
-    with experiment.located_errors(), quiet_lightning(), silence_console():
-        session.build("loss", "network", "data", "module")
-        predictions = Predictions("test")
-        trainer = session.trainer([predictions])
-        session.decide_computation(trainer.strategy.root_device)
-        trainer.test(session.module, datamodule=session.data, verbose=False)
-    return predictions.arrays(), session.data.split.hash, getattr(session.dataset, "pixel_order", None)
-
-
-def _compare_settings(spec: RunSpec, record: RowRecord, experiment: Experiment) -> Iterator[ComparedItem]:
-    """Compare a composed experiment with the recorded one, and yield differences alone.
-
-    A setting that only one of them has is listed, since later versions have more settings.
-    """
-    composed = yaml.safe_load(config_text(public_config(experiment.record or {})))
-    now = flat(resolve_references(composed))
-    then = {**record.config, **record.entry(spec.seed)["differs"]}
-    differing = _differences(then, now)
-    changed = [key for key in differing if key in then and key in now]
-    if changed:
-        shown = "; ".join(f"{key}: {then[key]} recorded, {now[key]} in the suite" for key in changed[:3])
-        yield ComparedItem(f"{spec}: settings", False, f"differ in {shown}")
-    elif differing:
-        yield ComparedItem(f"{spec}: settings", True, f"the same, only one has {join_names(differing)}")
-
-
-def _compare_test(spec: RunSpec, record: RowRecord, arrays: Mapping[str, np.ndarray]) -> ComparedItem:
-    what, entry, row = f"{spec}: test", record.entry(spec.seed), record.seeds.index(spec.seed)
-    target, readout = arrays["test_target"], arrays["test_readout"]
-    stored, series = record.arrays, kind_of(target) == "series"
-    same_targets = np.allclose if series else np.array_equal  # a simulation rounds as its machine does
-    recordings = arrays["test_recording"]
-    if not np.array_equal(stored["recording"], recordings) or not same_targets(stored["target"], targets_of(target)):
-        return ComparedItem(what, False, "other recordings or labels")
-    before, now = stored["answer"][row], answers_of(target, readout)
-    score = f"{(now == target).mean():.2%} of {len(target):,}, " if kind_of(target) == "class" else ""
-    if series:
-        score = f"mean squared error {now.mean():.4g} of {len(target):,}, "
-    if readout_hash(readout) == entry["readout_sha256"]:
-        return ComparedItem(what, True, f"{score}equal in every bit")
-    if series:
-        within = abs(now.mean() - before.mean()) <= LOSS_TOLERANCE * before.mean()
-        limits = f"{'within' if within else 'beyond'} {LOSS_TOLERANCE:.0%}"
-        return ComparedItem(what, bool(within), f"{score}{before.mean():.4g} in the record, {limits}")
-    differing = float((before != now).mean())
-    within = differing <= max(ANSWERS_TOLERANCE, 1 / len(target))
-    text = f"{score}{differing:.2%} of the answers differ, {'within' if within else 'beyond'} {ANSWERS_TOLERANCE:.1%}"
-    return ComparedItem(what, within, text)
-
-
-def _repeat_first_epoch(plan: SuitePlan, spec: RunSpec, record: RowRecord) -> ComparedItem:
-    """Train the first epoch of a run again, and compare its metrics.
-
-    Losses and accuracies must be near the recorded ones; on another processor, where sums are rounded differently and
-    two trainings differ as much as two seeds, near those of any recorded seed.
-    """
-    what = f"{spec}: first epoch"
-    recorded = {seed: record.epochs(seed)[0] for seed in record.seeds}
-    with TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "run"
-        experiment = replace(_compose(plan, spec, record, folder), test=False)
-        with silence_console():
-            run(_OneEpochSession(experiment, folder), time.perf_counter())
-        (again, *_), then = csv_rows(folder / METRICS), recorded[spec.seed]
-        device = read_run(folder).provenance["device"]
-    names = [name for name in again if name in then]
-    if all(again[name] == then[name] for name in names):
-        return ComparedItem(what, True, f"{len(names)} metrics are equal in every digit")
-    scores = [name for name in names if name.endswith(("loss", "accuracy"))]
-    same_device = device == record.entry(spec.seed)["result"]["provenance"]["device"]
-    compared = [then] if same_device else list(recorded.values())
-    wrong = [name for name in scores if not _is_near(name, again[name], [one[name] for one in compared])]
-    shown = "; ".join(f"{name} {float(then[name]):.5g} then, {float(again[name]):.5g} now" for name in wrong or scores)
-    limits = (
-        f"loss within {LOSS_TOLERANCE:.0%}, accuracy within {100 * ACCURACY_TOLERANCE:g} points of the recorded seeds"
-    )
-    return ComparedItem(what, not wrong, f"{shown} ({limits})")
-
-
-def _is_near(name: str, now: str, recorded: Sequence[str]) -> bool:
-    """Return whether a score is within the tolerance of the range of the recorded ones."""
-    values = [float(text) for text in recorded]
-    low, high = min(values), max(values)
-    if name.endswith("accuracy"):
-        return low - ACCURACY_TOLERANCE <= float(now) <= high + ACCURACY_TOLERANCE
-    return low - LOSS_TOLERANCE * abs(low) <= float(now) <= high + LOSS_TOLERANCE * abs(high)

@@ -36,6 +36,14 @@ _log = logging.getLogger(__name__)
 SelectionRule = Literal["lowest_val_loss", "best_val_accuracy", "last"]
 
 
+def rank_of_epoch(rule: SelectionRule, values: Mapping[str, float]) -> tuple[float, ...]:
+    """Return a key that is smaller for a better epoch; a loss that is not a number is the worst."""
+    if rule == "last":
+        return ()
+    loss = values["val/loss"] if math.isfinite(values["val/loss"]) else math.inf
+    return (loss,) if rule == "lowest_val_loss" else (-values["val/accuracy"], loss)
+
+
 class BestCheckpoint(Checkpoint):
     """Saves the weights of the best epoch, by validation metrics, in `best.ckpt`.
 
@@ -56,7 +64,7 @@ class BestCheckpoint(Checkpoint):
     def __init__(self, folder: Path, rule: SelectionRule) -> None:
         self.best_path, self.last_path = folder / "best.ckpt", folder / "last.ckpt"
         self._previous_path = folder / ".best_before.ckpt"
-        self.rule = rule
+        self.rule: SelectionRule = rule
         self.epoch: int | None = None
         self.values: dict[str, float] = {}
         self.weights: str | None = None
@@ -69,7 +77,7 @@ class BestCheckpoint(Checkpoint):
             for name in ("val/loss", "val/accuracy")
             if name in trainer.callback_metrics
         }
-        key = self._rank(values) if values or self.rule == "last" else None
+        key = rank_of_epoch(self.rule, values) if values or self.rule == "last" else None
         if self._key is None or self.rule == "last" or (key is not None and key < self._key):
             self._key, self.values, self.epoch = key, values, trainer.current_epoch
             if trainer.is_global_zero and self.best_path.is_file() and not self._previous_path.is_file():
@@ -116,13 +124,6 @@ class BestCheckpoint(Checkpoint):
         self.epoch, self.values = state_dict["epoch"], state_dict["values"]
         self.weights = state_dict.get("weights")
         self._key = None if key is None else tuple(key)
-
-    def _rank(self, values: dict[str, float]) -> tuple[float, ...]:
-        """Return a key that is smaller for a better epoch; a loss that is not a number is the worst."""
-        if self.rule == "last":
-            return ()
-        loss = values["val/loss"] if math.isfinite(values["val/loss"]) else math.inf
-        return (loss,) if self.rule == "lowest_val_loss" else (-values["val/accuracy"], loss)
 
 
 FORMAT = 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,14 @@ from snnlab.config.recorded_run import compose_run
 from snnlab.errors import ConfigError, RunFolderError, UnknownSettingError
 from snnlab.experiments.row_record import RowRecord
 from snnlab.experiments.suite_settings import parse_settings
-from snnlab.experiments.suite_table import FORMATS, read_table
+from snnlab.experiments.suite_table import FORMATS, read_table, table_text
 from snnlab.experiments.verdicts import read_methods
 from snnlab.runs.provenance import ComparedItem
 from snnlab.runs.recorded import read_run
 from snnlab.safe_tensors import read_safe_tensors, write_safe_tensors
 from snnlab.session import suite_records
-from snnlab.session.suite_records import check_suite, public_result
+from snnlab.session.suite_check import check_suite
+from snnlab.session.suite_records import public_result
 from snnlab.session.weights import checkpoint_file
 
 from ..refusals import assert_raises
@@ -103,6 +105,7 @@ def test_on_another_processor_a_first_epoch_is_compared_with_those_of_all_seeds(
     for one in json.loads(text)["runs"]:
         text = text.replace(one["result"]["provenance"]["device"], "another processor")
     (row / "result.json").write_text(text)
+    (records / "table.txt").write_text(table_text(records))
     text = (row / "metrics.csv").read_text()
     losses = [one["train/loss"] for one in csv.DictReader(text.splitlines()) if one["epoch"] == "0"]
     (row / "metrics.csv").write_text(text.replace(losses[0], "0.001"))
@@ -113,14 +116,22 @@ def test_on_another_processor_a_first_epoch_is_compared_with_those_of_all_seeds(
     assert "train/loss 0.001 then" in found[1].text
 
 
-def test_a_seed_without_a_record_is_named_and_not_compared(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_seed_without_a_record_is_named_and_fails_unless_it_may_be_missing(
+    suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = checked(suite, suite / "records", "seeds=[7,3]")
-    compared = [one for one in found if one.same is not None]
-    assert [one.what.partition(", ")[2] for one in compared] == ["seed 3: test", "seed 3: first epoch"]
-    assert bench_suite.check("suite=points", "seeds=[7,3]", config_dir=suite, records=suite / "records") == 0
+    assert {one.what.partition(", ")[2]: one.same for one in found} == {
+        "seed 7": False,
+        "seed 3: test": True,
+        "seed 3: first epoch": True,
+    }
+    check = partial(bench_suite.check, "suite=points", config_dir=suite, records=suite / "records")
+    assert check("seeds=[7,3]") == 1
+    assert "linear on points, seed 7" in capsys.readouterr().out
+    assert check("seeds=[7,3]", allow_missing="linear/7") == 0
     assert "linear on points, seed 7" in capsys.readouterr().out
     with assert_raises(RunFolderError, str(suite / "records"), "seed 7"):
-        bench_suite.check("suite=points", "seeds=[7]", config_dir=suite, records=suite / "records")
+        check("seeds=[7]", allow_missing="linear/7")
 
 
 def test_weights_beyond_the_limit_are_left_out_and_not_evaluated(
