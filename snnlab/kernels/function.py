@@ -31,6 +31,7 @@ from snnlab.kernels.trace_cache import (
     Direction,
     TracedStep,
     UntraceableStep,
+    map_coefficients,
     mark_untraceable,
     numbers_of,
     trace_step,
@@ -158,7 +159,7 @@ def run(
         require_coefficients(numbers_of(k), x.shape[2:])
         y, state = unroll(step, x, state, k, lengths)
         return KernelOutput(y, state, y.sum(0) if count else None)
-    if CHECK_TRACES and not _is_approximate(step):
+    if CHECK_TRACES and not _is_approximate(step) and _has_values(x):
         _compare_run(found, step, x, state, k, lengths)
     return run_kernel(found, x, state, k, lengths, count=count, pool=pool, inplace=inplace)
 
@@ -197,7 +198,7 @@ def kernel_for(
     grad = grad or (enabled and (bool(learned) or any(part.requires_grad for part in (x, *_tensors_in(state)))))
     save_y = pool is not None and pool.kind == "max"
     found = trace_step(step, state, k, learned, dtype=x.dtype, grad=grad, save_y=save_y)
-    if isinstance(found, TracedStep) and (found.unchecked or CHECK_TRACES):
+    if isinstance(found, TracedStep) and (found.unchecked or CHECK_TRACES) and _has_values(x):
         found = _check(found, step, state, k)
     if isinstance(found, TracedStep):
         return Kernel(found, chosen)
@@ -229,6 +230,11 @@ def _check(found: TracedStep, step: Callable[..., Any], state: Any, k: Any) -> T
     return mark_untraceable(found, problem)
 
 
+def _has_values(x: Tensor) -> bool:
+    """Return whether there is something to compare: an empty batch and the meta device have no values."""
+    return not x.is_meta and x.numel() > 0
+
+
 def _is_approximate(step: Callable[..., Any]) -> bool:
     return getattr(getattr(step, "__self__", None), "approximate", False)
 
@@ -246,7 +252,11 @@ def _compare_run(
         output = run_kernel(kernel, x, state, k, lengths)
         return output.y, output.state
 
-    problem = difference(run, step, x, state, k, lengths, grad=bool(kernel.traced.step.grads), exact=True)
+    # Leaves, so that the comparison does not free the graph of the training.
+    leaves = map_coefficients(
+        k, lambda part: part.detach().requires_grad_(part.requires_grad) if isinstance(part, Tensor) else part
+    )
+    problem = difference(run, step, x, state, leaves, lengths, grad=bool(kernel.traced.step.grads), exact=True)
     if problem is not None:
         raise RuntimeError(f"{kernel.traced.title}: {problem} (SNNLAB_CHECK_TRACES)")
 

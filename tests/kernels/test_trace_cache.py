@@ -249,6 +249,14 @@ def test_a_call_that_overflows_does_not_end_fusing() -> None:
             neuron(x)
 
 
+def test_an_empty_batch_may_come_first() -> None:
+    class First(Mine):
+        pass
+
+    assert First()(X[:, :0])[0].shape == (4, 0, 3)
+    assert torch.equal(*both(First()))
+
+
 def test_many_values_in_turn_keep_few_traces() -> None:
     neuron = Mine()
     for value in range(200):
