@@ -29,7 +29,7 @@ COMMANDS = {
     "sweep": "search for better settings",
     "runs": "list, sort, compare and delete recorded runs",
     "doctor": "find why a network is silent or does not learn, layer by layer, and propose a setting",
-    "find": "propose a learning rate or a batch size from a few training steps",
+    "find": "propose a learning rate from a few training steps",
     "show": "show the network as tables or as a figure: shapes, costs, constants, dependence on dt",
     "data": "fetch, pack, inspect, verify and delete recordings",
     "list": "list layers, neurons, datasets, models, ... and their settings",

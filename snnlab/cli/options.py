@@ -36,7 +36,6 @@ OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
         ("--what", "--out", "--layers", "--samples", "--split", "--checkpoint", "--nir", "--for", _CONFIG_DIR),
         ("--lossy", "--fold-norm"),
     ),
-    "find batch_size": (("--to", "--steps", "--figure", _CONFIG_DIR), ()),
     "find lr": (("--from", "--to", "--steps", "--figure", _CONFIG_DIR), ()),
     "import": (
         (
