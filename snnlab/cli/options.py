@@ -66,7 +66,6 @@ OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "sweep": ((_CONFIG_DIR,), ()),
     "train resume=RUN": ((_CONFIG_DIR,), ()),
     "validate": ((_CONFIG_DIR,), ()),
-    "watch": (("--port",), ("--no-browser",)),
 }
 # What an option is without its number.
 _WITHOUT_NUMBER = {"--page": "0"}

@@ -34,7 +34,7 @@ from snnlab.runs.predictions import Predictions, layer_names
 from snnlab.runs.provenance import config_hash, provenance
 from snnlab.runs.recorded import archive_result, read_run_if_ended, search_record
 from snnlab.runs.renamed_settings import renamed
-from snnlab.runs.run_folder import SPLIT, Result, config_text, create_run_folder, locked, log_file, logged_warnings
+from snnlab.runs.run_folder import SPLIT, Result, config_text, create_run_folder, locked, log_file
 from snnlab.session import Session
 from snnlab.session.build_trainer import (
     annealing_callbacks,
@@ -276,10 +276,15 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
         if not resumption:
             stack.enter_context(locked(folder))
         result = Result(folder, "failed", experiment.seed, resumed=training.snapshots.resumed, search=search)
+        result.warnings = training.snapshots.warnings
         result.control, result.provenance = experiment.control, source
         result.name = (experiment.record or {}).get("name", experiment.name)  # from config.yaml: no secrets
         result.provenance["command"] = command
-        with _record_outcome(result, training, data), log_file(folder), group.explain_lost_rank(folder):
+        with (
+            _record_outcome(result, training, data),
+            log_file(folder, result.warnings),
+            group.explain_lost_rank(folder),
+        ):
             leaked = read_trained_before(folder, data) if resumption else find_trained_before(experiment, data)
             _record_data(folder, experiment, data, leaked)
             if resumption and resumption.checkpoint:
@@ -349,9 +354,9 @@ def _build_training(spec: TrainingSpec, session: Session, started: float, rank_i
     experiment, folder, resumption = spec.experiment, spec.folder, spec.resumption
     validates = session.data.split.val.size > 0 and experiment.trainer.get("limit_val_batches") != 0
     selection = BestCheckpoint(folder / "checkpoints", experiment.selection if validates else "last")
-    resumed = resumption.resumed if resumption else []
+    resumed, warned = (resumption.resumed, resumption.warnings) if resumption else ([], [])
     identity = {**spec.identity, "processes": rank_info.world_size}
-    snapshots = Snapshots(selection, experiment.checkpoint_every_s, identity, resumed)
+    snapshots = Snapshots(selection, experiment.checkpoint_every_s, identity, resumed, warned)
     timing, logged = Timing(started), RunLogging(experiment.record or {}, folder)
     rank_zero_callbacks = [
         *console_callbacks(timing, bar=experiment.trainer.get("enable_progress_bar", True)),
@@ -403,7 +408,6 @@ def _record_outcome(result: Result, training: _Training, data: EventDataModule) 
     finally:
         result.timing = training.timing.summary()
         try:
-            result.warnings = logged_warnings(result.folder)
             result.write()
         except OSError as error:
             raise _incomplete_error(result.folder, error) from error

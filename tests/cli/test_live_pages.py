@@ -1,4 +1,4 @@
-"""The pages of a stream and of a training in a browser: complete, without errors, on a phone and on a screen."""
+"""The page of a stream in a browser: complete, without errors, on a phone and on a screen."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from snnlab import load, train
 from .browser import Chromium, in_a_browser
 from .conftest import FAST
 
-ROOT = Path(__file__).parents[2]
-RUN = ROOT / "tests" / "fixtures" / "runs_dd700d9" / "conv_lif"
 WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 TEXT = "document.body.innerText"
 # Number of colours of a canvas.
@@ -105,15 +103,3 @@ def test_the_page_of_a_stream_that_is_killed_says_so(streamed: tuple[Path, Path]
         process.kill()
         browser.wait_for("document.body.dataset.ended == 4", 20)
         assert "kill" in browser.value("document.getElementById('state').textContent")
-
-
-@pytest.mark.slow
-@in_a_browser
-def test_the_page_of_a_run_shows_its_curves(browser: Chromium) -> None:
-    with page_of("watch", str(RUN), "--no-browser") as (_, address):
-        browser.open(address, 1400, 900)
-        browser.wait_for("document.body.dataset.epochs > 0")
-        assert_fits(browser)
-        text = browser.value(TEXT)
-        for shown in ("completed", "Loss", "Accuracy", "lif1", "Learning rate", "%"):
-            assert shown in text
