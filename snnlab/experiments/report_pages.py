@@ -368,7 +368,6 @@ _PLOT_TITLES = {
     "importance": "importance of the settings",
     "pareto": "Pareto front of the objectives",
     "slice": "over each setting",
-    "parallel": "each trial as a line",  # of older searches
 }
 
 

@@ -33,7 +33,6 @@ from snnlab.runs.loggers import MetricsCSV, RunLogging
 from snnlab.runs.predictions import Predictions, layer_names
 from snnlab.runs.provenance import config_hash, provenance
 from snnlab.runs.recorded import archive_result, read_run_if_ended, search_record
-from snnlab.runs.renamed_settings import renamed
 from snnlab.runs.run_folder import SPLIT, Result, config_text, create_run_folder, locked, log_file
 from snnlab.session import Session
 from snnlab.session.build_trainer import (
@@ -332,7 +331,7 @@ def train_other_rank(spec: TrainingSpec, session: Session, rank_info: RankInfo) 
 def _decide_numerics(spec: TrainingSpec, training: _Training, session: Session) -> dict[str, Any]:
     """Decide how the network is computed, and return it for the provenance."""
     trainer = training.trainer
-    sparse_input = renamed(spec.resumption.node).get("sparse_input") if spec.resumption else None
+    sparse_input = spec.resumption.node.get("sparse_input") if spec.resumption else None
     found = session.decide_computation(trainer.strategy.root_device, sparse_input)
     # Each checkpoint stores it, so that a resumed run does not decide again.
     training.snapshots.identity["sparse_input"] = found.sparse_input

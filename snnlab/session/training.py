@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from snnlab.config.recorded_run import changed_settings, compose_run, current_value
+from snnlab.config.recorded_run import changed_settings, compose_run
 from snnlab.config.schema import Experiment
 from snnlab.console import quiet_lightning
 from snnlab.errors import DamagedError, Interrupted, RunFolderError
@@ -170,4 +170,4 @@ def _numerics_overrides(recorded: RecordedRun) -> list[str]:
     """Return the overrides that set the recorded threads, backend and first layer on this machine."""
     numerics = {"threads": recorded.required("threads"), **recorded.required("numerics")}
     names = ("threads", "backend", "sparse_input")
-    return [f"{name}={str(current_value(name, numerics[name])).lower()}" for name in names if name in numerics]
+    return [f"{name}={str(numerics[name]).lower()}" for name in names if name in numerics]

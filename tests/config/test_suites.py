@@ -95,7 +95,6 @@ def test_a_method_that_does_not_build_is_named(tmp_path: Path):
         (["suite=smoek"], ("suite=smoek", "smoke")),
         (["suite=smoke", "suite=saccade"], ("bench", "suite")),
         (["data.root=x"], ("bench", "suite=smoke")),
-        (["suite=smoke", "arms=[recurrent]"], ("arms=[recurrent]", "methods=[recurrent]")),
         (["suite=smoke", "methods=[recurent]"], ("methods=recurent", "recurrent")),
         (["suite=smoke", "datasets=[]"], ("datasets", "empty")),
         (["suite=smoke", "seeds=1,2"], ("seeds=1,2", "[a,b]")),
