@@ -1,4 +1,4 @@
-"""`snnlab find`: proposes a learning rate or a batch size from a few training steps."""
+"""`snnlab find`: proposes a learning rate from a few training steps."""
 
 from __future__ import annotations
 
@@ -13,23 +13,20 @@ from snnlab.console import console_logging, quiet_lightning
 from snnlab.errors import ConfigError, did_you_mean
 from snnlab.settings import key_of
 
-USAGE = """usage: snnlab find lr|batch_size [--figure FILE] [--config-dir DIR] [OVERRIDES]
+USAGE = """usage: snnlab find lr [--figure FILE] [--config-dir DIR] [OVERRIDES]
 
-Propose a value from a few steps of the training that the overrides, those of snnlab train, describe. It plots the curve
-and prints the override for snnlab train; it writes nothing else and changes no setting.
+Propose a learning rate from a few steps of the training that the overrides, those of snnlab train, describe. The rate
+grows with each step; the proposal is the rate at which the loss falls fastest. Parameter groups with their own rate
+keep it, and the scheduler is off. It plots the curve and prints the override for snnlab train; it writes nothing else
+and changes no setting.
 
-  lr          the learning rate grows with each step; the proposal is the rate at which the loss falls fastest.
-              Parameter groups with their own rate keep it, and the scheduler is off.
-              --from 1e-6  --to 1  --steps 100
-  batch_size  the size doubles, up to the limit of memory or training set; the proposal is the smallest size that is
-              as fast as the fastest, within 5 %.
-              --to 256  --steps 5
+  --from 1e-6  --to 1  --steps 100
 
   snnlab find lr model=conv_lif optimizer=sgd --to 10
-  snnlab find batch_size data=nmnist --figure sizes.png
 """
-FINDS = ("lr", "batch_size")
+FINDS = ("lr",)
 NUMBERS = ("--from", "--to", "--steps")
+_LEAST_STEPS = 10
 
 
 def main(arguments: list[str], started: float) -> int:
@@ -39,7 +36,7 @@ def main(arguments: list[str], started: float) -> int:
         wrong = f"there is nothing '{what}' to find" if what else "name what to find"
         raise ConfigError("find", wrong, did_you_mean(what, FINDS), FINDS)
     options, overrides = split_options(f"find {what}", rest)
-    low, high, steps = _numbers(what, options)
+    low, high, steps = _numbers(options)
     figure = figure_file(options)
     console_logging()
     experiment, folder = compose_experiment(overrides, options.get("--config-dir"))
@@ -47,10 +44,7 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.session import tuner
 
     with experiment.located_errors(), quiet_lightning():
-        if what == "lr":
-            draw, override = tuner.propose_rate(experiment, folder, low, high, steps)
-        else:
-            draw, override = tuner.propose_size(experiment, folder, int(high), steps)
+        draw, override = tuner.propose_rate(experiment, folder, low, high, steps)
     target = Path(figure) if figure else folder.parent / f"find_{what}_{folder.name}.png"
     tuner.write_figure(draw, target)
     print(f"  the curve: {target}")
@@ -61,22 +55,19 @@ def main(arguments: list[str], started: float) -> int:
     return 0
 
 
-def _numbers(what: str, options: Mapping[str, str]) -> tuple[float, float, int]:
+def _numbers(options: Mapping[str, str]) -> tuple[float, float, int]:
     """Return the smallest and the largest value, and the number of steps.
 
     Raises:
         ConfigError: if one of them is out of range.
     """
     numbers = {name: _parse_number(name, options[name]) for name in NUMBERS if name in options}
-    rate = what == "lr"
-    low, high = numbers.get("--from", 1e-6), numbers.get("--to", 1.0 if rate else 256)
-    if rate and not 0 < low < high < math.inf:
+    low, high = numbers.get("--from", 1e-6), numbers.get("--to", 1.0)
+    if not 0 < low < high < math.inf:
         raise ConfigError("find lr: --from", f"must be > 0 and below --to ({high:g}), got {low:g}")
-    if not rate and int(high) < 1:
-        raise ConfigError("find batch_size: --to", f"must be >= 1, got {int(high)}")
-    steps, least = int(numbers.get("--steps", 100 if rate else 5)), 10 if rate else 3
-    if steps < least:
-        raise ConfigError("find: --steps", f"must be >= {least}, got {steps}")
+    steps = int(numbers.get("--steps", 100))
+    if steps < _LEAST_STEPS:
+        raise ConfigError("find: --steps", f"must be >= {_LEAST_STEPS}, got {steps}")
     return low, high, steps
 
 

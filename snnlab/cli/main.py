@@ -25,11 +25,10 @@ COMMANDS = {
     "reproduce": "train again from the record of a run, and compare bit for bit",
     "bench": "compare methods on the same test recordings, with confidence intervals",
     "report": "write one HTML page of a run, or of a folder of runs",
-    "watch": "serve a page of a training while it runs",
     "sweep": "search for better settings",
     "runs": "list, sort, compare and delete recorded runs",
     "doctor": "find why a network is silent or does not learn, layer by layer, and propose a setting",
-    "find": "propose a learning rate or a batch size from a few training steps",
+    "find": "propose a learning rate from a few training steps",
     "show": "show the network as tables or as a figure: shapes, costs, constants, dependence on dt",
     "data": "fetch, pack, inspect, verify and delete recordings",
     "list": "list layers, neurons, datasets, models, ... and their settings",
@@ -40,7 +39,7 @@ COMMANDS = {
 }
 # Page of the documentation of each command, if it has another name; each `--help` ends with it.
 PAGES = {
-    **dict.fromkeys(("evaluate", "predict", "export", "reproduce", "report", "watch"), "runs"),
+    **dict.fromkeys(("evaluate", "predict", "export", "reproduce", "report"), "runs"),
     **dict.fromkeys(("show", "list", "cp", "new", "validate"), "layers"),
     "import": "nir",
     "bench": "benchmarks",
@@ -49,9 +48,7 @@ PAGES = {
     "find": "doctor",
 }
 # Commands that print their usage when they get no arguments.
-NEEDS_ARGUMENTS = (
-    *("evaluate", "predict", "stream", "export", "import", "reproduce", "report", "watch", "data", "bench_table"),
-)
+NEEDS_ARGUMENTS = ("evaluate", "predict", "stream", "export", "import", "reproduce", "report", "data", "bench_table")
 # Names of commands in other frameworks.
 _SYNONYMS = {"test": "evaluate", "eval": "evaluate", "fit": "train", "infer": "predict", "ls": "list", "run": "train"}
 USAGE = """snnlab: train spiking neural networks on event-camera data, described in YAML

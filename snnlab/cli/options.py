@@ -35,7 +35,6 @@ OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
         ("--what", "--out", "--layers", "--samples", "--split", "--checkpoint", "--nir", "--for", _CONFIG_DIR),
         ("--lossy", "--fold-norm"),
     ),
-    "find batch_size": (("--to", "--steps", "--figure", _CONFIG_DIR), ()),
     "find lr": (("--from", "--to", "--steps", "--figure", _CONFIG_DIR), ()),
     "import": (
         (
@@ -66,7 +65,6 @@ OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "sweep": ((_CONFIG_DIR,), ()),
     "train resume=RUN": ((_CONFIG_DIR,), ()),
     "validate": ((_CONFIG_DIR,), ()),
-    "watch": (("--port",), ("--no-browser",)),
 }
 # The longest time that an option takes: a hundred days.
 _LONGEST_MS = 8.64e9

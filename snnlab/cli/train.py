@@ -100,11 +100,6 @@ def _main(arguments: list[str], started: float) -> int:
 
         return grid.run_grid(launch, parsed.overrides, parsed.config_dir, started, command)
     experiment, folder = _compose(config_file, parsed.overrides, parsed.config_dir)
-    if experiment.mode == "shapes":
-        from snnlab.session import network_tables
-
-        network_tables.show_shapes(experiment, folder)
-        return 0
     print_result_and_folder(_train(experiment, folder, started, command))
     return 0
 

@@ -38,7 +38,6 @@ from snnlab.config.schema import Experiment, ForeignWeights, Origin, line_of
 from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ROOT, ConfigError, UnknownSettingError, UnsetError, did_you_mean
 from snnlab.printable import masked
-from snnlab.runs.renamed_settings import renamed_override, renames
 from snnlab.settings import check_settings, is_override, key_of, literal, quoted, value_text
 from snnlab.zoo import run_path
 
@@ -115,8 +114,6 @@ def check_config(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str,
         _require_values(raw)
         _require_written_addresses(raw)
         resolved = _to_dict(OmegaConf.create(raw), resolve=True)
-    for old, now in renames(resolved).items():
-        raise ConfigError(old, f"was renamed to {now}")
     _check_known(resolved, neuron)
     check_settings(Experiment, resolved, ROOT, "an experiment", supplied=_NOT_SETTINGS)
     _check_values(resolved)
@@ -471,8 +468,6 @@ def read_overrides(overrides: Sequence[str], user_dir: Path | None) -> list[str]
     for text in overrides:
         if not is_override(text):
             raise ConfigError(text or repr(text), f"not an override{word_hint(text, user_dir)}")
-        if key_of(now := renamed_override(text)) != key_of(text):
-            raise ConfigError(text, f"{key_of(text)} was renamed", f"write {now}")
     return to_hydra_grammar(overrides, groups(config_folder(), user_dir))
 
 

@@ -14,7 +14,7 @@ from snnlab.config.folders import group_files
 from snnlab.config.own_files import check_file
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.experiments.space import require_plain_queue
-from snnlab.experiments.suite_settings import RENAMED_KEYS, Suite, SuiteSelection
+from snnlab.experiments.suite_settings import Suite, SuiteSelection
 from snnlab.experiments.sweep_settings import Sweep
 from snnlab.settings import key_of
 
@@ -82,9 +82,6 @@ def read_suite_request(overrides: Sequence[str], user_dir: Path | None) -> Suite
         head = key.partition(".")[0]
         if head == SUITE:
             continue
-        if head in RENAMED_KEYS:
-            new = text.replace(head, RENAMED_KEYS[head], 1)
-            raise ConfigError(text, f"{head} was renamed", f"write {new}")
         if head not in known:
             _require_training(text, known, user_dir)
             typed.append(text)

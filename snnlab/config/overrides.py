@@ -336,7 +336,7 @@ _FLAGS_INSTEAD = {
     "--config": "--config-dir DIR names a folder of YAML files, experiment=NAME one of DIR/experiment",
     "--config-name": "experiment=NAME chooses one of DIR/experiment",
     "--config-path": "--config-dir DIR names a folder of YAML files",
-    "--dry-run": "debug=shapes builds everything and trains nothing, --cfg job prints the configuration",
+    "--dry-run": "snnlab show builds the network and trains nothing, --cfg job prints the configuration",
     "--experimental-rerun": "snnlab reproduce RUN trains again",
     "--version": "snnlab --version",
     "--resume": "write resume=RUN",

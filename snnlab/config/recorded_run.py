@@ -1,7 +1,4 @@
-"""The experiment of a recorded run: it renames old settings, and restricts what another user's run can do here.
-
-A config.yaml holds the settings of its run's files, and relies on the defaults of its time for the others: renamed
-settings and changed defaults would change its meaning.
+"""The experiment of a recorded run, and what another user's run can do here.
 
 A run that another user recorded, or that was copied, moved or edited, only defines its network: its user must type
 again where recordings are, what is fetched, what is written outside of it, and which code it needs.
@@ -9,7 +6,6 @@ again where recordings are, what is fetched, what is written outside of it, and 
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
@@ -22,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import hydra
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from snnlab.config.compose import PRIMARY, VERSION_BASE, check_config, preserved_hydra, read_overrides, readable_errors
 from snnlab.config.folders import config_folder, groups, user_folder
@@ -37,83 +33,12 @@ from snnlab.errors import ConfigError, RunFolderError, join_names
 from snnlab.experiments.row_record import is_row_record
 from snnlab.experiments.space import written
 from snnlab.printable import is_masked, map_texts
-from snnlab.runs.recorded import read_config, read_unresolved, require_no_file, row_record_error
-from snnlab.runs.renamed_settings import renamed, renames
+from snnlab.runs.recorded import read_config, read_unresolved, require_form, require_no_file, row_record_error
 from snnlab.runs.run_folder import CONFIG, config_text
 from snnlab.runs.runs_table import flat
 from snnlab.runs.signature import file_hash, read_signature
 from snnlab.settings import key_of, literal
 from snnlab.zoo import is_packaged
-
-_log = logging.getLogger(__name__)
-
-# Removed values, by dotted keys: the replacement, and its reason.
-_REMOVED_VALUES: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    "backend": {"eager": ("auto", "every neuron has its own loops")},
-}
-# Classes that were moved to other modules.
-_MOVED: Mapping[str, str] = {
-    "snnlab.record.steps_csv.StepsCSV": "snnlab.runs.loggers.StepsCSV",
-    "snnlab.record.tensorboard.TensorBoard": "snnlab.runs.loggers.TensorBoard",
-    "snnlab.search.pruning.Pruning": "snnlab.experiments.pruning.Pruning",
-}
-# The default `input_gain` of these layers before `average` became their default.
-_GAIN_BEFORE_AVERAGE: Mapping[str, float | str] = {"li": 1.0, "cuba_li": "1-a", "cuba_lif": "1-a"}
-
-
-def replace_outdated_values(cfg: DictConfig) -> Iterator[str]:
-    """Replace moved classes, removed values and old defaults in place; yield a text for each change but a moved class.
-
-    Nothing changes before it is iterated.
-
-    Args:
-        cfg: The content of a run's config.yaml.
-    """
-    _update_moved_classes(cfg)
-    yield from _replace_values(cfg)
-    if _before_average(cfg):
-        yield from _set_old_gains(cfg)
-
-
-def current_value(place: str, value: Any) -> Any:
-    """Return the current name of a recorded value.
-
-    Args:
-        place: The setting, by dotted keys.
-    """
-    return _REMOVED_VALUES.get(place, {}).get(value, (value, ""))[0]
-
-
-def _update_moved_classes(cfg: DictConfig) -> None:
-    for group in (cfg.get("logger"), cfg.get("callbacks")):
-        for node in group.values() if isinstance(group, DictConfig) else ():
-            if isinstance(node, DictConfig) and node.get("_target_") in _MOVED:
-                node["_target_"] = _MOVED[node["_target_"]]
-
-
-def _replace_values(cfg: DictConfig) -> Iterator[str]:
-    for place, values in _REMOVED_VALUES.items():
-        old = OmegaConf.select(cfg, place)
-        if isinstance(old, str) and old in values:
-            new, why = values[old]
-            OmegaConf.update(cfg, place, new)
-            yield f"{place}: {old} is now {new}, because {why}"
-
-
-def _before_average(cfg: DictConfig) -> bool:
-    """Return whether a run is older than `input_gain: average`, which came with `backend` and `learn`."""
-    nodes = [node for node in cfg.model.layers.values() if isinstance(node, DictConfig)]
-    return "backend" not in cfg and not any("learn" in node for node in nodes)
-
-
-def _set_old_gains(cfg: DictConfig) -> Iterator[str]:
-    for name, node in cfg.model.layers.items():
-        before = _GAIN_BEFORE_AVERAGE.get(node.get("type")) if isinstance(node, DictConfig) else None
-        if before is not None and "input_gain" not in node:
-            with open_dict(node):
-                node.input_gain = before
-            yield f"model.layers.{name}: input_gain is {before}, the default of {node.type} when it was recorded"
-
 
 # How a command uses a run: it shows the record; shows the network too; runs the network; reads recordings; trains in
 # the run's folder or next to it; trains another run in `output_dir`.
@@ -490,30 +415,27 @@ def _unmask(node: Any) -> Any:
 
 
 def recorded_config(run: Path) -> DictConfig:
-    """Return a run's config.yaml; an older one is updated to the current names, with a warning per change.
+    """Return a run's config.yaml.
 
     References to anything outside of it, such as the environment, are masked; `compose_run` resolves permitted ones.
 
     Raises:
         RunFolderError: if there is none, or it was not written by a run.
+        VersionError: if a version of snnlab wrote the run whose records have another form.
     """
     path = run / CONFIG
     require_no_file(run)
     if not path.is_file():
         raise RunFolderError(run, f"is not a run's folder, there is no {CONFIG} in it")
     read_config(run)  # raises if no run wrote it
+    require_form(run)
     with readable_errors():
         raw = read_unresolved(path)
         require_bounded(raw)
-        cfg = OmegaConf.create(_mask_external(renamed(raw)))
+        cfg = OmegaConf.create(_mask_external(raw))
     # A record has no `hydra`, which would configure Hydra, and no `defaults`, which would load other files.
     if not isinstance(cfg, DictConfig) or any(name in cfg for name in ("hydra", "defaults")):
         raise RunFolderError(path, "was not written by a run")
-    if old := renames(raw):
-        pairs = ", ".join(f"{before} is {after}" for before, after in old.items())
-        _log.info("%s: settings that were renamed: %s", path, pairs)
-    for change in replace_outdated_values(cfg):
-        _log.warning("%s: %s", path, change)
     return cfg
 
 

@@ -64,7 +64,7 @@ def _in_package(place: str, package: str) -> bool:
 Node = Mapping[str, Any]
 # Each thread of torch takes memory.
 MOST_THREADS = 1024
-Mode = Literal["train", "overfit", "profile", "shapes"]
+Mode = Literal["train", "overfit", "profile"]
 # The same as in snnlab.kernels.function, whose import would bring torch.
 Backend = Literal["auto", "reference", "numba", "triton"]
 SparseInput = Literal["auto"] | bool
@@ -110,8 +110,7 @@ class Experiment:
         logger: Loggers by name.
         plots: `recordings` and `every_epochs` of the plots in TensorBoard; null for none.
         monitors: `every_steps`, `recordings` and `every_epochs` of the layer statistics; null for none.
-        mode: `train`; `overfit` one batch; `profile`: train and report the time of each part; `shapes`: print the
-            shapes of the layers' outputs without training.
+        mode: `train`; `overfit` one batch; `profile`: train and report the time of each part.
         output_dir: Folder of the runs.
         plugins: Modules to import first; the user names them on the command line, not in a file.
         threads: CPU threads of torch, of each process; null: torch's default, divided among several processes.

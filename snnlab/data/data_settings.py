@@ -307,9 +307,8 @@ def read_settings(node: Mapping[str, Any]) -> tuple[DataSettings, str, dict[str,
     check_known({**shared, **own}, settings, "data", str(kind))
     common = read_shared_settings(node)
     if common.targets != "class" and not has_parameter(factory, "targets"):
-        raise ConfigError(
-            "data.targets", f"{common.targets} needs data=folder", f"each recording of {kind} has a class"
-        )
+        whose = "a dataset of your own that takes targets" if common.targets == "series" else "data=folder"
+        raise ConfigError("data.targets", f"{common.targets} needs {whose}", f"each recording of {kind} has a class")
     _ = common.pipeline, common.mixing, common.frame_builder()  # checks their settings
     return common, str(kind), {name: value for name, value in settings.items() if name in own}
 

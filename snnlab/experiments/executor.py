@@ -306,7 +306,7 @@ def executor(where: WorkerSettings, folder: Path, train: Callable[[RunTask], Out
 
     Args:
         where: The engine, and the number of tasks at the same time.
-        folder: Folder for the files of a queue.
+        folder: Folder for the files of jobs.
 
     Raises:
         ConfigError: if the engine's package is missing, or its settings are invalid.

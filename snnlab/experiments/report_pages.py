@@ -247,7 +247,7 @@ def _newest_plots(folder: Path) -> Iterator[Plot]:
     finally:
         logger.setLevel(before)
     for tag in events.Tags()["images"]:
-        first, *rest = tag.removeprefix("pictures/").removeprefix("plots/").split("/")
+        first, *rest = tag.removeprefix("plots/").split("/")
         what = " of ".join([*(_PLOT_KINDS.get(kind) or kind for kind in rest[:1]), *rest[1:]])
         yield f"{first.replace('_', ' ')}: {what}" if what else first, events.Images(tag)[-1].encoded_image_string
 
@@ -368,7 +368,6 @@ _PLOT_TITLES = {
     "importance": "importance of the settings",
     "pareto": "Pareto front of the objectives",
     "slice": "over each setting",
-    "parallel": "each trial as a line",  # of older searches
 }
 
 

@@ -17,7 +17,6 @@ from snnlab.experiments.sweep_settings import FIXED, Sweep, parse_settings
 from snnlab.experiments.workers import RunTask, TrialAddress
 from snnlab.files import unwritable, write_text
 from snnlab.printable import holds_password, masked, printable_data, without_passwords
-from snnlab.runs.renamed_settings import renamed_overrides
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.signature import sign
 from snnlab.settings import key_of
@@ -65,7 +64,7 @@ class SearchPlan:
             RunFolderError: if a setting is not searched.
         """
         self.require_searched(values)
-        return [*self.common, *_overrides(values)]
+        return [*self.common, *overrides(values)]
 
     def require_searched(self, values: Values) -> None:
         """Raise for settings that are not searched: anybody who can write the study could set any of them.
@@ -92,7 +91,7 @@ class SearchPlan:
         common = [text for text in self.common if seed is None or key_of(text) != "seed"]
         tested = f"test={str(test).lower()}"
         self.require_searched(values)
-        texts = [*quiet, *shared, *common, *_overrides(values), *seeds, tested]
+        texts = [*quiet, *shared, *common, *overrides(values), *seeds, tested]
         return RunTask(str(self.folder / folder), texts, self.config_dir, self.working_folder)
 
     def with_pruning(self, task: RunTask, number: int, url: str) -> RunTask:
@@ -130,11 +129,6 @@ class SearchPlan:
             raise unwritable(self.folder, error) from error
 
 
-def _overrides(values: Values) -> list[str]:
-    """Return the overrides of a trial; the study of an older search has settings under their older names."""
-    return renamed_overrides(overrides(values))
-
-
 def read_sweep_yaml(folder: Path) -> Mapping[str, Any]:
     """Return the content of a search's `sweep.yaml`.
 
@@ -157,7 +151,7 @@ def read_sweep_yaml(folder: Path) -> Mapping[str, Any]:
         raise RunFolderError(path, "was not written by this version of snnlab")
     if wrong := _wrong_part(content):
         raise _damaged_error(path, f"{wrong} was not written by a search")
-    return {**{str(key): value for key, value in content.items()}, "overrides": renamed_overrides(content["overrides"])}
+    return {str(key): value for key, value in content.items()}
 
 
 def _wrong_part(content: Mapping[Any, Any]) -> str | None:

@@ -18,7 +18,6 @@ from snnlab.files import folders_at
 from snnlab.printable import printable_data
 from snnlab.runs import recorded
 from snnlab.runs.recorded import RecordedRun, find_runs, has_form, read_run_if_ended
-from snnlab.runs.renamed_settings import renamed_overrides
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.runs_table import (
     DAMAGED,
@@ -299,7 +298,7 @@ def _read_result(folder: Path) -> tuple[RecordedRun | None, str, str | None]:
 
 
 def read_suite_yaml(folder: Path) -> dict[str, Any] | None:
-    """Return the content of a suite's `suite.yaml`, with the names of today; None if there is none.
+    """Return the content of a suite's `suite.yaml`; None if there is none.
 
     Raises:
         RunFolderError: if it cannot be read, or another version wrote it.
@@ -310,10 +309,9 @@ def read_suite_yaml(folder: Path) -> dict[str, Any] | None:
     try:
         require_bounded(path)
         content = printable_data(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))
-        content = current_suite_yaml(content) if isinstance(content, dict) else {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise RunFolderError(path, f"cannot be read ({one_line(error)})") from error
-    if content.get("schema") != SUITE_SCHEMA or not content.get("methods"):
+    if not isinstance(content, dict) or content.get("schema") != SUITE_SCHEMA or not content.get("methods"):
         message = f"was not written by this version of snnlab (schema {SUITE_SCHEMA})"
         raise RunFolderError(path, message, "folder=FOLDER starts another suite")
     if wrong := [key for key, form in _PAGE.items() if not has_form(content.get(key), form)]:
@@ -341,35 +339,6 @@ _STATE: Mapping[str, Any] = {
 }
 
 
-def current_suite_yaml(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of a `suite.yaml` with the current names of its keys and of the settings in its overrides."""
-    made = {"methods" if key == "arms" else str(key): value for key, value in content.items()}
-    methods = made.get("methods")
-    if isinstance(methods, Mapping):
-        made["methods"] = {name: _current_method(node) for name, node in methods.items()}
-    for key in ("datasets", "common"):
-        made[key] = renamed_overrides(made.get(key))
-    return made
-
-
-def _current_method(node: Any) -> Any:
-    """Return a recorded method with the names of today."""
-    if not isinstance(node, Mapping):
-        return node
-    role = {"role": "method"} if node.get("role") == "arm" else {}
-    return {**node, **role, "overrides": renamed_overrides(node.get("overrides"))}
-
-
-def current_suite_json(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of a `suite.json` with the current names of its keys."""
-    entries = {key: [_current_entry(one) for one in state.get(key) or ()] for key in ("cells", "controls")}
-    return {**state, **entries}
-
-
-def _current_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {"method" if key == "arm" else key: value for key, value in entry.items()}
-
-
 def read_suite_state(folder: Path, problems: list[str] | None = None) -> Mapping[str, Any]:
     """Return the content of `suite.json`; empty if it cannot be read: then the runs' folders say what there is.
 
@@ -391,7 +360,7 @@ def read_suite_state(folder: Path, problems: list[str] | None = None) -> Mapping
     if wrong := [key for key, form in _STATE.items() if not has_form(state.get(key), form)]:
         problems.append(f"{SUITE_STATE}: {wrong[0]} cannot be read; its content is not shown")
         return {}
-    return current_suite_json(state)
+    return state
 
 
 def _run_entries(content: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

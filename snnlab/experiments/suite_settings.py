@@ -16,7 +16,6 @@ from snnlab.printable import holds_password, masked
 from snnlab.settings import Count, at_least, check_settings
 
 PLACE = "suite"
-RENAMED_KEYS = {"arms": "methods"}
 CONTROLS = ("shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only")
 # Settings that the suite controls, and what to use in their place.
 _SET_BY_SUITE = {
@@ -149,9 +148,6 @@ def parse_settings(values: Mapping[str, Any]) -> Suite:
     Raises:
         ConfigError: for the first mistake.
     """
-    for old, new in RENAMED_KEYS.items():
-        if old in values:
-            raise ConfigError(f"{PLACE}.{old}", f"was renamed to {new}")
     check_settings(Suite, values, PLACE, "a suite")
     suite = Suite(**values)
     for part in ("methods", "datasets", "seeds"):

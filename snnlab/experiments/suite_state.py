@@ -19,7 +19,6 @@ from snnlab.experiments.suite_reading import (
     SUITE_PAGE,
     SUITE_SCHEMA,
     SUITE_STATE,
-    current_suite_json,
 )
 from snnlab.experiments.suite_settings import Method, Suite, SuiteSelection
 from snnlab.files import files_below, unwritable, write_json, write_text
@@ -288,4 +287,4 @@ def _read_state_file(folder: Path) -> dict[str, Any] | None:
         return None
     if not isinstance(content, dict) or content.get("schema") != SUITE_SCHEMA:
         raise RunFolderError(path, "was not written by this version of snnlab", "folder=FOLDER starts another")
-    return current_suite_json(content)
+    return content

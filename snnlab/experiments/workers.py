@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import shutil
 import signal
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -19,14 +17,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
-from snnlab.errors import ConfigError, SnnlabError
-from snnlab.files import write_atomically
+from snnlab.errors import ConfigError, RunFolderError, SnnlabError
 
 # `_require_package` raises for a package that is missing.
 if TYPE_CHECKING or find_spec("joblib") is not None:
     from joblib.externals.loky import ProcessPoolExecutor
 if TYPE_CHECKING or find_spec("submitit") is not None:
     import submitit
+    from submitit.core.utils import FailedJobError, UncompletedJobError
     from submitit.helpers import DelayedSubmission
 
 # interrupted: by a signal, can be resumed; stopped: by an error that the next trial would have too.
@@ -99,17 +97,14 @@ class DryRun:
     probe: int = 0
 
 
-_POLL_S = 0.05
+# Interval at which a job's files are looked at, which may be on a network file system.
+_POLL_S = 0.2
 # Interval at which a worker process checks whether its parent is alive.
 _PARENT_CHECK_S = 0.5
-# Time for an idle job to end by itself: Python takes some seconds on a busy machine.
-_END_TIMEOUT_S = 15.0
-# Interval at which the parent touches the heartbeat file; a job without a heartbeat for _PATIENCE_S ends.
-_HEARTBEAT_S, _HEARTBEAT_TIMEOUT_S = 2.0, 60.0
 
 
 class Worker:
-    """Calls functions, one at a time; it is reused, so that imports happen once."""
+    """Calls functions, one at a time; processes are reused, so that imports happen once."""
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Start a call of a module-level function; this or the future raises BrokenExecutor if the worker has died."""
@@ -164,7 +159,7 @@ def worker_factory(where: WorkerSettings, folder: Path) -> Iterator[Callable[[],
 
     Args:
         where: The engine, and the number of workers.
-        folder: Folder for the files of a queue.
+        folder: Folder for the files of jobs.
 
     Raises:
         ConfigError: if a package is missing, or settings are invalid.
@@ -177,12 +172,8 @@ def worker_factory(where: WorkerSettings, folder: Path) -> Iterator[Callable[[],
         yield partial(ProcessWorker, threads)
     elif where.engine == "submitit":
         settings = where.submitit or {}
-        yield partial(
-            SubmititWorker,
-            _submitit_executor(folder / "jobs", settings, where.setting_names),
-            folder / "jobs",
-            _is_local(settings),
-        )
+        jobs = _submitit_executor(folder / "jobs", settings, where.setting_names)
+        yield partial(SubmititWorker, jobs, _is_local(settings))
     else:
         _require_package("ray", "ray", place)
         import ray  # pyright: ignore[reportMissingImports]  # a second or more
@@ -275,113 +266,77 @@ def _exit_with_parent(parent: int) -> None:
     os._exit(1)
 
 
+class JobCall:
+    """The function of a job of submitit."""
+
+    def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call the function."""
+        return function(*arguments)
+
+    def checkpoint(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what submitit queues when the job's time is over: the same call, which resumes its run."""
+        return DelayedSubmission(self, function, *arguments)
+
+
 class SubmititWorker(Worker):
-    """A job of a cluster's queue, from submitit, which runs one task after another from the files of a folder.
-
-    beat          heartbeat: touched by the parent as long as it lives
-    NUMBER.task   a function and its arguments, pickled
-    NUMBER.done   the function's result, pickled
-    over          created when the job should end
-
-    Files are found by listing the folder, never by name: on a network file system only a listing shows the files of
-    other machines.
+    """Submits a job for each call.
 
     Args:
         executor: submitit's executor.
-        folder: Parent of the job's folder.
-        local: Whether the job is a process of this machine.
+        local: Whether a job is a process of this machine.
     """
 
-    def __init__(self, executor: Any, folder: Path, local: bool) -> None:
-        self._folder, self._local, self._number = folder / f"tasks_{uuid.uuid4().hex[:12]}", local, 0
-        self._folder.mkdir(parents=True, mode=0o700)  # its files are unpickled
-        (self._folder / "beat").touch()
-        self._job = executor.submit(TaskServer(), str(self._folder))
+    def __init__(self, executor: Any, local: bool) -> None:
+        self._executor, self._local, self._job = executor, local, None
         self._waiter, self._closed = ThreadPoolExecutor(1), threading.Event()
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Write a task for the job."""
-        if self._job.done():
-            raise BrokenExecutor("it was idle for too long")
-        self._number += 1
-        _dump(self._folder / f"{self._number}.task", (function, arguments))
-        return self._waiter.submit(self._wait_for_result, f"{self._number}.done")
+        """Submit a job that calls the function."""
+        self._job = self._executor.submit(JobCall(), function, *arguments)
+        return self._waiter.submit(self._result, self._job)
 
-    def _wait_for_result(self, name: str) -> Any:
-        """Wait for a task's result and return it; touch the heartbeat file meanwhile."""
-        beat = 0.0
+    def _result(self, job: Any) -> Any:
         while not self._closed.wait(_POLL_S):
-            over = self._job.done()
-            if name in os.listdir(self._folder):
-                return _load(self._folder / name)
-            if over:
-                break
-            if time.monotonic() - beat > _HEARTBEAT_S:
-                (self._folder / "beat").touch()
-                beat = time.monotonic()
-        raise BrokenExecutor(f"its job ended; its output is in {self._folder.parent}")
-
-    def _is_busy(self) -> bool:
-        return self._number > 0 and f"{self._number}.done" not in os.listdir(self._folder)
+            if job.done():
+                try:
+                    return job.result()
+                except (UncompletedJobError, FailedJobError) as error:
+                    raise BrokenExecutor(f"its job failed; its output is in {job.paths.folder}") from error
+        raise BrokenExecutor("it was closed")
 
     def stop(self) -> None:
-        """Let the job end: a run stops at a checkpoint."""
-        (self._folder / "over").touch()
-        if not self._job.done() and self._is_busy():
-            self._signal_job(signal.SIGTERM)
+        """End the job; a run stops at a checkpoint.
+
+        SLURM removes a job that waits, and sends SIGTERM to one that runs. A local job gets SIGTERM directly: submitit
+        would kill it after a second.
+        """
+        if self._job is None or self._job.done():
+            return
+        if self._local:
+            _send_signal(int(self._job.job_id), signal.SIGTERM)
+        else:
+            self._job.cancel(check=False)
 
     def close(self) -> None:
-        """Remove the job from the queue; a job of this machine that does not end by itself is killed."""
-        self.stop()
-        until = time.monotonic() + _END_TIMEOUT_S
-        while not self._is_busy() and not self._job.done() and time.monotonic() < until:
-            time.sleep(_POLL_S)
-        if not self._job.done():
-            self._signal_job(signal.SIGKILL)
+        """Remove a job that has not ended from the queue."""
+        if self._job is not None and not self._job.done():
+            self._job.cancel(check=False)
             while self._local and not self._job.done():
                 time.sleep(_POLL_S)
         self._closed.set()
         self._waiter.shutdown(wait=False)
-
-    def _signal_job(self, number: signal.Signals) -> None:
-        """Cancel the job: SLURM sends SIGTERM. Signal a local job directly: submitit would send SIGINT twice."""
-        if self._local:
-            _send_signal(int(self._job.job_id), number)
-        else:
-            self._job.cancel()
-
-
-class TaskServer:
-    """The function of a job: it runs the tasks of a folder; after a requeue it continues with those not done."""
-
-    def __call__(self, folder: str) -> None:
-        """Run tasks until the job should end, or the heartbeat stops."""
-        seen, since = -1.0, time.monotonic()
-        while time.monotonic() - since < _HEARTBEAT_TIMEOUT_S and "over" not in (there := set(os.listdir(folder))):
-            numbers = [int(name[:-5]) for name in there if name.endswith(".task") and f"{name[:-5]}.done" not in there]
-            if numbers:
-                function, arguments = _load(Path(folder) / f"{min(numbers)}.task")
-                _dump(Path(folder) / f"{min(numbers)}.done", function(*arguments))
-                since = time.monotonic()
-                continue
-            if (beat := (Path(folder) / "beat").stat().st_mtime) != seen:
-                seen, since = beat, time.monotonic()
-            time.sleep(_POLL_S)
-
-    def checkpoint(self, folder: str) -> Any:
-        """Return the submission that submitit puts into the queue when the job's time is over."""
-        return DelayedSubmission(self, folder)
 
 
 def _submitit_executor(folder: Path, settings: Mapping[str, Any], setting_names: tuple[str, str, str]) -> Any:
     """Return submitit's executor.
 
     Args:
-        folder: Folder for its files.
+        folder: Folder for its files, which other users cannot read or write: they are unpickled.
         settings: `cluster`, and the parameters of submitit's executor.
 
     Raises:
         ConfigError: if submitit is missing, or rejects the settings.
+        RunFolderError: if the folder cannot be made, or is another user's.
     """
     _require_package("submitit", "submitit", setting_names[0])
     if settings.get("cluster") == "debug":
@@ -389,6 +344,11 @@ def _submitit_executor(folder: Path, settings: Mapping[str, Any], setting_names:
             f"{setting_names[1]}.cluster", "debug runs in one process", f"use {setting_names[0]}={setting_names[2]}"
         )
     parameters = {key: value for key, value in settings.items() if key != "cluster"}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise RunFolderError(folder, error.strerror or error) from error
     try:
         executor = submitit.AutoExecutor(folder / "%j", cluster=settings.get("cluster"))
         executor.update_parameters(**{"name": "snnlab", "timeout_min": 24 * 60, **parameters})
@@ -434,22 +394,6 @@ class RayWorker(Worker):
     def close(self) -> None:
         """Wait for no further result; the process belongs to Ray."""
         self._waiter.shutdown(wait=False)
-
-
-def _load(path: Path) -> Any:
-    """Return the content of a file that a process of the same user has dumped.
-
-    Raises:
-        PermissionError: if another user wrote it.
-    """
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-        if os.fstat(file.fileno()).st_uid != os.geteuid():
-            raise PermissionError(f"{path}: was written by another user and is not unpickled")
-        return pickle.loads(file.read())
-
-
-def _dump(path: Path, value: Any) -> None:
-    write_atomically(path, lambda file: file.write(pickle.dumps(value)))
 
 
 def _send_signal(process: int, number: signal.Signals) -> None:

@@ -45,7 +45,7 @@ Backend = Literal["auto", "reference", "numba", "triton"]
 
 # The version of all kernels: raised by each change of the last digits of an output or a gradient. A training is the
 # same bit for bit within one version. A run without a recorded version is of the first one.
-KERNEL_VERSION, FIRST_KERNEL_VERSION = 3, 1
+KERNEL_VERSION = 3
 
 # The dtypes in which a rendered loop gives the spikes of the plain loop, bit for bit.
 EXACT = (torch.float32, torch.float64)

@@ -1,4 +1,4 @@
-// What the pages of a stream and of a training share: asking for data, numbers as text, canvases.
+// The parts of a page: asking for data, numbers as text, canvases.
 
 const FASTEST_MS = 33, LOST_MS = 1000;
 

@@ -15,7 +15,6 @@ from snnlab.nn.blocks.attention import (
     spike_driven_attention as spike_driven_attention,
     spiking_self_attention as spiking_self_attention,
 )
-from snnlab.nn.blocks.autoregressive import Autoregressive as Autoregressive, autoregressive as autoregressive
 from snnlab.nn.blocks.branches import (
     Parallel as Parallel,
     Residual as Residual,

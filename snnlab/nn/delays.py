@@ -169,13 +169,6 @@ class Delays(nn.Module, HasLongestDelay, Scheduled):
             )
         return self.max_steps // (count - 1)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        """Load; delays of the settings, which earlier versions stored, are left out if they are equal."""
-        stored = state_dict.get(name := f"{prefix}fraction")
-        if stored is not None and not self.state_dict() and torch.equal(stored.to(self.fraction), self.fraction):
-            del state_dict[name]
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
     def longest(self) -> int:
         return self.max_steps
 

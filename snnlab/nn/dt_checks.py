@@ -13,7 +13,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from snnlab.compat import BatchNormNd
-from snnlab.nn.blocks import Autoregressive, Loop
+from snnlab.nn.blocks import Loop
 from snnlab.nn.layer import reach_of
 from snnlab.nn.neurons.base import Neuron, named_neurons
 from snnlab.nn.neurons.info import DELAYED_FEEDBACK, DtWarning, NeuronInfo
@@ -51,7 +51,7 @@ def _find_warnings(network: nn.Module) -> Iterator[tuple[str, DtWarning]]:
         if isinstance(layer, Neuron):
             yield from _neuron_warnings(name, layer, source, biased, normed)
             source, biased, normed = "" if layer.spiking else name, [], []
-        elif isinstance(layer, Autoregressive | Loop):
+        elif isinstance(layer, Loop):
             yield name, DELAYED_FEEDBACK
         elif isinstance(layer, NORMS):
             normed, biased = [(name, _norm_warning(layer))], []  # it normalizes an earlier bias, too

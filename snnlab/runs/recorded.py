@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -21,7 +22,6 @@ from omegaconf import OmegaConf
 from snnlab.errors import DamagedError, RunFolderError, VersionError, one_line
 from snnlab.files import folders_at, load_arrays
 from snnlab.printable import printable, printable_data
-from snnlab.runs.renamed_settings import renamed
 from snnlab.runs.run_folder import (
     CHECKPOINTS,
     CONFIG,
@@ -162,8 +162,7 @@ class RecordedRun:
     @property
     def provenance(self) -> dict[str, Any]:
         """Versions, git state, device, and hashes of configuration, data and split."""
-        found = self.content["provenance"]
-        return {**found, "numerics": renamed(found["numerics"])} if "numerics" in found else found
+        return self.content["provenance"]
 
     @property
     def resumed(self) -> list[dict[str, Any]]:
@@ -314,12 +313,28 @@ def read_result(path: Path) -> dict[str, Any]:
         raise _damaged_error(path, "it is not the result of a run")
     if "runs" in content:
         raise row_record_error(path.parent)
-    version = content.get("schema_version", SCHEMA_VERSION)
-    if version != SCHEMA_VERSION:
-        raise VersionError(path, f"has schema version {version}, but this snnlab reads {SCHEMA_VERSION}")
+    _check_form(path, content)
     if problem := result_error(content):
         raise _damaged_error(path, problem)
     return content
+
+
+def _check_form(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse a result of another form; one without a version has the first."""
+    if (version := content.get("schema_version", SCHEMA_VERSION)) != SCHEMA_VERSION:
+        raise VersionError(path, f"has schema version {version}, but this snnlab reads {SCHEMA_VERSION}")
+
+
+def require_form(folder: Path) -> None:
+    """Refuse a run that another version of snnlab recorded in another form: its configuration may mean something else.
+
+    Raises:
+        VersionError: naming both versions.
+    """
+    with suppress(DamagedError):  # no result yet, or a damaged one, which is an error where it is needed
+        content = _read_json(folder / RESULT)
+        if isinstance(content, dict):
+            _check_form(folder / RESULT, content)
 
 
 def read_run_if_ended(folder: Path) -> RecordedRun | None:
@@ -334,7 +349,7 @@ def is_imported(folder: Path) -> bool:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return a run's `config.yaml` with the names of today; nothing in it is resolved or imported.
+    """Return a run's `config.yaml`; nothing in it is resolved or imported.
 
     Raises:
         DamagedError: if it is not a valid experiment.
@@ -348,7 +363,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise _damaged_error(path, one_line(error)) from error
     if not isinstance(config, dict) or not _is_experiment(config):
         raise _damaged_error(path, "it is not the configuration of a run")
-    return renamed(config)
+    return config
 
 
 def find_runs(root: Path) -> Iterator[Path]:

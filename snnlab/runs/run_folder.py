@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -108,7 +107,6 @@ RESULT, EARLIER_RESULT, DAMAGED_RESULT = "result.json", "result_before_{}.json",
 METRICS, PREDICTIONS, SPLIT, CHECKPOINTS = "metrics.csv", "predictions.npz", "split.json", "checkpoints"
 WEIGHTS = "weights.safetensors"  # of a packaged network, in place of checkpoints
 LOG = "log.txt"
-_WARNING = re.compile(r"\S+ \S+ WARNING snnlab\.\S+: (.*)")
 # Suffix of the name of a run that repeats the run next to it.
 REPEAT_SUFFIX = "_repeated"
 _SCORES = ("test/accuracy", "test/mae", "val/accuracy", "val/mae")
@@ -133,7 +131,7 @@ class Result:
         name: Name of the experiment, by default MODEL_DATA.
         search: The search for the settings, if any: `trials`, `chosen_by`, `val_size`, `seeds`; else None.
         error: Reason of a failure, or None.
-        warnings: Warnings of the training, as in `log.txt`, each once.
+        warnings: Warnings of the training, each once, also those before the run was resumed.
         weights: `weights_hash` of the checkpoints `best` and `last`; another file in their place is refused.
     """
 
@@ -212,8 +210,13 @@ def earlier_configs(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def log_file(folder: Path) -> Iterator[None]:
-    """Write the log messages of snnlab and Lightning to `log.txt` too."""
+def log_file(folder: Path, warnings: list[str]) -> Iterator[None]:
+    """Write the log messages of snnlab and Lightning to `log.txt` too.
+
+    Args:
+        folder: The run's folder.
+        warnings: snnlab's warnings are added, each once.
+    """
     handler = logging.FileHandler(folder / LOG, encoding="utf-8")
     handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     # Lightning's two loggers do not propagate.
@@ -223,21 +226,30 @@ def log_file(folder: Path) -> Iterator[None]:
         logger.addHandler(handler)
     # In a script no level is set, so that the lines of the epochs would be missing.
     own, level = loggers[0], loggers[0].level
+    collector = _WarningCollector(warnings)
+    own.addHandler(collector)
     own.setLevel(min(level or logging.INFO, logging.INFO))
     try:
         yield
     finally:
         own.setLevel(level)
+        own.removeHandler(collector)
         for logger in loggers:
             logger.removeHandler(handler)
         handler.close()
 
 
-def logged_warnings(folder: Path) -> list[str]:
-    """Return snnlab's warnings in a run's log, in order, each once, also those before the run was resumed."""
-    path = folder / LOG
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return list(dict.fromkeys(found[1] for line in lines if (found := _WARNING.fullmatch(line))))
+class _WarningCollector(logging.Handler):
+    """Adds the first line of each warning to a list, once."""
+
+    def __init__(self, found: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._found = found
+
+    def emit(self, record: logging.LogRecord) -> None:
+        first, _, _ = record.getMessage().partition("\n")
+        if record.levelno == logging.WARNING and first not in self._found:
+            self._found.append(first)
 
 
 _PART_NAMES = {"test": "test", "val": "validation"}

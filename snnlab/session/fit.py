@@ -33,8 +33,7 @@ from snnlab.runs.loggers import MetricsCSV, RunLogging
 from snnlab.runs.predictions import Predictions, layer_names
 from snnlab.runs.provenance import config_hash, provenance
 from snnlab.runs.recorded import archive_result, read_run_if_ended, search_record
-from snnlab.runs.renamed_settings import renamed
-from snnlab.runs.run_folder import SPLIT, Result, config_text, create_run_folder, locked, log_file, logged_warnings
+from snnlab.runs.run_folder import SPLIT, Result, config_text, create_run_folder, locked, log_file
 from snnlab.session import Session
 from snnlab.session.build_trainer import (
     annealing_callbacks,
@@ -278,10 +277,15 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
         if not resumption:
             stack.enter_context(locked(folder))
         result = Result(folder, "failed", experiment.seed, resumed=training.snapshots.resumed, search=search)
+        result.warnings = training.snapshots.warnings
         result.control, result.provenance, result.weights = experiment.control, source, earlier_weights
         result.name = (experiment.record or {}).get("name", experiment.name)  # from config.yaml: no secrets
         result.provenance["command"] = command
-        with _record_outcome(result, training, data), log_file(folder), group.explain_lost_rank(folder):
+        with (
+            _record_outcome(result, training, data),
+            log_file(folder, result.warnings),
+            group.explain_lost_rank(folder),
+        ):
             leaked = read_trained_before(folder, data) if resumption else find_trained_before(experiment, data)
             _record_data(folder, experiment, data, leaked)
             if resumption and resumption.checkpoint:
@@ -347,7 +351,7 @@ def train_other_rank(spec: TrainingSpec, session: Session, rank_info: RankInfo) 
 def _decide_numerics(spec: TrainingSpec, training: _Training, session: Session) -> dict[str, Any]:
     """Decide how the network is computed, and return it for the provenance."""
     trainer = training.trainer
-    sparse_input = renamed(spec.resumption.node).get("sparse_input") if spec.resumption else None
+    sparse_input = spec.resumption.node.get("sparse_input") if spec.resumption else None
     found = session.decide_computation(trainer.strategy.root_device, sparse_input)
     # Each checkpoint stores it, so that a resumed run does not decide again.
     training.snapshots.identity["sparse_input"] = found.sparse_input
@@ -369,9 +373,9 @@ def _build_training(spec: TrainingSpec, session: Session, started: float, rank_i
     experiment, folder, resumption = spec.experiment, spec.folder, spec.resumption
     validates = session.data.split.val.size > 0 and experiment.trainer.get("limit_val_batches") != 0
     selection = BestCheckpoint(folder / "checkpoints", experiment.selection if validates else "last")
-    resumed = resumption.resumed if resumption else []
+    resumed, warned = (resumption.resumed, resumption.warnings) if resumption else ([], [])
     identity = {**spec.identity, "processes": rank_info.world_size}
-    snapshots = Snapshots(selection, experiment.checkpoint_every_s, identity, resumed)
+    snapshots = Snapshots(selection, experiment.checkpoint_every_s, identity, resumed, warned)
     timing, logged = Timing(started), RunLogging(experiment.record or {}, folder)
     rank_zero_callbacks = [
         *console_callbacks(timing, bar=experiment.trainer.get("enable_progress_bar", True)),
@@ -423,7 +427,6 @@ def _record_outcome(result: Result, training: _Training, data: EventDataModule) 
     finally:
         result.timing = training.timing.summary()
         try:
-            result.warnings = logged_warnings(result.folder)
             result.weights |= _written_weights(training)
             result.write()
         except OSError as error:

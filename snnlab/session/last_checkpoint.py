@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from snnlab.errors import ConfigError, RunFolderError
-from snnlab.kernels.function import FIRST_KERNEL_VERSION, Backend, kernel_version
+from snnlab.kernels.function import Backend, kernel_version
 from snnlab.runs.provenance import config_hash
 from snnlab.runs.run_folder import CONFIG, earlier_configs
 from snnlab.training.checkpoints import read_checkpoint
@@ -50,11 +50,11 @@ def changed_kernels(node: Mapping[str, Any], backend: Backend) -> tuple[int | No
     """Return the versions of the kernels before and now if they differ, else ().
 
     Args:
-        node: The snnlab entry of the checkpoint; empty without a checkpoint. Older runs have no version in it.
+        node: The snnlab entry of the checkpoint; empty without a checkpoint.
         backend: The backend of the experiment.
     """
     now = kernel_version(backend)
-    before = node.get("kernels", None if now is None else FIRST_KERNEL_VERSION)
+    before = node.get("kernels")
     before = before if isinstance(before, int) else None
     return (before, now) if node and before != now else ()
 

@@ -1,28 +1,15 @@
-"""Prints the network of an experiment as tables.
-
-For `snnlab show`: its layers; for `snnlab train debug=shapes`: inputs and outputs of each layer for one batch.
-
-Axes: T steps, B samples.
-"""
+"""Prints the network of an experiment as tables, for `snnlab show`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
-from rich.table import Table as RichTable
-from torch import Tensor, nn
 
 from snnlab.config.schema import Experiment
-from snnlab.console import quiet_lightning, table_console, until_pipe_closes
+from snnlab.console import until_pipe_closes
 from snnlab.data.data_settings import DataSettings
-from snnlab.data.events.frames import Batch
 from snnlab.errors import ConfigError, RunFolderError, SnnlabError, one_line
-from snnlab.nn import BuiltNetwork, Network
+from snnlab.nn import BuiltNetwork
 from snnlab.nn.kernel_sources import kernel_sources, planned_layers
-from snnlab.nn.layer import TemporalLayer
 from snnlab.nn.memory_estimate import estimate_memory
 from snnlab.nn.parameter_counts import count_parameters
 from snnlab.nn.summary import learned, summarize
@@ -114,86 +101,3 @@ def _frames_text(settings: DataSettings) -> str:
     size = {(polarities, height, width), (polarities, width), (width,)}
     frames = "" if settings.frame_shape in size else f"; frames {list(settings.frame_shape)}"
     return f"{sensor}, {signs}, {settings.steps_text}{length}{frames}"
-
-
-class LayerIO(NamedTuple):
-    """Input and output of a layer, and their number of leading axes: 2 for T, B, or 1 for T*B."""
-
-    name: str
-    x: Tensor
-    y: Tensor
-    leading: int
-
-
-def show_shapes(experiment: Experiment, folder: Path) -> None:
-    """Run one batch through the network and print a row per layer.
-
-    Raises:
-        SnnlabError: for a mistake in the configuration or the data.
-    """
-    with experiment.located_errors(), quiet_lightning():
-        session = Session(experiment, folder)
-        session.prepare()
-        device = session.processes.device
-        batch = session.data.first_batch(device)
-        with torch.no_grad():
-            layer_io = list(record_layer_io(session.network.to(device), batch))
-    steps, samples = batch.x.shape[:2]
-    print(f"{steps} steps of {samples} samples through the network, {device}")
-    table_console().print(shapes_table(layer_io))
-
-
-def record_layer_io(network: Network, batch: Batch) -> Iterator[LayerIO]:
-    """Yield input and output of each layer, first the frames."""
-    seen: list[LayerIO] = []
-
-    def hook(name: str, layer: nn.Module, inputs: Any, output: Any) -> None:
-        y = output[0] if isinstance(output, tuple) else output
-        seen.append(LayerIO(name, inputs[0], y, 2 if isinstance(layer, TemporalLayer) else 1))
-
-    handles = [
-        layer.register_forward_hook(lambda *call, name=name: hook(name, *call))
-        for name, layer in network.named_children()
-    ]
-    try:
-        network(batch.x, lengths=batch.lengths)
-    finally:
-        for handle in handles:
-            handle.remove()
-    yield LayerIO("(frames)", batch.x, batch.x, 2)
-    yield from seen
-
-
-def shapes_table(layer_io: list[LayerIO]) -> RichTable:
-    """Return a row per layer: shapes of one sample at one step, statistics of the whole output."""
-    table = RichTable(box=None, pad_edge=False)
-    for column in ("layer", "in", "out", "dtype", "order", "min", "mean", "max", "not 0"):
-        left = column in ("layer", "in", "out", "dtype", "order")
-        table.add_column(column, justify="left" if left else "right", no_wrap=True)
-    for name, x, y, leading in layer_io:
-        statistics = (f"{float(f):.3g}" for f in (y.min(), y.float().mean(), y.max()))
-        nonzero = f"{float((y != 0).float().mean()):.2%}"
-        dtype = str(y.dtype).removeprefix("torch.")
-        table.add_row(
-            name,
-            _shape_text(x, leading),
-            _shape_text(y, leading),
-            dtype,
-            _memory_order(y, leading),
-            *statistics,
-            nonzero,
-        )
-    return table
-
-
-def _shape_text(x: Tensor, leading: int) -> str:
-    return "x".join(str(size) for size in x.shape[leading:])
-
-
-def _memory_order(y: Tensor, leading: int) -> str:
-    """Return the memory order of the channels; empty for a sample without space axes."""
-    if y.dim() - leading != 3:
-        return ""
-    flat = y.flatten(0, leading - 1)
-    first, last = flat.is_contiguous(), flat.is_contiguous(memory_format=torch.channels_last)
-    return {(True, True): "either", (True, False): "first", (False, True): "last"}.get((first, last), "strided")

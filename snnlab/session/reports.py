@@ -129,9 +129,7 @@ def _search_page(folder: Path, redraw: bool = False) -> Page:
     ended = summary.is_file() and not _is_newer(folder / "study.db", summary)
     found = read_summary(folder) if ended else {}
     rows = read_trials(folder, objectives) if ended else parse_trials(_current_trials(folder, content), objectives)
-    # Older searches have them in `pictures`.
-    drawn = [path for name in ("plots", "pictures") for path in sorted((folder / name).glob("*.png"))]
-    images = [(path.stem, path.read_bytes()) for path in drawn]
+    images = [(path.stem, path.read_bytes()) for path in sorted((folder / "plots").glob("*.png"))]
     if not ended or (redraw and (folder / "study.db").is_file()):
         images = _current_figures(folder, content)
     elif redraw:

@@ -11,10 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from snnlab.config.recorded_run import changed_settings, compose_run, current_value
+from snnlab.config.recorded_run import changed_settings, compose_run
 from snnlab.config.schema import Experiment
 from snnlab.console import quiet_lightning
-from snnlab.errors import ConfigError, DamagedError, Interrupted, RunFolderError
+from snnlab.errors import DamagedError, Interrupted, RunFolderError
 from snnlab.files import require_writable
 from snnlab.printable import masked
 from snnlab.runs.provenance import ComparedItem, compare_runs, environment_differences
@@ -39,8 +39,6 @@ def run(session: Session, started: float) -> Result:
         SnnlabError: for a mistake found before the training; then no folder is written.
     """
     experiment, folder = session.experiment, session.folder
-    if experiment.mode == "shapes":
-        raise ConfigError("mode", "shapes trains nothing and has no result", "use it on the command line")
     if requeued := requeued_run(experiment):
         return _train_or_requeue(lambda: resume(requeued, (), None, started, compose_initial=lambda: experiment))
     if os.path.isfile(folder / CONFIG):
@@ -172,4 +170,4 @@ def _numerics_overrides(recorded: RecordedRun) -> list[str]:
     """Return the overrides that set the recorded threads, backend and first layer on this machine."""
     numerics = {"threads": recorded.required("threads"), **recorded.required("numerics")}
     names = ("threads", "backend", "sparse_input")
-    return [f"{name}={str(current_value(name, numerics[name])).lower()}" for name in names if name in numerics]
+    return [f"{name}={str(numerics[name]).lower()}" for name in names if name in numerics]

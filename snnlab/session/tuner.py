@@ -1,17 +1,13 @@
-"""Proposes a learning rate or a batch size from a few training steps.
+"""Proposes a learning rate from a few training steps.
 
-It replaces Lightning's Tuner, which sets one rate for all parameter groups, removes the experiment's callbacks, and
-returns the largest batch size that fits, not the smallest that is as fast; on a CPU, running out of memory ends the
-process (`tests/cli/test_find.py`: groups keep their rate, too little memory).
+It replaces Lightning's Tuner, which sets one rate for all parameter groups and removes the experiment's callbacks
+(`tests/cli/test_find.py`: groups keep their rate).
 """
 
 from __future__ import annotations
 
-import logging
 import math
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,19 +15,14 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError
-from snnlab.memory import MEMORY_OVERHEAD, available_memory, is_out_of_memory
-from snnlab.nn.memory_estimate import estimate_memory
 from snnlab.runs.plots.style import BLUE, DASHED, GREY, VERMILION, default_style, label, legend, new_figure, title
 from snnlab.session import Session
 from snnlab.session.build_trainer import annealing_callbacks
-
-_log = logging.getLogger(__name__)
 
 # The loss has exploded if its moving average exceeds the lowest one by this factor.
 _EXPLOSION_FACTOR = 4.0
@@ -39,8 +30,6 @@ _EXPLOSION_FACTOR = 4.0
 _DECAY, _SMOOTHING_WIDTH = 0.9, 1 / 30
 # A smaller relative decrease of the loss does not count.
 _MIN_DECREASE = 0.02
-# A size is as fast as the fastest if it reaches this fraction of its speed.
-_FAST_ENOUGH = 0.95
 
 
 class LRRangeTest(L.Callback):
@@ -135,47 +124,6 @@ def round_rate(rate: float) -> float:
     return float(f"{rate:.{1 if f'{rate:e}'[0] == '1' else 0}e}")
 
 
-class StepTimer(L.Callback):
-    """Measures the time from the end of one step to the end of the next, including data loading."""
-
-    def __init__(self) -> None:
-        self._ends: list[tuple[float, int]] = []
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Record the end of the step."""
-        if pl_module.device.type == "cuda":
-            torch.cuda.synchronize(pl_module.device)
-        self._ends.append((time.perf_counter(), batch.lengths.numel()))
-
-    @property
-    def recordings_per_s(self) -> float:
-        """The median over all steps but the first."""
-        steps = zip(self._ends[:-1], self._ends[1:], strict=True)
-        return statistics.median(count / (end - before) for (before, _), (end, count) in steps)
-
-
-class BatchSizeSpeed(NamedTuple):
-    """The measured speed of a batch size.
-
-    Attributes:
-        size: Recordings per batch.
-        recordings_per_s: Recordings per second.
-        memory: Peak memory of a step, bytes; on a CPU the estimate for its tensors; None: not known.
-    """
-
-    size: int
-    recordings_per_s: float
-    memory: float | None
-
-
-def smallest_fast_size(tried: Sequence[BatchSizeSpeed]) -> int:
-    """Return the smallest size that is as fast as the fastest, within 5 %."""
-    most = max(each.recordings_per_s for each in tried)
-    return next(each.size for each in tried if each.recordings_per_s >= _FAST_ENOUGH * most)
-
-
 Proposal = tuple[Callable[[], Figure], str | None]
 """The function that draws the curve, and the proposed override."""
 
@@ -193,21 +141,6 @@ def propose_rate(experiment: Experiment, folder: Path, low: float, high: float, 
         print(f"  it decreases fastest at {best:g}, the proposed rate (now {now if now is None else format(now, 'g')})")
     draw = partial(draw_losses, found.rates, found.losses, found.smooth, best, experiment.name)
     return draw, None if best is None else f"optimizer.lr={best:g}"
-
-
-def propose_size(experiment: Experiment, folder: Path, last: int, steps: int) -> Proposal:
-    """Propose a batch size, and print the reason; the arguments are those of `try_sizes`."""
-    tried, why = try_sizes(experiment, folder, last, steps)
-    if not tried:
-        raise ConfigError("", f"find batch_size: {why}", "set fewer steps: data.num_bins, or checkpoint_segments: 10")
-    best = smallest_fast_size(tried)
-    print(f"{experiment.name}: batch size, recordings per second, memory of a step")
-    for size, speed, memory in tried:
-        print(f"  {size:>6} {speed:>9.1f} {'' if memory is None else f'{memory / 1e6:>9,.0f} MB'}")
-    print(f"  the largest was {tried[-1].size} ({why}); {best} is as fast as any (now {experiment.data['batch_size']})")
-    print(f"  another batch size needs another learning rate: snnlab find lr data.batch_size={best}")
-    sizes, speeds = [each.size for each in tried], [each.recordings_per_s for each in tried]
-    return partial(draw_speeds, sizes, speeds, best, experiment.name), f"data.batch_size={best}"
 
 
 def find_rate(experiment: Experiment, folder: Path, low: float, high: float, steps: int) -> tuple[LRRangeResult, bool]:
@@ -229,49 +162,6 @@ def find_rate(experiment: Experiment, folder: Path, low: float, high: float, ste
     return analyze_losses(range_test.rates, range_test.losses), range_test.exploded
 
 
-def try_sizes(experiment: Experiment, folder: Path, last: int, steps: int) -> tuple[list[BatchSizeSpeed], str]:
-    """Train some steps with each batch size; return the speeds, and why no larger size was tried.
-
-    Args:
-        experiment: The experiment; its schedule and its validation are not used.
-        folder: The folder of its run; nothing is written.
-        last: The largest size.
-        steps: Steps with each size, >= 2.
-
-    Raises:
-        SnnlabError: for a mistake in the configuration or the data.
-    """
-    session = _short_session(experiment, folder, steps)
-    data = session.data
-    most, tried = min(last, data.split.train.size), list[BatchSizeSpeed]()
-    size, reason = min(4, most), f"--to {last}" if most == last else "the training set is not larger"
-    while size <= most:
-        data.settings = replace(data.settings, batch_size=size)
-        memory, left = _estimate_memory(session), available_memory()
-        on_gpu = session.module.device.type == "cuda"
-        if not on_gpu and memory is not None and left is not None and MEMORY_OVERHEAD * memory > left:
-            return tried, f"a batch of {size} takes about {memory / 1e9:.1f} GB, and {left / 1e9:.1f} GB are left"
-        try:
-            tried.append(_measure_speed(session, memory))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            return tried, f"a batch of {size} is out of memory"
-        size *= 2
-    return tried, reason
-
-
-def _measure_speed(session: Session, memory: float | None) -> BatchSizeSpeed:
-    timer = StepTimer()
-    trainer = _prepare_trainer(session, timer)
-    on_gpu = trainer.strategy.root_device.type == "cuda"
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats(trainer.strategy.root_device)
-    trainer.fit(session.module, datamodule=session.data)
-    peak = float(torch.cuda.max_memory_allocated(trainer.strategy.root_device)) if on_gpu else memory
-    return BatchSizeSpeed(session.data.settings.batch_size, timer.recordings_per_s, peak)
-
-
 def _short_session(experiment: Experiment, folder: Path, steps: int) -> Session:
     """Prepare a training of some steps in this process, without logs, validation, checkpoints and plots."""
     ends: dict[str, Any] = {"max_epochs": -1, "max_steps": steps, "limit_val_batches": 0, "enable_progress_bar": False}
@@ -287,15 +177,6 @@ def _prepare_trainer(session: Session, callback: L.Callback) -> L.Trainer:
     trainer = session.trainer([callback, *annealing_callbacks(session.experiment, session.network)])
     session.decide_computation(trainer.strategy.root_device)
     return trainer
-
-
-def _estimate_memory(session: Session) -> float | None:
-    settings, (make, _) = session.data.settings, session.optimization
-    try:
-        return estimate_memory(session.built, settings.frame_shape, settings.steps, settings.batch_size, make).peak
-    except (RuntimeError, ValueError) as error:
-        _log.debug("the memory of a step is not known: %s", error)
-        return None
 
 
 def draw_losses(rates: np.ndarray, losses: np.ndarray, smooth: np.ndarray, proposed: float | None, name: str) -> Figure:
@@ -320,26 +201,6 @@ def draw_losses(rates: np.ndarray, losses: np.ndarray, smooth: np.ndarray, propo
     ax.set_ylim(low - 0.2 * (high - low) - 1e-3, high + 0.6 * (high - low) + 1e-3)
     legend(ax, loc="upper left")
     label(ax, "learning rate", "loss")
-    title(ax, name)
-    return figure
-
-
-def draw_speeds(sizes: Sequence[int], speeds: Sequence[float], proposed: int, name: str) -> Figure:
-    """Draw recordings per second over the batch size.
-
-    Args:
-        speeds: Recordings per second with each size.
-        proposed: The proposed size.
-        name: Name of the experiment.
-    """
-    figure, (ax,) = new_figure()
-    ax.plot(sizes, speeds, color=BLUE, linewidth=1.6, marker="o")
-    ax.axvline(proposed, color=VERMILION, linestyle=DASHED, linewidth=1.4, label=f"{proposed}")
-    ax.set_xscale("log", base=2)
-    ax.set_xticks(list(sizes), [f"{size:g}" for size in sizes])
-    ax.set_ylim(0, 1.15 * max(speeds))
-    legend(ax, loc="lower right")
-    label(ax, "batch size", "recordings per second")
     title(ax, name)
     return figure
 

@@ -43,7 +43,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise RunFolderError(path, f"cannot be read as a checkpoint ({_reason_text(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise RunFolderError(path, "is not a checkpoint of a run")
-    upgrade_checkpoint(content)
     return content
 
 
@@ -82,36 +81,3 @@ def tensors_hash(weights: Mapping[str, Tensor]) -> str:
 def _reason_text(error: Exception) -> str:
     first = one_line(error)
     return "it contains objects other than numbers and plain values, not loaded" if _UNSAFE in first else first
-
-
-# Old checkpoints use class names as keys of callbacks; now keys do not change when a class is renamed.
-CALLBACK_KEYS = {
-    "MetricsCSV": "metrics_csv",
-    "RisenLoss": "risen_loss",
-    "Selection": "selection",
-    "SilenceWarning": "silent_layers",
-    "Timing": "timing",
-}
-
-
-def upgrade_checkpoint(checkpoint: dict[str, Any]) -> None:
-    """Convert an old checkpoint to the current format, in place."""
-    callbacks = checkpoint.get("callbacks", {})
-    for old, new in CALLBACK_KEYS.items():
-        if old in callbacks:
-            callbacks[new] = callbacks.pop(old)
-    _move_average(checkpoint)
-
-
-def _move_average(checkpoint: dict[str, Any]) -> None:
-    """Move averaged weights of old runs from the module's state to where Lightning's callback reads them."""
-    state = checkpoint["state_dict"]
-    own = {name: value for name, value in state.items() if not name.startswith("average.")}
-    updates, checkpoint["state_dict"] = int(state.get("average._extra_state", 0)), own
-    if updates:
-        names = ((name, f"average.{name.removeprefix('network.').replace('.', '/')}") for name in own)
-        checkpoint["state_dict"] = own | {name: state[old] for name, old in names if old in state}
-        checkpoint["current_model_state"] = own
-        checkpoint["averaging_state"] = {"n_averaged": torch.tensor(updates)}
-        callback_state = {"latest_update_step": checkpoint.get("global_step", 0), "updates": updates}
-        checkpoint.setdefault("callbacks", {})["average"] = callback_state

@@ -156,8 +156,6 @@ class SpikingModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the epoch's learning rates."""
         self._rates = checkpoint["lr_of_epoch"]
-        if not isinstance(self._rates, dict):  # older runs save one number
-            self._rates = {"lr": self._rates}
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout by step, batch and rank only, so that its numbers do not depend on earlier batches."""

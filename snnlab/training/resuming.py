@@ -116,6 +116,11 @@ class Resumption:
             now["kernels"] = list(self.kernels)
         return [*self.node.get("resumed", []), now]
 
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings before the checkpoint."""
+        return list(self.node.get("warnings", ()))
+
     def message(self, epochs: int | None) -> str:
         """Return as text where the run continues and which settings change.
 

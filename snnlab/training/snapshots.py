@@ -163,6 +163,7 @@ class Snapshots(Checkpoint):
         every_s: Seconds between checkpoints within an epoch; None: only between epochs; 0: before each batch.
         identity: Hashes and settings that must be equal when the checkpoint is read.
         resumed: One entry for each time that the run was resumed.
+        warnings: Warnings so far; the run adds to them.
 
     Attributes:
         can_save: Whether the training can be saved before the current batch.
@@ -175,8 +176,10 @@ class Snapshots(Checkpoint):
         every_s: float | None,
         identity: Mapping[str, Any],
         resumed: list[dict[str, Any]],
+        warnings: list[str],
     ) -> None:
-        self.selection, self.every_s, self.identity, self.resumed = selection, every_s, dict(identity), resumed
+        self.selection, self.every_s, self.identity = selection, every_s, dict(identity)
+        self.resumed, self.warnings = resumed, warnings
         self.path = selection.last_path
         self.can_save = False
         self.saved_position: Position | None = None
@@ -253,6 +256,7 @@ class Snapshots(Checkpoint):
             "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
             "random": random_state(),
             "resumed": self.resumed,
+            "warnings": list(self.warnings),
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:

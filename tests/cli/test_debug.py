@@ -10,10 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snnlab import train
-from snnlab.errors import ConfigError
-
-from ..refusals import assert_error_has, assert_raises, assert_text_has
+from ..refusals import assert_error_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -96,27 +93,7 @@ def test_profile_reports_the_time_of_each_part(workplace: Path, snnlab: Snnlab, 
     assert text in (folder / "log.txt").read_text()
 
 
-def test_shapes_prints_every_layer_and_leaves_nothing(workplace: Path, snnlab: Snnlab, digits_store: str):
-    done = snnlab("train", "debug=shapes", "data.num_bins=8", "data.batch_size=4", digits_store)
-    assert done.status == 0, done.err
-    assert not (workplace / "outputs").exists()
-    title, head, *rows = done.out.splitlines()
-    assert_text_has(title, "8 steps", "4 samples")
-    assert head.split()[:5] == ["layer", "in", "out", "dtype", "order"]
-    cells = {row.split()[0]: row.split()[1:] for row in rows}
-    assert list(cells) == ["(frames)", "conv1", "lif1", "pool1", "conv2", "lif2", "pool2", "flatten", "out", "readout"]
-    assert cells["conv1"][:4] == ["2x34x34", "12x30x30", "float32", "last"]
-    assert cells["flatten"][:3] == ["32x5x5", "800", "float32"]
-    assert cells["lif1"][4] == "0"  # its minimum
-    assert cells["lif1"][-1].endswith("%")
-    assert float(cells["lif1"][5]) == pytest.approx(float(cells["lif1"][-1][:-1]) / 100, abs=1e-4)
-    assert max(len(line) for line in done.out.splitlines()) <= 80
-    assert "\x1b" not in done.out
-
-
-def test_shapes_from_python_and_a_misspelt_mode_are_refused(workplace: Path, snnlab: Snnlab):
-    with assert_raises(ConfigError, "mode", "shapes"):
-        train("debug=shapes")
+def test_a_misspelt_mode_is_refused(workplace: Path, snnlab: Snnlab):
     done = snnlab("train", "mode=profil")
     assert done.status == 2
     assert_error_has(done.error, "mode", "profil")

@@ -1,4 +1,4 @@
-"""`snnlab find`: a proposal, a curve and an override, and no run folder."""
+"""`snnlab find lr`: a proposal, a curve and an override, and no run folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from snnlab.config.compose import compose_experiment
 from snnlab.session import tuner
@@ -30,36 +29,6 @@ def test_a_rate_is_proposed_drawn_and_nothing_else_is_written(
     assert command.startswith("  snnlab train model=mlp_lif ")
     assert " optimizer.lr=0." in command
     assert_text_has(said[1], "proposed", "now 0.002")
-
-
-def test_a_size_is_proposed_up_to_the_training_set(snnlab: Callable[..., Outcome], workplace: Path, digits_store: str):
-    given = (*SMALL, digits_store, "+trainer.limit_train_batches=1.0")
-    given = tuple(text for text in given if text != "+trainer.limit_train_batches=2")
-    done = snnlab("find", "batch_size", "--to=16", "--steps=3", "--figure", "sizes.png", *given)
-    assert done.status == 0, done.err
-    lines = done.out.splitlines()
-    assert [line.split()[0] for line in lines[1:4]] == ["4", "8", "16"]
-    assert_text_has(done.out, 16, "--to 16")
-    assert [path.name for path in workplace.rglob("*") if path.is_file()] == ["sizes.png"]
-    assert lines[-1].split()[-1].startswith("data.batch_size=")
-    assert "data.batch_size=8" not in lines[-1].split()[:-1]
-
-
-def test_too_little_memory_ends_the_search(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch):
-    experiment, folder = compose_experiment([*SMALL, digits_store], None)
-    monkeypatch.setattr(tuner, "available_memory", lambda: 0.0)
-    tried, why = tuner.try_sizes(experiment, folder, 64, 3)
-    assert not tried
-    assert_text_has(why, "batch", 4)
-    monkeypatch.setattr(tuner, "available_memory", lambda: None)
-
-    def full(*_: object) -> None:
-        raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(tuner, "_measure_speed", full)
-    tried, why = tuner.try_sizes(experiment, folder, 64, 3)
-    assert not tried
-    assert_text_has(why, "batch", 4, "memory")
 
 
 def test_groups_with_a_rate_of_their_own_keep_it(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch):

@@ -285,7 +285,7 @@ def test_values_and_labels_are_inspected(blobs: Path, halves: Path, snnlab: Snnl
     assert sum(float(rows[side][4].replace(",", "")) for side in ("left", "right")) == 60 * 90
 
 
-@pytest.mark.parametrize("mode", ["overfit", "fast", "shapes"])
+@pytest.mark.parametrize("mode", ["overfit", "fast"])
 def test_the_debug_modes_work_with_values(mode: str, blobs: Path, snnlab: Snnlab) -> None:
     done = snnlab("train", *experiment(blobs, "value", "mse"), f"debug={mode}", "plots=null")
     assert done.status == 0, done.err

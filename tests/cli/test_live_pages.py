@@ -1,8 +1,7 @@
-"""The pages of a stream and of a training in a browser: complete, without errors, on a phone and on a screen."""
+"""The page of a stream in a browser: complete, without errors, on a phone and on a screen."""
 
 from __future__ import annotations
 
-import importlib
 import io
 import re
 import subprocess
@@ -10,8 +9,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +16,9 @@ from PIL import Image
 
 from snnlab import load, train
 
-from .browser import in_a_browser
+from .browser import Chromium, in_a_browser
 from .conftest import FAST
 
-ROOT = Path(__file__).parents[2]
-RUN = ROOT / "tests" / "fixtures" / "runs_dd700d9" / "conv_lif"
 WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 TEXT = "document.body.innerText"
 # Number of colours of a canvas.
@@ -31,16 +26,9 @@ COLORS = """new Set(new Uint32Array(document.getElementById("{}").getContext("2d
     .getImageData(0, 0, 1000, 1000).data.buffer)).size"""
 
 
-@pytest.fixture(scope="module")
-def film_page() -> ModuleType:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "scripts"))
-        return importlib.import_module("film_page")
-
-
 @pytest.fixture
-def browser(film_page: ModuleType, tmp_path: Path) -> Iterator[Any]:
-    with film_page.Chromium(tmp_path / "profile") as found:
+def browser(tmp_path: Path) -> Iterator[Chromium]:
+    with Chromium(tmp_path / "profile") as found:
         yield found
 
 
@@ -71,7 +59,7 @@ def page_of(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-def assert_fits(browser: Any) -> None:
+def assert_fits(browser: Chromium) -> None:
     """Assert that a page needs no horizontal scrolling, is dark where asked, and has no errors."""
     for width in (400, 1400):
         for dark in (True, False):
@@ -85,7 +73,7 @@ def assert_fits(browser: Any) -> None:
 
 @pytest.mark.slow
 @in_a_browser
-def test_the_page_of_a_stream_shows_it_and_says_how_it_ended(streamed: tuple[Path, Path], browser: Any) -> None:
+def test_the_page_of_a_stream_shows_it_and_says_how_it_ended(streamed: tuple[Path, Path], browser: Chromium) -> None:
     run, recording = map(str, streamed)
     with page_of("stream", run, recording, "--page", "--speed", "0.2", "--keep-page") as (process, address):
         browser.open(address, 1400, 900)
@@ -107,7 +95,7 @@ def test_the_page_of_a_stream_shows_it_and_says_how_it_ended(streamed: tuple[Pat
 
 @pytest.mark.slow
 @in_a_browser
-def test_the_page_of_a_stream_that_is_killed_says_so(streamed: tuple[Path, Path], browser: Any) -> None:
+def test_the_page_of_a_stream_that_is_killed_says_so(streamed: tuple[Path, Path], browser: Chromium) -> None:
     run, recording = map(str, streamed)
     with page_of("stream", run, recording, "--page", "--speed", "0.02") as (process, address):
         browser.open(address, 1400, 900)
@@ -115,15 +103,3 @@ def test_the_page_of_a_stream_that_is_killed_says_so(streamed: tuple[Path, Path]
         process.kill()
         browser.wait_for("document.body.dataset.ended == 4", 20)
         assert "kill" in browser.value("document.getElementById('state').textContent")
-
-
-@pytest.mark.slow
-@in_a_browser
-def test_the_page_of_a_run_shows_its_curves(browser: Any) -> None:
-    with page_of("watch", str(RUN), "--no-browser") as (_, address):
-        browser.open(address, 1400, 900)
-        browser.wait_for("document.body.dataset.epochs > 0")
-        assert_fits(browser)
-        text = browser.value(TEXT)
-        for shown in ("completed", "Loss", "Accuracy", "lif1", "Learning rate", "%"):
-            assert shown in text

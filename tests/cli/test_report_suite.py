@@ -100,7 +100,7 @@ def write_search(folder: Path, trials: list[dict[str, Any]], ended: bool) -> Pat
     table.writerows(trials)
     (folder / "trials.csv").write_text(text.getvalue())
     (folder / "plots").mkdir()
-    for name in ("slice_val_accuracy", "importance_val_accuracy", "parallel_val_accuracy"):
+    for name in ("slice_val_accuracy", "importance_val_accuracy"):
         matplotlib.image.imsave(folder / "plots" / f"{name}.png", np.zeros((80, 120, 3)))
     values = {"optimizer.lr": 0.01}
     winner = {
@@ -137,7 +137,7 @@ def test_a_search_is_shown_with_its_winner_its_test_and_how_to_continue(snnlab: 
     assert "<td>test/accuracy</td><td>90.00%</td><td>1.00%</td>" in text
     assert "test/silent" not in text
     assert_text_has(text, "fresh", "seeds [5, 6]")
-    assert [alt.partition(":")[0] for alt in re.findall('alt="(.*?)"', text)] == ["val/accuracy"] * 3
+    assert [alt.partition(":")[0] for alt in re.findall('alt="(.*?)"', text)] == ["val/accuracy"] * 2
     assert f"snnlab sweep resume={folder} sweep.trials=6" in text
     assert "experiment=best" in text
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,7 @@ from snnlab.data.events.frames import Batch, EventBatch
 from snnlab.data.events.representation import FrameBuilder
 from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames
+from snnlab.runs.loggers import MetricsCSV
 from snnlab.training.module import SpikingModule
 
 from ..refusals import assert_error_has, assert_raises, assert_text_has
@@ -55,7 +57,29 @@ def test_a_loss_far_above_its_beginning_is_a_warning_in_the_result(workplace: Pa
     assert done.status == 0, done.err
     assert "above" in done.err
     result = json.loads((Path(done.out.splitlines()[-1]) / "result.json").read_text())
-    assert any("above" in warning for warning in result.get("warnings", []))
+    assert any("above" in warning for warning in result["warnings"])
+    log = Path(result_folder := done.out.splitlines()[-1]) / "log.txt"
+    log.unlink()  # it is for readers: nothing is read from it
+    resumed = snnlab("train", f"resume={result_folder}", "trainer.max_epochs=2", "optimizer.lr=1e6")
+    assert resumed.status == 0, resumed.err
+    again = json.loads((Path(result_folder) / "result.json").read_text())
+    assert again["warnings"][: len(result["warnings"])] == result["warnings"]
+    assert len(again["warnings"]) == len({*again["warnings"]})
+
+
+def test_metrics_csv_has_an_epochs_row_when_the_next_one_begins(
+    workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch
+):
+    seen, begin = [], MetricsCSV.on_train_epoch_start
+
+    def look(self: MetricsCSV, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        text = self.path.read_text() if self.path.is_file() else ""
+        seen.append([row["epoch"] for row in csv.DictReader(text.splitlines())])
+        begin(self, trainer, pl_module)
+
+    monkeypatch.setattr(MetricsCSV, "on_train_epoch_start", look)
+    train(*FAST, digits_store, "trainer.max_epochs=3", "plots=null")
+    assert seen == [[], ["0"], ["0", "1"]]
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

@@ -177,10 +177,14 @@ def test_malformed_yaml_names_file_and_line(tmp_path: Path):
 @pytest.mark.parametrize(
     ("overrides", "place", "hint"),
     [
-        (("model=spiking_oscillators",), "model.layers.predict.known_steps", "data=damped_oscillators"),
-        (("experiment=oscillators", "neuron.q=3", "neuron=lif"), "neuron.q", "lif takes"),
-        (("experiment=oscillators", "neuron=lif"), "neuron.q", "~neuron.q"),
-        (("experiment=oscillators", "loss=mse"), "loss.score_from", "~loss.score_from"),
+        (
+            ("model.layers.out.out_features=${data.fixed_channels}",),
+            "model.layers.out.out_features",
+            "data=burst_sequences",
+        ),
+        (("experiment=nmnist_small", "neuron.tau_mem=3", "neuron=psn"), "neuron.tau_mem", "psn takes"),
+        (("experiment=nmnist_small", "neuron=psn"), "neuron.tau_mem", "~neuron.tau_mem"),
+        (("experiment=cifar10dvs_vgg_tet", "loss=mse"), "loss.mix", "~loss.mix"),
     ],
 )
 def test_a_setting_of_a_packaged_file_that_does_not_fit_a_choice_comes_with_a_hint(

@@ -28,8 +28,6 @@ NEEDED = {
     **dict.fromkeys(("mse_count", "mse_first_spike", "van_rossum"), SPIKES),
     **dict.fromkeys(("speck_gesture", "plif_conv5", "dvsgesture_net", "sew_gesture"), GESTURES),
     "strided_lif": ["data=pixel_mnist"],
-    "mse_series": ["data=damped_oscillators"],
-    "spiking_oscillators": ["data=damped_oscillators", "loss=mse_series"],
     # As many steps as show that they build and run.
     **dict.fromkeys(("spikformer", "qkformer", "spike_driven_transformer"), FEW_STEPS),
     **dict.fromkeys(("sew_resnet18", "sew_resnet34", "sew_resnet50", "vgg_snn", "cifar10dvs_vgg_tet"), FEW_STEPS),

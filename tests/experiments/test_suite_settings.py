@@ -24,7 +24,6 @@ def test_a_method_may_be_only_its_overrides():
 @pytest.mark.parametrize(
     ("values", "facts"),
     [
-        ({"arms": {"a": []}}, ("suite.arms", "methods")),
         ({"methods": {}}, ("suite.methods", "empty")),
         ({"datasets": {}}, ("suite.datasets", "empty")),
         ({"seeds": []}, ("suite.seeds", "empty")),

@@ -1,4 +1,4 @@
-"""The bench of several processes: its overrides, and the summary of its results."""
+"""The bench of several processes: its overrides."""
 
 from __future__ import annotations
 
@@ -22,8 +22,3 @@ def test_a_step_has_the_same_recordings_in_both_ways(bench: ModuleType):
     one, many = bench.configurations(4, ["data.batch_size=64", "model=gru"]).values()
     assert {"threads=4", "data.batch_size=64", "model=gru"} <= set(one)
     assert {"trainer=ddp", "trainer.devices=4", "threads=1", "data.batch_size=16", "model=gru"} <= set(many)
-
-
-def test_the_ratio_is_that_of_the_medians(bench: ModuleType):
-    found = bench.summary({"one": [90.0, 100.0, 1000.0], "many": [95.0, 1.0, 110.0]})
-    assert found["ratio"] == pytest.approx(0.95)

@@ -1,4 +1,4 @@
-"""The bench of `snnlab stream` behind a FIFO: its loop of recordings, and which write ends a step."""
+"""The bench of `snnlab stream` behind a FIFO: which write ends a step."""
 
 from __future__ import annotations
 
@@ -23,26 +23,6 @@ def recording(tmp_path: Path) -> Path:
     """Return a recording of 4 ms: two events in the first, one in the third, one in the fourth."""
     np.save(tmp_path / "one.npy", np.array([[1, 2, 0, 7], [3, 4, 1, 7], [5, 6, 0, 9], [7, 8, 1, 10]]))
     return tmp_path / "one.npy"
-
-
-def test_recordings_are_looped_and_events_of_a_ms_are_spread(bench: ModuleType, recording: Path) -> None:
-    loop = bench.looped([recording, recording], 1000, 500)
-    assert loop.events["t"].tolist() == [0, 500, 2000, 3000, 4000, 4500, 6000, 7000]
-    assert loop.us == 8000
-    parts = list(bench.chunks(loop, 500, 34))
-    assert [t for part in parts for t in part["t"].tolist()][8:] == [
-        8000,
-        8500,
-        10000,
-        11000,
-        12000,
-        12500,
-        14000,
-        15000,
-        16000,
-        16500,
-    ]
-    assert bench.as_lines(parts[0]) == b"0,1,2,0\n"
 
 
 def test_a_step_ends_with_the_first_write_of_a_later_event(bench: ModuleType, recording: Path) -> None:

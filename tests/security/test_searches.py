@@ -140,7 +140,7 @@ def test_a_study_or_a_picture_that_is_a_link_is_not_read(workplace: Path, snnlab
     with sqlite3.connect(workplace / "private.db") as private:
         private.execute("create table private (x)")
     (workplace / "id_rsa").write_text(SECRET)
-    for number, (name, target) in enumerate({"study.db": "private.db", "pictures/slice_x.png": "id_rsa"}.items()):
+    for number, (name, target) in enumerate({"study.db": "private.db", "plots/slice_x.png": "id_rsa"}.items()):
         plan = begun(workplace / str(number))
         (plan.folder / name).parent.mkdir(exist_ok=True)
         (plan.folder / name).symlink_to(workplace / target)

@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from snnlab.memory import available_memory
-from snnlab.session.tuner import BatchSizeSpeed, analyze_losses, round_rate, smallest_fast_size
+from snnlab.session.tuner import analyze_losses, round_rate
 
 RATES = np.geomspace(1e-6, 1, 61)
 
@@ -39,13 +38,3 @@ def test_a_loss_that_never_falls_proposes_nothing() -> None:
 @pytest.mark.parametrize(("rate", "shown"), [(0.01149, 0.011), (0.0283, 0.03), (9.7e-5, 1e-4), (2.0, 2.0)])
 def test_rates_are_rounded(rate: float, shown: float) -> None:
     assert round_rate(rate) == pytest.approx(shown)
-
-
-def test_the_smallest_size_as_fast_as_the_fastest_is_proposed() -> None:
-    tried = [BatchSizeSpeed(size, speed, None) for size, speed in ((4, 50.0), (8, 97.0), (16, 100.0), (32, 99.0))]
-    assert smallest_fast_size(tried) == 8
-
-
-def test_some_memory_is_left() -> None:
-    left = available_memory()
-    assert left is None or left > 0

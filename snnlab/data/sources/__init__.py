@@ -3,7 +3,6 @@
 from snnlab.data.sources import (
     folder as folder,
     mnist as mnist,
-    oscillators as oscillators,
     recordings as recordings,
     saccades as saccades,
     simulated_classes as simulated_classes,

@@ -2,7 +2,6 @@
 
 from snnlab.nn.blocks import embeddings as embeddings
 from snnlab.nn.blocks.attention import KVMask as KVMask, QKMask as QKMask
-from snnlab.nn.blocks.autoregressive import Autoregressive as Autoregressive, GeneratedState as GeneratedState
 from snnlab.nn.blocks.branches import (
     Parallel as Parallel,
     Residual as Residual,

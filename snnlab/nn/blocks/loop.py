@@ -210,7 +210,7 @@ class Loop(Network):
             rest = FeedbackState(x.new_zeros(x.shape[1], *path.shape), None)
             state[path.name] = before.get(path.name, rest)
         outputs = []
-        for x_t, valid in zip(x.split(1), valid_in_step(lengths, x.shape[0]), strict=False):
+        for x_t, valid in zip(x.split(1), _valid_in_step(lengths, x.shape[0]), strict=False):
             own: Counts | None = None if counts is None else {}
             outputs.append(_run_step(spanned, x_t, state, valid, own)[0])
             add_counts(counts, own or {})
@@ -259,7 +259,7 @@ def keep_ended(new: Tensor, old: Tensor, valid: Tensor | None) -> Tensor:
     return torch.where(kept.reshape(-1, *[1] * (new.dim() - 1)), new, old)
 
 
-def valid_in_step(lengths: Tensor | None, num_steps: int) -> list[Tensor | None]:
+def _valid_in_step(lengths: Tensor | None, num_steps: int) -> list[Tensor | None]:
     """Return for each step until the longest sample's end the lengths 0 or 1 of samples, or None if all are valid.
 
     Shape:

@@ -31,7 +31,6 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "adlif": (IMAGE, {}),
     "alif": (IMAGE, {}),
     "attention_product": ((12, 3, 2), {"num_heads": 2}),
-    "autoregressive": ((5,), {"layers": WITHIN, "known_steps": 2}),
     "avg_pool": (IMAGE, {"kernel_size": 2}),
     "batch_norm": (IMAGE, {}),
     "conv1d": (LINE, CONV),
