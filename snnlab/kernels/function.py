@@ -199,6 +199,7 @@ def kernel_for(
     save_y = pool is not None and pool.kind == "max"
     found = trace_step(step, state, k, learned, dtype=x.dtype, grad=grad, save_y=save_y)
     if isinstance(found, TracedStep) and (found.unchecked or CHECK_TRACES) and _has_values(x):
+        require_coefficients(numbers_of(k), x.shape[2:])
         found = _check(found, step, state, k)
     if isinstance(found, TracedStep):
         return Kernel(found, chosen)

@@ -202,6 +202,7 @@ class Magnitude(Mine):
 
 
 def test_a_wrong_trace_is_found_at_the_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(function, "CHECK_TRACES", False)
     monkeypatch.setattr(trace.Symbol, "abs", trace.Symbol.clone)
     neuron: Any = Magnitude()
     neuron.backend = "numba"
