@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from snnlab.errors import ConfigError, one_line
+from snnlab.files import read_text
 from snnlab.printable import printable_data
 from snnlab.settings import Count, check_settings, value_text
 from snnlab.yaml_files import require_bounded
@@ -99,7 +100,7 @@ def read_card_file(path: Path) -> Card:
 def _read(path: Path) -> Any:
     require_bounded(path)
     try:
-        return printable_data(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return printable_data(yaml.safe_load(read_text(path)))
     except yaml.YAMLError as error:
         raise ConfigError(path, f"is not YAML: {one_line(error)}") from error
 

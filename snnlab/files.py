@@ -78,6 +78,17 @@ def open_regular(path: Path) -> BufferedReader:
     raise OSError(errno.EINVAL, "it is not a plain file", str(path))
 
 
+def read_text(path: Path) -> str:
+    """Return the text of a regular file, UTF-8.
+
+    Raises:
+        OSError: as `open_regular`.
+        UnicodeDecodeError: if it is no UTF-8.
+    """
+    with open_regular(path) as file:
+        return file.read().decode("utf-8")
+
+
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Write a temporary file in the same folder and rename it when it is complete.
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from snnlab.errors import ConfigError
+from snnlab.files import open_regular
 
 # Limits far above any experiment, sweep, suite or run.
 MAX_BYTES = 4_000_000
@@ -42,7 +43,7 @@ def too_large(path: Path, loader: Any = yaml.SafeLoader) -> str | None:
     Raises:
         OSError: if it cannot be read.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         return f"is larger than {MAX_BYTES:,} bytes, the limit for a YAML file"

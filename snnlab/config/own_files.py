@@ -16,6 +16,7 @@ from snnlab.config.folders import GLOBAL_GROUPS
 from snnlab.config.hints import group_hint
 from snnlab.config.schema import line_of
 from snnlab.errors import ConfigError, did_you_mean
+from snnlab.files import open_regular
 from snnlab.settings import value_text
 from snnlab.yaml_files import require_bounded
 
@@ -93,7 +94,8 @@ def read_text(path: Path) -> str:
         ConfigError: if it cannot be read, or is not UTF-8.
     """
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            content = file.read()
     except OSError as error:
         raise ConfigError(path, f"cannot be read: {error.strerror or error}") from error
     for mark, name in _MARKS.items():

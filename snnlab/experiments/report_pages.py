@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from snnlab.experiments.report_figures import Point, draw_costs, draw_curves, draw_swept, learned_rows
 from snnlab.experiments.suite_statistics import MethodRow, SeedSummary
 from snnlab.experiments.suite_table import VERDICTS, DatasetTables, SuiteTable, remarks, tables
-from snnlab.files import write_atomically
+from snnlab.files import read_text, write_atomically
 from snnlab.runs.early_exit import StepTime, early_exit_curve, recorded_answers
 from snnlab.runs.plots.answers import draw_early_exit, draw_predictions
 from snnlab.runs.plots.style import default_style
@@ -154,7 +154,7 @@ def run_page(
         ],
         "provenance": sorted(flat(recorded.provenance).items()),
         "again": list(_repeat_commands(recorded)),
-        "config": (folder / CONFIG).read_text(encoding="utf-8"),
+        "config": read_text(folder / CONFIG),
     }
     with default_style():
         of_early = [draw_early_exit(exits, when.step_time)] if exits else []

@@ -20,13 +20,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from snnlab.errors import RunFolderError, one_line
-from snnlab.files import folders_at
+from snnlab.files import folders_at, open_regular, read_text
 from snnlab.printable import printable_data
 from snnlab.runs.recorded import RecordedRun, has_form, read_arrays, read_config, resolve_references, result_error
 from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS, RESULT, SCHEMA_VERSION, WEIGHTS
@@ -65,7 +66,7 @@ class RowRecord:
             RunFolderError: if a file is missing or damaged.
         """
         try:
-            content = printable_data(json.loads((folder / RESULT).read_text(encoding="utf-8")))
+            content = printable_data(json.loads(read_text(folder / RESULT)))
             rows = csv_rows(folder / METRICS)
         except (OSError, ValueError, RecursionError, csv.Error) as error:
             raise _record_error(folder, one_line(error)) from error
@@ -207,7 +208,7 @@ def _arrays_error(arrays: Mapping[str, np.ndarray], seeds: Sequence[int]) -> str
 def is_row_record(folder: Path) -> bool:
     """Return whether a folder has the record of a row, which may be damaged, and not a run."""
     try:
-        content = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        content = json.loads(read_text(folder / RESULT))
     except (OSError, ValueError, RecursionError):
         return _begins_with_seed(folder / METRICS)
     return isinstance(content, dict) and "runs" in content
@@ -216,7 +217,7 @@ def is_row_record(folder: Path) -> bool:
 def _begins_with_seed(path: Path) -> bool:
     """Return whether a `metrics.csv` has the first column of a record."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(5) == b"seed,"
     except OSError:
         return False
@@ -235,5 +236,4 @@ def folders_of_rows(records: Path) -> list[Path]:
 
 def csv_rows(path: Path) -> list[dict[str, str]]:
     """Return the rows of a `metrics.csv`, as text."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return list(csv.DictReader(StringIO(read_text(path), newline="")))

@@ -15,7 +15,7 @@ from snnlab.errors import DamagedError
 from snnlab.experiments.search_plan import SCHEMA, SearchPlan
 from snnlab.experiments.study import OUTCOME, PRUNED, SharedStudy, values_of
 from snnlab.experiments.winner import Winner, best_trials, overheads
-from snnlab.files import write_json, write_text
+from snnlab.files import read_text, write_json, write_text
 from snnlab.runs.statistics import small_validation_warning
 from snnlab.runs.tables import Table, csv_text, format_path, format_value, mean_sd_text, metric_text
 
@@ -33,7 +33,7 @@ def read_summary(folder: Path) -> Mapping[str, Any]:
     """
     path = folder / SUMMARY
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged_error(path, error) from error
     if not _is_summary(content):
@@ -52,7 +52,7 @@ def read_trials(folder: Path, objectives: Sequence[str]) -> list[dict[str, str]]
     """
     path = folder / TRIALS
     try:
-        rows = parse_trials(path.read_text(encoding="utf-8"), objectives)
+        rows = parse_trials(read_text(path), objectives)
     except (OSError, ValueError, csv.Error) as error:
         raise _damaged_error(path, error) from error
     if not rows:

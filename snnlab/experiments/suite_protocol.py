@@ -14,6 +14,7 @@ from snnlab.errors import RunFolderError, join_names, one_line
 from snnlab.experiments.row_record import RecordedSeed
 from snnlab.experiments.suite_reading import RecordedSuite, SuiteRun, steps_of
 from snnlab.experiments.suite_statistics import MethodRow, short_number
+from snnlab.files import read_text
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.runs_table import group_by, is_limit
 from snnlab.runs.statistics import LEVEL, MIN_CLUSTERS, MIN_SEEDS
@@ -354,7 +355,7 @@ def _test_list_hash(path: Path) -> str | None:
 @cache
 def _read_list_hash(path: Path, changed: int) -> str:
     """Return the hash of a long list; the result is cached until the file changes."""
-    return _list_hash(json.loads(path.read_text(encoding="utf-8"))["test"])
+    return _list_hash(json.loads(read_text(path))["test"])
 
 
 def _list_hash(numbers: Sequence[int]) -> str:

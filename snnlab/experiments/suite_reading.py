@@ -14,7 +14,7 @@ import yaml
 
 from snnlab.errors import ConfigError, RunFolderError, one_line
 from snnlab.experiments.row_record import RowRecord, folders_of_rows, is_row_record
-from snnlab.files import folders_at
+from snnlab.files import folders_at, read_text
 from snnlab.printable import printable_data
 from snnlab.runs import recorded
 from snnlab.runs.recorded import RecordedRun, find_runs, has_form, read_run_if_ended
@@ -308,7 +308,7 @@ def read_suite_yaml(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         require_bounded(path)
-        content = printable_data(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))
+        content = printable_data(yaml.load(read_text(path), Loader=_LOADER))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise RunFolderError(path, f"cannot be read ({one_line(error)})") from error
     if not isinstance(content, dict) or content.get("schema") != SUITE_SCHEMA or not content.get("methods"):
@@ -350,7 +350,7 @@ def read_suite_state(folder: Path, problems: list[str] | None = None) -> Mapping
     if not path.is_file():
         return {}
     try:
-        state = printable_data(json.loads(path.read_text(encoding="utf-8")))
+        state = printable_data(json.loads(read_text(path)))
     except (OSError, ValueError, RecursionError) as error:
         problems.append(f"{SUITE_STATE}: cannot be read ({one_line(error)}); its tuning and controls are not shown")
         return {}

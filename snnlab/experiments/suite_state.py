@@ -21,7 +21,7 @@ from snnlab.experiments.suite_reading import (
     SUITE_STATE,
 )
 from snnlab.experiments.suite_settings import Method, Suite, SuiteSelection
-from snnlab.files import files_below, unwritable, write_json, write_text
+from snnlab.files import files_below, read_text, unwritable, write_json, write_text
 from snnlab.runs.recorded import read_run_if_ended
 from snnlab.settings import key_of
 
@@ -281,7 +281,7 @@ def _read_state_file(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except ValueError:
         _log.warning("%s is damaged; the state of the runs is read from their folders", path)
         return None

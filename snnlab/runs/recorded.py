@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from io import StringIO
 from pathlib import Path
 from shlex import quote
 from sys import float_info
@@ -20,7 +21,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from snnlab.errors import DamagedError, RunFolderError, VersionError, one_line
-from snnlab.files import folders_at, load_arrays
+from snnlab.files import folders_at, load_arrays, read_text
 from snnlab.printable import printable, printable_data
 from snnlab.runs.run_folder import (
     CHECKPOINTS,
@@ -203,8 +204,7 @@ class RecordedRun:
         """
         path = self.folder / METRICS
         try:
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file))
+            rows = list(csv.DictReader(StringIO(read_text(path), newline="")))
             names = list(rows[0]) if rows else []
             if None in names:
                 raise ValueError("a row is longer than the header")
@@ -358,7 +358,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         if problem := too_large(path, _YAML_LOADER):
             raise _damaged_error(path, problem)
-        config = printable_data(yaml.load(path.read_text(encoding="utf-8"), Loader=_YAML_LOADER))
+        config = printable_data(yaml.load(read_text(path), Loader=_YAML_LOADER))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise _damaged_error(path, one_line(error)) from error
     if not isinstance(config, dict) or not _is_experiment(config):
@@ -413,7 +413,7 @@ def _is_experiment(config: Mapping[Any, Any]) -> bool:
 
 def _read_json(path: Path) -> Any:
     try:
-        return printable_data(json.loads(path.read_text(encoding="utf-8")))
+        return printable_data(json.loads(read_text(path)))
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged_error(path, one_line(error)) from error
 

@@ -16,7 +16,7 @@ from statistics import fmean, stdev
 from typing import Any, TypeVar
 
 from snnlab.errors import ConfigError, DamagedError, RunFolderError, VersionError, did_you_mean
-from snnlab.files import folders_at, unwritable, write_json, write_text
+from snnlab.files import folders_at, read_text, unwritable, write_json, write_text
 from snnlab.printable import without_passwords
 from snnlab.runs.recorded import RecordedRun, find_runs, is_run, read_config, read_run_if_ended, resolve_references
 from snnlab.runs.tables import Table, csv_text, mean_sd_text
@@ -439,7 +439,7 @@ def read_grid(folder: Path) -> Grid | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         if content["schema"] != SCHEMA:
             raise RunFolderError(path, "was not written by this version of snnlab")
         grid = Grid(folder, list(content["overrides"]), list(content["keys"]), dict(content["runs"]))

@@ -33,6 +33,7 @@ from snnlab.experiments.suite_plan import RunSpec, SuitePlan
 from snnlab.experiments.suite_reading import SUITE_PAGE, SUITE_STATE, energy_of, read_suite_state, read_suite_yaml
 from snnlab.experiments.suite_settings import Suite
 from snnlab.experiments.suite_table import TABLE, table_text
+from snnlab.files import read_text
 from snnlab.nn.summary import learned_metrics
 from snnlab.runs.provenance import ComparedItem
 from snnlab.runs.run_folder import METRICS, WEIGHTS
@@ -313,7 +314,7 @@ def _check_description(
         yield ComparedItem(SUITE_STATE, False, shown(different))
     if (records / TABLE).is_file():
         try:
-            same = (records / TABLE).read_text(encoding="utf-8") == table_text(records)
+            same = read_text(records / TABLE) == table_text(records)
         except ValueError:  # it is no text
             same = False
         if not same:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,16 @@ def test_the_file_and_the_remedy_are_named(snnlab: Snnlab, run: Path, name: str)
         assert_error_has(done.error, run / name, "read")
         assert f"{'init_from' if name == 'config.yaml' else 'resume'}={run}" in done.err
         assert len(done.err.splitlines()) == 1, done.err
+
+
+@pytest.mark.parametrize("name", HARMS)
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(snnlab: Snnlab, run: Path, name: str):
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    assert snnlab("runs", str(run.parent)).status == 0
+    done = snnlab("report", str(run))
+    assert done.status == 2
+    assert len(done.err.splitlines()) <= 2, done.err
 
 
 @pytest.mark.parametrize("name", [name for name in HARMS if name != "config.yaml"])
