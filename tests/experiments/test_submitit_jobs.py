@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor
@@ -17,7 +19,8 @@ pytest.importorskip("submitit")
 from submitit.core.utils import UncompletedJobError
 
 from snnlab.errors import ConfigError
-from snnlab.experiments.workers import JobCall, SubmititWorker, _submitit_executor
+from snnlab.experiments.workers import JobCall, RunTask, SubmititWorker, _submitit_executor
+from snnlab.session.trial import train_task
 
 from ..refusals import assert_raises
 
@@ -84,6 +87,29 @@ def test_a_job_whose_time_is_over_is_put_into_the_queue_again(
 ) -> None:
     said, job = worker.submit(tasks.preempted_once, str(tmp_path)).result(60)
     assert (said, job) == ("continued", (tmp_path / "begun").read_text())
+
+
+@pytest.mark.slow
+def test_a_preempted_training_continues_from_its_checkpoint(worker: SubmititWorker, tmp_path: Path) -> None:
+    short = (
+        "model=mlp_lif",
+        "data.num_bins=4",
+        "data.batch_size=8",
+        "trainer.accelerator=cpu",
+        "trainer.max_epochs=2",
+        "plots=null",
+    )
+    task = RunTask(str(tmp_path / "run"), [*short, "checkpoint_every_s=0"], None, str(tmp_path))
+    future = worker.submit(train_task, task)
+    wait_until(lambda: future.done() or (tmp_path / "run" / "checkpoints" / "last.ckpt").exists())
+    (controller,) = (path.name for path in (tmp_path / "jobs").iterdir() if path.name.isdigit())
+    children = Path(f"/proc/{controller}/task/{controller}/children")
+    if not children.is_file():
+        pytest.skip("the processes of a process are not listed here")
+    os.kill(int(children.read_text().split()[0]), signal.SIGUSR2)
+    assert future.result(120)["status"] == "completed"
+    (entry,) = json.loads((tmp_path / "run" / "result.json").read_text())["resumed"]
+    assert (entry["epoch"], entry["batch"]) > (0, 0)
 
 
 def test_a_job_that_is_stopped_may_end_at_a_checkpoint(worker: SubmititWorker, tasks: Any, tmp_path: Path) -> None:
