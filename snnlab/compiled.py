@@ -19,8 +19,8 @@ from numba.core.serialize import dumps
 from numba.extending import intrinsic
 from numba.np.numpy_support import carray
 
-from snnlab.compat import set_disk_cache
 from snnlab.files import write_atomically
+from snnlab.numba_compat import set_disk_cache
 
 log = logging.getLogger(__name__)
 

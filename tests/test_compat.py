@@ -23,12 +23,13 @@ from numba.core import config
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from snnlab import compat
+from snnlab import compat, numba_compat
 
 ROOT = Path(__file__).parents[1]
 # Files besides `compat` that may use private parts, and why.
 ELSEWHERE = {
     "snnlab/config/hydra_limits.py": "Hydra's, because composing imports no torch",
+    "snnlab/numba_compat.py": "numba's, because packing imports no torch",
 }
 _IMPORT = re.compile(
     r"^\s*(?:(?:from|import) (?!snnlab)[\w.]*(?:\._[a-z]\w*|torch\._C)|from (?!snnlab)[\w.]+ import .*\b_[A-Za-z])",
@@ -56,8 +57,10 @@ def test_no_other_file_uses_private_parts() -> None:
 
 
 def test_every_part_has_a_test_here() -> None:
-    tree = ast.parse((ROOT / "snnlab" / "compat.py").read_text(encoding="utf-8"))
-    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    trees = [
+        ast.parse((ROOT / "snnlab" / name).read_text(encoding="utf-8")) for name in ("compat.py", "numba_compat.py")
+    ]
+    names = {node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)}
     text = Path(__file__).read_text(encoding="utf-8")
     assert {name for name in names if f"compat.{name}" not in text} == set()
 
@@ -193,7 +196,7 @@ def _add(x, y, n):
 
 
 def test_llvm_assumes_that_arrays_share_no_memory() -> None:
-    made = njit(pipeline_class=compat.NoAlias)(_add)
+    made = njit(pipeline_class=numba_compat.NoAlias)(_add)
     x = np.ones(3, np.float32)
     made(x, x.copy(), 3)
     plain = njit(_add)
@@ -220,7 +223,7 @@ def test_a_function_of_numba_has_our_file_as_its_cache(tmp_path: Path, monkeypat
     hits = []
     for _ in range(2):
         loop: Any = njit(_add)
-        assert compat.set_disk_cache(loop, open_file)
+        assert numba_compat.set_disk_cache(loop, open_file)
         loop(np.ones(3), np.ones(3), 3)
         hits.append((sum(loop.stats.cache_hits.values()), sum(loop.stats.cache_misses.values())))
     assert (hits, len(forms), len({*map(repr, stamps)})) == ([(0, 1), (1, 0)], 1, 1), name
@@ -230,7 +233,7 @@ def test_numba_compiles_where_its_switch_forbade_it(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(config, "DISABLE_JIT", 1)
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     assert njit(_add) is _add, seen("DISABLE_JIT", "numba")
-    compat.require_compiler()
+    numba_compat.require_compiler()
     assert njit(_add) is not _add, seen("DISABLE_JIT", "numba")
     config.reload_config()
     assert njit(_add) is not _add, seen("DISABLE_JIT", "numba")
@@ -239,7 +242,7 @@ def test_numba_compiles_where_its_switch_forbade_it(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(("real", "whole"), [(np.float32, np.int32), (np.float64, np.int64)])
 def test_the_bits_of_an_integer_are_a_float(real: type, whole: type) -> None:
     bits = np.array([-1.5], real).view(whole)[0]
-    as_float: Any = compat.as_float  # of a context and bits for pyright
+    as_float: Any = numba_compat.as_float  # of a context and bits for pyright
     assert njit(lambda bits: as_float(bits))(bits) == -1.5
 
 

@@ -246,7 +246,7 @@ def read_file(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Even
     if read is None:
         raise DataError(path, f"files of events end in {join_names(SUFFIXES)}")
     if path.exists() and not path.is_file() and not (read is _read_text and path.is_fifo()):
-        raise DataError(path, "is not a plain file")
+        raise DataError(path, "is not a regular file")
     try:
         columns = read(path, reading, sensor_size)
     except (DataError, MissingPackageError):

@@ -26,9 +26,9 @@ from numba import njit, types as numba_types
 from numba.extending import overload
 from platformdirs import user_cache_path
 
-from snnlab.compat import NoAlias, as_float
 from snnlab.compiled import keep_on_disk, warn_not_cached
 from snnlab.files import write_text
+from snnlab.numba_compat import NoAlias, as_float
 
 OPTIONS = {"nogil": True, "error_model": "numpy", "pipeline_class": NoAlias}
 # Seconds that a process waits for another process that compiles the same loop.
@@ -123,8 +123,8 @@ def _write_source(path: Path, text: str) -> bool:
 def _environment() -> str:
     """Return the versions, options and files on which a compiled loop depends besides its text."""
     here = Path(__file__).parent
-    files = [here / name for name in ("runtime.py", "compat.py", "events.py", "vectors.py")]
-    texts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()]
+    files = [here / "runtime.py", here / "events.py", here / "vectors.py", here.parent / "numba_compat.py"]
+    texts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     return f"{numba.__version__} {llvmlite.__version__} {sorted(map(str, OPTIONS.items()))} noalias {texts}"
 
 

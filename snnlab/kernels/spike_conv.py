@@ -32,11 +32,11 @@ from numba import njit
 from torch import Tensor
 from torch.nn import functional
 
-from snnlab.compat import as_float
 from snnlab.compiled import borrow, compiled
 from snnlab.event_lists import list_ends
 from snnlab.kernels.function import refuse_second_derivative
 from snnlab.kernels.vectors import LANES, add, add_products, load, multiply_add, splat, store, zeros
+from snnlab.numba_compat import as_float
 from snnlab.threads import MIN_VALUES, share
 
 # Fraction of nonzero cells from which on the dense convolution is about as fast, for any kernel; and the cost of the

@@ -129,5 +129,5 @@ def test_a_split_file_of_another_form_is_refused(tmp_path: Path, name: str, text
 
 def test_a_pipe_is_no_split_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "split.csv")
-    with assert_raises(DataError, "data.split_file", "plain file"):
+    with assert_raises(DataError, "data.split_file", "regular file"):
         read_split(tmp_path / "split.csv", ["0.npy"], np.zeros(1, np.uint8))

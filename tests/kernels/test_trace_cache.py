@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from snnlab.errors import ConfigError
 from snnlab.kernels import function, trace, trace_cache
@@ -273,3 +274,17 @@ def test_nan_stays_nan() -> None:
     neuron.backend = "numba"
     assert neuron(x)[0][1:, 0, 0].isnan().all()
     assert not neuron(x)[0][:, 1].isnan().any()
+
+
+def test_a_step_may_be_used_first_within_a_checkpoint() -> None:
+    class First(Mine):
+        pass
+
+    neuron: Any = First()
+    neuron.backend = "numba"
+    x = X.clone().requires_grad_()
+    checkpoint(lambda x: neuron(x)[0], x, use_reentrant=False).sum().backward()  # type: ignore[union-attr]
+    expected = X.clone().requires_grad_()
+    neuron.backend = "reference"
+    neuron(expected)[0].sum().backward()
+    torch.testing.assert_close(x.grad, expected.grad)

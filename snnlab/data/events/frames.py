@@ -188,8 +188,8 @@ def _fill_lists(
 
 def _shapes_text(batch: EventBatch | Batch) -> str:
     """Return types and shapes in place of values, which would be hundreds of lines."""
-    fields = (f"{name}={_shape_text(value)}" for name, value in batch._asdict().items() if value is not None)
-    return f"{type(batch).__name__}({', '.join(fields)})"
+    shown = {name: value for name, value in batch._asdict().items() if value is not None and name != "host_lengths"}
+    return f"{type(batch).__name__}({', '.join(f'{name}={_shape_text(value)}' for name, value in shown.items())})"
 
 
 def _shape_text(value: object) -> str:
