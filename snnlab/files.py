@@ -48,7 +48,7 @@ def folders_at(root: Path, depth: int) -> list[Path]:
 def _subfolders(folder: Path, required: bool) -> list[Path]:
     try:
         return [Path(folder, name) for name in os.listdir(folder) if os.path.isdir(os.path.join(folder, name))]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         if required:

@@ -232,8 +232,8 @@ def _check(found: TracedStep, step: Callable[..., Any], state: Any, k: Any) -> T
 
 
 def _has_values(x: Tensor) -> bool:
-    """Return whether there is something to compare: an empty batch and the meta device have no values."""
-    return not x.is_meta and x.numel() > 0
+    """Return whether a run has values to compare: an empty batch, the meta device and a memory estimate have none."""
+    return not x.is_meta and x.numel() > 0 and loops_enabled()
 
 
 def _is_approximate(step: Callable[..., Any]) -> bool:

@@ -108,7 +108,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "search": (dict, *_NONE),
     "error": (str, *_NONE),
 }
-_COMMIT: Mapping[str, Any] = {"commit": str, "dirty": bool}
+_COMMIT: Mapping[str, Any] = {"commit": str}
 # Parts whose values may be null, or may be missing in an older run.
 _FORMS: Mapping[str, Any] = {
     "provenance": {
