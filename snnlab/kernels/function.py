@@ -159,7 +159,7 @@ def run(
         require_coefficients(numbers_of(k), x.shape[2:])
         y, state = unroll(step, x, state, k, lengths)
         return KernelOutput(y, state, y.sum(0) if count else None)
-    if CHECK_TRACES and not _is_approximate(step) and _has_values(x):
+    if CHECK_TRACES and not _is_approximate(step) and _has_values(x, k):
         _compare_run(found, step, x, state, k, lengths)
     return run_kernel(found, x, state, k, lengths, count=count, pool=pool, inplace=inplace)
 
@@ -198,8 +198,7 @@ def kernel_for(
     grad = grad or (enabled and (bool(learned) or any(part.requires_grad for part in (x, *_tensors_in(state)))))
     save_y = pool is not None and pool.kind == "max"
     found = trace_step(step, state, k, learned, dtype=x.dtype, grad=grad, save_y=save_y)
-    if isinstance(found, TracedStep) and (found.unchecked or CHECK_TRACES) and _has_values(x):
-        require_coefficients(numbers_of(k), x.shape[2:])
+    if isinstance(found, TracedStep) and (found.unchecked or CHECK_TRACES) and _has_values(x, k):
         found = _check(found, step, state, k)
     if isinstance(found, TracedStep):
         return Kernel(found, chosen)
@@ -231,9 +230,9 @@ def _check(found: TracedStep, step: Callable[..., Any], state: Any, k: Any) -> T
     return mark_untraceable(found, problem)
 
 
-def _has_values(x: Tensor) -> bool:
+def _has_values(x: Tensor, k: Any) -> bool:
     """Return whether a run has values to compare: an empty batch, the meta device and a memory estimate have none."""
-    return not x.is_meta and x.numel() > 0 and loops_enabled()
+    return not x.is_meta and all(part.numel() for part in (x, *_tensors_in(k))) and loops_enabled()
 
 
 def _is_approximate(step: Callable[..., Any]) -> bool:

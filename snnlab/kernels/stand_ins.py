@@ -158,6 +158,8 @@ class StepReader:
         """
         if function in self._functions:
             return self._functions[function]
+        if str(function.__module__).partition(".")[0] == "torch":
+            raise UntraceableError(f"torch's {function.__qualname__}")
         check_code(function.__code__)
         self.runs_user_code |= not str(function.__module__).startswith("snnlab.")
         place = Place(function, (), function.__name__)

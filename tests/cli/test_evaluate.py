@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Callable
@@ -70,9 +71,10 @@ def test_the_last_epoch_is_tested_in_addition_to_the_chosen_one(
     snnlab: Snnlab, digits_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from snnlab import train
-    from snnlab.training.snapshots import BestCheckpoint
+    from snnlab.training import snapshots
 
-    monkeypatch.setattr(BestCheckpoint, "_rank", lambda self, values: (0.0 if self.epoch is None else 1.0,))
+    ranks = itertools.count()  # the first epoch is the best
+    monkeypatch.setattr(snapshots, "rank_of_epoch", lambda rule, values: (float(next(ranks)),))
     limits = [f"+trainer.limit_{stage}_batches=2" for stage in ("train", "val", "test")]
     made = train(*SMALL, digits_store, *limits, f"output_dir={tmp_path}", "trainer.max_epochs=2", "plots=null")
     assert made.selection["epoch"] == 0

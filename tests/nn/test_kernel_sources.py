@@ -25,7 +25,7 @@ def test_each_neuron_shows_its_loops_or_why_it_has_none() -> None:
     for way in ("def forward(", "def backward("):
         assert way in texts["lif"]
     assert "k_a[n]" in texts["own"]
-    assert_text_has(texts["whole"], "plain loop", "LavaCuba.forward", "line")
+    assert_text_has(texts["whole"], "plain loop", "LavaCuba.integrate", "line")
 
 
 class Exponential(LIF):
