@@ -102,6 +102,16 @@ def test_no_two_files_have_one_name():
     assert len(modules()) <= MOST_FILES
 
 
+def test_no_two_classes_have_one_name():
+    many = Counter(
+        node.name
+        for path in modules().values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, times in many.items() if times > 1] == []
+
+
 def test_imports_stand_at_the_top():
     found_late = set()
     for path in modules().values():
