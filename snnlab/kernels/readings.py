@@ -46,7 +46,7 @@ class Readings:
         self.names: list[tuple[dict[str, Any], str, Any]] = []
         self.functions: list[tuple[FunctionType, CodeType, Any, Any]] = []
 
-    def add(self, place: Place, value: Any) -> None:
+    def add(self, place: ValuePlace, value: Any) -> None:
         """Add a value with its place."""
         fixed = type(value) in PLAIN or value is ABSENT or isinstance(value, (tuple, *_BY_IDENTITY))
         self.values.append(Reading(place.reader(), value if fixed else _UNFIXED, fact_of(value)))
@@ -102,7 +102,7 @@ def fact_of(value: Any) -> Any:
     return (_Same(kind), *map(fact_of, value)) if isinstance(value, tuple) else _Same(kind)
 
 
-class Place(NamedTuple):
+class ValuePlace(NamedTuple):
     """Where a value stands: a root and the way from it.
 
     Attributes:
@@ -115,17 +115,17 @@ class Place(NamedTuple):
     path: tuple[Any, ...]
     text: str
 
-    def attribute(self, name: str) -> Place:
+    def attribute(self, name: str) -> ValuePlace:
         """Return the place of an attribute."""
-        return Place(self.root, (*self.path, (name,)), f"{self.text}.{name}")
+        return ValuePlace(self.root, (*self.path, (name,)), f"{self.text}.{name}")
 
-    def item(self, key: Any) -> Place:
+    def item(self, key: Any) -> ValuePlace:
         """Return the place of an item."""
-        return Place(self.root, (*self.path, (None, key)), f"{self.text}[{key!r}]")
+        return ValuePlace(self.root, (*self.path, (None, key)), f"{self.text}[{key!r}]")
 
-    def applied(self, function: Callable[[Any], Any]) -> Place:
+    def applied(self, function: Callable[[Any], Any]) -> ValuePlace:
         """Return the place of a function's result."""
-        return Place(self.root, (*self.path, function), f"{function.__name__}({self.text})")
+        return ValuePlace(self.root, (*self.path, function), f"{function.__name__}({self.text})")
 
     def reader(self) -> Callable[[Any], Any]:
         """Return a function that reads the place, given the step's object."""

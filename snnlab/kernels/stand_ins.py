@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.kernels import trace
-from snnlab.kernels.readings import ABSENT, OWNER, PLAIN, Place, Readings, read_again
+from snnlab.kernels.readings import ABSENT, OWNER, PLAIN, ValuePlace, Readings, read_again
 from snnlab.kernels.step_code import check_code, global_names, is_special
 from snnlab.kernels.trace import TORCH_FUNCTIONS, Symbol, UntraceableError
 
@@ -79,22 +79,22 @@ class StepReader:
         owner, function = getattr(self._step, "__self__", None), getattr(self._step, "__func__", self._step)
         if not isinstance(function, FunctionType):
             raise UntraceableError(f"a {type(self._step).__name__} in place of a function")
-        visible = _Function(self, function, Place(function, (), function.__name__))
-        return visible if owner is None else partial(visible, self.see(owner, Place(OWNER, (), "self")))
+        visible = _Function(self, function, ValuePlace(function, (), function.__name__))
+        return visible if owner is None else partial(visible, self.see(owner, ValuePlace(OWNER, (), "self")))
 
-    def record(self, place: Place, value: Any) -> None:
+    def record(self, place: ValuePlace, value: Any) -> None:
         """Record that the step depends on a value."""
         key = id(place.root), place.path
         if key not in self._places:
             self._places.add(key)
             self.readings.add(place, value)
 
-    def see(self, value: Any, place: Place) -> Any:
+    def see(self, value: Any, place: ValuePlace) -> Any:
         """Return what a step sees of a value, which is recorded: the value, or a stand-in."""
         self.record(place, value)
         return self._visible(value, place)
 
-    def _visible(self, value: Any, place: Place) -> Any:
+    def _visible(self, value: Any, place: ValuePlace) -> Any:
         kind = type(value)
         if kind in PLAIN or _is_trusted(value) or (kind is BuiltinFunctionType and value in _MATH):
             return value
@@ -112,7 +112,7 @@ class StepReader:
             return value
         return _stand_in(value)(self, value, place)
 
-    def _see_tuple(self, value: Any, place: Place) -> Any:
+    def _see_tuple(self, value: Any, place: ValuePlace) -> Any:
         kind = type(value)
         parts = (self._visible(part, place.item(at)) for at, part in enumerate(value))  # the tuple is recorded
         if kind is tuple:
@@ -122,10 +122,10 @@ class StepReader:
     def visible_class(self, kind: Any) -> Any:
         """Return the class of a NamedTuple in which the user's methods and attributes are under the rule."""
         if kind not in self._tuples:
-            place = Place(kind, (), kind.__name__)
+            place = ValuePlace(kind, (), kind.__name__)
             if type(kind) is not type or kind.__dictoffset__:
                 raise UntraceableError(f"{place.text}, which has a metaclass or a __dict__")
-            defaults = self.see(kind.__new__.__defaults__, Place(kind.__new__, (("__defaults__",),), place.text))
+            defaults = self.see(kind.__new__.__defaults__, ValuePlace(kind.__new__, (("__defaults__",),), place.text))
             if any(type(value) not in PLAIN for value in defaults or ()):
                 raise UntraceableError(f"the defaults of {place.text}")
             bases = kind.__mro__[: kind.__mro__.index(tuple)]
@@ -138,7 +138,7 @@ class StepReader:
             self._tuples[kind] = type(kind.__name__, (kind,), found)
         return self._tuples[kind]
 
-    def _visible_attribute(self, name: str, value: Any, place: Place) -> dict[str, Any]:
+    def _visible_attribute(self, name: str, value: Any, place: ValuePlace) -> dict[str, Any]:
         if is_special(name):
             refusing = partial(_refuse, f"{place.text}, which is redefined")
             return {name: _as_method(refusing)} if isinstance(value, (FunctionType, staticmethod)) else {}
@@ -162,7 +162,7 @@ class StepReader:
             raise UntraceableError(f"torch's {function.__qualname__}")
         check_code(function.__code__)
         self.runs_user_code |= not str(function.__module__).startswith("snnlab.")
-        place = Place(function, (), function.__name__)
+        place = ValuePlace(function, (), function.__name__)
         self.readings.functions.append((function, function.__code__, function.__defaults__, function.__kwdefaults__))
         names = self._globals.setdefault(id(function.__globals__), {"__builtins__": self._builtins})
         cells = [CellType() for _ in function.__code__.co_freevars]
@@ -174,7 +174,7 @@ class StepReader:
             name: self.see(value, keywords.item(name)) for name, value in (function.__kwdefaults__ or {}).items()
         }
         for name, cell, visible in zip(function.__code__.co_freevars, function.__closure__ or (), cells, strict=True):
-            here = Place(cell, (("cell_contents",),), name)
+            here = ValuePlace(cell, (("cell_contents",),), name)
             if (content := read_again(here.reader(), None)) is ABSENT:
                 self.record(here, ABSENT)
             else:
@@ -185,7 +185,7 @@ class StepReader:
         return new
 
     def _see_global(self, names: dict[str, Any], module: dict[str, Any], name: str) -> None:
-        here = Place(module, ((None, name),), name)
+        here = ValuePlace(module, ((None, name),), name)
         self.readings.names.append((module, name, module.get(name, ABSENT)))
         if name in module:
             names[name] = self._visible(module[name], here)
@@ -199,13 +199,13 @@ class StepReader:
             raise UntraceableError("the type of a value")
         kind = type(_inner(value))
         kind = next((each for each, visible in self._tuples.items() if visible is kind), kind)
-        return kind if kind in _KINDS else _Class(self, kind, Place(kind, (), kind.__name__))
+        return kind if kind in _KINDS else _Class(self, kind, ValuePlace(kind, (), kind.__name__))
 
     def _super(self, *given: Any) -> Any:
         frame = sys._getframe(1)
         names = "__class__", frame.f_code.co_varnames[0]
         cls, owner = given or (frame.f_locals[name] for name in names)
-        return _Super(self, (_inner(cls), owner), Place(None, (), "super()"))
+        return _Super(self, (_inner(cls), owner), ValuePlace(None, (), "super()"))
 
 
 def _is_trusted(value: Any) -> bool:
@@ -247,7 +247,7 @@ class _StandIn:
 
     __slots__ = ("_inside",)
 
-    def __init__(self, reader: StepReader, value: Any, place: Place) -> None:
+    def __init__(self, reader: StepReader, value: Any, place: ValuePlace) -> None:
         object.__setattr__(self, "_inside", (reader, value, place))
 
     def __getattribute__(self, name: str) -> Any:
@@ -274,7 +274,7 @@ def _refuse_use(self: Any, *_: Any, **__: Any) -> NoReturn:
     _refuse(f"{_text(self)}, a {kind}, which a step may not use in this way")
 
 
-def _parts(stand_in: Any) -> tuple[StepReader, Any, Place]:
+def _parts(stand_in: Any) -> tuple[StepReader, Any, ValuePlace]:
     return object.__getattribute__(stand_in, "_inside")
 
 
@@ -402,7 +402,7 @@ class _Object(_StandIn):
         if name in getattr(of, "__dict__", ()) or not hasattr(type(found), "__get__"):
             return reader.see(found, here)
         # A property cannot be hidden by an attribute of the object; a method can.
-        place = Place(kind, ((name,),), here.text) if isinstance(found, property) else here
+        place = ValuePlace(kind, ((name,),), here.text) if isinstance(found, property) else here
         reader.record(place, getattr(kind if isinstance(found, property) else of, name))
         return _bound(reader, found, here, self, kind)
 
@@ -411,7 +411,7 @@ class _Object(_StandIn):
         found = inspect.getattr_static(type(of), "__call__", None)
         if not isinstance(found, FunctionType):
             _refuse_use(self)
-        here = Place(type(of), (("__call__",),), f"{place.text}.__call__")
+        here = ValuePlace(type(of), (("__call__",),), f"{place.text}.__call__")
         reader.record(here, found)
         return _bound(reader, found, here, self, type(of))(*args, **kwargs)
 
@@ -461,7 +461,7 @@ class _Super(_StandIn):
         kind = type(_inner(owner))
         for base in kind.__mro__[kind.__mro__.index(cls) + 1 :]:
             found = vars(base).get(name, ABSENT)
-            here = Place(base, (("__dict__",), (None, name)), f"super().{name}")
+            here = ValuePlace(base, (("__dict__",), (None, name)), f"super().{name}")
             reader.record(here, found)
             if found is not ABSENT:
                 return (
@@ -472,7 +472,7 @@ class _Super(_StandIn):
         raise AttributeError(f"'super' object has no attribute '{name}'")
 
 
-def _bound(reader: StepReader, found: Any, place: Place, owner: Any, kind: type) -> Any:
+def _bound(reader: StepReader, found: Any, place: ValuePlace, owner: Any, kind: type) -> Any:
     """Return what a step sees of a function, property, static method or class method of a class."""
     if isinstance(found, FunctionType):
         return partial(_Function(reader, found, place), owner)
@@ -480,9 +480,9 @@ def _bound(reader: StepReader, found: Any, place: Place, owner: Any, kind: type)
         return reader.rebuilt(found.fget)(owner)
     function = getattr(found, "__func__", None)
     if isinstance(found, staticmethod):
-        return reader.see(function, Place(found, (("__func__",),), place.text))
+        return reader.see(function, ValuePlace(found, (("__func__",),), place.text))
     if isinstance(found, classmethod) and isinstance(function, FunctionType):
-        return partial(_Function(reader, function, place), _Class(reader, kind, Place(kind, (), kind.__name__)))
+        return partial(_Function(reader, function, place), _Class(reader, kind, ValuePlace(kind, (), kind.__name__)))
     _refuse(f"{place.text}, a {type(found).__name__}")
 
 
