@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.kernels import trace
-from snnlab.kernels.readings import ABSENT, OWNER, PLAIN, ValuePlace, Readings, read_again
+from snnlab.kernels.readings import ABSENT, OWNER, PLAIN, Readings, ValuePlace, read_again
 from snnlab.kernels.step_code import check_code, global_names, is_special
 from snnlab.kernels.trace import TORCH_FUNCTIONS, Symbol, UntraceableError
 
