@@ -189,7 +189,7 @@ def test_a_browser_shows_a_search_and_sorts_its_trials(snnlab: Snnlab, tmp_path:
     snnlab("report", str(folder))
     shown, complaints = seen(folder / "report.html", COUNT_AND + clicks("val/accuracy"))
     assert complaints == ""
-    assert "<title>decoded 3</title>" in shown
+    assert "<title>decoded 2</title>" in shown
     table = next(part for part in shown.split("<table") if 'aria-sort="descending"' in part)
     rows = re.findall(r"<tr><td class=\"figure\">(\d)</td>", table.partition("</table>")[0])
     assert rows == ["1", "0", "2"]

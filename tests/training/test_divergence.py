@@ -84,6 +84,7 @@ def test_a_loss_of_a_finite_output_is_named(built: BuiltNetwork, value: float, n
 def test_a_readout_that_does_not_take_the_output_says_so_itself(built: BuiltNetwork):
     """On a GPU values that are no spikes become NaN, because a check at each step would wait for it."""
     with torch.no_grad():
+        built.network.get_submodule("out").get_parameter("weight").zero_()
         built.network.get_submodule("out").get_parameter("bias").fill_(7.0)
     loss = build_loss({"type": "cross_entropy", "readout": "first_spike"})
     with assert_raises(ConfigError, "loss.readout", "first_spike", "7"):
