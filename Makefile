@@ -31,7 +31,8 @@ train: $(STAMP) ## set everything up and train; ARGS are overrides
 test: $(PEERS) ## set everything up and run the tests; ARGS go to pytest
 	@$(RUN) pytest $(PARALLEL) $(ARGS)
 
-check: lint test ## checks before a change lands: lint, then the tests
+check: lint ## checks before a change lands: lint, then the tests and those marked long
+	@$(RUN) pytest $(PARALLEL) -m "not slow and not gpu" $(ARGS)
 
 lint: $(PEERS) ## formatting, ruff, pyright
 	$(RUN) ruff format --check .
