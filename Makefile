@@ -27,6 +27,11 @@ help: ## list the commands
 
 train: $(STAMP) ## set everything up and train; ARGS are overrides
 	@$(VENV)/bin/snnlab train $(ARGS)
+	@printf '%s\n' '' 'Try next, after `. $(VENV)/bin/activate`; RUN is the folder above:' \
+		'  snnlab evaluate RUN                  accuracy by class and over time, with plots' \
+		'  snnlab report RUN                    one HTML page of the run' \
+		'  snnlab train neuron.tau_mem=10       any setting; snnlab list shows what there is' \
+		'  docs/tutorials/first_network.md      how to describe a network of your own' >&2
 
 test: $(PEERS) ## set everything up and run the tests; ARGS go to pytest
 	@$(RUN) pytest $(PARALLEL) $(ARGS)
