@@ -118,14 +118,6 @@ def file(tmp_path: Path) -> LoopFile:
     return made
 
 
-def test_forms_are_found_by_their_keys(file: LoopFile) -> None:
-    file.save(OTHER, b"more")
-    assert [file.load(key) for key in (KEY, OTHER, "none")] == [b"code", b"more", None]
-    file.save(KEY, b"new")
-    assert [file.load(KEY), file.load(OTHER)] == [b"new", b"more"]
-    assert list(file.path.parent.iterdir()) == [file.path]
-
-
 def test_a_file_with_another_stamp_is_not_loaded_and_is_replaced(
     file: LoopFile, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -28,11 +28,6 @@ def test_register_returns_the_class_itself() -> None:
     assert Registry("toy").register("ball")(Ball) is Ball
 
 
-def test_build_passes_the_settings_on(toys: Registry) -> None:
-    ball = toys.build("ball", {"size": 3, "colour": "blue"}, "box.a")
-    assert (type(ball), ball.size, ball.colour) == (Ball, 3, "blue")
-
-
 def test_context_goes_only_where_the_signature_asks_for_it(toys: Registry) -> None:
     @toys.register("marble")
     def marble(size: int, *, dt: float) -> tuple[int, float]:
@@ -73,11 +68,6 @@ def test_a_kind_that_is_no_text_is_refused(toys: Registry, kind: Any) -> None:
         toys.build(kind, {}, "box.a")
 
 
-def test_a_missing_type_is_reported(toys: Registry) -> None:
-    with assert_raises(ConfigError, "box.a", "ball"):
-        toys.build(None, {}, "box.a")
-
-
 def test_a_refused_value_gets_its_place(toys: Registry) -> None:
     with assert_raises(ConfigError, "box.a", "size", ">= 1", 0):
         toys.build("ball", {"size": 0}, "box.a")
@@ -108,13 +98,6 @@ def test_an_error_outside_the_yaml_keeps_its_message(toys: Registry) -> None:
 
     with assert_raises(DataError, "a.bin", "missing"):
         toys.build("lost", {}, "box")
-
-
-def test_names_are_listed_in_order(toys: Registry) -> None:
-    toys.register("abacus")(Ball)
-    assert list(toys) == ["abacus", "ball"]
-    assert "ball" in toys
-    assert "doll" not in toys
 
 
 def test_every_entry_is_in_the_wider_registry_too(toys: Registry) -> None:

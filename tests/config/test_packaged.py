@@ -44,19 +44,6 @@ FILES = sorted(
 )
 
 
-def test_there_is_a_file_in_every_group():
-    assert len(FILES) >= 28
-    assert {path.parent.name for path in FILES} >= {
-        "neuron",
-        "model",
-        "data",
-        "loss",
-        "optimizer",
-        "experiment",
-        "debug",
-    }
-
-
 # The neurons' own tests compile them: here each would compile two more loops, fused with a pooling (`make slow` does).
 NEURONS = [path for path in FILES if path.parent.name == "neuron"]
 CASES = [(path, path not in NEURONS, ()) for path in FILES] + [(path, True, pytest.mark.slow) for path in NEURONS]

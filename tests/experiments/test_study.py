@@ -13,7 +13,7 @@ import optuna
 import pytest
 
 from snnlab.errors import ConfigError, RunFolderError
-from snnlab.experiments.study import LOCKS, SearchLock, SharedStudy, quiet_optuna, require_optuna
+from snnlab.experiments.study import SearchLock, SharedStudy, quiet_optuna, require_optuna
 from snnlab.experiments.sweep_settings import parse_settings
 from snnlab.experiments.workers import Outcome
 
@@ -161,14 +161,6 @@ def test_a_file_that_is_no_study_is_refused_in_one_line(folder: Path):
     (folder / "study.db").write_text("nothing of the kind " * 50)
     with assert_raises(RunFolderError, "sweep.storage", "study.db"):
         study(folder)
-
-
-def test_a_process_is_alive_as_long_as_it_holds_its_lock(folder: Path):
-    me = lock(folder)
-    assert me.is_alive(me.name)
-    assert not me.is_alive("no_process")
-    (folder / LOCKS / "left_behind").touch()
-    assert not me.is_alive("left_behind")
 
 
 @pytest.mark.parametrize("empty", [False, True])

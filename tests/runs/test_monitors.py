@@ -57,13 +57,6 @@ def test_each_layer_is_measured_every_few_steps(tmp_path: Path, fit: Fit) -> Non
     assert [image.step for image in events.Images("monitors/input_gradient")] == [2, 4]
 
 
-def test_a_silent_network_is_measured_too(tmp_path: Path, fit: Fit) -> None:
-    fit(Monitors(), gain=1e-6)
-    events = reload(tmp_path)
-    assert events.Scalars("monitors/silent/lif")[0].value == 1
-    assert sum(events.Histograms("monitors/membrane/lif")[0].histogram_value.bucket) == 6 * 4 * 8
-
-
 class GradientRecorder(L.Callback):
     """Saves weights and gradients around the first step."""
 

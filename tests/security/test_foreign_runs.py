@@ -269,14 +269,6 @@ def test_a_run_that_asks_for_the_environment_is_not_run(
         _ = package.load(run).network if command != "resume" else package.train(f"resume={run}", "data.store_dir=null")
 
 
-def test_a_setting_from_the_environment_is_asked_for_once(trained: Path, workplace: Path, snnlab: Snnlab) -> None:
-    run = edited(trained, workplace / "run", {"data.root": "${oc.env:SECRET,data}"})
-    done = snnlab("evaluate", str(run))
-    assert done.status == 2
-    assert_error_has(done.error, "run", "data.root=VALUE")
-    assert done.err.count("data.root=") == 1
-
-
 def test_links_in_a_run_lead_nowhere(trained: Path, digits_store: str, workplace: Path, snnlab: Snnlab) -> None:
     for name in ("log.txt", ".lock", "metrics.csv", "checkpoints", "tensorboard", "evaluations", "steps.csv"):
         run = workplace / f"run_{name}"
@@ -331,11 +323,6 @@ def test_a_linked_run_is_a_run(trained: Path, workplace: Path, snnlab: Snnlab) -
     (workplace / "alias").symlink_to(run)
     assert snnlab("report", "alias").status == 0
     assert snnlab("runs", "list", ".").status == 0
-
-
-def test_an_own_run_uses_its_recorded_settings(trained: Path, snnlab: Snnlab, workplace: Path) -> None:
-    done = snnlab("evaluate", str(trained), "--out", "mine")
-    assert done.status == 0, done.err
 
 
 def test_one_line_lists_all_settings_to_name(trained: Path, workplace: Path, snnlab: Snnlab) -> None:

@@ -163,13 +163,6 @@ def test_output_folders_may_be_set(theirs: Theirs) -> None:
     assert folder.name == "mine"
 
 
-def test_only_a_typed_setting_chooses_a_runs_folder(theirs: Theirs, snnlab: Snnlab, workplace: Path) -> None:
-    theirs({"experiment/nice.yaml": HEAD + "name: mine\n"})
-    words = ("experiment=nice", "hydra.run.dir=elsewhere", "mode=nonsense")
-    done = snnlab("train", "--config-dir", "theirs", *words)
-    assert_error_has(done.error, "mode", "expected")
-
-
 @pytest.mark.parametrize(
     "typed",
     [

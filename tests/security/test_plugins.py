@@ -356,17 +356,6 @@ def test_typed_plugins_replace_those_of_a_file(theirs: Theirs, canary: Path, snn
     assert not canary.exists()
 
 
-def test_modules_are_found_without_being_imported(workplace: Path, canary: Path) -> None:
-    from snnlab.config.plugins import module_paths
-
-    for path in ("whole/__init__.py", "whole/part.py", "spread/deep/part.py"):
-        evil(workplace / path, canary)
-    assert [place.name for place in module_paths("whole.part")] == ["__init__.py", "part.py"]
-    assert module_paths("spread.deep.part")[-1] == workplace / "spread" / "deep" / "part.py"
-    assert module_paths("whole.gone") == module_paths("gone") == module_paths("whole.part.deeper") == []
-    assert not canary.exists()
-
-
 def test_a_restarted_command_needs_no_key(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job restarted by SLURM and a worker of a search work without a writable home."""
     from snnlab.experiments.workers import RunTask

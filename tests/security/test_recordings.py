@@ -6,7 +6,6 @@ import io
 import subprocess
 import tarfile
 import zipfile
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,9 +19,8 @@ from snnlab.errors import DataError, SnnlabError
 from snnlab.runs.provenance import git_state
 
 from ..refusals import assert_raises
-from .conftest import Evil, Outcome
+from .conftest import Evil
 
-Snnlab = Callable[..., Outcome]
 SENSOR = (8, 8, 2)
 
 
@@ -201,13 +199,6 @@ def test_git_runs_no_command_of_the_repository_around_the_working_folder(
     assert len(state["commit"]) == 40
     assert state["dirty"] in (None, True)
     assert not canary.exists()
-
-
-def test_an_ordinary_repository_is_clean_or_dirty(repository: Path) -> None:
-    git(repository, "remote", "add", "origin", "https://example.org/x.git")
-    assert (git_state(repository) or {})["dirty"] is False
-    (repository / "a.txt").write_text("b")
-    assert (git_state(repository) or {})["dirty"] is True
 
 
 def test_values_that_were_never_written_take_no_memory(tmp_path: Path) -> None:

@@ -56,13 +56,6 @@ def test_numbers_and_paths_are_recorded_as_they_are(override: str, value: tuple[
     assert recorded(override)[value[0]] == value[1]
 
 
-def test_a_number_out_of_the_environment_is_recorded_as_it_is(theirs: Theirs) -> None:
-    theirs({"experiment/nice.yaml": "# @package _global_\nseed: ${oc.decode:${oc.env:TASK}}\n"})
-    record = compose_experiment(["experiment=nice"], "theirs")[0].record
-    assert record is not None
-    assert record["seed"] == 5
-
-
 def test_no_address_of_an_archive_is_made_of_the_environment(theirs: Theirs, snnlab: Snnlab) -> None:
     archives = f"archives: [{{name: train.zip, md5: {'0' * 32}, url: 'http://x/${{oc.env:SECRET}}'}}]"
     nmnist = "# @package _global_\ndefaults:\n  - override /data: nmnist\ndata:\n"
@@ -135,15 +128,6 @@ def test_a_record_has_no_password_of_an_address_and_asks_for_it_again(
     )
     (workplace / "run" / "result.json").unlink()
     assert_error_has(snnlab("train", "resume=run").error, "run", "logger.x.a=ADDRESS")
-
-
-def test_no_packaged_address_looks_like_one_with_a_password() -> None:
-    from snnlab.config.folders import config_folder
-    from snnlab.printable import masked
-
-    for path in config_folder().rglob("*.yaml"):
-        text = path.read_text(encoding="utf-8")
-        assert masked(text) == text, path
 
 
 def test_a_failed_download_reports_no_password(workplace: Path, snnlab: Snnlab) -> None:

@@ -203,13 +203,6 @@ def test_answers_as_csv_hold_no_formulas(trained: Path, workplace: Path, snnlab:
     assert json.loads(line)["file"] == "=cmd.npy"
 
 
-def test_tables_of_grids_searches_and_suites_hold_no_formulas(workplace: Path) -> None:
-    from snnlab.runs.runs_table import Grid, write_table
-
-    grid = Grid(workplace, [], ["name"], {"0_0": {"name": "=1+1"}})
-    assert "'=1+1" in write_table(grid).read_text()
-
-
 MARKUP = "<script>alert(1)</script>"
 QUOTE = "\"'><img src=x onerror=alert(1)>"
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -166,10 +165,6 @@ def test_wider_terminals_get_longer_texts_and_all_show_the_remaining_time() -> N
     assert first_fitting(texts, 40) == "loss 1.235  89.2%  1:05/1:02:05 left"
     assert first_fitting(texts, 20) == "1:05/1:02:05 left"
     assert first_fitting(texts, 3) == ""
-
-
-def test_an_unknown_time_is_a_question_mark() -> None:
-    assert_text_has(progress_texts({}, 0.0, 1.0, math.inf)[0], "0:01 left, run ?")
 
 
 def test_values_have_an_error_in_place_of_an_accuracy() -> None:

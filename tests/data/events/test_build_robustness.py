@@ -72,12 +72,6 @@ def test_whenever_it_is_killed_the_store_is_absent_or_whole(tmp_path: Path, time
     assert halves  # some of the delays end on the way
 
 
-def test_killed_again_and_again_at_one_place_it_is_built_in_the_end(tmp_path: Path) -> None:
-    for delay in (0.1, 0.3, 0.2):
-        kill_while_it_builds(tmp_path, 0, delay)
-    assert_absent_or_whole_and_built(tmp_path)
-
-
 def test_four_processes_at_once_open_one_store_that_was_built_once(tmp_path: Path) -> None:
     code = """
         from pathlib import Path

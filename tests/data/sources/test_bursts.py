@@ -68,11 +68,6 @@ def test_a_recording_is_made_from_the_seed_and_its_place_alone() -> None:
     assert not same(dataset.read(9), first)
 
 
-def test_a_fifth_of_each_class_is_for_testing() -> None:
-    dataset = source()
-    assert np.bincount(dataset.targets[dataset.split == 1]).tolist() == [40] * 4
-
-
 @pytest.mark.parametrize(
     ("changes", "facts"),
     [

@@ -90,11 +90,6 @@ def test_the_largest_time_and_the_overflow_event_are_understood(root: Path) -> N
     assert events.p.tolist() == [True, True]
 
 
-def test_a_file_without_events_is_an_empty_recording(root: Path) -> None:
-    (root / "NMNIST/Train/0/00004.bin").write_bytes(b"")
-    assert [column.size for column in _source(root).read(0) if column is not None] == [0, 0, 0, 0]
-
-
 def test_it_packs_and_opens_again(root: Path, store_dir: Path) -> None:
     store = open_or_build(_source(root), store_dir)
     np.testing.assert_array_equal(store[3].t, synthetic(7).t)
@@ -125,14 +120,6 @@ def test_a_missing_or_empty_folder_is_named_with_a_hint(root: Path, missing: str
     part = root / ("NMNIST/Train" if missing == "NMNIST" else missing)
     with assert_raises(DataError, "data.root", "recordings", part, "data.download=true"):
         _source(root)
-
-
-@pytest.mark.parametrize("cut", [1, 4])
-def test_a_truncated_file_is_named(root: Path, store_dir: Path, cut: int) -> None:
-    path = root / "NMNIST/Train/9/00007.bin"
-    path.write_bytes(path.read_bytes()[:-cut])
-    with assert_raises(DataError, "", "truncated", 250 - cut):
-        open_or_build(_source(root), store_dir)
 
 
 def test_the_fingerprint_changes_with_any_file(root: Path) -> None:
