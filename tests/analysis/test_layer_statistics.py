@@ -75,11 +75,6 @@ def test_the_gradient_at_a_layers_input_is_that_of_each_step(chain: Network, fra
     assert len(statistics.layer("readout").drive_gradient) == 12
 
 
-def test_a_layer_without_gradient_at_its_input_has_no_drive_gradient(measured: Measured):
-    network = Network({"lif": LIF(dt=10.0), "out": nn.Linear(1, 2)})
-    assert measured(network, torch.ones(3, 1, 1)).layer("lif").drive_gradient == ()
-
-
 def test_gradients_are_those_of_the_network_and_one_step_is_tried(chain: Network, frames: Tensor, measured: Measured):
     with torch.no_grad():
         weight_of(chain, "fc2").mul_(4)

@@ -46,7 +46,12 @@ FILES = sorted(
 
 # The neurons' own tests compile them: here each would compile two more loops, fused with a pooling (`make slow` does).
 NEURONS = [path for path in FILES if path.parent.name == "neuron"]
-CASES = [(path, path not in NEURONS, ()) for path in FILES] + [(path, True, pytest.mark.slow) for path in NEURONS]
+# Some networks in `make test`, the others in `make check`.
+FIRST = {"conv_lif", "mlp_lif", "mlp_recurrent", "gru", "sew_resnet", "saccade_digits", "norse_intro", "yin_yang"}
+FILES_ABOUT_NETWORKS = ("model", "experiment")
+LATER = [path for path in FILES if path.parent.name in FILES_ABOUT_NETWORKS and path.stem not in FIRST]
+CASES = [(path, path not in NEURONS, pytest.mark.long if path in LATER else ()) for path in FILES]
+CASES += [(path, True, pytest.mark.slow) for path in NEURONS]
 
 
 @pytest.mark.parametrize(

@@ -281,14 +281,18 @@ def _fitted(store: Store, split: Split, trainer: Any, mix: dict[str, Any] | None
     return frames
 
 
-@pytest.mark.parametrize("tiny_store", [(5, 4, 2), (5, 1, 1)], indirect=True, ids=str)
-@pytest.mark.parametrize("kind", ["mixup", "cutmix", "eventmix"])
+@pytest.mark.parametrize(
+    ("tiny_store", "kind"),
+    [((5, 4, 2), "mixup"), ((5, 1, 1), "cutmix"), ((5, 4, 2), "eventmix")],
+    indirect=["tiny_store"],
+    ids=str,
+)
 def test_training_batches_are_mixed_alike_for_any_number_of_workers_and_no_others_are(
     tiny_store: Store, tiny_split: Split, quiet_trainer: Any, kind: str
 ) -> None:
     plain, *found = (
         _fitted(tiny_store, tiny_split, quiet_trainer(max_epochs=2), mix, workers)
-        for mix, workers in ((None, 0), ({"type": kind}, 0), ({"type": kind}, 1), ({"type": kind}, 2))
+        for mix, workers in ((None, 0), ({"type": kind}, 0), ({"type": kind}, 2))
     )
     for others in found[1:]:
         for one, other in zip(found[0].batches, others.batches, strict=True):

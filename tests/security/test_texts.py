@@ -43,8 +43,13 @@ def recordings(root: Path, *names: str) -> list[str]:
     return ["data=folder", f"data.root={root}", *settings]
 
 
-@pytest.mark.parametrize("name", [f"a{CLEAR}", f"a{TITLE}", f"a{TURNED}", "a\nb", "a\x9b2J", "a\r"])
-@pytest.mark.parametrize("command", [["data", "inspect"], ["train"], ["doctor"]])
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        *((name, ["data", "inspect"]) for name in (f"a{CLEAR}", f"a{TITLE}", f"a{TURNED}", "a\nb", "a\x9b2J", "a\r")),
+        *((f"a{CLEAR}", command) for command in (["train"], ["doctor"])),
+    ],
+)
 def test_a_class_that_a_terminal_would_act_on_is_refused(
     name: str, command: list[str], workplace: Path, snnlab: Snnlab
 ) -> None:
