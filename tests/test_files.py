@@ -28,6 +28,7 @@ from snnlab.files import (
     require_writable,
     write_atomically,
     write_json,
+    write_npz,
     write_text,
 )
 from snnlab.interop.state_dicts import read_state_dict
@@ -333,3 +334,29 @@ def test_a_pipe_in_place_of_weights_is_not_waited_for(tmp_path: Path) -> None:
         os.mkfifo(path)
         with assert_raises((DataError, RunFolderError), path, "regular"):
             read(path)
+
+
+def test_text_is_utf8(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "τ → 10 ms\n")
+    assert (tmp_path / "a").read_bytes() == "τ → 10 ms\n".encode()
+
+
+def test_numbers_come_back_as_they_were(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", [0.1 + 0.2, 1e-300, 2**53 + 1, True, None])
+    assert json.loads((tmp_path / "a.json").read_text()) == [0.1 + 0.2, 1e-300, 2**53 + 1, True, None]
+
+
+def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
+    arrays = {"test_target": np.arange(3), "layers": np.array(["lif1", "block.lif"])}
+    write_npz(tmp_path / "a.npz", arrays)
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as found:
+        assert set(found) == set(arrays)
+        for name, array in arrays.items():
+            assert found[name].dtype == array.dtype
+            np.testing.assert_array_equal(found[name], array)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_a_folder_that_is_not_there_is_no_mistake(tmp_path: Path) -> None:
+    remove_empty(tmp_path / "name" / "run", parents=1)
+    assert tmp_path.is_dir()

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import shutil
+import tarfile
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -43,6 +45,26 @@ def test_archives_in_an_archive_are_unpacked_where_they_lie(tmp_path: Path) -> N
         outer.write(tmp_path / "cat.zip", "animals/cat.zip")
     unpack(tmp_path / "all.zip", tmp_path / "there")
     assert contents(tmp_path / "there") == {"animals/cat/1.txt": "1"}
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "/out.txt", "a/../../out.txt"])
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_a_file_outside_the_folder_is_refused(kind: str, name: str, tmp_path: Path) -> None:
+    archive = tmp_path / f"bad.{kind}"
+    if kind == "zip":
+        with ZipFile(archive, "w") as file:
+            file.writestr(name, "out")
+    else:
+        with tarfile.open(archive, "w") as file:
+            file.addfile(tarfile.TarInfo(name), io.BytesIO())
+    if kind == "tar" and name.startswith("/"):  # tar's own rule: the leading slash is dropped, and it lies inside
+        unpack(archive, tmp_path / "there")
+        assert contents(tmp_path / "there") == {"out.txt": ""}
+        return
+    with assert_raises(DataError, archive, "outside"):
+        unpack(archive, tmp_path / "there")
+    assert not any((tmp_path / "there").iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [archive.name, "there"]
 
 
 @pytest.mark.parametrize("keep", [0, 0.5])

@@ -13,7 +13,7 @@ import optuna
 import pytest
 
 from snnlab.errors import ConfigError, RunFolderError
-from snnlab.experiments.study import SearchLock, SharedStudy, quiet_optuna, require_optuna
+from snnlab.experiments.study import LOCKS, SearchLock, SharedStudy, quiet_optuna, require_optuna
 from snnlab.experiments.sweep_settings import parse_settings
 from snnlab.experiments.workers import Outcome
 
@@ -182,3 +182,11 @@ def test_a_study_of_the_same_storage_without_a_trial_is_not_restarted(folder: Pa
     (folder / "trials" / "000").mkdir(parents=True)
     with assert_raises(RunFolderError, "a_sweep/other.db", "empty"):
         study(folder, storage=f"sqlite:///{folder}/other.db")
+
+
+def test_a_process_is_alive_as_long_as_it_holds_its_lock(folder: Path):
+    me = lock(folder)
+    assert me.is_alive(me.name)
+    assert not me.is_alive("no_process")
+    (folder / LOCKS / "left_behind").touch()
+    assert not me.is_alive("left_behind")
