@@ -222,21 +222,12 @@ def test_a_foreign_experiment_is_trained_where_its_user_says(
     assert_error_has(snnlab("train", str(alone)).error, "copied", "output_dir")
 
 
-@pytest.mark.parametrize(
-    "reference",
-    [
-        "${oc.env:SECRET}",
-        "${oc.decode:'${oc.env:SECRET}'}",
-        "${data.${oc.env:SECRET}}",
-        "\\${oc.env:SECRET}",
-        "\ue000{oc.env:SECRET}",
-        "${now:%Y}",
-    ],
-)
+@pytest.mark.parametrize("reference", ["${oc.env:SECRET}", "${data.${oc.env:SECRET}}", "\\${oc.env:SECRET}"])
 def test_a_run_is_shown_as_it_stands_and_asks_for_nothing(
     reference: str, trained: Path, workplace: Path, snnlab: Snnlab
 ) -> None:
-    run = edited(trained, workplace / "runs" / "run", {"name": reference, "optimizer.note": reference})
+    notes = [reference, "${oc.decode:'${oc.env:SECRET}'}", "\ue000{oc.env:SECRET}", "${now:%Y}"]
+    run = edited(trained, workplace / "runs" / "run", {"name": reference, "optimizer.notes": notes})
     shown = [
         snnlab("report", str(run)),
         snnlab("report", "runs"),
@@ -250,7 +241,7 @@ def test_a_run_is_shown_as_it_stands_and_asks_for_nothing(
     pages = [(run / "report.html").read_text(), (workplace / "runs" / "report.html").read_text()]
     assert not any(SECRET in text for done in shown for text in (done.out, done.err))
     assert not any(SECRET in page for page in pages)
-    assert "oc.env" in pages[0] or "now:" in pages[0] or "data.$" in pages[0]
+    assert "oc.env" in pages[0]
     assert SECRET not in str(package.load(run).config)
 
 

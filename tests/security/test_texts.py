@@ -133,6 +133,7 @@ def test_every_message_is_shown_escaped(capsys: pytest.CaptureFixture[str]) -> N
     assert "\x1b" not in captured.err + captured.out
 
 
+@pytest.mark.long  # four processes
 def test_names_of_folders_and_commands_are_shown_escaped(trained: Path, workplace: Path) -> None:
     def run(*words: str) -> tuple[int, str]:
         command = [sys.executable, "-m", "snnlab", *words]

@@ -204,6 +204,7 @@ def all_edits(records: Path, row: Path) -> Iterator[Edit]:
     yield from edits_of_arrays(row / "predictions.npz")
 
 
+@pytest.mark.long
 def test_each_edited_number_fails_or_is_a_named_statement(remembered: Check, tmp_path: Path) -> None:
     records, row = remembered.copy(tmp_path)
     (records / "table.txt").unlink()  # it has most numbers, and could be made anew
@@ -233,7 +234,7 @@ def test_what_a_record_states_cannot_be_edited_without_its_table(remembered: Che
         (row / "result.json").write_text(text)
 
 
-@pytest.mark.parametrize("wrong", ["a text", [], float("inf"), 10**400], ids=["text", "list", "infinite", "long"])
+@pytest.mark.parametrize("wrong", ["a text", 10**400], ids=["text", "long"])
 def test_values_of_another_type_are_one_line(remembered: Check, tmp_path: Path, wrong: Any) -> None:
     records, row = remembered.copy(tmp_path)
     files = (("runs.0.", row / "result.json"), ("", records / "suite.json"), ("", records / "suite.yaml"))
