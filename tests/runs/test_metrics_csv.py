@@ -27,17 +27,6 @@ def _read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_there_is_a_row_for_each_epoch_as_soon_as_it_ends(tmp_path: Path) -> None:
-    writer = MetricsCSV(tmp_path / "metrics.csv")
-    _end_epoch(writer, 0, val__loss=1.5, lr=0.25)
-    assert len(_read(writer.path)) == 1
-    _end_epoch(writer, 1, val__loss=0.5, lr=0.125)
-    assert _read(writer.path) == [
-        {"epoch": "0", "step": "3", "lr": "0.25", "val/loss": "1.5"},
-        {"epoch": "1", "step": "6", "lr": "0.125", "val/loss": "0.5"},
-    ]
-
-
 def test_a_column_may_appear_later_and_have_missing_values(tmp_path: Path) -> None:
     writer = MetricsCSV(tmp_path / "metrics.csv")
     _end_epoch(writer, 0, a=1.0)
@@ -78,13 +67,3 @@ def test_only_the_first_of_several_processes_writes(tmp_path: Path) -> None:
     writer = MetricsCSV(tmp_path / "metrics.csv")
     _end_epoch(writer, 0, zero=False, a=1.0)
     assert not writer.path.exists()
-
-
-def test_a_resumed_run_continues_the_rows(tmp_path: Path) -> None:
-    first, second = MetricsCSV(tmp_path / "metrics.csv"), MetricsCSV(tmp_path / "metrics.csv")
-    _end_epoch(first, 0, a=1.0)
-    torch.save(first.state_dict(), tmp_path / "state")
-    _end_epoch(first, 1, a=9.0)  # after the checkpoint: the resumed run repeats it
-    second.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
-    _end_epoch(second, 1, a=2.0)
-    assert [row["a"] for row in _read(second.path)] == ["1.0", "2.0"]

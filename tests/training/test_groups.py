@@ -56,15 +56,3 @@ def test_frozen_parameters_are_in_no_group(network: Network) -> None:
     network.get_parameter("fc.weight").requires_grad_(False)
     for groups in ([], [Group("biases", ["biases"], {"lr": 1.0})]):
         assert "fc.weight" not in named(network, GroupedOptimizer(ADAMW, groups)(network))
-
-
-def test_time_constants_have_a_rate_of_their_own(network: Network) -> None:
-    before = {name: p.detach().clone() for name, p in network.named_parameters()}
-    group = Group("time_constants", ["time_constants"], {"lr": 1.0, "weight_decay": 0.0})
-    optimizer = GroupedOptimizer(ADAMW, [group])(network)
-    for p in network.parameters():
-        p.grad = torch.ones_like(p)
-    optimizer.step()
-    change = {name: float((p.detach() - before[name]).abs().max()) for name, p in network.named_parameters()}
-    assert change["lif.learned.tau_mem"] == pytest.approx(1.0, rel=1e-4)
-    assert change["fc.weight"] < 0.02
