@@ -44,6 +44,7 @@ def test_any_other_obstacle_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
         compiled()(twice)
 
 
+@pytest.mark.long
 def test_loops_are_recompiled_when_one_that_they_call_from_another_file_has_changed(tmp_path: Path) -> None:
     helper, loop = tmp_path / "helper.py", tmp_path / "loop.py"
     loop.write_text(

@@ -127,6 +127,7 @@ def test_a_grid_has_every_combination_once(folder: Path):
     assert sorted((v["a"], v["b"]) for v in drawn) == [(a, b) for a in (1, 2, 3) for b in "xy"]
 
 
+@pytest.mark.long
 def test_two_processes_share_a_study_and_propose_different_values(folder: Path):
     study(folder, trials=12)
     context = multiprocessing.get_context("spawn")

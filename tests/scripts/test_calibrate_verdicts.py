@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.long  # simulates thousands of comparisons
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 SCENARIOS: dict[str, dict[str, Any]] = {
     "few seeds": {"recordings": 2_264, "seeds": 4, "accuracy": 0.9, "of_networks": 0.4},

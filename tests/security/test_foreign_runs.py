@@ -222,6 +222,7 @@ def test_a_foreign_experiment_is_trained_where_its_user_says(
     assert_error_has(snnlab("train", str(alone)).error, "copied", "output_dir")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reference", ["${oc.env:SECRET}", "${data.${oc.env:SECRET}}", "\\${oc.env:SECRET}"])
 def test_a_run_is_shown_as_it_stands_and_asks_for_nothing(
     reference: str, trained: Path, workplace: Path, snnlab: Snnlab
@@ -262,6 +263,7 @@ def test_a_run_that_asks_for_the_environment_is_not_run(
         _ = package.load(run).network if command != "resume" else package.train(f"resume={run}", "data.store_dir=null")
 
 
+@pytest.mark.long
 def test_links_in_a_run_lead_nowhere(trained: Path, digits_store: str, workplace: Path, snnlab: Snnlab) -> None:
     for name in ("log.txt", ".lock", "metrics.csv", "checkpoints", "tensorboard", "evaluations", "steps.csv"):
         run = workplace / f"run_{name}"
@@ -311,6 +313,7 @@ def test_a_report_shows_nothing_of_other_files_through_links(trained: Path, work
     assert not (run / "report.html").exists()
 
 
+@pytest.mark.long
 def test_a_linked_run_is_a_run(trained: Path, workplace: Path, snnlab: Snnlab) -> None:
     run = Path(shutil.copytree(trained, workplace / "real"))
     (workplace / "alias").symlink_to(run)

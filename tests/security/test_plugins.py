@@ -130,6 +130,7 @@ def test_not_even_when_it_is_named_is_it_imported_from_the_runs_own_folder(
         assert not canary.exists()
 
 
+@pytest.mark.long
 def test_a_link_out_of_the_run_or_into_it_does_not_help(
     trained: Path, workplace: Path, canary: Path, snnlab: Snnlab
 ) -> None:
@@ -310,6 +311,7 @@ def test_a_run_that_goes_on_with_other_settings_is_signed_with_both(workplace: P
     assert read_signature(run, "config.yaml") is None
 
 
+@pytest.mark.long
 def test_the_named_plugin_of_a_foreign_run_is_imported(
     plugged: Path, workplace: Path, digits_store: str, snnlab: Snnlab
 ) -> None:
@@ -356,6 +358,7 @@ def test_typed_plugins_replace_those_of_a_file(theirs: Theirs, canary: Path, snn
     assert not canary.exists()
 
 
+@pytest.mark.long
 def test_a_restarted_command_needs_no_key(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job restarted by SLURM and a worker of a search work without a writable home."""
     from snnlab.experiments.workers import RunTask

@@ -95,6 +95,7 @@ def test_so_is_a_record_or_a_file_of_another_command(
     assert time.process_time() - began < 10
 
 
+@pytest.mark.long
 def test_references_of_a_record_are_bounded_too(trained: Path, workplace: Path, snnlab: Snnlab) -> None:
     many = {"a0": "x" * 10, **{f"a{n}": f"${{optimizer.a{n - 1}}}" * 2 for n in range(1, 40)}}
     run = edited(trained, workplace / "run", {"optimizer": many, "name": "${optimizer.a39}"})

@@ -73,6 +73,7 @@ def test_whenever_it_is_killed_the_store_is_absent_or_whole(tmp_path: Path, time
     assert halves  # some of the delays end on the way
 
 
+@pytest.mark.long
 def test_four_processes_at_once_open_one_store_that_was_built_once(tmp_path: Path) -> None:
     code = """
         from pathlib import Path
@@ -98,6 +99,7 @@ def test_a_reading_process_that_is_killed_is_an_error_and_leaves_nothing(tmp_pat
     open_or_build(ToySource(), tmp_path).verify()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="root's right to write everywhere is given up by a Linux call")
 def test_a_read_only_folder_is_read_and_cannot_be_built_in(tmp_path: Path) -> None:
     built = open_or_build(ToySource(), tmp_path)
@@ -125,6 +127,7 @@ def test_a_read_only_folder_is_read_and_cannot_be_built_in(tmp_path: Path) -> No
     assert folders(tmp_path) == [built.path.name]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is counted as Linux does")
 def test_twenty_million_events_are_packed_gathered_and_verified_in_little_memory(tmp_path: Path) -> None:
     """The columns take 260 MB; their maps, which are only read, are not the process's own memory."""

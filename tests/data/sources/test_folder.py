@@ -117,6 +117,7 @@ def test_another_reading_has_another_fingerprint(setting: dict[str, Any], classe
     assert Folder(str(classes), SENSOR, **setting).fingerprint() != Folder(str(classes), SENSOR).fingerprint()
 
 
+@pytest.mark.long
 def test_it_can_be_pickled_and_packs_the_same_in_reading_processes(classes: Path, tmp_path: Path) -> None:
     folder = Folder(str(classes), SENSOR)
     folder.read(3)

@@ -144,6 +144,7 @@ def test_the_fingerprint_does_not_depend_on_the_folder(root: Path) -> None:
     assert _source(root / "elsewhere").fingerprint() == before
 
 
+@pytest.mark.long
 def test_listing_imports_neither_tonic_nor_lightning(root: Path) -> None:
     code = (
         "import sys; from snnlab.data.sources.recordings import NMNIST;"

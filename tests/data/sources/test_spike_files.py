@@ -105,6 +105,7 @@ def test_a_damaged_file_is_named(shd: Path) -> None:
         SHD(str(shd), download=False)
 
 
+@pytest.mark.long
 def test_one_file_is_open_at_a_time_and_pickling_leaves_it_out(shd: Path, tmp_path: Path) -> None:
     digits = SHD(str(shd), download=False)
     before = digits.read(8)
