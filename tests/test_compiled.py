@@ -154,3 +154,11 @@ def test_a_write_that_is_interrupted_leaves_the_file_as_it_was(file: LoopFile, m
         file.save(OTHER, b"more")
     assert [file.load(key) for key in (KEY, OTHER)] == [b"code", None]
     assert list(file.path.parent.iterdir()) == [file.path]
+
+
+def test_forms_are_found_by_their_keys(file: LoopFile) -> None:
+    file.save(OTHER, b"more")
+    assert [file.load(key) for key in (KEY, OTHER, "none")] == [b"code", b"more", None]
+    file.save(KEY, b"new")
+    assert [file.load(KEY), file.load(OTHER)] == [b"new", b"more"]
+    assert list(file.path.parent.iterdir()) == [file.path]

@@ -113,3 +113,10 @@ def test_a_name_taken_in_the_wider_registry_is_refused(toys: Registry) -> None:
     with assert_raises(ValueError, "ball"):
         dolls.register("ball")(Ball)
     assert list(dolls) == []
+
+
+def test_names_are_listed_in_order(toys: Registry) -> None:
+    toys.register("abacus")(Ball)
+    assert list(toys) == ["abacus", "ball"]
+    assert "ball" in toys
+    assert "doll" not in toys

@@ -9,9 +9,24 @@ import pytest
 import torch
 
 from snnlab.errors import DataError
-from snnlab.safe_tensors import read_safe_tensors
+from snnlab.safe_tensors import read_safe_tensors, write_safe_tensors
 
 from .refusals import assert_raises
+
+TENSORS = {
+    "conv.weight": torch.randn(4, 2, 3, 3),
+    "norm.num_batches_tracked": torch.tensor(7),
+    "half": torch.ones(3, dtype=torch.bfloat16),
+    "mask": torch.tensor([True, False, True]),
+    "none": torch.empty(0, 5),
+}
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    write_safe_tensors(tmp_path / "w.safetensors", TENSORS)
+    found = read_safe_tensors(tmp_path / "w.safetensors")
+    assert found.keys() == TENSORS.keys()
+    assert all(found[name].dtype == value.dtype and torch.equal(found[name], value) for name, value in TENSORS.items())
 
 
 def test_a_file_written_by_hand_from_the_description_of_the_format_is_read(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from snnlab import process
-from snnlab.process import Output, limit_warning_errors, until_pipe_closes
+from snnlab.process import Output, OutputClosedError, limit_warning_errors, until_pipe_closes
 
 
 @contextmanager
@@ -47,6 +47,10 @@ def test_a_table_ends_when_its_reader_closes_the_pipe() -> None:
             print("x" * 100)
             seen.append(number)
     assert 0 < len(seen) < 100_000
+
+
+def test_the_end_of_reading_is_no_error_that_a_library_would_take_for_its_own() -> None:
+    assert not issubclass(OutputClosedError, OSError)
 
 
 def test_characters_that_an_encoding_has_not_become_question_marks_and_bytes_of_names_stay() -> None:

@@ -117,3 +117,9 @@ def test_a_measured_network_has_the_same_findings(chain: Network, frames: Tensor
     chain.fc1 = nn.Linear(4, 6, bias=False)
     nn.init.constant_(chain.fc1.weight, 100.0)
     assert ("saturated", "lif1") in kinds(measured(chain, frames[2:]))
+
+
+def test_the_learning_rate_is_a_finding_only_without_other_findings():
+    assert kinds(statistics(silent("lif1", 0.01), layer("out", spikes_per_step=None, relative_update=50.0))) == [
+        ("silent", "lif1")
+    ]

@@ -168,3 +168,9 @@ def test_a_setting_of_a_packaged_file_that_does_not_fit_a_choice_comes_with_a_hi
     with assert_raises((ConfigError, UnknownSettingError), place) as caught:
         compose_and_check(overrides, None)
     assert hint in caught.value.hint
+
+
+def test_the_neuron_is_replaced_whole():
+    layers = compose("neuron=cuba_lif").model["layers"]
+    assert layers["lif1"]["type"] == "cuba_lif"
+    assert layers["lif1"]["input_gain"] == "average"

@@ -307,3 +307,9 @@ def test_training_batches_are_mixed_alike_for_any_number_of_workers_and_no_other
     for one, two in zip(plain.unmixed, found[0].unmixed, strict=True):
         assert two.mix is None
         assert torch.equal(one.x, two.x)
+
+
+def test_validation_and_test_come_in_the_stores_order(tiny_store: Store, tiny_split: Split) -> None:
+    module = _module(tiny_store, tiny_split, batch_size=3)
+    for stage, part in (("val", tiny_split.val), ("test", tiny_split.test)):
+        assert torch.cat([batch.index for batch in _batches(module, stage)]).tolist() == part.tolist()

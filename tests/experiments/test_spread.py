@@ -23,6 +23,11 @@ def test_one_seed_has_neither_deviation_nor_interval():
     assert summarize_seeds([0.9]) == (1, 0.9, None, None, None)
 
 
+def test_seeds_that_are_all_alike_have_an_interval_of_no_width():
+    found = summarize_seeds([0.9, 0.9, 0.9])
+    assert found.low == found.high == pytest.approx(0.9)
+
+
 def test_nothing_has_no_mean():
     with assert_raises(ValueError, "values"):
         summarize_seeds([])

@@ -502,3 +502,9 @@ def test_a_node_that_sends_without_an_input_is_refused(source: str) -> None:
     made["a"] = nir.LIF(0.01 * ONE, ONE, 2 * ONE, ONE) if source == "a" else inner("lif")
     with assert_raises(NIRError, "graph: a" if source == "a" else "graph: a.input", "output", "input"):
         from_graph(graph_of(made, [*edges, ("a", "lif")]))
+
+
+def test_a_cuba_li_is_read_with_any_version_of_nir(tmp_path: Path) -> None:
+    fields = {"type": "CubaLI", "tau_mem": 0.02 * ONE, "tau_syn": 0.01 * ONE, "r": ONE, "v_leak": 0 * ONE, "w_in": ONE}
+    network = load(write(tmp_path / "a.nir", {**NODES, "lif": fields})).network
+    assert {layer.__class__.__name__ for layer in network.children()} <= {"Linear", "LI", "CubaLI"}

@@ -4,6 +4,8 @@ from typing import Any
 
 from snnlab.runs.profile import as_text
 
+from ..refusals import assert_text_has
+
 RECORD: dict[str, Any] = {
     "device": "cpu",
     "steps": 20,
@@ -16,6 +18,15 @@ RECORD: dict[str, Any] = {
     "optimizer_ms": 2.0,
     "rest_ms": 1.0,
 }
+
+
+def test_the_table_has_a_row_per_part_and_their_sum() -> None:
+    lines = as_text(RECORD).splitlines()
+    assert_text_has(lines[0], "20 steps", "32 samples", "101.0 ms")
+    rows = [line.split() for line in lines]
+    assert ["conv1", "30.00", "20.00", "50.00", "50.0%"] in rows
+    assert ["data:", "frames", "3.00", "3.0%"] in rows
+    assert ["a", "step", "100.00"] in rows
 
 
 def test_it_fits_80_columns_without_colours() -> None:

@@ -103,3 +103,15 @@ def test_a_run_is_called_by_its_experiment_and_not_by_the_time_of_its_grid() -> 
     result.folder, result.name = Path("outputs/conv_lif_nmnist/2026-11-27_06-08-12_sweep/0_4"), "conv_lif_nmnist"
     assert summary_table(result).title == "conv_lif_nmnist, seed 4"
     assert_text_has(repr(result), "Result(conv_lif_nmnist", "seed 4: completed", "50.00%", "outputs/")
+
+
+def test_without_a_length_of_steps_there_is_no_rate_in_hz() -> None:
+    table = layer_table(_result(test__spikes_per_step__lif1=0.25, test__silent__lif1=0.0))
+    assert list(table.head) == ["layer", "spikes / neuron / step", "never fired"]
+
+
+def test_a_network_without_spikes_prints_one_table(capsys: pytest.CaptureFixture[str]) -> None:
+    print_result(_result(test__accuracy=1.0))
+    assert "spiking layers" not in capsys.readouterr().out
+    print_result(_result(test__spikes_per_step__lif1=0.25))
+    assert_text_has(capsys.readouterr().out, "spiking layers")

@@ -171,3 +171,10 @@ def snnlab_status(snnlab: Snnlab, words: list[str]) -> int | None:
         return snnlab(*words).status
     except Exception:
         return None
+
+
+def test_a_number_out_of_the_environment_is_recorded_as_it_is(theirs: Theirs) -> None:
+    theirs({"experiment/nice.yaml": "# @package _global_\nseed: ${oc.decode:${oc.env:TASK}}\n"})
+    record = compose_experiment(["experiment=nice"], "theirs")[0].record
+    assert record is not None
+    assert record["seed"] == 5

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -170,3 +171,7 @@ def test_wider_terminals_get_longer_texts_and_all_show_the_remaining_time() -> N
 def test_values_have_an_error_in_place_of_an_accuracy() -> None:
     long, short, *_ = progress_texts({"loss": 1.0, "mae": 0.01234, "r2": 0.5}, 1.0, 1.0, 1.0)
     assert ("mean error 0.0123" in long, "error 0.0123" in short, "R2" in long) == (True, True, False)
+
+
+def test_an_unknown_time_is_a_question_mark() -> None:
+    assert_text_has(progress_texts({}, 0.0, 1.0, math.inf)[0], "0:01 left, run ?")

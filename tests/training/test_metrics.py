@@ -112,3 +112,10 @@ def test_running_values_equal_collected_ones_and_reset_nothing() -> None:
         name: pytest.approx(float(collected[name])) for name in ("loss", "accuracy", "spikes_per_sample")
     }
     assert running_values["loss"] == 2.0
+
+
+def test_a_neuron_is_silent_only_if_it_never_fired() -> None:
+    spikes = LayerSpikes((3,), 1.0)
+    for fired in ([1.0, 0.0, 0.0], [0.0, 2.0, 0.0]):
+        spikes.update(torch.tensor([fired]), torch.tensor([5]))
+    assert float(spikes.compute()["silent"]) == pytest.approx(1 / 3)

@@ -162,3 +162,22 @@ def test_the_logged_rate_is_the_one_the_epoch_was_trained_with(
     module = make_module(schedule=Schedule(lambda optimizer, _: StepLR(optimizer, step_size=1, gamma=0.1)))
     quiet_trainer(max_epochs=3, callbacks=[recorder]).fit(module, loader, loader)
     assert [epoch["lr"] for epoch in recorder.epochs] == pytest.approx([0.1, 0.01])
+
+
+def test_a_schedule_steps_at_its_interval(make_module: Make) -> None:
+    configured = make_module(
+        schedule=Schedule(lambda optimizer, _: StepLR(optimizer, step_size=1), "step")
+    ).configure_optimizers()
+    scheduler = configured["lr_scheduler"]
+    assert isinstance(scheduler["scheduler"], StepLR)
+    assert scheduler["scheduler"].optimizer is configured["optimizer"]
+    assert scheduler["interval"] == "step"
+    assert "monitor" not in scheduler
+
+
+def test_a_plateau_schedule_gets_its_monitored_metric(make_module: Make) -> None:
+    for monitor in ("val/loss", "train/loss"):
+        configured = make_module(
+            schedule=Schedule(lambda optimizer, _: ReduceLROnPlateau(optimizer), monitor=monitor)
+        ).configure_optimizers()
+        assert configured["lr_scheduler"]["monitor"] == monitor

@@ -79,3 +79,9 @@ def test_a_failed_training_has_a_duration_and_a_finished_one_keeps_it(fake_time:
     fake_time.now += 7.0
     failed.on_exception(None, None, ValueError())
     assert failed.fit_s == 5.0
+
+
+def test_memory_is_in_megabytes() -> None:
+    peak = Timing(started=0.0).summary()["peak_rss_mb"]
+    assert peak is not None
+    assert 50 < peak < 50_000  # torch alone is more than 50 MB

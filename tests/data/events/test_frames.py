@@ -239,3 +239,9 @@ def test_a_batch_shows_types_and_shapes(tmp_path: Path) -> None:
     lists = list_frames(batch, 4, 1000, (7, 5, 2))
     assert lists is not None
     assert repr(made._replace(frames=lists)).startswith("Batch(frames=lists of events [4, 2, 2, 5, 7], ")
+
+
+@pytest.mark.parametrize(("num_bins", "duration"), [(0, 10), (10, 0), (-1, 10)])
+def test_times_that_are_not_finite_are_refused(num_bins: int, duration: int) -> None:
+    with assert_raises(ValueError, "positive"):
+        _frames(_packed(0, (5, 4, 2), 1000, 10), num_bins, duration, (5, 4, 2))

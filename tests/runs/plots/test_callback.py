@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from snnlab.errors import ConfigError
-from snnlab.runs.plots.callback import Plots, choose_across_classes
+from snnlab.runs.plots.callback import Plots, _count_answers, choose_across_classes
 from snnlab.training.module import SpikingModule
 
 from ...refusals import assert_raises
@@ -135,3 +135,8 @@ def test_recordings_are_of_different_classes_as_far_as_possible(
 def test_numbers_below_one_are_refused(name: str) -> None:
     with assert_raises(ConfigError, name, 1, 0):
         Plots(**{name: 0})
+
+
+def test_steps_without_a_label_are_not_in_the_confusion_matrix() -> None:
+    targets, answers = torch.tensor([[0, -100], [2, 1]]), torch.tensor([[0, 1], [1, 1]])
+    assert _count_answers(answers, targets, 3).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]

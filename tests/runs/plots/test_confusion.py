@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from snnlab.runs.plots import default_style, render
-from snnlab.runs.plots.answers import draw_confusion
+from snnlab.runs.plots.answers import MAX_NAMED_CLASSES, draw_confusion
 
 GESTURES = ["hand clapping", "right hand wave", "right method clockwise", "right method counter clockwise", "air drums"]
 
@@ -42,3 +42,9 @@ def test_a_class_may_be_called_anything(names: list[str]) -> None:
         figure = draw_confusion(np.eye(2, dtype=int), names)
         render(figure)  # a warning would be an error
         assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == names
+
+
+def test_many_classes_have_numbers_instead_of_names() -> None:
+    figure = draw_confusion(np.eye(MAX_NAMED_CLASSES + 1, dtype=int), ["class"] * (MAX_NAMED_CLASSES + 1))
+    render(figure)
+    assert "class" not in [text.get_text() for text in figure.axes[0].get_yticklabels()]

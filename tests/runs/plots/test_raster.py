@@ -37,3 +37,10 @@ def test_a_silent_layer_says_so(shape: tuple[int, ...]) -> None:
     text = words(draw_raster(np.zeros(shape), 1.0, "lif1"))
     assert_text_has(text, "no neuron")
     assert "100.0% silent" in text
+
+
+def test_steps_without_length_are_counted() -> None:
+    text = words(draw_raster(np.ones((4, 2)), None, "lif1"))
+    assert "time (steps)" in text
+    assert "1 spikes per step" in text
+    assert "Hz" not in text

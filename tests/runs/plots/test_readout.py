@@ -35,3 +35,7 @@ def test_the_title_has_the_time_of_the_right_answer(answers: list[int], dt: floa
     figure = draw_readout(Y, np.array(answers), 2, dt)
     assert_text_has(words(figure), *facts)
     assert VERMILION not in {line.get_color() for line in figure.axes[0].lines}
+
+
+def test_two_classes_have_no_other_lines() -> None:
+    assert "other classes" not in words(draw_readout(Y[:, :2], np.array([0, 0, 0, 0]), 1, 1.0))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snnlab.runs.plots.answers import draw_labels, draw_values
+from snnlab.runs.plots.answers import draw_errors, draw_labels, draw_values
 from snnlab.runs.plots.style import BLUE, GREY, VERMILION
 
 from ...refusals import assert_text_has
@@ -38,3 +38,13 @@ def test_right_and_wrong_steps_stand_out_and_those_without_a_label_are_left_out(
     assert points[BLUE] == [[2.5, 0], [7.5, 1]]
     assert points[VERMILION] == [[12.5, 1]]
     assert_text_has(words(figure), "66.7% of 3 labelled")
+
+
+def test_a_recording_without_labels_says_so() -> None:
+    assert_text_has(words(draw_labels(np.zeros(3, int), np.full(3, -100), None)), "no labels")
+
+
+def test_errors_over_time_have_a_line_a_value() -> None:
+    figure = draw_errors({name: [0.5, 0.25] for name in "abcdef"}, 10.0)
+    assert len(figure.axes[0].lines) == 4
+    assert_text_has(words(figure), "first 4 of 6", "a", "d")
