@@ -45,8 +45,18 @@ FILES = sorted(
 
 
 # Some networks in `make test`, the others in `make check`.
-FIRST = {"conv_lif", "mlp_lif", "mlp_recurrent", "gru", "sew_resnet", "saccade_digits", "norse_intro", "yin_yang"}
-LATER = [path for path in FILES if path.parent.name in ("model", "experiment") and path.stem not in FIRST]
+FIRST = {
+    "lif",
+    "conv_lif",
+    "mlp_lif",
+    "mlp_recurrent",
+    "gru",
+    "sew_resnet",
+    "saccade_digits",
+    "norse_intro",
+    "yin_yang",
+}
+LATER = [path for path in FILES if path.parent.name in ("model", "experiment", "neuron") and path.stem not in FIRST]
 CASES = [
     pytest.param(path, id=f"{path.parent.name}={path.stem}", marks=pytest.mark.long if path in LATER else ())
     for path in FILES

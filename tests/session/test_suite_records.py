@@ -27,6 +27,8 @@ from snnlab.session.weights import checkpoint_file
 
 from ..refusals import assert_raises
 
+pytestmark = pytest.mark.long  # trains suites
+
 PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "results"
 NAMES = sorted(path.name for path in PUBLISHED.iterdir())
 SUITE = """

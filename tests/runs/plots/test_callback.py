@@ -39,6 +39,7 @@ def test_every_few_epochs_and_at_the_end_all_plots_are_written(tmp_path: Path, f
     assert {3, 5} <= {scalar.step for scalar in reload(tmp_path).Scalars("val/loss")}
 
 
+@pytest.mark.long
 def test_training_is_the_same_bit_for_bit_with_and_without(fit: Fit) -> None:
     def outcome(*callbacks: L.Callback) -> tuple[dict[str, Any], list[bool], Any, Any, dict[str, Any]]:
         np.random.seed(0)
@@ -60,6 +61,7 @@ class RandomInEvaluation(torch.nn.Module):
         return x + 0 * torch.rand_like(x)
 
 
+@pytest.mark.long
 def test_a_layer_that_draws_in_evaluation_does_not_shift_the_random_numbers(
     fit: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,6 +81,7 @@ def test_a_layer_that_draws_in_evaluation_does_not_shift_the_random_numbers(
     assert torch.equal(before[0], torch.get_rng_state())
 
 
+@pytest.mark.long
 def test_rates_are_those_of_all_validation_recordings(fit: Fit) -> None:
     pictures = Plots(recordings=1)
     trainer, _ = fit(pictures, max_epochs=2)
@@ -108,6 +111,7 @@ class StopAfterFirst(L.Callback):
         trainer.should_stop = True
 
 
+@pytest.mark.long
 def test_a_training_that_stops_early_is_drawn_at_its_end(tmp_path: Path, fit: Fit) -> None:
     fit(Plots(recordings=1, every_epochs=100), StopAfterFirst(), max_epochs=9)
     assert set(map(tuple, _images(tmp_path).values())) == {(1,)}
