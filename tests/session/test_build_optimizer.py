@@ -47,6 +47,10 @@ def test_weight_decay_excludes_biases_and_time_constants():
     assert len(optimizer.param_groups) == 1
 
 
+def test_without_weight_decay_there_is_one_group():
+    assert len(made()[0].param_groups) == 1
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
