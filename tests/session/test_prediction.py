@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,11 +17,18 @@ from snnlab.data.events.frames import EventBatch
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn import NEURONS, Network, build_network
 from snnlab.nn.losses import CrossEntropy, Readout
+from snnlab.nn.neurons.base import plain_loops
 from snnlab.session.prediction import chunk_steps, require_sensor, stream_window
 
 from ..refusals import assert_raises
 
 STEPS = 12
+
+
+@pytest.fixture(autouse=True)
+def _plain_loops() -> Iterator[None]:
+    with plain_loops():  # nothing to compile
+        yield
 
 
 def _settings(**changed: Any) -> DataSettings:
