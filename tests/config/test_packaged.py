@@ -56,9 +56,8 @@ FIRST = {
     "norse_intro",
     "yin_yang",
 }
-LATER = [path for path in FILES if path.parent.name in ("model", "experiment", "neuron") and path.stem not in FIRST]
 CASES = [
-    pytest.param(path, id=f"{path.parent.name}={path.stem}", marks=pytest.mark.long if path in LATER else ())
+    pytest.param(path, id=f"{path.parent.name}={path.stem}", marks=() if path.stem in FIRST else pytest.mark.long)
     for path in FILES
 ]
 

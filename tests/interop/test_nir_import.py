@@ -158,6 +158,7 @@ def special_values() -> list[tuple[str, str, Any]]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "name", "value"), special_values())
 def test_no_value_of_a_file_is_lost_where_it_is_0_or_1_or_a_default(kind: str, name: str, value: Any) -> None:
     values = {field: ORDINARY[field] for field in fields_of(kind)} | {name: value}

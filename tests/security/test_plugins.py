@@ -163,6 +163,7 @@ def test_a_package_around_the_plugin_is_not_imported_to_find_it(
     assert not canary.exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["evaluate", "predict", "reproduce"])
 def test_an_own_run_at_its_recorded_place_needs_no_names(
     command: str, plugged: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
@@ -172,6 +173,7 @@ def test_an_own_run_at_its_recorded_place_needs_no_names(
     assert done.status == 0 or (command == "doctor" and done.status == 1), done.err
 
 
+@pytest.mark.long
 def test_an_own_run_is_inspected_without_its_code(
     plugged: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

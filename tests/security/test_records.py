@@ -66,6 +66,7 @@ def test_no_address_of_an_archive_is_made_of_the_environment(theirs: Theirs, snn
     assert SECRET not in done.err + done.out
 
 
+@pytest.mark.long
 def test_no_file_of_a_run_has_values_of_the_environment(
     workplace: Path, theirs: Theirs, digits_store: str, snnlab: Snnlab
 ) -> None:
@@ -138,6 +139,7 @@ def test_a_failed_download_reports_no_password(workplace: Path, snnlab: Snnlab) 
     assert SECRET not in done.err + done.out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt", "predictions.npz", "split.json", "hot_pixels.json"])
 def test_nothing_in_a_run_is_unpickled(
     name: str, trained: Path, digits_store: str, workplace: Path, canary: Path, snnlab: Snnlab

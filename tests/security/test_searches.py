@@ -27,6 +27,8 @@ from snnlab.experiments.sweep_settings import parse_settings
 from ..refusals import assert_error_has, assert_raises, assert_text_has
 from .conftest import SHORT, Outcome
 
+pytestmark = pytest.mark.long  # each attack in every command
+
 Snnlab = Callable[..., Outcome]
 Theirs = Callable[[Mapping[str, str]], Path]
 SPACE = "sweep.space={optimizer.lr: {low: 0.001, high: 0.1}}"

@@ -21,6 +21,8 @@ from snnlab.console import console_logging, table_console
 from ..refusals import assert_error_has, assert_text_has
 from .conftest import SHORT, Outcome, edited
 
+pytestmark = pytest.mark.long  # each text in every command
+
 Snnlab = Callable[..., Outcome]
 Theirs = Callable[[Mapping[str, str]], Path]
 CLEAR, TITLE, TURNED = "\x1b[2J\x1b[H", "\x1b]0;owned\x07", "\u202egnp.exe"

@@ -32,6 +32,8 @@ from snnlab.session.suite_check import check_suite
 
 from ..refusals import assert_raises
 
+pytestmark = pytest.mark.long  # trains a suite, and checks its records many times
+
 SUITE = """
 datasets:
   points: [data=yin_yang, data.num_train=128, data.num_val=32, data.num_test=32, data.num_bins=8]
