@@ -44,18 +44,8 @@ FILES = sorted(
 )
 
 
-# Some networks in `make test`, the others in `make check`.
-FIRST = {
-    "lif",
-    "conv_lif",
-    "mlp_lif",
-    "mlp_recurrent",
-    "gru",
-    "sew_resnet",
-    "saccade_digits",
-    "norse_intro",
-    "yin_yang",
-}
+# A few in `make test`, the others in `make check`.
+FIRST = {"lif", "conv_lif", "mlp_lif", "gru", "sew_resnet", "saccade_digits", "yin_yang", "cross_entropy", "cosine"}
 CASES = [
     pytest.param(path, id=f"{path.parent.name}={path.stem}", marks=() if path.stem in FIRST else pytest.mark.long)
     for path in FILES

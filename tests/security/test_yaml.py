@@ -211,7 +211,10 @@ def test_only_allowed_targets_are_built(
     assert not any(path.suffix == ".runs" for path in workplace.iterdir())
 
 
-def test_a_module_of_the_users_folder_is_no_part_of_an_allowed_one(theirs: Theirs, canary: Path) -> None:
+def test_a_module_of_the_users_folder_is_no_part_of_an_allowed_one(
+    theirs: Theirs, canary: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(workplace)
     theirs({"torch/optim/evil.py": f"open({str(canary)!r}, 'w')\nclass Evil: pass\n"})
     for name in ("torch.optim.evil.Evil", "theirs.torch.optim.evil.Evil"):
         experiment, _ = compose_experiment([f"optimizer._target_={name}"], None)
