@@ -67,7 +67,7 @@ def compare(graph: Any, options: dict[str, Any], reading: Reading) -> tuple[int,
     return found, wrong
 
 
-@pytest.mark.parametrize("seed", [pytest.param(n, marks=pytest.mark.long if n > 15 else ()) for n in range(60)])
+@pytest.mark.parametrize("seed", [pytest.param(n, marks=pytest.mark.long if n > 5 else ()) for n in range(60)])
 def test_a_random_graph_of_all_primitives_has_the_spikes_of_the_interpreter(seed: int) -> None:
     graph = random_graph(seed)
     found, wrong = compare(graph, *READINGS[seed % len(READINGS)])

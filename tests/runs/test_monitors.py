@@ -32,6 +32,7 @@ def _outcome(fit: Fit, *callbacks: L.Callback, **settings: Any) -> tuple[dict[st
     return module.state_dict(), modes, torch.get_rng_state(), dict(trainer.callback_metrics)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("settings", [{}, {"accumulate_grad_batches": 2}, {"precision": "bf16-mixed"}], ids=str)
 def test_training_is_the_same_bit_for_bit_with_and_without(fit: Fit, settings: dict[str, Any]) -> None:
     plain, monitored = (_outcome(fit, *more, **settings) for more in ((), (Monitors(every_steps=1, every_epochs=1),)))
