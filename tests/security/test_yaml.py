@@ -198,7 +198,10 @@ TARGETS = {
 }
 
 
-@pytest.mark.parametrize("name", TARGETS)
+# Every fourth place in the quick half.
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if number % 4 else ()) for number, name in enumerate(TARGETS)]
+)
 def test_only_allowed_targets_are_built(
     name: str, theirs: Theirs, canary: Path, digits_store: str, snnlab: Snnlab, workplace: Path
 ) -> None:
