@@ -74,6 +74,7 @@ def test_a_damaged_cache_is_compiled_again(
                 path.write_bytes(damage(path.read_bytes()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("value", ["1", "0"])
 def test_loops_are_compiled_though_numbas_switch_forbids_it(value: str) -> None:
     said = subprocess.run(

@@ -25,6 +25,7 @@ def test_numbers_are_written_as_python_writes_them(number: int, decimals: int, t
     assert not decimals or text == repr(number / 10**decimals)
 
 
+@pytest.mark.long
 def test_the_sum_of_a_window_is_that_of_its_outputs() -> None:
     outputs = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
     answers = window(5)
