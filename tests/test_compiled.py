@@ -44,6 +44,7 @@ def test_any_other_obstacle_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
         compiled()(twice)
 
 
+@pytest.mark.long
 def test_loops_are_recompiled_when_one_that_they_call_from_another_file_has_changed(tmp_path: Path) -> None:
     helper, loop = tmp_path / "helper.py", tmp_path / "loop.py"
     loop.write_text(
@@ -73,6 +74,7 @@ def test_a_damaged_cache_is_compiled_again(
                 path.write_bytes(damage(path.read_bytes()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("value", ["1", "0"])
 def test_loops_are_compiled_though_numbas_switch_forbids_it(value: str) -> None:
     said = subprocess.run(
@@ -118,14 +120,6 @@ def file(tmp_path: Path) -> LoopFile:
     return made
 
 
-def test_forms_are_found_by_their_keys(file: LoopFile) -> None:
-    file.save(OTHER, b"more")
-    assert [file.load(key) for key in (KEY, OTHER, "none")] == [b"code", b"more", None]
-    file.save(KEY, b"new")
-    assert [file.load(KEY), file.load(OTHER)] == [b"new", b"more"]
-    assert list(file.path.parent.iterdir()) == [file.path]
-
-
 def test_a_file_with_another_stamp_is_not_loaded_and_is_replaced(
     file: LoopFile, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -160,4 +154,12 @@ def test_a_write_that_is_interrupted_leaves_the_file_as_it_was(file: LoopFile, m
     with pytest.raises(KeyboardInterrupt):
         file.save(OTHER, b"more")
     assert [file.load(key) for key in (KEY, OTHER)] == [b"code", None]
+    assert list(file.path.parent.iterdir()) == [file.path]
+
+
+def test_forms_are_found_by_their_keys(file: LoopFile) -> None:
+    file.save(OTHER, b"more")
+    assert [file.load(key) for key in (KEY, OTHER, "none")] == [b"code", b"more", None]
+    file.save(KEY, b"new")
+    assert [file.load(KEY), file.load(OTHER)] == [b"new", b"more"]
     assert list(file.path.parent.iterdir()) == [file.path]

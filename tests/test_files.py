@@ -26,7 +26,6 @@ from snnlab.files import (
     open_regular,
     remove_empty,
     require_writable,
-    unwritable,
     write_atomically,
     write_json,
     write_npz,
@@ -36,7 +35,7 @@ from snnlab.interop.state_dicts import read_state_dict
 from snnlab.runs.signature import FILE, read_signature, sign
 from snnlab.training.checkpoints import network_weights, read_checkpoint
 
-from .refusals import assert_raises, assert_text_has
+from .refusals import assert_raises
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
@@ -54,19 +53,6 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: B
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_is_replaced_only_when_it_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "result.json"
-    write_text(path, "old")
-
-    def look(file: BinaryIO) -> None:
-        file.write(b"new")
-        assert path.read_text() == "old"
-
-    write_atomically(path, look)
-    assert path.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_a_value_that_json_lacks_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     write_json(path, 1)
@@ -74,11 +60,6 @@ def test_a_value_that_json_lacks_leaves_the_old_file(tmp_path: Path) -> None:
         write_json(path, {"what": object()})
     assert list(tmp_path.iterdir()) == [path]
     assert json.loads(path.read_text()) == 1
-
-
-def test_text_is_utf8(tmp_path: Path) -> None:
-    write_text(tmp_path / "a", "τ → 10 ms\n")
-    assert (tmp_path / "a").read_bytes() == "τ → 10 ms\n".encode()
 
 
 def test_nan_and_infinity_become_null_at_any_depth(tmp_path: Path) -> None:
@@ -90,28 +71,6 @@ def test_nan_and_infinity_become_null_at_any_depth(tmp_path: Path) -> None:
         pytest.fail(f"{word} is not JSON")
 
     assert json.loads((tmp_path / "a.json").read_text(), parse_constant=refuse) == expected
-
-
-def test_numbers_come_back_as_they_were(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", [0.1 + 0.2, 1e-300, 2**53 + 1, True, None])
-    assert json.loads((tmp_path / "a.json").read_text()) == [0.1 + 0.2, 1e-300, 2**53 + 1, True, None]
-
-
-def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
-    arrays = {"test_target": np.arange(3), "layers": np.array(["lif1", "block.lif"])}
-    write_npz(tmp_path / "a.npz", arrays)
-    with np.load(tmp_path / "a.npz", allow_pickle=False) as found:
-        assert set(found) == set(arrays)
-        for name, array in arrays.items():
-            assert found[name].dtype == array.dtype
-            np.testing.assert_array_equal(found[name], array)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
-
-
-def test_a_folder_that_cannot_be_written_names_the_setting() -> None:
-    error = unwritable(Path("runs/a"), PermissionError(13, "Permission denied"))
-    assert isinstance(error, RunFolderError)
-    assert_text_has(str(error), "output_dir", "runs/a", "Permission denied", "output_dir=FOLDER")
 
 
 @pytest.mark.parametrize("place", ["new", "new/deep/er", "there", "there/new"])
@@ -140,11 +99,6 @@ def test_a_folder_that_holds_anything_stays(tmp_path: Path, kept: str) -> None:
     remove_empty(name / "run", parents=1)
     assert (name / kept).exists()
     assert (name / "run").exists() == kept.startswith("run/")
-
-
-def test_a_folder_that_is_not_there_is_no_mistake(tmp_path: Path) -> None:
-    remove_empty(tmp_path / "name" / "run", parents=1)
-    assert tmp_path.is_dir()
 
 
 def test_processes_that_write_the_same_file_at_once_do_not_interfere(tmp_path: Path) -> None:
@@ -212,13 +166,6 @@ def test_files_of_a_killed_process_are_removed_and_those_of_others_are_not(tmp_p
 def test_a_name_may_be_as_long_as_names_are(tmp_path: Path, name: str) -> None:
     write_text(tmp_path / name, "long")
     assert [path.name for path in tmp_path.iterdir()] == [name]
-
-
-def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with assert_raises(RunFolderError, "output_dir", "output_dir=FOLDER"):
-        require_writable(tmp_path / "file" / "name" / "run")
-    assert [path.name for path in tmp_path.rglob("*")] == ["file"]
 
 
 def damaged_headers(whole: bytes) -> Iterator[bytes]:
@@ -387,3 +334,29 @@ def test_a_pipe_in_place_of_weights_is_not_waited_for(tmp_path: Path) -> None:
         os.mkfifo(path)
         with assert_raises((DataError, RunFolderError), path, "regular"):
             read(path)
+
+
+def test_text_is_utf8(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "τ → 10 ms\n")
+    assert (tmp_path / "a").read_bytes() == "τ → 10 ms\n".encode()
+
+
+def test_numbers_come_back_as_they_were(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", [0.1 + 0.2, 1e-300, 2**53 + 1, True, None])
+    assert json.loads((tmp_path / "a.json").read_text()) == [0.1 + 0.2, 1e-300, 2**53 + 1, True, None]
+
+
+def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
+    arrays = {"test_target": np.arange(3), "layers": np.array(["lif1", "block.lif"])}
+    write_npz(tmp_path / "a.npz", arrays)
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as found:
+        assert set(found) == set(arrays)
+        for name, array in arrays.items():
+            assert found[name].dtype == array.dtype
+            np.testing.assert_array_equal(found[name], array)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_a_folder_that_is_not_there_is_no_mistake(tmp_path: Path) -> None:
+    remove_empty(tmp_path / "name" / "run", parents=1)
+    assert tmp_path.is_dir()

@@ -11,6 +11,8 @@ import pytest
 
 from snnlab.memory import KEEP_HEAP_VARIABLE
 
+pytestmark = pytest.mark.long  # two processes with torch
+
 PROGRAM = """
 import resource
 import torch

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snnlab.memory import available_memory, is_out_of_memory, out_of_memory_hint
+from snnlab.memory import is_out_of_memory, out_of_memory_hint
 
 from .refusals import assert_text_has
 
@@ -26,8 +26,3 @@ def test_errors_of_torch_on_a_cpu_and_on_a_gpu_are_out_of_memory() -> None:
 )
 def test_half_of_the_memory_is_suggested(batch_size: int, hint: tuple) -> None:
     assert_text_has(out_of_memory_hint(batch_size, 100)[1], *hint)
-
-
-def test_some_memory_is_left() -> None:
-    left = available_memory()
-    assert left is None or left > 0

@@ -28,11 +28,6 @@ def test_register_returns_the_class_itself() -> None:
     assert Registry("toy").register("ball")(Ball) is Ball
 
 
-def test_build_passes_the_settings_on(toys: Registry) -> None:
-    ball = toys.build("ball", {"size": 3, "colour": "blue"}, "box.a")
-    assert (type(ball), ball.size, ball.colour) == (Ball, 3, "blue")
-
-
 def test_context_goes_only_where_the_signature_asks_for_it(toys: Registry) -> None:
     @toys.register("marble")
     def marble(size: int, *, dt: float) -> tuple[int, float]:
@@ -73,11 +68,6 @@ def test_a_kind_that_is_no_text_is_refused(toys: Registry, kind: Any) -> None:
         toys.build(kind, {}, "box.a")
 
 
-def test_a_missing_type_is_reported(toys: Registry) -> None:
-    with assert_raises(ConfigError, "box.a", "ball"):
-        toys.build(None, {}, "box.a")
-
-
 def test_a_refused_value_gets_its_place(toys: Registry) -> None:
     with assert_raises(ConfigError, "box.a", "size", ">= 1", 0):
         toys.build("ball", {"size": 0}, "box.a")
@@ -110,13 +100,6 @@ def test_an_error_outside_the_yaml_keeps_its_message(toys: Registry) -> None:
         toys.build("lost", {}, "box")
 
 
-def test_names_are_listed_in_order(toys: Registry) -> None:
-    toys.register("abacus")(Ball)
-    assert list(toys) == ["abacus", "ball"]
-    assert "ball" in toys
-    assert "doll" not in toys
-
-
 def test_every_entry_is_in_the_wider_registry_too(toys: Registry) -> None:
     dolls = Registry("doll", within=toys)
     dolls.register("puppet")(Ball)
@@ -130,3 +113,10 @@ def test_a_name_taken_in_the_wider_registry_is_refused(toys: Registry) -> None:
     with assert_raises(ValueError, "ball"):
         dolls.register("ball")(Ball)
     assert list(dolls) == []
+
+
+def test_names_are_listed_in_order(toys: Registry) -> None:
+    toys.register("abacus")(Ball)
+    assert list(toys) == ["abacus", "ball"]
+    assert "ball" in toys
+    assert "doll" not in toys

@@ -35,9 +35,3 @@ def test_earlier_draws_do_not_matter() -> None:
     first.random(100)
     generator(3, Stream.INIT).random(7)
     assert generator(3, Stream.ORDER, 1).random() == generator(3, Stream.ORDER, 1).random()
-
-
-def test_derived_seeds_are_valid_for_torch() -> None:
-    seeds = [derived_seed(seed, Stream.DROPOUT, step) for seed in range(20) for step in range(20)]
-    assert all(0 <= seed < 2**63 for seed in seeds)
-    assert max(seeds) > 2**62  # all bits are used

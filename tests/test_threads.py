@@ -121,6 +121,7 @@ def test_the_command_line_lets_openmp_sleep_unless_the_environment_has_a_value(
     assert os.environ.get("GOMP_SPINCOUNT") == left
 
 
+@pytest.mark.long
 def test_openmp_reads_the_command_lines_value_when_torch_is_imported() -> None:
     if next((Path(torch.__file__).parent / "lib").glob("libgomp*"), None) is None:
         pytest.skip("torch's OpenMP library is not GNU's")

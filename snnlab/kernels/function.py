@@ -5,10 +5,8 @@ Axes: T steps, B samples, then the layer's own; n neurons in the order of memory
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -22,21 +20,19 @@ from torch import Tensor
 
 from snnlab.compat import graph_is_kept, in_transform, traced_by_torch
 from snnlab.errors import ConfigError, SnnlabError
-from snnlab.kernels import gpu
+from snnlab.kernels import gpu, trace_check
 from snnlab.kernels.emit import LoopVariant, in_memory, number_grads
 from snnlab.kernels.layout import Layout, Pool
-from snnlab.kernels.reference import copy_to, difference, small_sample, unroll
+from snnlab.kernels.reference import copy_to, unroll
 from snnlab.kernels.trace import StepGraph
 from snnlab.kernels.trace_cache import (
     Direction,
     TracedStep,
-    UntraceableStep,
-    map_coefficients,
-    mark_untraceable,
     numbers_of,
     trace_step,
     warn_plain_loop,
 )
+from snnlab.kernels.trace_check import check_step, compare_run, has_values, tensors_in
 from snnlab.threads import share
 
 log = logging.getLogger(__name__)
@@ -49,9 +45,6 @@ KERNEL_VERSION = 3
 
 # The dtypes in which a rendered loop gives the spikes of the plain loop, bit for bit.
 EXACT = (torch.float32, torch.float64)
-
-# SNNLAB_CHECK_TRACES=1: every run of a traced step is compared with the plain loop, which takes several times longer.
-CHECK_TRACES = os.environ.get("SNNLAB_CHECK_TRACES") == "1"
 
 # Numbers from here on may overflow in single precision.
 LARGE = 1e38
@@ -159,8 +152,8 @@ def run(
         require_coefficients(numbers_of(k), x.shape[2:])
         y, state = unroll(step, x, state, k, lengths)
         return KernelOutput(y, state, y.sum(0) if count else None)
-    if CHECK_TRACES and not _is_approximate(step) and _has_values(x, k):
-        _compare_run(found, step, x, state, k, lengths)
+    if trace_check.CHECK_TRACES and _can_compare(x, k):
+        compare_run(partial(_output_and_state, found, lengths), found.traced, step, x, state, k, lengths)
     return run_kernel(found, x, state, k, lengths, count=count, pool=pool, inplace=inplace)
 
 
@@ -192,14 +185,14 @@ def kernel_for(
     if chosen == "reference":
         return chosen
     enabled, learned = torch.is_grad_enabled(), frozenset[str]()
-    if enabled and any(part.requires_grad for part in _tensors_in(k)):
+    if enabled and any(part.requires_grad for part in tensors_in(k)):
         parts = numbers_of(k).items()
         learned = frozenset(name for name, part in parts if isinstance(part, Tensor) and part.requires_grad)
-    grad = grad or (enabled and (bool(learned) or any(part.requires_grad for part in (x, *_tensors_in(state)))))
+    grad = grad or (enabled and (bool(learned) or any(part.requires_grad for part in (x, *tensors_in(state)))))
     save_y = pool is not None and pool.kind == "max"
     found = trace_step(step, state, k, learned, dtype=x.dtype, grad=grad, save_y=save_y)
-    if isinstance(found, TracedStep) and (found.unchecked or CHECK_TRACES) and _has_values(x, k):
-        found = _check(found, step, state, k)
+    if isinstance(found, TracedStep) and (found.unchecked or trace_check.CHECK_TRACES) and _can_compare(x, k):
+        found = check_step(partial(_run_in_python, found), found, step, state, k)
     if isinstance(found, TracedStep):
         return Kernel(found, chosen)
     if backend != "auto":
@@ -208,65 +201,18 @@ def kernel_for(
     return found.reason
 
 
-_seeds = itertools.count()
+def _can_compare(x: Tensor, k: Any) -> bool:
+    return loops_enabled() and has_values(x, k)  # a memory estimate runs no loops
 
 
-def _check(found: TracedStep, step: Callable[..., Any], state: Any, k: Any) -> TracedStep | UntraceableStep:
-    """Compare a step with the plain loop on a small sample before its first run; uncompiled, in Python."""
-
-    def run(x: Tensor, state: Any, k: Any) -> tuple[Tensor, Any]:
-        with _kernels_in_mode("python"), np.errstate(all="ignore"):
-            output = run_kernel(Kernel(found, "numba"), x, state, k)
-        return output.y, output.state
-
-    x, start, small = small_sample(state, k, next(_seeds) if CHECK_TRACES else 0)
-    grad = bool(found.step.grads)
-    problem = difference(run, step, x, start, small, grad=grad, exact=not _is_approximate(step))
-    if problem is None:
-        found.unchecked = False
-        return found
-    if CHECK_TRACES:
-        raise RuntimeError(f"{found.title}: {problem} (SNNLAB_CHECK_TRACES)")
-    return mark_untraceable(found, problem)
+def _output_and_state(kernel: Kernel, lengths: Tensor | None, x: Tensor, state: Any, k: Any) -> tuple[Tensor, Any]:
+    output = run_kernel(kernel, x, state, k, lengths)
+    return output.y, output.state
 
 
-def _has_values(x: Tensor, k: Any) -> bool:
-    """Return whether a run has values to compare: an empty batch, the meta device and a memory estimate have none."""
-    return not x.is_meta and all(part.numel() for part in (x, *_tensors_in(k))) and loops_enabled()
-
-
-def _is_approximate(step: Callable[..., Any]) -> bool:
-    return getattr(getattr(step, "__self__", None), "approximate", False)
-
-
-def _compare_run(
-    kernel: Kernel, step: Callable[..., Any], x: Tensor, state: Any, k: Any, lengths: Tensor | None
-) -> None:
-    """Compare a kernel with the plain loop on the values of one call.
-
-    Raises:
-        RuntimeError: if they differ, which is a bug of snnlab.
-    """
-
-    def run(x: Tensor, state: Any, k: Any) -> tuple[Tensor, Any]:
-        output = run_kernel(kernel, x, state, k, lengths)
-        return output.y, output.state
-
-    # Leaves, so that the comparison does not free the graph of the training.
-    leaves = map_coefficients(
-        k, lambda part: part.detach().requires_grad_(part.requires_grad) if isinstance(part, Tensor) else part
-    )
-    problem = difference(run, step, x, state, leaves, lengths, grad=bool(kernel.traced.step.grads), exact=True)
-    if problem is not None:
-        raise RuntimeError(f"{kernel.traced.title}: {problem} (SNNLAB_CHECK_TRACES)")
-
-
-def _tensors_in(parts: Any) -> Iterator[Tensor]:
-    for part in parts if isinstance(parts, tuple) else (parts,):
-        if isinstance(part, Tensor):
-            yield part
-        elif isinstance(part, tuple):
-            yield from _tensors_in(part)
+def _run_in_python(traced: TracedStep, x: Tensor, state: Any, k: Any) -> tuple[Tensor, Any]:
+    with _kernels_in_mode("python"), np.errstate(all="ignore"):
+        return _output_and_state(Kernel(traced, "numba"), None, x, state, k)
 
 
 Grads = Sequence[Tensor | None]

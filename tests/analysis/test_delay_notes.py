@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 import torch
 
 from snnlab.analysis.findings import delay_notes, findings
@@ -17,6 +18,7 @@ from .test_findings import layer, silent, statistics
 Measured = Callable[..., NetworkStatistics]
 
 
+@pytest.mark.long
 def test_layers_of_the_introductions_network_wait_for_their_filters_and_for_the_layer_before(measured: Measured):
     torch.manual_seed(0)
     images = torch.randn(8, 3, 28, 28)

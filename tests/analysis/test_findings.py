@@ -88,12 +88,6 @@ def test_each_problem_is_found(fault: dict[str, float], kind: str, words: tuple)
     assert_text_has(finding.text, *words)
 
 
-def test_the_learning_rate_is_a_finding_only_without_other_findings():
-    assert kinds(statistics(silent("lif1", 0.01), layer("out", spikes_per_step=None, relative_update=50.0))) == [
-        ("silent", "lif1")
-    ]
-
-
 def test_a_channel_without_events_and_empty_frames_are_found():
     (finding,) = findings(statistics(layer("lif1"), events=(0.0, 5.0)))
     assert_text_has(finding.text, "channel p=0", "4 recordings")
@@ -123,3 +117,9 @@ def test_a_measured_network_has_the_same_findings(chain: Network, frames: Tensor
     chain.fc1 = nn.Linear(4, 6, bias=False)
     nn.init.constant_(chain.fc1.weight, 100.0)
     assert ("saturated", "lif1") in kinds(measured(chain, frames[2:]))
+
+
+def test_the_learning_rate_is_a_finding_only_without_other_findings():
+    assert kinds(statistics(silent("lif1", 0.01), layer("out", spikes_per_step=None, relative_update=50.0))) == [
+        ("silent", "lif1")
+    ]

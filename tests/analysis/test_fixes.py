@@ -24,14 +24,6 @@ def tried(found: Any, own: ExperimentSettings) -> list[str]:
     return list(candidate_fixes(findings(found)[0], found, own))
 
 
-def test_a_high_threshold_of_all_layers_is_lowered_in_the_neuron():
-    high = {**NEURON, "v_threshold": 50.0}
-    found = statistics(layer("lif1", spikes_per_step=0.0, max_membrane=0.03, v_threshold=50.0))
-    assert tried(found, settings({"lif1": high, "lif2": high}, neuron=high))[0] == "neuron.v_threshold=1.0"
-    assert tried(found, settings({"lif1": high, "lif2": NEURON}))[0] == "model.layers.lif1.v_threshold=1.0"
-    assert tried(found, settings({"lif1": high}, neuron=None))[0] == "model.layers.lif1.v_threshold=1.0"
-
-
 def test_a_configured_initialization_is_changed_first_and_a_new_one_is_tried_last():
     found = statistics(silent("lif1", 0.02))
     assert tried(found, settings(init={"type": "variance_preserving", "std": 0.001}))[0] == "model.init.std=0.5"
@@ -41,33 +33,6 @@ def test_a_configured_initialization_is_changed_first_and_a_new_one_is_tried_las
     assert default[-1] == "model.init={type: fluctuation_driven, xi: 0.5}"
     assert not any("init" in override for override in tried(found, settings(trained=True)))
     assert tried(found._replace(dt=None), settings())[-1].endswith("per_step: 0.1}")
-
-
-def test_a_time_constant_below_a_step_becomes_some_steps_or_the_steps_become_shorter():
-    found = statistics(layer("lif1", tau=0.1))
-    assert tried(found, settings()) == [
-        "neuron.tau_mem=20.0",
-        "neuron.tau_mem=50.0",
-        "neuron.tau_mem=100.0",
-        "data.num_bins=100",
-    ]
-
-
-def test_a_narrow_surrogate_is_widened_and_a_saturated_layer_gets_a_higher_threshold():
-    assert tried(statistics(layer("lif1", surrogate_mean=1e-6)), settings())[0] == "neuron.surrogate.width=0.3"
-    low = {**NEURON, "v_threshold": 0.01}
-    found = statistics(layer("lif1", saturated=0.5, v_threshold=0.01))
-    assert tried(found, settings({"lif1": low}, neuron=low))[0] == "neuron.v_threshold=1.0"
-    assert tried(statistics(layer("lif1", saturated=0.5)), settings())[0] == "model.layers.lif1.v_threshold=3.0"
-
-
-def test_a_channel_without_events_is_merged_with_the_other():
-    found = statistics(layer("lif1"), events=(0.0, 1.0))
-    assert tried(found, settings()) == ["data.representation={type: counts, merge: true}"]
-    assert tried(found, settings(data={"representation": "binary"})) == [
-        "data.representation={type: binary, merge: true}"
-    ]
-    assert tried(found, settings(data={"representation": {"type": "counts"}})) == ["data.representation.merge=true"]
 
 
 def test_the_new_learning_rate_changes_a_tenth_of_the_weights_in_a_step():
@@ -99,23 +64,6 @@ def test_a_layer_within_a_block_is_found_in_the_yaml(name: str, key: str):
     }
     assert settings(layers).layer_key(name, "v_threshold") == f"{key}.v_threshold"
     assert settings(layers).key(name, "v_threshold") == f"{key}.v_threshold"
-
-
-def test_silent_layers_are_fixed_in_order_and_all_overrides_go_together():
-    def measure_again(overrides: Sequence[str]) -> MeasuredNetwork | None:
-        text = " ".join(overrides)
-        if "lif1.v_threshold=0.01" in text:
-            return None  # the configuration refuses it
-        first = layer("lif1") if "lif1" in text else silent("lif1", 0.02)
-        second = layer("lif2") if "lif2.v_threshold=0.02" in text else silent("lif2", 0.04)
-        return MeasuredNetwork(statistics(first, second), settings())
-
-    measured = measure_again([])
-    assert measured is not None
-    fixes = find_fixes(measured, measure_again)
-    assert fixes.overrides == ["model.layers.lif1.v_threshold=0.005", "model.layers.lif2.v_threshold=0.02"]
-    assert [fix.finding.layer for fix in fixes.tried_fixes] == ["lif1", "lif2"]
-    assert not findings(fixes.after.statistics)
 
 
 def test_a_finding_without_a_fix_is_kept_and_not_tried_again():

@@ -75,11 +75,6 @@ def test_the_gradient_at_a_layers_input_is_that_of_each_step(chain: Network, fra
     assert len(statistics.layer("readout").drive_gradient) == 12
 
 
-def test_a_layer_without_gradient_at_its_input_has_no_drive_gradient(measured: Measured):
-    network = Network({"lif": LIF(dt=10.0), "out": nn.Linear(1, 2)})
-    assert measured(network, torch.ones(3, 1, 1)).layer("lif").drive_gradient == ()
-
-
 def test_gradients_are_those_of_the_network_and_one_step_is_tried(chain: Network, frames: Tensor, measured: Measured):
     with torch.no_grad():
         weight_of(chain, "fc2").mul_(4)
@@ -109,8 +104,11 @@ def test_steps_after_a_recordings_end_do_not_count(chain: Network, frames: Tenso
         )
 
 
-@pytest.mark.parametrize("neuron", ["lif", "cuba_lif", "alif", "adlif", "lsnn", "sinabs_lif", "snntorch_alpha"])
-@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize(
+    ("neuron", "recurrent"),
+    [("lif", True), ("cuba_lif", False), ("alif", True), ("adlif", False), ("sinabs_lif", True)]
+    + [pytest.param(name, False, marks=pytest.mark.long) for name in ("lsnn", "snntorch_alpha")],
+)
 def test_every_neuron_has_membrane_statistics(neuron: str, recurrent: bool, frames: Tensor, measured: Measured):
     layers = {"fc": {"type": "linear", "out_features": 3}, "lif": {"type": neuron, "recurrent": recurrent}}
     network = build_network(layers, in_shape=(4,), dt=10.0).network

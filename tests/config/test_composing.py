@@ -6,7 +6,6 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from snnlab.config.compose import compose_experiment
-from snnlab.config.folders import config_folder
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.session.session import compose_and_check
@@ -62,34 +61,15 @@ def test_a_mapping_for_a_group_is_merged_into_it():
     assert list(experiment.callbacks or {}) == ["mine"]
 
 
-def test_a_list_of_one_file_is_that_file():
-    assert compose("model=[mlp_lif]").name == compose("model=mlp_lif").name == "mlp_lif_saccade_digits"
-
-
 def test_the_shells_sign_for_home_is_understood(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOME", "/somewhere")
     _, folder = compose_experiment(["output_dir=~/runs"], None)
     assert folder.is_relative_to("/somewhere/runs")
 
 
-def test_every_packaged_file_has_its_command_in_its_first_lines():
-    for path in config_folder().rglob("*.yaml"):
-        head = "".join(path.read_text().splitlines(keepends=True)[:2])
-        command = {"sweep": "snnlab sweep", "suite": "snnlab bench"}.get(path.parent.name, "snnlab train")
-        named = path.parent != config_folder() and (path.parent.name, path.stem) != ("sweep", "default")
-        call = f"{command} {path.parent.name}={path.stem}" if named else command
-        assert call in head, path
-
-
 def test_a_layers_setting_that_is_not_in_the_file_can_be_overridden():
     layers = compose("model.layers.lif2.tau_mem=5", "neuron.tau_mem=10").model["layers"]
     assert (layers["lif1"]["tau_mem"], layers["lif2"]["tau_mem"]) == (10, 5)
-
-
-def test_the_neuron_is_replaced_whole():
-    layers = compose("neuron=cuba_lif").model["layers"]
-    assert layers["lif1"]["type"] == "cuba_lif"
-    assert layers["lif1"]["input_gain"] == "average"
 
 
 def test_a_model_can_bring_its_own_neuron_and_the_command_line_still_wins():
@@ -100,11 +80,6 @@ def test_a_model_can_bring_its_own_neuron_and_the_command_line_still_wins():
 def test_a_layer_can_be_added_after_another_and_dropped():
     layers = compose("+model.layers.norm1={type: batch_norm, after: conv1}", "~model.layers.pool2").model["layers"]
     assert list(layers) == ["conv1", "norm1", "lif1", "pool1", "conv2", "lif2", "flatten", "out", "readout"]
-
-
-def test_an_override_of_dt_unsets_the_number_of_bins():
-    data = compose("data.dt=20").data
-    assert (data["dt"], data["num_bins"]) == (20, None)
 
 
 def test_an_experiments_dt_replaces_the_data_files_number_of_bins(tmp_path: Path):
@@ -193,3 +168,9 @@ def test_a_setting_of_a_packaged_file_that_does_not_fit_a_choice_comes_with_a_hi
     with assert_raises((ConfigError, UnknownSettingError), place) as caught:
         compose_and_check(overrides, None)
     assert hint in caught.value.hint
+
+
+def test_the_neuron_is_replaced_whole():
+    layers = compose("neuron=cuba_lif").model["layers"]
+    assert layers["lif1"]["type"] == "cuba_lif"
+    assert layers["lif1"]["input_gain"] == "average"

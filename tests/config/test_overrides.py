@@ -32,10 +32,6 @@ def test_prefixed_overrides_and_those_of_hydra_stay_as_they_are(text: str):
     assert mark_overrides([text], GROUPS) == [text]
 
 
-def test_a_group_set_to_null_is_dropped():
-    assert mark_overrides(["scheduler=null"], GROUPS) == ["~scheduler"]
-
-
 @pytest.mark.parametrize(
     ("given", "unset"),
     [
@@ -159,13 +155,6 @@ def test_a_later_override_replaces_an_earlier_one_and_its_rival():
 def test_a_quoted_text_is_a_text_and_stays_one(path: str):
     (text,) = to_hydra_grammar([f"output_dir={path}"], GROUPS)
     assert compose_experiment([text], None)[0].output_dir == path
-    assert to_hydra_grammar([text], GROUPS) == [text]
-
-
-@pytest.mark.parametrize(
-    "text", ["output_dir=a/b", "output_dir='a b'", "name=null", "seed=3", "neuron.surrogate={type: atan}"]
-)
-def test_valid_overrides_are_not_changed(text: str):
     assert to_hydra_grammar([text], GROUPS) == [text]
 
 

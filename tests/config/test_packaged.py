@@ -44,34 +44,16 @@ FILES = sorted(
 )
 
 
-def test_there_is_a_file_in_every_group():
-    assert len(FILES) >= 28
-    assert {path.parent.name for path in FILES} >= {
-        "neuron",
-        "model",
-        "data",
-        "loss",
-        "optimizer",
-        "experiment",
-        "debug",
-    }
+# A few in `make test`, the others in `make check`.
+FIRST = {"lif", "conv_lif", "mlp_lif", "gru", "sew_resnet", "saccade_digits", "yin_yang", "cross_entropy", "cosine"}
+CASES = [
+    pytest.param(path, id=f"{path.parent.name}={path.stem}", marks=() if path.stem in FIRST else pytest.mark.long)
+    for path in FILES
+]
 
 
-# The neurons' own tests compile them: here each would compile two more loops, fused with a pooling (`make slow` does).
-NEURONS = [path for path in FILES if path.parent.name == "neuron"]
-CASES = [(path, path not in NEURONS, ()) for path in FILES] + [(path, True, pytest.mark.slow) for path in NEURONS]
-
-
-@pytest.mark.parametrize(
-    ("path", "compiled"),
-    [
-        pytest.param(
-            path, compiled, id=f"{path.parent.name}={path.stem}{'' if marks == () else '-compiled'}", marks=marks
-        )
-        for path, compiled, marks in CASES
-    ],
-)
-def test_it_composes_builds_and_runs_one_forward_pass(path: Path, compiled: bool):
+@pytest.mark.parametrize("path", CASES)
+def test_it_composes_builds_and_runs_one_forward_pass(path: Path):
     experiment, _ = compose_experiment([f"{path.parent.name}={path.stem}", *NEEDED.get(path.stem, ())], None)
     session = Session(experiment, skip_target_check=True)
     settings, built, loss = session.settings, session.built, session.loss
@@ -79,8 +61,8 @@ def test_it_composes_builds_and_runs_one_forward_pass(path: Path, compiled: bool
     check_targets(experiment, replace(settings, targets=loss.supported_targets[0]), loss, built)
     frames = (torch.rand(settings.steps, 2, *settings.frame_shape) < 0.1).float()
     counts: dict[str, torch.Tensor] = {}
-    # Without gradients: the recipes at full size would save gigabytes for the backward pass.
-    with torch.no_grad(), nullcontext() if compiled else plain_loops():
+    # The neurons' own tests compile them. Without gradients: recipes at full size would save gigabytes.
+    with torch.no_grad(), plain_loops() if path.parent.name == "neuron" else nullcontext():
         y, _ = built.network(frames, counts=counts)
     labels = torch.zeros(y.shape[:2], dtype=torch.int64)
     targets = {"class": torch.tensor([0, 1]), "value": y[0], "steps": labels, "series": y}

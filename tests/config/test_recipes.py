@@ -31,6 +31,7 @@ def built(recipe: str) -> BuiltNetwork:
     return Session(experiment).built
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("recipe", PARAMETERS)
 def test_a_recipe_has_the_published_number_of_parameters(recipe: str):
     network = built(recipe).network
@@ -39,6 +40,7 @@ def test_a_recipe_has_the_published_number_of_parameters(recipe: str):
     assert learned == PARAMETERS[recipe]
 
 
+@pytest.mark.long
 def test_the_published_initial_weights_are_those_of_the_recipe():
     shd = built("shd_recurrent").network
     for name, fan in (("fc1", 700), ("lif1.feedback", 200), ("out", 200)):
@@ -48,6 +50,7 @@ def test_the_published_initial_weights_are_those_of_the_recipe():
     assert vgg.get_parameter("out.weight").abs().max().item() <= (512 * 9) ** -0.5  # torch's own
 
 
+@pytest.mark.long
 def test_the_neuron_of_vgg_tet_is_that_of_its_program():
     lif = built("cifar10dvs_vgg_tet").network.get_submodule("lif1")
     x = (torch.rand(10, 4, 64, 3, 3, generator=torch.Generator().manual_seed(0)) * 2 - 0.5).requires_grad_()

@@ -24,6 +24,7 @@ def test_there_are_published_runs() -> None:
     assert len(PUBLISHED) >= 21
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: "/".join(folder.parts[-2:]))
 def test_a_published_run_opens(folder: Path) -> None:
     experiment = compose_run(folder, use="record")

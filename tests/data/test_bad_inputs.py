@@ -1,19 +1,4 @@
-"""Bad input files on the user's path: data=folder, packing, frames.
-
-| what                                    | where                                                              |
-|-----------------------------------------|--------------------------------------------------------------------|
-| truncated and empty files               | REFUSED, by format                                                 |
-| zero events, one event                  | ACCEPTED                                                           |
-| unsorted                                | REFUSED; ACCEPTED with sort                                        |
-| negative, wrapping, endless times       | REFUSED; negative ones ACCEPTED where the first event is time 0    |
-| coordinates outside the sensor          | REFUSED                                                            |
-| more than 65,535 events in one cell     | ACCEPTED                                                           |
-| no y                                    | REFUSED; ACCEPTED by a sensor without rows                         |
-| labels and polarities that are words    | test_labels_are_words_or_numbers; REFUSED                          |
-| duplicate names: of files               | test_files_of_one_name_in_two_classes_are_two_recordings           |
-| duplicate names: of columns             | REFUSED; test_a_column_that_is_named_twice_in_the_table_is_refused |
-| duplicate names: of recordings          | test_a_recording_that_is_named_twice_in_the_table_is_refused       |
-"""
+"""Bad input files on the user's path: data=folder, packing, frames."""
 
 from __future__ import annotations
 

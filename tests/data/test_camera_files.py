@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -171,13 +170,6 @@ def test_a_file_cut_anywhere_or_with_changed_bytes_is_read_or_named(name: str, t
         places = rng.integers(damaged.size if number % 2 else min(damaged.size, 200), size=rng.integers(1, 5))
         damaged[places] = rng.integers(256, size=places.size)
         attempt(path, damaged.tobytes())
-
-
-@pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5", ".bin", ".aedat4", ".dat", ".raw"])
-def test_a_pipe_without_a_writer_is_not_waited_for(suffix: str, tmp_path: Path) -> None:
-    os.mkfifo(path := tmp_path / f"a{suffix}")
-    with assert_raises(DataError, path):
-        read_file(path, ZERO, SENSOR)
 
 
 def test_a_file_that_kills_its_decoder_is_named_and_the_next_one_is_read(stand_in_aedat: None, tmp_path: Path) -> None:

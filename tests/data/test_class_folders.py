@@ -84,8 +84,3 @@ def test_ambiguous_folders_are_refused(names: list[str], message_parts: tuple, t
     touch(tmp_path, *names)
     with assert_raises(DataError, *message_parts):
         discover_folders(tmp_path)
-
-
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with assert_raises(DataError, "data.root", "nowhere"):
-        discover_folders(tmp_path / "nowhere")

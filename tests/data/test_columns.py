@@ -22,13 +22,6 @@ def recording(reading: ReadOptions | None = None, sensor: tuple[int, int, int] =
     return events_from_columns(found, reading or ReadOptions(), sensor, "a.npy")
 
 
-def test_columns_have_the_types_of_a_recording() -> None:
-    t, x, y, p = recording()
-    assert (t.tolist(), x.tolist(), p.tolist()) == ([0, 2, 2], [0, 9, 3], [True, False, True])
-    assert y is not None
-    assert (t.dtype, x.dtype, y.dtype, p.dtype) == (np.int64, np.int16, np.int16, np.bool_)
-
-
 @pytest.mark.parametrize(
     ("unit", "given", "us"),
     [
@@ -109,10 +102,6 @@ def test_a_sensor_without_rows_or_polarities_needs_neither() -> None:
 def test_other_names_are_known(names: tuple[str, ...]) -> None:
     found = dict(zip(names, (np.arange(3), np.arange(3), np.arange(3), np.ones(3)), strict=True))
     assert events_from_columns(found, ReadOptions(), SENSOR, "a").x.tolist() == [0, 1, 2]
-
-
-def test_coordinates_beyond_int16_are_named_by_the_check_of_the_sensor() -> None:
-    assert recording(x=[0, 40_000, 3]).x.tolist() == [0, 40_000, 3]
 
 
 @pytest.mark.parametrize(

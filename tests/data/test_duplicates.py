@@ -24,10 +24,6 @@ def _name(index: int) -> str:
     return f"file{index}"
 
 
-def test_a_split_without_copies_stays_as_it_is() -> None:
-    assert drop_duplicates(SPLIT, _hashes(1, 1, 3, 3, 5, 5), SIZES, _name, "fail") is SPLIT
-
-
 @pytest.mark.parametrize(
     ("hashes", "message_parts"),
     [

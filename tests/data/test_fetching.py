@@ -12,7 +12,7 @@ from snnlab.data import fetching
 from snnlab.data.fetching import fetch_missing
 from snnlab.errors import DataError
 
-from ..refusals import assert_raises, assert_text_has
+from ..refusals import assert_text_has
 
 
 def packed(folder: Path, *names: str) -> dict[str, Any]:
@@ -47,14 +47,6 @@ def test_nothing_is_fetched_if_all_exists_or_downloads_are_off(tmp_path: Path) -
     assert fetch([node | {"md5": "0" * 32}], tmp_path / "mine") == {"train": 1, "test": 1}
 
 
-def test_an_archive_without_url_is_used_in_its_folder(tmp_path: Path) -> None:
-    node = packed(tmp_path, "train", "test") | {"url": None}
-    assert fetch([node], tmp_path / "mine") == {"train": 0, "test": 0}
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "train.zip").rename(tmp_path / "mine" / "train.zip")
-    assert fetch([node], tmp_path / "mine") == {"train": 1, "test": 1}
-
-
 def test_a_folder_that_cannot_be_made_is_reported_with_a_hint(tmp_path: Path) -> None:
     node = packed(tmp_path, "train")
     (tmp_path / "mine").write_text("a file")
@@ -63,14 +55,6 @@ def test_a_folder_that_cannot_be_made_is_reported_with_a_hint(tmp_path: Path) ->
     folder = tmp_path / "mine" / "DATA"
     assert_text_has(str(caught.value), "data.root", "0 of 1", folder / "train", folder / "test")
     assert_text_has(caught.value.hint, "DATA", node["url"], folder / "train.zip")
-
-
-def test_an_archive_of_something_else_leaves_what_is_there(tmp_path: Path) -> None:
-    node = packed(tmp_path, "train")
-    (tmp_path / "train.zip").write_bytes(b"<html>Not found</html>")
-    with assert_raises(DataError, "data.root", "fetching", node["md5"]):
-        fetch([node], tmp_path / "mine")
-    assert list((tmp_path / "mine").glob("train.zip*")) == []
 
 
 def test_of_two_processes_one_fetches_and_the_other_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,9 @@ import pytest
 
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.events import Events, Store, open_or_build
-from snnlab.data.inspection import LabelStats, RangeStats, inspect
+from snnlab.data.inspection import RangeStats, inspect
 from snnlab.data.sources.recordings import NMNIST
 from snnlab.data.splits import make_split
-from snnlab.target_kinds import NO_END
 
 
 class Source:
@@ -110,25 +109,3 @@ def of(targets: np.ndarray, tmp_path: Path) -> Store:
     source = Source()
     source.targets = targets
     return open_or_build(source, tmp_path)
-
-
-def test_values_are_summed_up_by_part(tmp_path: Path) -> None:
-    store = of(np.array([[1, -1], [2, 0], [6, 1], [5, 8]], np.float32), tmp_path)
-    settings = DataSettings((4, 2, 2), 2, 10.0, num_bins=5, targets="value")
-    found = inspect(store, make_split(store.targets, store.split, 0.0, 0), settings, ["x", "y"])
-    x, y = found.values
-    assert (x.name, x.parts) == ("x", (RangeStats(3, 1, 6), None, RangeStats(5, 5, 5), RangeStats(3.5, 1, 6)))
-    assert (y.name, y.parts[-1]) == ("y", RangeStats(2, -1, 8))
-    assert found.classes == found.labels == []
-
-
-def test_labels_over_time_are_summed_up_by_their_length_in_the_window(tmp_path: Path) -> None:
-    store = of(np.array([[0, 0, 4000, 0], [0, 4000, NO_END, 1], [2, 9000, 12_000, 1], [3, 0, 1000, 0]]), tmp_path)
-    settings = DataSettings((4, 2, 2), 3, 10.0, num_bins=5, targets="steps")
-    found = inspect(store, make_split(store.targets, store.split, 0.0, 0), settings, ["a", "b", "c"])
-    assert found.labels == [
-        LabelStats("a", (4.0, 0.0, 1.0, 5.0), 2),
-        LabelStats("b", (7.0, 0.0, 0.0, 7.0), 2),
-        LabelStats("c", (0.0, 0.0, 0.0, 0.0), 0),
-    ]
-    assert found.classes == found.values == []

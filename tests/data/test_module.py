@@ -64,16 +64,6 @@ def test_a_batch_becomes_the_frames_of_its_recordings(tiny_store: Store, tiny_sp
     assert sorted(seen) == tiny_split.train.tolist()
 
 
-@pytest.mark.parametrize("stage", ["train", "val"])
-def test_a_batch_holds_the_events_of_the_window_and_none_after_it(
-    stage: str, tiny_store: Store, tiny_split: Split
-) -> None:
-    module = _module(tiny_store, tiny_split, duration_ms=0.3)
-    for batch in _batches(module, stage):
-        expected = [int((tiny_store[place].t < 300).sum()) for place in batch.index.tolist()]
-        assert batch.offsets.diff().tolist() == expected
-
-
 class _Long:
     """Two recordings of 1,000,000 events at 1 MHz."""
 
@@ -221,26 +211,6 @@ def test_frames_of_another_precision_are_never_lists(tiny_store: Store, tiny_spl
     assert module.on_after_batch_transfer(_batches(module, "train")[0], 0).x.dtype == torch.float64
 
 
-def test_validation_and_test_come_in_the_stores_order(tiny_store: Store, tiny_split: Split) -> None:
-    module = _module(tiny_store, tiny_split, batch_size=3)
-    for stage, part in (("val", tiny_split.val), ("test", tiny_split.test)):
-        assert torch.cat([batch.index for batch in _batches(module, stage)]).tolist() == part.tolist()
-
-
-@pytest.mark.parametrize("tiny_store", [(5, 4, 2), (5, 1, 1)], indirect=True, ids=str)
-def test_workers_change_nothing(tiny_store: Store, tiny_split: Split) -> None:
-    for stage in ("train", "val"):
-        alone, shared = (_batches(_module(tiny_store, tiny_split, num_workers=n), stage) for n in (0, 2))
-        assert len(alone) == len(shared)
-        for one, other in zip(alone, shared, strict=True):
-            for key in EventBatch._fields:
-                a, b = getattr(one, key), getattr(other, key)
-                assert (a is None) == (b is None)
-                if a is not None and b is not None:
-                    assert a.dtype == b.dtype
-                    assert torch.equal(a, b), key
-
-
 class _Watcher(L.LightningModule):
     """Notes the recordings of each training and validation batch."""
 
@@ -311,14 +281,18 @@ def _fitted(store: Store, split: Split, trainer: Any, mix: dict[str, Any] | None
     return frames
 
 
-@pytest.mark.parametrize("tiny_store", [(5, 4, 2), (5, 1, 1)], indirect=True, ids=str)
-@pytest.mark.parametrize("kind", ["mixup", "cutmix", "eventmix"])
+@pytest.mark.parametrize(
+    ("tiny_store", "kind"),
+    [((5, 4, 2), "mixup"), ((5, 1, 1), "cutmix"), ((5, 4, 2), "eventmix")],
+    indirect=["tiny_store"],
+    ids=str,
+)
 def test_training_batches_are_mixed_alike_for_any_number_of_workers_and_no_others_are(
     tiny_store: Store, tiny_split: Split, quiet_trainer: Any, kind: str
 ) -> None:
     plain, *found = (
         _fitted(tiny_store, tiny_split, quiet_trainer(max_epochs=2), mix, workers)
-        for mix, workers in ((None, 0), ({"type": kind}, 0), ({"type": kind}, 1), ({"type": kind}, 2))
+        for mix, workers in ((None, 0), ({"type": kind}, 0), ({"type": kind}, 2))
     )
     for others in found[1:]:
         for one, other in zip(found[0].batches, others.batches, strict=True):
@@ -333,3 +307,9 @@ def test_training_batches_are_mixed_alike_for_any_number_of_workers_and_no_other
     for one, two in zip(plain.unmixed, found[0].unmixed, strict=True):
         assert two.mix is None
         assert torch.equal(one.x, two.x)
+
+
+def test_validation_and_test_come_in_the_stores_order(tiny_store: Store, tiny_split: Split) -> None:
+    module = _module(tiny_store, tiny_split, batch_size=3)
+    for stage, part in (("val", tiny_split.val), ("test", tiny_split.test)):
+        assert torch.cat([batch.index for batch in _batches(module, stage)]).tolist() == part.tolist()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -125,9 +124,3 @@ def test_a_split_file_of_another_form_is_refused(tmp_path: Path, name: str, text
     with pytest.raises(DataError) as caught:
         read_split(path, ["0.npy", "1.npy"], np.zeros(2, np.uint8))
     assert caught.value.key == "data.split_file"
-
-
-def test_a_pipe_is_no_split_file(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "split.csv")
-    with assert_raises(DataError, "data.split_file", "regular file"):
-        read_split(tmp_path / "split.csv", ["0.npy"], np.zeros(1, np.uint8))

@@ -13,8 +13,6 @@ from snnlab.data.splits import Split
 
 from ..refusals import assert_lines_have, assert_text_has
 
-NAMES = ["up", "down", "left"]
-
 
 def store(**values: Any) -> Store:
     plain = {"targets": np.arange(6) % 3, "groups": None, "last_t": np.full(6, 90_000), "time_unit": "us"} | values
@@ -29,23 +27,6 @@ class _Plain(SimpleNamespace):
 def split(train: list[int], val: list[int], test: list[int]) -> Split:
     parts = [np.array(part, np.int64) for part in (train, val, test)]
     return Split(parts[0], parts[1], parts[2], "by hand")
-
-
-def test_a_part_that_lacks_a_class_is_reported() -> None:
-    assert list(split_warnings(store(), split([0, 1, 2], [3, 4, 5], []), NAMES)) == []
-    assert_lines_have(
-        list(split_warnings(store(), split([0, 1, 2, 3], [4], [5]), NAMES)),
-        ("validation", "2 of 3 classes", "up, left"),
-        ("test", "2 of 3 classes", "up, down"),
-    )
-    assert_lines_have(
-        list(split_warnings(store(), split([0, 1], [4], [2, 3]), None)),
-        ("training", "1 of 3 classes: 2"),
-        ("validation", "2 of 3 classes: 0, 2"),
-        ("test", "1 of 3 classes: 1"),
-    )
-    values = np.zeros((6, 1), np.float32)
-    assert list(split_warnings(store(targets=values), split([0], [1], [2]), NAMES)) == []
 
 
 def test_a_group_in_two_parts_is_reported() -> None:

@@ -19,19 +19,6 @@ def _split(fraction: float = 0.2, seed: int = 0) -> Split:
     return make_split(TARGETS, IS_TEST, fraction, seed)
 
 
-def test_every_recording_is_in_exactly_one_part() -> None:
-    split = _split()
-    everything = np.concatenate([split.train, split.val, split.test])
-    assert sorted(everything.tolist()) == list(range(60))
-    for part in (split.train, split.val, split.test):
-        assert (np.diff(part) > 0).all()
-
-
-def test_test_recordings_are_exactly_the_datasets_own() -> None:
-    for seed in range(20):
-        assert _split(seed=seed).test.tolist() == np.flatnonzero(IS_TEST).tolist()
-
-
 def test_validation_is_stratified() -> None:
     # 50 training recordings: the test ones are all of class 0, which has 10 left; the others have 20.
     split = _split()
@@ -68,12 +55,6 @@ def test_small_classes_stay_on_both_sides(members: int, fraction: float, share: 
     assert chosen[:20].sum() == chosen[-20:].sum() == min(max(round(20 * fraction), fraction > 0), 19)
 
 
-def test_without_a_fraction_all_training_recordings_train() -> None:
-    split = _split(0.0)
-    assert split.val.size == 0
-    assert split.train.tolist() == np.flatnonzero(IS_TEST == 0).tolist()
-
-
 def test_classes_that_do_not_begin_at_zero_and_empty_sets_are_fine() -> None:
     assert stratified_holdout(np.full(10, 900), 0.5, np.random.default_rng(0)).sum() == 5
     empty = make_split(np.zeros(0, np.int64), np.zeros(0, np.uint8), 0.5, 0)
@@ -97,19 +78,6 @@ def test_the_hash_depends_on_the_lists() -> None:
         Split(np.array([0, 2]), np.array([], np.int64), np.array([1, 3]), ""),
     ]
     assert len({split.hash, *(other.hash for other in others)}) == len(others) + 1
-
-
-def test_the_record_is_plain_and_complete() -> None:
-    split = _split()
-    record = split.as_record()
-    assert record == {
-        "rule": split.rule,
-        "hash": split.hash,
-        "train": split.train.tolist(),
-        "val": split.val.tolist(),
-        "test": split.test.tolist(),
-    }
-    assert {type(place) for place in record["train"]} == {int}
 
 
 def test_one_batch_is_the_runs_first_for_training_and_validation() -> None:
@@ -172,13 +140,6 @@ def test_validation_recordings_of_the_dataset_are_those() -> None:
     assert np.array_equal(split.test, np.flatnonzero(parts == 1))
     assert np.array_equal(split.val, np.flatnonzero(parts == 2))
     assert_text_has(split.rule, "dataset's")
-
-
-def test_bad_recordings_are_in_no_part() -> None:
-    bad = np.array([0, 3, TARGETS.size - 1])
-    split = make_split(TARGETS, IS_TEST, 0.25, 0, bad=bad)
-    assert np.intersect1d(np.concatenate([split.train, split.val, split.test]), bad).size == 0
-    assert split.train.size + split.val.size + split.test.size == TARGETS.size - 3
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import Any
 
 import numpy as np
@@ -165,13 +164,6 @@ def test_nothing_is_kept_from_one_recording_to_the_next() -> None:
     used = build("CropTime")  # it stores the end of the first recording
     used.apply(short, np.random.default_rng(0))
     assert rows(used.apply(long, np.random.default_rng(0))) == rows(long)
-
-
-def test_it_can_be_pickled_for_loading_processes() -> None:
-    augmentation = build("SpatialJitter", clip_outliers=True)
-    there = pickle.loads(pickle.dumps(augmentation))
-    augment_one, other = (each.apply(recording(), np.random.default_rng(2)) for each in (augmentation, there))
-    assert rows(augment_one) == rows(other)
 
 
 NODES = [

@@ -62,11 +62,3 @@ def test_every_event_is_in_a_window_unless_windows_leave_gaps(store: Store, stri
             seen |= set(expected.tolist())
         if stride <= duration:
             assert seen == set(times.tolist())
-
-
-def test_windows_of_some_recordings(store: Store) -> None:
-    windows = Windows.cut(store, 50, 100)
-    chosen = windows.of(np.array([5, 2]))
-    assert windows.recording[chosen].tolist() == [2, 5, 5, 5, 5, 5]
-    assert windows.gather(store, chosen).targets.tolist() == [2, 5, 5, 5, 5, 5]
-    assert windows.of(np.array([], np.int64)).size == 0

@@ -127,6 +127,7 @@ def test_a_grid_has_every_combination_once(folder: Path):
     assert sorted((v["a"], v["b"]) for v in drawn) == [(a, b) for a in (1, 2, 3) for b in "xy"]
 
 
+@pytest.mark.long
 def test_two_processes_share_a_study_and_propose_different_values(folder: Path):
     study(folder, trials=12)
     context = multiprocessing.get_context("spawn")
@@ -163,14 +164,6 @@ def test_a_file_that_is_no_study_is_refused_in_one_line(folder: Path):
         study(folder)
 
 
-def test_a_process_is_alive_as_long_as_it_holds_its_lock(folder: Path):
-    me = lock(folder)
-    assert me.is_alive(me.name)
-    assert not me.is_alive("no_process")
-    (folder / LOCKS / "left_behind").touch()
-    assert not me.is_alive("left_behind")
-
-
 @pytest.mark.parametrize("empty", [False, True])
 def test_a_search_whose_study_is_missing_or_empty_is_not_restarted(folder: Path, empty: bool):
     study(folder).next_trial()
@@ -190,3 +183,11 @@ def test_a_study_of_the_same_storage_without_a_trial_is_not_restarted(folder: Pa
     (folder / "trials" / "000").mkdir(parents=True)
     with assert_raises(RunFolderError, "a_sweep/other.db", "empty"):
         study(folder, storage=f"sqlite:///{folder}/other.db")
+
+
+def test_a_process_is_alive_as_long_as_it_holds_its_lock(folder: Path):
+    me = lock(folder)
+    assert me.is_alive(me.name)
+    assert not me.is_alive("no_process")
+    (folder / LOCKS / "left_behind").touch()
+    assert not me.is_alive("left_behind")

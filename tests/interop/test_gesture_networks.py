@@ -20,6 +20,8 @@ from snnlab.nn.network import Network
 from snnlab.nn.record import NetworkRecord, record
 from snnlab.session import Session
 
+pytestmark = pytest.mark.long  # whole recordings through two libraries
+
 # The classes of the four recordings, which are the names of their files.
 CLASSES = [0, 3, 6, 9]
 DENOISE_US = 10_000

@@ -199,14 +199,6 @@ def test_the_nodes_alone_give_the_same_output_by_forward_euler(name: str) -> Non
     torch.testing.assert_close(output(made, x), output(other, x), rtol=1e-4, atol=1e-5)
 
 
-def test_time_constants_are_in_seconds_for_forward_euler() -> None:
-    graph = network({"lif": {**LIF, "tau_mem": 10.0, "decay": "euler", "input_gain": "1-a"}}, (3,)).to_nir()
-    node = graph.nodes["lif"]
-    np.testing.assert_allclose(node.tau, 0.01)
-    np.testing.assert_allclose(node.r, 1.0, rtol=1e-6)
-    assert node.tau.shape == (3,)
-
-
 def test_steps_without_length_are_the_unit_of_time(tmp_path: Path) -> None:
     layers = {"lif": {**LIF, "tau_mem": "4 steps", "decay": "euler"}, "iaf": {"type": "iaf", **SAYABLE}}
     exported = to_graph(network(layers, (3,), dt=None))
@@ -335,17 +327,6 @@ def test_a_network_that_was_not_built_from_a_yaml_needs_a_shape_and_no_losses() 
     np.testing.assert_allclose(graph.nodes["iaf"].r, 1000.0)
     with assert_raises(ConfigError, "lossy"):
         Network({"iaf": IAF()}).to_nir(in_shape=(4,), dt=1.0, lossy=True)
-
-
-def test_folded_norms_are_written() -> None:
-    made = network({"fc": FC, "norm": {"type": "batch_norm"}, "lif": LIF}, (4,))
-    graph = made.to_nir(fold_norm=True)
-    assert graph.nodes.keys() == {"input", "fc", "lif", "output"}
-    x = torch.rand(1, 5, 4)
-    folded = from_graph(graph).build().network
-    torch.testing.assert_close(
-        folded.get_submodule("fc")(x[0]), made.get_submodule("norm")(made.get_submodule("fc")(x[0])[None])[0][0]
-    )
 
 
 def test_a_reset_to_another_potential_needs_a_nir_that_has_it() -> None:

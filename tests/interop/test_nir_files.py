@@ -21,7 +21,6 @@ from snnlab.interop.nir_import import from_graph, read_network
 from snnlab.interop.nir_options import NIRReadOptions, read_options
 from snnlab.interop.nir_tree import NIRError
 from snnlab.nn.record import record
-from snnlab.session.import_run import import_nir
 
 from ..refusals import assert_raises, assert_text_has
 from .interpreter import Reading, Trace, interpret
@@ -59,10 +58,6 @@ def changed(name: str, **fields: Any) -> dict[str, dict[str, Any]]:
 
 def load(path: Path, **options: Any) -> Any:
     return read_network(read_graph(path, trusted=True), str(path), NIRReadOptions(**options)).build()
-
-
-def test_a_file_written_by_hand_is_read(tmp_path: Path) -> None:
-    assert [*load(write(tmp_path / "a.nir")).shapes] == ["fc", "lif"]
 
 
 CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
@@ -251,14 +246,6 @@ def test_two_inputs_are_refused(tmp_path: Path) -> None:
         load(path)
 
 
-@pytest.mark.parametrize("cut", [0, 1, 600, 3000])
-def test_a_truncated_file_is_refused(tmp_path: Path, cut: int) -> None:
-    path = write(tmp_path / "a.nir")
-    path.write_bytes(path.read_bytes()[:cut])
-    with assert_raises(NIRError, str(path)):
-        load(path)
-
-
 def test_bytes_flipped_anywhere_never_give_another_error(tmp_path: Path) -> None:
     path = write(tmp_path / "a.nir")
     content, rng = path.read_bytes(), np.random.default_rng(0)
@@ -367,12 +354,6 @@ def test_a_v_reset_of_the_file_is_used_and_none_is_invented(tmp_path: Path) -> N
     assert load(write(path)).network.lif.reset == "subtract"
 
 
-def test_a_cuba_li_is_read_with_any_version_of_nir(tmp_path: Path) -> None:
-    fields = {"type": "CubaLI", "tau_mem": 0.02 * ONE, "tau_syn": 0.01 * ONE, "r": ONE, "v_leak": 0 * ONE, "w_in": ONE}
-    network = load(write(tmp_path / "a.nir", {**NODES, "lif": fields})).network
-    assert {layer.__class__.__name__ for layer in network.children()} <= {"Linear", "LI", "CubaLI"}
-
-
 def compare_with_interpreter(path: Path, options: dict[str, Any], reading: Reading) -> Trace:
     """Compare the network of a file with the interpreter, in double precision; return the interpreter's trace."""
     file = read_graph(path, trusted=True)
@@ -389,7 +370,7 @@ def compare_with_interpreter(path: Path, options: dict[str, Any], reading: Readi
 
 @pytest.mark.parametrize(
     ("first", "last"),
-    [((1,), (1, 1, 1)), ((1, 1, 1), (1, 1, 1)), ((1, 1, 1), (1,)), ((), ()), ((1,), ()), ((), (1, 1))],
+    [((1,), (1, 1, 1)), ((1, 1, 1), (1,)), ((), ())],
     ids=str,
 )
 @pytest.mark.parametrize("shape", [(), (1,)], ids=str)
@@ -523,13 +504,7 @@ def test_a_node_that_sends_without_an_input_is_refused(source: str) -> None:
         from_graph(graph_of(made, [*edges, ("a", "lif")]))
 
 
-def test_nothing_is_written_where_a_file_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.nir", changed("lif", tau=-ONE))
-    with pytest.raises(NIRError):
-        import_nir(path, tmp_path / "out", NIRReadOptions(), [])
-    assert [each.name for each in tmp_path.iterdir()] == ["a.nir"]
-
-
-def test_a_graph_of_python_needs_no_file() -> None:
-    graph = nir.NIRGraph.from_list(nir.Affine(np.ones((4, 3)), np.zeros(4)), nir.LIF(0.01 * ONE, ONE, 0 * ONE, ONE))
-    assert [*from_graph(graph).layers] == ["affine", "lif"]
+def test_a_cuba_li_is_read_with_any_version_of_nir(tmp_path: Path) -> None:
+    fields = {"type": "CubaLI", "tau_mem": 0.02 * ONE, "tau_syn": 0.01 * ONE, "r": ONE, "v_leak": 0 * ONE, "w_in": ONE}
+    network = load(write(tmp_path / "a.nir", {**NODES, "lif": fields})).network
+    assert {layer.__class__.__name__ for layer in network.children()} <= {"Linear", "LI", "CubaLI"}

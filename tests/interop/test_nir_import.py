@@ -67,7 +67,7 @@ def compare(graph: Any, options: dict[str, Any], reading: Reading) -> tuple[int,
     return found, wrong
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", [pytest.param(n, marks=pytest.mark.long if n > 5 else ()) for n in range(60)])
 def test_a_random_graph_of_all_primitives_has_the_spikes_of_the_interpreter(seed: int) -> None:
     graph = random_graph(seed)
     found, wrong = compare(graph, *READINGS[seed % len(READINGS)])
@@ -84,7 +84,7 @@ def test_the_random_graphs_hold_all_primitives_of_the_installed_nir() -> None:
     assert needed <= kinds.keys()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_graph_read_from_its_file_is_the_same_network(seed: int, tmp_path: Path) -> None:
     graph, options = random_graph(seed), NIRReadOptions(reset="subtract")
     write_graph(tmp_path / "a.nir", graph)
@@ -158,6 +158,7 @@ def special_values() -> list[tuple[str, str, Any]]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "name", "value"), special_values())
 def test_no_value_of_a_file_is_lost_where_it_is_0_or_1_or_a_default(kind: str, name: str, value: Any) -> None:
     values = {field: ORDINARY[field] for field in fields_of(kind)} | {name: value}

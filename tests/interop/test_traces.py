@@ -59,6 +59,7 @@ def run_ours(folder: Path, x: np.ndarray, gain: float | None = None, **options: 
     return np.array(spikes), np.array(v)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("platform", LAGS)
 def test_all_spikes_of_a_platform_are_met_at_its_lag(folder: Path, platform: str) -> None:
     lag, options = LAGS[platform]

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from snnlab.errors import ConfigError
-from snnlab.kernels import function, trace, trace_cache
+from snnlab.kernels import function, trace, trace_cache, trace_check
 from snnlab.nn.neurons.base import Neuron
 
 from ..refusals import assert_raises
@@ -203,7 +203,7 @@ class Magnitude(Mine):
 
 
 def test_a_wrong_trace_is_found_at_the_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(function, "CHECK_TRACES", False)
+    monkeypatch.setattr(trace_check, "CHECK_TRACES", False)
     monkeypatch.setattr(trace.Symbol, "abs", trace.Symbol.clone)
     neuron: Any = Magnitude()
     neuron.backend = "numba"
@@ -218,7 +218,7 @@ def test_every_run_is_compared_with_the_plain_loop_where_traces_are_checked(monk
     neuron: Any = Checked()
     wrong = X.clone().requires_grad_()
     for mode in ("off", "on"):
-        monkeypatch.setattr(function, "CHECK_TRACES", mode == "on")
+        monkeypatch.setattr(trace_check, "CHECK_TRACES", mode == "on")
         neuron(wrong)
     # A kernel that is right on small values and wrong on larger ones.
     run_kernel = function.run_kernel

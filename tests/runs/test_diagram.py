@@ -84,8 +84,3 @@ DRAWN: list[tuple[dict[str, Any], str]] = [
 def test_a_network_is_drawn(layers: dict[str, Any], drawn: str) -> None:
     lines = text_diagram(summarize(build_network(layers, in_shape=(4,), dt=1.0), (4,)))
     assert [" ".join(line.split()) for line in lines] == [" ".join(line.split()) for line in drawn.split("\n")[1:-1]]
-
-
-def test_shapes_and_parameters_stand_in_columns() -> None:
-    lines = text_diagram(summarize(build_network(DRAWN[0][0], in_shape=(4,), dt=1.0), (4,)))
-    assert "\n".join(lines) == DRAWN[0][1].strip("\n")

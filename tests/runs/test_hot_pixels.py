@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 from snnlab.errors import RunFolderError
 from snnlab.session.opened_run import HOT_PIXELS, read_hot_pixels, write_hot_pixels
@@ -13,14 +12,6 @@ from snnlab.session.opened_run import HOT_PIXELS, read_hot_pixels, write_hot_pix
 from ..refusals import assert_raises
 
 SIZE = (4, 3, 2)
-
-
-@pytest.mark.parametrize("hot", [torch.arange(12) % 5 == 2, torch.zeros(12, dtype=torch.bool)])
-def test_a_written_mask_is_read_back(tmp_path: Path, hot: torch.Tensor) -> None:
-    write_hot_pixels(tmp_path, hot)
-    found = read_hot_pixels(tmp_path, SIZE)
-    assert found is not None
-    assert found.equal(hot)
 
 
 def test_a_run_without_hot_pixel_detection_has_no_mask(tmp_path: Path) -> None:

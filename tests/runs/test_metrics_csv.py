@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 import torch
 
 from snnlab.runs.loggers import MetricsCSV
@@ -26,17 +25,6 @@ def _end_epoch(writer: MetricsCSV, epoch: int, *, zero: bool = True, validated: 
 def _read(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def test_there_is_a_row_for_each_epoch_as_soon_as_it_ends(tmp_path: Path) -> None:
-    writer = MetricsCSV(tmp_path / "metrics.csv")
-    _end_epoch(writer, 0, val__loss=1.5, lr=0.25)
-    assert len(_read(writer.path)) == 1
-    _end_epoch(writer, 1, val__loss=0.5, lr=0.125)
-    assert _read(writer.path) == [
-        {"epoch": "0", "step": "3", "lr": "0.25", "val/loss": "1.5"},
-        {"epoch": "1", "step": "6", "lr": "0.125", "val/loss": "0.5"},
-    ]
 
 
 def test_a_column_may_appear_later_and_have_missing_values(tmp_path: Path) -> None:
@@ -79,62 +67,3 @@ def test_only_the_first_of_several_processes_writes(tmp_path: Path) -> None:
     writer = MetricsCSV(tmp_path / "metrics.csv")
     _end_epoch(writer, 0, zero=False, a=1.0)
     assert not writer.path.exists()
-
-
-def test_a_resumed_run_continues_the_rows(tmp_path: Path) -> None:
-    first, second = MetricsCSV(tmp_path / "metrics.csv"), MetricsCSV(tmp_path / "metrics.csv")
-    _end_epoch(first, 0, a=1.0)
-    torch.save(first.state_dict(), tmp_path / "state")
-    _end_epoch(first, 1, a=9.0)  # after the checkpoint: the resumed run repeats it
-    second.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
-    _end_epoch(second, 1, a=2.0)
-    assert [row["a"] for row in _read(second.path)] == ["1.0", "2.0"]
-
-
-def _train(folder: Path) -> bytes:
-    """Train the tiny network of a real module for two epochs; return the bytes of the file."""
-    import lightning as L
-    from torch.utils.data import DataLoader
-
-    from snnlab.data.events.frames import Batch
-    from snnlab.nn import build_network
-    from snnlab.nn.losses import CrossEntropy
-    from snnlab.training.module import SpikingModule
-    from snnlab.training.optimizer import GroupedOptimizer
-
-    torch.manual_seed(0)
-    layers = {"fc": {"type": "linear", "out_features": 3}, "lif": {"type": "lif"}, "out": {"type": "li"}}
-    module = SpikingModule(
-        build_network(layers, in_shape=(2,), dt=1.0),
-        CrossEntropy(),
-        GroupedOptimizer(torch.optim.Adam),
-        None,
-        num_classes=3,
-        dt=1.0,
-        seed=0,
-    )
-    batch = Batch(torch.ones(4, 3, 2), torch.tensor([4, 4, 4]), torch.arange(3), torch.arange(3))
-    loader: DataLoader[Any] = DataLoader([batch, batch], batch_size=None)  # type: ignore[arg-type]
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_epochs=2,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        default_root_dir=folder,
-        callbacks=[MetricsCSV(folder / "metrics.csv")],
-    )
-    trainer.fit(module, loader, loader)
-    return (folder / "metrics.csv").read_bytes()
-
-
-def test_two_trainings_write_the_same_bytes_without_times(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    one, other = (_train(tmp_path_factory.mktemp("run")) for _ in range(2))
-    assert one == other
-    header, *rows = one.decode().splitlines()
-    of_a_stage = ("accuracy", "loss", "rate_hz/lif", "silent/lif", "spikes_per_sample", "spikes_per_step/lif")
-    assert header.split(",") == ["epoch", "step", "lr", *(f"{s}/{n}" for s in ("train", "val") for n in of_a_stage)]
-    assert [row.split(",")[:2] for row in rows] == [["0", "2"], ["1", "4"]]

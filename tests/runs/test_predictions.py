@@ -64,13 +64,6 @@ def test_there_is_a_row_for_each_recording_in_the_order_seen(stage: str) -> None
     assert {arrays[f"{stage}_{end}"].dtype.kind for end in ("recording", "target", "answers", "spikes")} == {"i"}
 
 
-def test_the_last_answer_is_that_of_the_readout() -> None:
-    predictions = Predictions("test")
-    _add(predictions, "test", _outputs([1, 2, 3]))
-    arrays = predictions.arrays()
-    np.testing.assert_array_equal(arrays["test_answers"][:, -1], arrays["test_readout"].argmax(1))
-
-
 def test_other_stages_are_not_collected() -> None:
     predictions = Predictions("test")
     _add(predictions, "val", _outputs([1]))

@@ -112,11 +112,6 @@ def test_outside_a_repository_there_is_no_state(tmp_path: Path) -> None:
     assert git_state(tmp_path) is None
 
 
-def test_before_the_first_commit_there_is_no_state(tmp_path: Path) -> None:
-    _git(tmp_path, "init", "--quiet")
-    assert git_state(tmp_path) is None
-
-
 def test_without_git_there_is_no_state(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(repository))
     assert git_state(repository) is None

@@ -61,25 +61,9 @@ def test_every_layer_is_shown_on_the_test_recordings_or_else_on_validation(stage
     assert _rows(table) == [["lif1", "0.2500", "25.00", "12.5 %"]]
 
 
-def test_without_a_length_of_steps_there_is_no_rate_in_hz() -> None:
-    table = layer_table(_result(test__spikes_per_step__lif1=0.25, test__silent__lif1=0.0))
-    assert list(table.head) == ["layer", "spikes / neuron / step", "never fired"]
-
-
-def test_a_network_without_spikes_prints_one_table(capsys: pytest.CaptureFixture[str]) -> None:
-    print_result(_result(test__accuracy=1.0))
-    assert "spiking layers" not in capsys.readouterr().out
-    print_result(_result(test__spikes_per_step__lif1=0.25))
-    assert_text_has(capsys.readouterr().out, "spiking layers")
-
-
 def test_an_accuracy_has_the_number_of_evaluated_recordings() -> None:
     rows = dict(_rows(summary_table(_result(test__accuracy=0.5, test__recordings=32.0))))
     assert rows["test accuracy"] == "50.0 % of 32 recordings"
-
-
-def test_without_a_test_there_are_no_spikes_per_test_sample() -> None:
-    assert "spikes per test sample" not in dict(_rows(summary_table(_result(val__accuracy=0.5))))
 
 
 def test_in_a_pipe_there_are_no_colours_and_no_cell_is_truncated(capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,11 +74,6 @@ def test_in_a_pipe_there_are_no_colours_and_no_cell_is_truncated(capsys: pytest.
     assert "…" not in out
     first = [line.split()[0] for line in out.splitlines() if "block1" in line or line.split()[:1] == ["lif"]]
     assert "".join(first) == name
-
-
-def test_all_tables_have_the_same_frame(capsys: pytest.CaptureFixture[str]) -> None:
-    print_result(_result(test__accuracy=0.5, **{"test__spikes_per_step__lif1": 0.25, "test__silent__lif1": 0.5}))
-    assert not set("│┃┌┏┡╇") & set(capsys.readouterr().out)
 
 
 def test_values_have_errors_and_labels_over_time_an_accuracy_of_steps() -> None:
@@ -124,3 +103,15 @@ def test_a_run_is_called_by_its_experiment_and_not_by_the_time_of_its_grid() -> 
     result.folder, result.name = Path("outputs/conv_lif_nmnist/2026-11-27_06-08-12_sweep/0_4"), "conv_lif_nmnist"
     assert summary_table(result).title == "conv_lif_nmnist, seed 4"
     assert_text_has(repr(result), "Result(conv_lif_nmnist", "seed 4: completed", "50.00%", "outputs/")
+
+
+def test_without_a_length_of_steps_there_is_no_rate_in_hz() -> None:
+    table = layer_table(_result(test__spikes_per_step__lif1=0.25, test__silent__lif1=0.0))
+    assert list(table.head) == ["layer", "spikes / neuron / step", "never fired"]
+
+
+def test_a_network_without_spikes_prints_one_table(capsys: pytest.CaptureFixture[str]) -> None:
+    print_result(_result(test__accuracy=1.0))
+    assert "spiking layers" not in capsys.readouterr().out
+    print_result(_result(test__spikes_per_step__lif1=0.25))
+    assert_text_has(capsys.readouterr().out, "spiking layers")

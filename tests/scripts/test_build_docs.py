@@ -25,6 +25,8 @@ from snnlab.settings import settings_of
 
 from ..cli.browser import BROWSER, in_a_browser
 
+pytestmark = pytest.mark.long  # builds the site
+
 ROOT = Path(__file__).parents[2]
 # Loads each page in a frame of each width; the title is the list of those that are wider than their frame.
 MEASURE = """<body><script>

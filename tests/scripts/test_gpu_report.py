@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import subprocess
 import sys
@@ -83,58 +82,6 @@ def test_failed_missing_or_slower_results_fail_the_page(script: ModuleType) -> N
     assert_text_has("\n".join(lines), "- **FAIL**: tests", "2 passed, 1 failed, 1 skipped, 1 not")
     assert any(line.startswith("- **FAIL**: ") and "0.50" in line for line in lines)
     assert f"- `{PRESET}[lif-learned]`" in lines
-
-
-def test_an_empty_page_does_not_pass(script: ModuleType) -> None:
-    page = script.page(synthetic() | {"tests": {}, "bench": {}, "notes": ["CuPy: broken off"]})
-    assert page.count("**FAIL**") == 2
-    assert_text_has(page, "- CuPy: broken")
-
-
-def test_a_rehearsal_has_no_verdict(script: ModuleType) -> None:
-    page = script.page(synthetic() | {"rehearsal": True})
-    assert "**pass**" not in page
-    assert_text_has(page, "nothing", "GPU")
-
-
-def test_the_page_is_rewritten_from_its_record(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "report.json").write_text(json.dumps(synthetic()))
-    given = ["gpu_report.py", "--page", str(tmp_path / "report.json"), "--out", str(tmp_path / "again")]
-    monkeypatch.setattr(sys, "argv", given)
-    assert script.main() == 0
-    assert (tmp_path / "again" / "report.md").read_text() == script.page(synthetic())
-    assert (tmp_path / "again" / "report.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_outcomes_are_parsed_from_pytests_output(script: ModuleType) -> None:
-    output = [
-        "[gw1] [  3%] PASSED tests/a.py::test_b[with a space]",
-        "[gw0] [100%] FAILED tests/a.py::test_c ",
-        "FAILED tests/a.py::test_c - AssertionError: PASSED tests/a.py::test_d",
-        "tests/a.py::test_e ",
-        "ERROR tests/a.py::test_f",
-    ]
-    assert list(script.outcomes(iter(output))) == [
-        ("tests/a.py::test_b[with a space]", "passed"),
-        ("tests/a.py::test_c", "failed"),
-        ("tests/a.py::test_c", "failed"),
-        ("tests/a.py::test_f", "failed"),
-    ]
-
-
-def test_tests_run_and_slow_ones_are_not_run(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "tests").mkdir()
-    text = "import time\nimport pytest\n@pytest.mark.parametrize('n', [0, 60])\ndef test_it(n):\n    time.sleep(n)\n"
-    (tmp_path / "tests" / "test_some.py").write_text(text)
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    monkeypatch.setattr(script, "ROOT", tmp_path)
-    report: dict[str, Any] = {}
-    script.run_tests(report, 10.0, 1, ["tests"])
-    assert report["tests"] == {"tests/test_some.py::test_it[0]": "passed", "tests/test_some.py::test_it[60]": "not run"}
 
 
 def test_without_a_gpu_nothing_is_run(script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

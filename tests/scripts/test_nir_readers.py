@@ -12,6 +12,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.long  # imports other libraries
+
 pytest.importorskip("nir")
 
 # The cases that a reader reads exactly with the versions that `make test` installs.

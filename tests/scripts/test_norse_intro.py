@@ -16,6 +16,8 @@ from torch import nn
 
 from ..refusals import assert_text_has
 
+pytestmark = pytest.mark.long  # trains
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "norse_intro.py"
 
 

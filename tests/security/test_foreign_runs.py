@@ -20,6 +20,8 @@ from .conftest import Outcome, edited
 Snnlab = Callable[..., Outcome]
 SECRET = "hunter2secret"
 RUNS = ("evaluate", "export", "doctor", "resume", "reproduce", "again")
+# All open a run with the same function: one that reads it, one that goes on with it and one that trains are enough.
+SOME = [pytest.param(name, marks=() if name in ("evaluate", "resume", "again") else pytest.mark.long) for name in RUNS]
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +51,7 @@ def nmnist(address: str, root: Path, **more: object) -> dict[str, object]:
     return {"data": {**data, "num_classes": 10, "duration_ms": 320.0, "num_bins": 4, "store_dir": None, **more}}
 
 
-@pytest.mark.parametrize("command", RUNS)
+@pytest.mark.parametrize("command", SOME)
 def test_nothing_is_fetched_from_the_addresses_of_a_run(
     command: str, trained: Path, workplace: Path, server: tuple[str, list[str]], snnlab: Snnlab
 ) -> None:
@@ -94,7 +96,7 @@ SETTINGS: tuple[Mapping[str, str], ...] = (
 
 @pytest.mark.parametrize(
     ("command", "setting"),
-    [*((command, SETTINGS[0]) for command in RUNS), *(("evaluate", setting) for setting in SETTINGS[1:])],
+    [*((command, SETTINGS[0]) for command in RUNS[::3]), *(("evaluate", setting) for setting in SETTINGS[1:])],
     ids=str,
 )
 def test_a_run_makes_and_reads_nothing_outside_of_itself(
@@ -162,7 +164,7 @@ WRITERS: dict[str, Mapping[str, object]] = {
 @pytest.mark.parametrize(
     ("command", "name"),
     [
-        *((command, name) for command in ("resume", "again") for name in WRITERS),
+        *((("resume", "again")[number % 2], name) for number, name in enumerate(WRITERS)),
         ("reproduce", "a server"),
         ("reproduce", "checkpoints elsewhere"),
     ],
@@ -220,21 +222,13 @@ def test_a_foreign_experiment_is_trained_where_its_user_says(
     assert_error_has(snnlab("train", str(alone)).error, "copied", "output_dir")
 
 
-@pytest.mark.parametrize(
-    "reference",
-    [
-        "${oc.env:SECRET}",
-        "${oc.decode:'${oc.env:SECRET}'}",
-        "${data.${oc.env:SECRET}}",
-        "\\${oc.env:SECRET}",
-        "\ue000{oc.env:SECRET}",
-        "${now:%Y}",
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("reference", ["${oc.env:SECRET}", "${data.${oc.env:SECRET}}", "\\${oc.env:SECRET}"])
 def test_a_run_is_shown_as_it_stands_and_asks_for_nothing(
     reference: str, trained: Path, workplace: Path, snnlab: Snnlab
 ) -> None:
-    run = edited(trained, workplace / "runs" / "run", {"name": reference, "optimizer.note": reference})
+    notes = [reference, "${oc.decode:'${oc.env:SECRET}'}", "\ue000{oc.env:SECRET}", "${now:%Y}"]
+    run = edited(trained, workplace / "runs" / "run", {"name": reference, "optimizer.notes": notes})
     shown = [
         snnlab("report", str(run)),
         snnlab("report", "runs"),
@@ -248,11 +242,11 @@ def test_a_run_is_shown_as_it_stands_and_asks_for_nothing(
     pages = [(run / "report.html").read_text(), (workplace / "runs" / "report.html").read_text()]
     assert not any(SECRET in text for done in shown for text in (done.out, done.err))
     assert not any(SECRET in page for page in pages)
-    assert "oc.env" in pages[0] or "now:" in pages[0] or "data.$" in pages[0]
+    assert "oc.env" in pages[0]
     assert SECRET not in str(package.load(run).config)
 
 
-@pytest.mark.parametrize("command", [*RUNS, "predict"])
+@pytest.mark.parametrize("command", [*SOME, "predict"])
 def test_a_run_that_asks_for_the_environment_is_not_run(
     command: str, trained: Path, digits_store: str, workplace: Path, snnlab: Snnlab
 ) -> None:
@@ -269,14 +263,7 @@ def test_a_run_that_asks_for_the_environment_is_not_run(
         _ = package.load(run).network if command != "resume" else package.train(f"resume={run}", "data.store_dir=null")
 
 
-def test_a_setting_from_the_environment_is_asked_for_once(trained: Path, workplace: Path, snnlab: Snnlab) -> None:
-    run = edited(trained, workplace / "run", {"data.root": "${oc.env:SECRET,data}"})
-    done = snnlab("evaluate", str(run))
-    assert done.status == 2
-    assert_error_has(done.error, "run", "data.root=VALUE")
-    assert done.err.count("data.root=") == 1
-
-
+@pytest.mark.long
 def test_links_in_a_run_lead_nowhere(trained: Path, digits_store: str, workplace: Path, snnlab: Snnlab) -> None:
     for name in ("log.txt", ".lock", "metrics.csv", "checkpoints", "tensorboard", "evaluations", "steps.csv"):
         run = workplace / f"run_{name}"
@@ -326,16 +313,12 @@ def test_a_report_shows_nothing_of_other_files_through_links(trained: Path, work
     assert not (run / "report.html").exists()
 
 
+@pytest.mark.long
 def test_a_linked_run_is_a_run(trained: Path, workplace: Path, snnlab: Snnlab) -> None:
     run = Path(shutil.copytree(trained, workplace / "real"))
     (workplace / "alias").symlink_to(run)
     assert snnlab("report", "alias").status == 0
     assert snnlab("runs", "list", ".").status == 0
-
-
-def test_an_own_run_uses_its_recorded_settings(trained: Path, snnlab: Snnlab, workplace: Path) -> None:
-    done = snnlab("evaluate", str(trained), "--out", "mine")
-    assert done.status == 0, done.err
 
 
 def test_one_line_lists_all_settings_to_name(trained: Path, workplace: Path, snnlab: Snnlab) -> None:

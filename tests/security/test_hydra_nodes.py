@@ -22,79 +22,59 @@ HEAD = "# @package _global_\n"
 WRITES = "{{_target_: pathlib.Path.write_text, _args_: [{{_target_: pathlib.Path, _args_: ['{canary}']}}, ran]}}"
 
 
+OUTSIDE = "a file outside of the folder"
+
+
 def nodes(canary: Path) -> dict[str, dict[str, str]]:
     """Return attacks by name, each with its files; `experiment/nice.yaml` is what is trained."""
     node = WRITES.format(canary=canary)
     callbacks = f"hydra:\n  callbacks:\n    evil: {node}\n"
-    return {
-        "callbacks": {"experiment/nice.yaml": HEAD + callbacks},
-        "joblib.load": {
-            "experiment/nice.yaml": HEAD
-            + f"hydra: {{callbacks: {{evil: {{_target_: joblib.load, filename: {canary}.pkl}}}}}}\n"
-        },
-        "sympify": {
-            "experiment/nice.yaml": HEAD
-            + "hydra:\n  callbacks:\n    evil: {_target_: sympy.sympify, a: \"open('"
-            + str(canary)
-            + "', 'w')\"}\n"
-        },
-        "launcher": {"experiment/nice.yaml": HEAD + f"hydra: {{launcher: {node}}}\n"},
-        "sweeper": {"experiment/nice.yaml": HEAD + f"hydra: {{sweeper: {node}}}\n"},
-        "mode": {"experiment/nice.yaml": HEAD + "hydra: {mode: MULTIRUN, sweeper: {params: {seed: '0,1'}}}\n"},
-        "hydra_logging": {
-            "experiment/nice.yaml": HEAD
-            + "hydra: {hydra_logging: {version: 1, handlers: {evil: {(): pathlib.Path.touch, self: x}}}}\n"
-        },
-        "job_logging": {"experiment/nice.yaml": HEAD + "hydra: {job_logging: {version: 1, root: {level: DEBUG}}}\n"},
-        "env_set": {"experiment/nice.yaml": HEAD + "hydra: {job: {env_set: {PYTHONPATH: theirs}}}\n"},
-        "env_copy": {"experiment/nice.yaml": HEAD + "hydra: {job: {env_copy: [HOME]}}\n"},
-        "searchpath": {"experiment/nice.yaml": HEAD + "hydra: {searchpath: ['pkg://payload']}\n"},
-        "overrides": {"experiment/nice.yaml": HEAD + "hydra: {overrides: {task: ['seed=1']}}\n"},
-        "output_subdir": {"experiment/nice.yaml": HEAD + "hydra: {output_subdir: .hydra}\n"},
-        "an empty node": {"experiment/nice.yaml": HEAD + "hydra: {}\n"},
-        "no node": {"experiment/nice.yaml": HEAD + "hydra: null\n"},
-        "a reference": {
-            "experiment/nice.yaml": HEAD + f"logger: {{callbacks: {{evil: {node}}}}}\nhydra: ${{logger}}\n"
-        },
-        "a merge key": {"experiment/nice.yaml": HEAD + f"name: x\n<<: {{hydra: {{callbacks: {{evil: {node}}}}}}}\n"},
-        "an escaped key": {"experiment/nice.yaml": HEAD + f'"\\x68ydra": {{callbacks: {{evil: {node}}}}}\n'},
-        "a package": {"experiment/nice.yaml": f"# @package hydra\ncallbacks:\n  evil: {node}\n"},
-        "a deep package": {"experiment/nice.yaml": f"# @package hydra.callbacks\nevil: {node}\n"},
-        "a model's package": {
-            "experiment/nice.yaml": HEAD + "defaults:\n  - override /model: evil\n",
-            "model/evil.yaml": f"# @package hydra.callbacks.evil\n{node}\n",
-        },
-        "a package in the defaults": {
-            "experiment/nice.yaml": HEAD + "defaults:\n  - /callbacks@hydra.callbacks: evil\n",
-            "callbacks/evil.yaml": f"evil: {node}\n",
-        },
-        "a global package in the defaults": {
-            "experiment/nice.yaml": HEAD + "defaults:\n  - /callbacks@_global_: evil\n",
-            "callbacks/evil.yaml": callbacks,
-        },
-        "a group of Hydra's": {
-            "experiment/nice.yaml": HEAD + "defaults:\n  - override /hydra/callbacks: evil\n",
-            "hydra/callbacks/evil.yaml": f"evil: {node}\n",
-        },
-        "another launcher": {"experiment/nice.yaml": HEAD + "defaults:\n  - override /hydra/launcher: basic\n"},
-        "a file of Hydra's group": {
-            "experiment/nice.yaml": HEAD + "defaults:\n  - /hydra/callbacks/evil\n",
-            "hydra/callbacks/evil.yaml": f"evil: {node}\n",
-        },
-        "a file outside of the folder": {
-            "experiment/nice.yaml": HEAD + "defaults:\n  - override /callbacks: ../../outside/evil\n",
-            "../outside/evil.yaml": HEAD + callbacks,
-        },
-        "a file of the whole disk": {
-            "experiment/nice.yaml": HEAD
-            + f"defaults:\n  - override /callbacks: {'../' * 40}{str(canary.parent)[1:]}/evil\n",
-            "../../evil.yaml": HEAD + callbacks,
-        },
-        "a file by its whole path": {
-            "experiment/nice.yaml": HEAD + f"defaults:\n  - /{canary.parent}/evil\n",
-            "../../evil.yaml": HEAD + callbacks,
-        },
+    texts = {
+        "callbacks": callbacks,
+        "joblib.load": f"hydra: {{callbacks: {{evil: {{_target_: joblib.load, filename: {canary}.pkl}}}}}}\n",
+        "sympify": f"hydra: {{callbacks: {{evil: {{_target_: sympy.sympify, a: \"open('{canary}', 'w')\"}}}}}}\n",
+        "launcher": f"hydra: {{launcher: {node}}}\n",
+        "sweeper": f"hydra: {{sweeper: {node}}}\n",
+        "mode": "hydra: {mode: MULTIRUN, sweeper: {params: {seed: '0,1'}}}\n",
+        "hydra_logging": "hydra: {hydra_logging: {handlers: {evil: {(): pathlib.Path.touch, self: x}}, version: 1}}\n",
+        "job_logging": "hydra: {job_logging: {version: 1, root: {level: DEBUG}}}\n",
+        "env_set": "hydra: {job: {env_set: {PYTHONPATH: theirs}}}\n",
+        "env_copy": "hydra: {job: {env_copy: [HOME]}}\n",
+        "searchpath": "hydra: {searchpath: ['pkg://payload']}\n",
+        "overrides": "hydra: {overrides: {task: ['seed=1']}}\n",
+        "output_subdir": "hydra: {output_subdir: .hydra}\n",
+        "an empty node": "hydra: {}\n",
+        "no node": "hydra: null\n",
+        "a reference": f"logger: {{callbacks: {{evil: {node}}}}}\nhydra: ${{logger}}\n",
+        "a merge key": f"name: x\n<<: {{hydra: {{callbacks: {{evil: {node}}}}}}}\n",
+        "an escaped key": f'"\\x68ydra": {{callbacks: {{evil: {node}}}}}\n',
+        "another launcher": "defaults:\n  - override /hydra/launcher: basic\n",
     }
+    packages = {
+        "a package": f"# @package hydra\ncallbacks:\n  evil: {node}\n",
+        "a deep package": f"# @package hydra.callbacks\nevil: {node}\n",
+    }
+    disk = f"{'../' * 40}{str(canary.parent)[1:]}"
+    # An entry of the defaults, and the file that it chooses.
+    chosen = {
+        "a model's package": ("override /model: evil", "model/evil", f"# @package hydra.callbacks.evil\n{node}\n"),
+        "a package in the defaults": ("/callbacks@hydra.callbacks: evil", "callbacks/evil", f"evil: {node}\n"),
+        "a global package in the defaults": ("/callbacks@_global_: evil", "callbacks/evil", callbacks),
+        "a group of Hydra's": ("override /hydra/callbacks: evil", "hydra/callbacks/evil", f"evil: {node}\n"),
+        "a file of Hydra's group": ("/hydra/callbacks/evil", "hydra/callbacks/evil", f"evil: {node}\n"),
+        OUTSIDE: ("override /callbacks: ../../outside/evil", "../outside/evil", HEAD + callbacks),
+        "a file of the whole disk": (f"override /callbacks: {disk}/evil", "../../evil", HEAD + callbacks),
+        "a file by its whole path": (f"/{canary.parent}/evil", "../../evil", HEAD + callbacks),
+    }
+    nice = "experiment/nice.yaml"
+    return (
+        {name: {nice: HEAD + text} for name, text in texts.items()}
+        | {name: {nice: text} for name, text in packages.items()}
+        | {
+            name: {nice: f"{HEAD}defaults:\n  - {entry}\n", f"{file}.yaml": text}
+            for name, (entry, file, text) in chosen.items()
+        }
+    )
 
 
 NAMES = list(nodes(Path("canary")))
@@ -114,7 +94,7 @@ def test_a_file_that_configures_hydra_is_refused_before_anything_of_it_runs(
     assert "nonsense" not in trained.err  # that message comes after composing
     assert "Traceback" not in trained.err
     assert sorted(path.name for path in workplace.iterdir()) == sorted(
-        {"theirs", "payload", *(["outside"] if name == "a file outside of the folder" else [])}
+        {"theirs", "payload", *(["outside"] if name == OUTSIDE else [])}
     )
 
 
@@ -161,13 +141,6 @@ def test_output_folders_may_be_set(theirs: Theirs) -> None:
     theirs({"experiment/nice.yaml": HEAD + "name: mine\n" + dirs})
     _, folder = compose_experiment(["experiment=nice"], "theirs")
     assert folder.name == "mine"
-
-
-def test_only_a_typed_setting_chooses_a_runs_folder(theirs: Theirs, snnlab: Snnlab, workplace: Path) -> None:
-    theirs({"experiment/nice.yaml": HEAD + "name: mine\n"})
-    words = ("experiment=nice", "hydra.run.dir=elsewhere", "mode=nonsense")
-    done = snnlab("train", "--config-dir", "theirs", *words)
-    assert_error_has(done.error, "mode", "expected")
 
 
 @pytest.mark.parametrize(

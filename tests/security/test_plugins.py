@@ -69,7 +69,7 @@ PLACES = ("in the run, as a package", "in the run, from inside", "next to the ru
     ("command", "place"),
     [
         *((command, PLACES[0]) for command in COMMANDS),
-        *((c, p) for p in PLACES[1:] for c in ("show", "report", "doctor")),
+        *zip(("show", "report"), PLACES[1:], strict=True),
     ],
 )
 def test_a_plugin_that_a_run_names_is_not_imported(
@@ -99,7 +99,7 @@ def test_a_plugin_that_a_run_names_is_not_imported(
 
 @pytest.mark.parametrize(
     ("command", "inside"),
-    [*((name, False) for name in COMMANDS if name not in LOOKS), ("show", True), ("evaluate", True)],
+    [("show", False), ("predict", False), ("resume", False), ("evaluate", True)],
 )
 def test_not_even_when_it_is_named_is_it_imported_from_the_runs_own_folder(
     command: str,
@@ -130,6 +130,7 @@ def test_not_even_when_it_is_named_is_it_imported_from_the_runs_own_folder(
         assert not canary.exists()
 
 
+@pytest.mark.long
 def test_a_link_out_of_the_run_or_into_it_does_not_help(
     trained: Path, workplace: Path, canary: Path, snnlab: Snnlab
 ) -> None:
@@ -162,7 +163,8 @@ def test_a_package_around_the_plugin_is_not_imported_to_find_it(
     assert not canary.exists()
 
 
-@pytest.mark.parametrize("command", ["evaluate", "predict", "export", "doctor", "reproduce", "resume"])
+@pytest.mark.long
+@pytest.mark.parametrize("command", ["evaluate", "predict", "reproduce"])
 def test_an_own_run_at_its_recorded_place_needs_no_names(
     command: str, plugged: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +173,7 @@ def test_an_own_run_at_its_recorded_place_needs_no_names(
     assert done.status == 0 or (command == "doctor" and done.status == 1), done.err
 
 
+@pytest.mark.long
 def test_an_own_run_is_inspected_without_its_code(
     plugged: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,6 +313,7 @@ def test_a_run_that_goes_on_with_other_settings_is_signed_with_both(workplace: P
     assert read_signature(run, "config.yaml") is None
 
 
+@pytest.mark.long
 def test_the_named_plugin_of_a_foreign_run_is_imported(
     plugged: Path, workplace: Path, digits_store: str, snnlab: Snnlab
 ) -> None:
@@ -338,7 +342,7 @@ def test_a_file_names_no_plugin_of_any_kind(named: str, theirs: Theirs, canary: 
     assert not canary.exists()
 
 
-@pytest.mark.parametrize("group", ["model", "data", "neuron", "logger", "callbacks", "trainer"])
+@pytest.mark.parametrize("group", ["model", "data", "logger"])
 def test_no_group_of_files_names_one(group: str, theirs: Theirs, canary: Path, snnlab: Snnlab) -> None:
     folder = theirs({f"{group}/nice.yaml": "# @package _global_\nplugins: [theirs.evilmod]\n"})
     evil(folder / "evilmod.py", canary)
@@ -356,17 +360,7 @@ def test_typed_plugins_replace_those_of_a_file(theirs: Theirs, canary: Path, snn
     assert not canary.exists()
 
 
-def test_modules_are_found_without_being_imported(workplace: Path, canary: Path) -> None:
-    from snnlab.config.plugins import module_paths
-
-    for path in ("whole/__init__.py", "whole/part.py", "spread/deep/part.py"):
-        evil(workplace / path, canary)
-    assert [place.name for place in module_paths("whole.part")] == ["__init__.py", "part.py"]
-    assert module_paths("spread.deep.part")[-1] == workplace / "spread" / "deep" / "part.py"
-    assert module_paths("whole.gone") == module_paths("gone") == module_paths("whole.part.deeper") == []
-    assert not canary.exists()
-
-
+@pytest.mark.long
 def test_a_restarted_command_needs_no_key(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job restarted by SLURM and a worker of a search work without a writable home."""
     from snnlab.experiments.workers import RunTask

@@ -19,6 +19,7 @@ from .listening import LOOPBACK
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc says who listens")
 def test_the_processes_of_one_machine_listen_to_no_other(
     workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch

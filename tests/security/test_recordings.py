@@ -5,9 +5,6 @@ from __future__ import annotations
 import io
 import subprocess
 import tarfile
-import zipfile
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -16,13 +13,12 @@ import pytest
 
 from snnlab.data.fetching import unpack
 from snnlab.data.formats import ReadOptions, read_file
-from snnlab.errors import DataError, SnnlabError
+from snnlab.errors import DataError
 from snnlab.runs.provenance import git_state
 
 from ..refusals import assert_raises
-from .conftest import Evil, Outcome
+from .conftest import Evil
 
-Snnlab = Callable[..., Outcome]
 SENSOR = (8, 8, 2)
 
 
@@ -101,30 +97,6 @@ def test_an_array_with_an_enormous_header_gives_one_line(tmp_path: Path) -> None
         read_file(tmp_path / "a.npy", ReadOptions(), SENSOR)
 
 
-NAMES = ("../evil", "/tmp/snnlab_evil", "a/../../evil", "..\\..\\evil")
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
-def test_an_archive_puts_nothing_outside_its_folder(name: str, kind: str, tmp_path: Path) -> None:
-    archive = tmp_path / f"a.{kind}"
-    if kind == "zip":
-        with zipfile.ZipFile(archive, "w") as file:
-            file.writestr(zipfile.ZipInfo(name), "evil")
-    else:
-        with tarfile.open(archive, "w:gz" if kind == "tar.gz" else "w") as file:
-            member = tarfile.TarInfo(name)
-            member.size = 4
-            file.addfile(member, io.BytesIO(b"evil"))
-    folder = tmp_path / "in" / "folder"
-    folder.mkdir(parents=True)
-    with suppress(SnnlabError):
-        unpack(archive, folder)
-    outside = [path for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes() == b"evil"]
-    assert all(path.is_relative_to(folder) for path in outside)
-    assert not Path("/tmp/snnlab_evil").exists()
-
-
 @pytest.mark.parametrize("kind", ["link", "hard link", "link in a folder", "device"])
 def test_an_archive_makes_no_link_out_of_its_folder(kind: str, tmp_path: Path) -> None:
     private = tmp_path / "private"
@@ -201,13 +173,6 @@ def test_git_runs_no_command_of_the_repository_around_the_working_folder(
     assert len(state["commit"]) == 40
     assert state["dirty"] in (None, True)
     assert not canary.exists()
-
-
-def test_an_ordinary_repository_is_clean_or_dirty(repository: Path) -> None:
-    git(repository, "remote", "add", "origin", "https://example.org/x.git")
-    assert (git_state(repository) or {})["dirty"] is False
-    (repository / "a.txt").write_text("b")
-    assert (git_state(repository) or {})["dirty"] is True
 
 
 def test_values_that_were_never_written_take_no_memory(tmp_path: Path) -> None:

@@ -56,13 +56,6 @@ def test_numbers_and_paths_are_recorded_as_they_are(override: str, value: tuple[
     assert recorded(override)[value[0]] == value[1]
 
 
-def test_a_number_out_of_the_environment_is_recorded_as_it_is(theirs: Theirs) -> None:
-    theirs({"experiment/nice.yaml": "# @package _global_\nseed: ${oc.decode:${oc.env:TASK}}\n"})
-    record = compose_experiment(["experiment=nice"], "theirs")[0].record
-    assert record is not None
-    assert record["seed"] == 5
-
-
 def test_no_address_of_an_archive_is_made_of_the_environment(theirs: Theirs, snnlab: Snnlab) -> None:
     archives = f"archives: [{{name: train.zip, md5: {'0' * 32}, url: 'http://x/${{oc.env:SECRET}}'}}]"
     nmnist = "# @package _global_\ndefaults:\n  - override /data: nmnist\ndata:\n"
@@ -73,6 +66,7 @@ def test_no_address_of_an_archive_is_made_of_the_environment(theirs: Theirs, snn
     assert SECRET not in done.err + done.out
 
 
+@pytest.mark.long
 def test_no_file_of_a_run_has_values_of_the_environment(
     workplace: Path, theirs: Theirs, digits_store: str, snnlab: Snnlab
 ) -> None:
@@ -137,15 +131,6 @@ def test_a_record_has_no_password_of_an_address_and_asks_for_it_again(
     assert_error_has(snnlab("train", "resume=run").error, "run", "logger.x.a=ADDRESS")
 
 
-def test_no_packaged_address_looks_like_one_with_a_password() -> None:
-    from snnlab.config.folders import config_folder
-    from snnlab.printable import masked
-
-    for path in config_folder().rglob("*.yaml"):
-        text = path.read_text(encoding="utf-8")
-        assert masked(text) == text, path
-
-
 def test_a_failed_download_reports_no_password(workplace: Path, snnlab: Snnlab) -> None:
     archive = f"[{{name: a.zip, md5: {'0' * 32}, url: 'http://me:{SECRET}@127.0.0.1:1/a.zip'}}]"
     done = snnlab("data", "prepare", "data=nmnist", "data.root=x", f"data.archives={archive}")
@@ -154,6 +139,7 @@ def test_a_failed_download_reports_no_password(workplace: Path, snnlab: Snnlab) 
     assert SECRET not in done.err + done.out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt", "predictions.npz", "split.json", "hot_pixels.json"])
 def test_nothing_in_a_run_is_unpickled(
     name: str, trained: Path, digits_store: str, workplace: Path, canary: Path, snnlab: Snnlab
@@ -187,3 +173,10 @@ def snnlab_status(snnlab: Snnlab, words: list[str]) -> int | None:
         return snnlab(*words).status
     except Exception:
         return None
+
+
+def test_a_number_out_of_the_environment_is_recorded_as_it_is(theirs: Theirs) -> None:
+    theirs({"experiment/nice.yaml": "# @package _global_\nseed: ${oc.decode:${oc.env:TASK}}\n"})
+    record = compose_experiment(["experiment=nice"], "theirs")[0].record
+    assert record is not None
+    assert record["seed"] == 5

@@ -27,6 +27,8 @@ from snnlab.experiments.sweep_settings import parse_settings
 from ..refusals import assert_error_has, assert_raises, assert_text_has
 from .conftest import SHORT, Outcome
 
+pytestmark = pytest.mark.long  # each attack in every command
+
 Snnlab = Callable[..., Outcome]
 Theirs = Callable[[Mapping[str, str]], Path]
 SPACE = "sweep.space={optimizer.lr: {low: 0.001, high: 0.1}}"
@@ -235,21 +237,22 @@ def test_code_is_no_setting_to_search(name: str) -> None:
 SUITE = "methods:\n  a: {method}\ndatasets:\n  digits: {dataset}\nseeds: [0]\ncommon: {common}\n"
 
 
-@pytest.mark.parametrize("part", ["method", "dataset", "common"])
 @pytest.mark.parametrize(
-    "override",
+    ("override", "part"),
     [
-        "plugins=[theirs.evilmod]",
-        "+plugins=[theirs.evilmod]",
-        "++plugins=[theirs.evilmod]",
-        "hydra.callbacks.x=1",
-        "+hydra.searchpath=[pkg://theirs]",
-        "hydra/launcher=basic",
-        "+callbacks@hydra.callbacks=evil",
+        ("plugins=[theirs.evilmod]", "method"),
+        ("plugins=[theirs.evilmod]", "dataset"),
+        ("plugins=[theirs.evilmod]", "common"),
+        ("+plugins=[theirs.evilmod]", "method"),
+        ("++plugins=[theirs.evilmod]", "dataset"),
+        ("hydra.callbacks.x=1", "common"),
+        ("+hydra.searchpath=[pkg://theirs]", "method"),
+        ("hydra/launcher=basic", "dataset"),
+        ("+callbacks@hydra.callbacks=evil", "common"),
     ],
 )
 def test_the_file_of_a_suite_names_no_code(
-    part: str, override: str, theirs: Theirs, canary: Path, snnlab: Snnlab, workplace: Path
+    override: str, part: str, theirs: Theirs, canary: Path, snnlab: Snnlab, workplace: Path
 ) -> None:
     blocks = {"method": "[]", "dataset": "[]", "common": "[]", part: f"['{override}']"}
     theirs({"suite/nice.yaml": SUITE.format(**blocks), "evilmod.py": f"open({str(canary)!r}, 'w').close()\n"})

@@ -14,6 +14,8 @@ from snnlab.nn import build_network
 from snnlab.streaming import EventStream
 from snnlab.streaming.stream_state import StreamState, read_state, write_state
 
+pytestmark = pytest.mark.long  # compiles loops of its own
+
 LAYERS: dict[str, dict[str, Any]] = {
     "conv": {"type": "conv2d", "out_channels": 3, "kernel_size": 3, "padding": 1, "bias": False},
     "iaf": {"type": "iaf", "recurrent": {"type": "conv", "kernel_size": 3}},

@@ -21,6 +21,8 @@ from snnlab.console import console_logging, table_console
 from ..refusals import assert_error_has, assert_text_has
 from .conftest import SHORT, Outcome, edited
 
+pytestmark = pytest.mark.long  # each text in every command
+
 Snnlab = Callable[..., Outcome]
 Theirs = Callable[[Mapping[str, str]], Path]
 CLEAR, TITLE, TURNED = "\x1b[2J\x1b[H", "\x1b]0;owned\x07", "\u202egnp.exe"
@@ -43,8 +45,13 @@ def recordings(root: Path, *names: str) -> list[str]:
     return ["data=folder", f"data.root={root}", *settings]
 
 
-@pytest.mark.parametrize("name", [f"a{CLEAR}", f"a{TITLE}", f"a{TURNED}", "a\nb", "a\x9b2J", "a\r"])
-@pytest.mark.parametrize("command", [["data", "inspect"], ["train"], ["doctor"]])
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        *((name, ["data", "inspect"]) for name in (f"a{CLEAR}", f"a{TITLE}", f"a{TURNED}", "a\nb", "a\x9b2J", "a\r")),
+        *((f"a{CLEAR}", command) for command in (["train"], ["doctor"])),
+    ],
+)
 def test_a_class_that_a_terminal_would_act_on_is_refused(
     name: str, command: list[str], workplace: Path, snnlab: Snnlab
 ) -> None:
@@ -128,6 +135,7 @@ def test_every_message_is_shown_escaped(capsys: pytest.CaptureFixture[str]) -> N
     assert "\x1b" not in captured.err + captured.out
 
 
+@pytest.mark.long  # four processes
 def test_names_of_folders_and_commands_are_shown_escaped(trained: Path, workplace: Path) -> None:
     def run(*words: str) -> tuple[int, str]:
         command = [sys.executable, "-m", "snnlab", *words]
@@ -201,13 +209,6 @@ def test_answers_as_csv_hold_no_formulas(trained: Path, workplace: Path, snnlab:
     assert row["file"] == "'=cmd.npy"
     (line,) = snnlab("predict", str(run), "=cmd.npy", "--format", "jsonl").out.splitlines()
     assert json.loads(line)["file"] == "=cmd.npy"
-
-
-def test_tables_of_grids_searches_and_suites_hold_no_formulas(workplace: Path) -> None:
-    from snnlab.runs.runs_table import Grid, write_table
-
-    grid = Grid(workplace, [], ["name"], {"0_0": {"name": "=1+1"}})
-    assert "'=1+1" in write_table(grid).read_text()
 
 
 MARKUP = "<script>alert(1)</script>"

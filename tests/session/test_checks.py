@@ -43,10 +43,6 @@ def test_windows_of_recordings_are_counted() -> None:
     assert weights(data(Windows(recording, np.zeros(7, np.int64), 1000))) == pytest.approx([5 / 6, 5 / 4, 1.0])
 
 
-def test_without_classes_nothing_is_counted() -> None:
-    assert weights(data(None, "value")) is None
-
-
 def test_a_batch_that_does_not_fit_into_memory_is_refused_with_one_that_does(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = ["model=mlp_lif", "data=spike_patterns", "data.batch_size=20000"]
 

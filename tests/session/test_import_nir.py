@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from snnlab.cli.main import main
 from snnlab.config.recorded_run import compose_run
@@ -16,7 +15,6 @@ from snnlab.errors import ConfigError, RunFolderError
 from snnlab.interop.nir_files import write_graph
 from snnlab.interop.nir_options import NIRReadOptions
 from snnlab.session.import_run import import_nir
-from snnlab.session.loading import load
 from snnlab.session.session import Session
 
 from ..refusals import assert_raises, assert_text_has
@@ -38,14 +36,6 @@ def path(tmp_path: Path) -> Path:
     )
     write_graph(tmp_path / "two.nir", graph)
     return tmp_path / "two.nir"
-
-
-def test_an_imported_network_is_loaded_with_its_weights(path: Path, tmp_path: Path) -> None:
-    read = import_nir(path, tmp_path / "run", NIRReadOptions(reset="subtract"), [])
-    network = load(tmp_path / "run").network
-    x = torch.rand(30, 2, 8)
-    assert torch.equal(network(x)[0], read.build().network(x)[0])
-    assert list(dict(network.named_children())) == ["affine", "lif", "linear", "li"]
 
 
 def test_the_result_says_where_it_comes_from_and_what_was_assumed(path: Path, tmp_path: Path) -> None:

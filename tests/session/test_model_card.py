@@ -19,6 +19,7 @@ LARGE |= {name for name in MODELS if name.startswith("dcls_ssc")}
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in MODELS]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_a_packaged_network_is_built_with_its_cards_overrides_and_has_the_published_number_of_parameters(
     name: str,

@@ -32,6 +32,8 @@ from snnlab.session.suite_check import check_suite
 
 from ..refusals import assert_raises
 
+pytestmark = pytest.mark.long  # trains a suite, and checks its records many times
+
 SUITE = """
 datasets:
   points: [data=yin_yang, data.num_train=128, data.num_val=32, data.num_test=32, data.num_bins=8]
@@ -204,6 +206,7 @@ def all_edits(records: Path, row: Path) -> Iterator[Edit]:
     yield from edits_of_arrays(row / "predictions.npz")
 
 
+@pytest.mark.long
 def test_each_edited_number_fails_or_is_a_named_statement(remembered: Check, tmp_path: Path) -> None:
     records, row = remembered.copy(tmp_path)
     (records / "table.txt").unlink()  # it has most numbers, and could be made anew
@@ -233,7 +236,7 @@ def test_what_a_record_states_cannot_be_edited_without_its_table(remembered: Che
         (row / "result.json").write_text(text)
 
 
-@pytest.mark.parametrize("wrong", ["a text", [], float("inf"), 10**400], ids=["text", "list", "infinite", "long"])
+@pytest.mark.parametrize("wrong", ["a text", 10**400], ids=["text", "long"])
 def test_values_of_another_type_are_one_line(remembered: Check, tmp_path: Path, wrong: Any) -> None:
     records, row = remembered.copy(tmp_path)
     files = (("runs.0.", row / "result.json"), ("", records / "suite.json"), ("", records / "suite.yaml"))

@@ -5,12 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from snnlab.cli import bench, bench_suite
 from snnlab.config.experiment_files import read_suite
@@ -22,13 +20,14 @@ from snnlab.experiments.suite_table import FORMATS, read_table, table_text
 from snnlab.experiments.verdicts import read_methods
 from snnlab.runs.provenance import ComparedItem
 from snnlab.runs.recorded import read_run
-from snnlab.safe_tensors import read_safe_tensors, write_safe_tensors
 from snnlab.session import suite_records
 from snnlab.session.suite_check import check_suite
 from snnlab.session.suite_records import public_result
 from snnlab.session.weights import checkpoint_file
 
 from ..refusals import assert_raises
+
+pytestmark = pytest.mark.long  # trains suites
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "results"
 NAMES = sorted(path.name for path in PUBLISHED.iterdir())
@@ -79,26 +78,6 @@ def test_a_row_has_the_files_of_all_seeds_and_no_folder_of_this_machine(suite: P
         assert str(suite).encode() not in path.read_bytes()
 
 
-def test_a_check_repeats_every_bit(suite: Path) -> None:
-    found = checked(suite, suite / "records")
-    assert [one.same for one in found] == [True] * 3, found
-    assert sum("every bit" in one.text for one in found) == 2
-    assert found[2].what.endswith("seed 0: first epoch")
-
-
-def test_a_check_names_what_differs(suite: Path, tmp_path: Path) -> None:
-    records, row = copied(suite, tmp_path / "records")
-    weights = read_safe_tensors(row / "weights.safetensors")
-    write_safe_tensors(row / "weights.safetensors", {**weights, "3/out.bias": torch.tensor([9.0, 0.0, 0.0])})
-    text = (row / "metrics.csv").read_text()
-    first = next(csv.DictReader(text.splitlines()))
-    (row / "metrics.csv").write_text(text.replace(first["train/loss"], "0.001"))
-    found = checked(suite, records, "optimizer.lr=0.02")
-    wrong = {one.what.removeprefix("linear on points, ") for one in found if not one.same}
-    assert wrong == {"seed 0: settings", "seed 3: settings", "seed 3: test", "seed 0: first epoch"}
-    assert any("0.01" in one.text and "0.02" in one.text for one in found)
-
-
 def test_on_another_processor_a_first_epoch_is_compared_with_those_of_all_seeds(suite: Path, tmp_path: Path) -> None:
     records, row = copied(suite, tmp_path / "records")
     text = (row / "result.json").read_text()
@@ -114,34 +93,6 @@ def test_on_another_processor_a_first_epoch_is_compared_with_those_of_all_seeds(
     found = checked(suite, records, "seeds=[0]")
     assert [one.same for one in found] == [True, False]
     assert "train/loss 0.001 then" in found[1].text
-
-
-def test_a_seed_without_a_record_is_named_and_fails_unless_it_may_be_missing(
-    suite: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    found = checked(suite, suite / "records", "seeds=[7,3]")
-    assert {one.what.partition(", ")[2]: one.same for one in found} == {
-        "seed 7": False,
-        "seed 3: test": True,
-        "seed 3: first epoch": True,
-    }
-    check = partial(bench_suite.check, "suite=points", config_dir=suite, records=suite / "records")
-    assert check("seeds=[7,3]") == 1
-    assert "linear on points, seed 7" in capsys.readouterr().out
-    assert check("seeds=[7,3]", allow_missing="linear/7") == 0
-    assert "linear on points, seed 7" in capsys.readouterr().out
-    with assert_raises(RunFolderError, str(suite / "records"), "seed 7"):
-        check("seeds=[7]", allow_missing="linear/7")
-
-
-def test_weights_beyond_the_limit_are_left_out_and_not_evaluated(
-    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(suite_records, "MOST_BYTES", 100)  # a seed has 18 numbers of 4 bytes
-    bench_suite.write_records(suite / "runs", str(tmp_path))
-    row = RowRecord.read(tmp_path / "points" / "linear")
-    assert [one["has_weights"] for one in row.runs] == [True, False]
-    assert "no weights" in checked(suite, tmp_path, "seeds=[3]")[0].text
 
 
 def test_record_takes_settings_that_moved_runs_need_again(suite: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from snnlab.errors import ConfigError, DataError
-from snnlab.streaming.byte_sources import FileSource, PipeSource, SocketSource, open_pipe, parse_address
+from snnlab.streaming.byte_sources import FileSource, PipeSource, SocketSource, parse_address
 
 from ..refusals import assert_raises
 
@@ -28,17 +28,6 @@ def test_a_pipe_gives_what_has_arrived_and_ends_with_its_writer() -> None:
     os.close(writing)
     assert source.read(None) == b"two"
     assert source.read(None) == b""
-    source.close()
-
-
-def test_a_fifo_is_a_pipe(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "events")
-    keeps_open = os.open(tmp_path / "events", os.O_RDWR)
-    source = open_pipe(tmp_path / "events")
-    os.write(keeps_open, b"one")
-    assert source.read(1) == b"one"
-    os.close(keeps_open)
-    assert source.read(1) == b""
     source.close()
 
 

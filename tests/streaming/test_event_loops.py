@@ -264,6 +264,7 @@ def test_neurons_that_stay_above_the_threshold_spike_without_input() -> None:
     ] == [1, 1, 1, 0, 0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", [3, 9])
 def test_all_layers_of_speck_equal_dense_loops(real_data: Path, target: int) -> None:
     file = foreign_file(real_data, "sinabs/dvs_gesture_params.pt")
@@ -273,6 +274,7 @@ def test_all_layers_of_speck_equal_dense_loops(real_data: Path, target: int) -> 
     assert spikes["iaf9"] > 0
 
 
+@pytest.mark.long
 def test_on_a_grid_of_weights_all_layers_of_speck_equal_the_network(real_data: Path) -> None:
     """Sums of such weights are exact, so that any order gives the same bits."""
     file = foreign_file(real_data, "sinabs/dvs_gesture_params.pt")
@@ -291,6 +293,7 @@ def test_on_a_grid_of_weights_all_layers_of_speck_equal_the_network(real_data: P
     assert expected.spikes["iaf9"].sum() > 0
 
 
+@pytest.mark.long
 def test_all_layers_of_neurobench_equal_dense_loops(real_data: Path) -> None:
     file = foreign_file(real_data, "neurobench/dvs_gesture_snn")
     network = composed("model=neurobench_gesture", "data.downsample=4", "data.dt=10", f"model.weights.file={file}")

@@ -72,14 +72,6 @@ def test_a_step_can_have_another_length(network: Network) -> None:
     assert stream.num_steps == 120
 
 
-def test_steps_of_a_third_of_a_ms_get_each_event_once(network: Network) -> None:
-    events = recording()
-    stream = EventStream(network, dt=1 / 3)
-    outputs(stream, events)
-    assert stream.num_steps == int(events.t[-1] * 3 // 1000) + 1
-    assert stream.num_events == 300
-
-
 def test_a_long_silence_is_run_in_parts_and_decays_to_rest() -> None:
     layers = {**LAYERS, "out": {**LAYERS["out"], "bias": False}}
     stream = EventStream(build_network(layers, in_shape=SHAPE, dt=2.0).network)
@@ -88,21 +80,6 @@ def test_a_long_silence_is_run_in_parts_and_decays_to_rest() -> None:
     parts = [steps.y for steps in stream.feed(late._replace(t=late.t + 40_000_000))]
     assert len(parts) == 20
     assert np.abs(parts[-1]).max() < 1e-40  # products of subnormal numbers are rounded up
-
-
-def test_a_loaded_state_goes_on_where_it_was_taken(network: Network) -> None:
-    events = recording()
-    stream = EventStream(network)
-    list(stream.feed(events.take(slice(0, 150))))
-    state = stream.state()
-    expected = outputs(stream, events.take(slice(150, 300)))
-    other = EventStream(network)
-    other.load(state)
-    assert np.array_equal(outputs(other, events.take(slice(150, 300))), expected)
-    with assert_raises(ConfigError, "state", 1):
-        EventStream(network, dt=1.0).load(state)
-    with assert_raises(ConfigError, "state"):
-        EventStream(build_network(LAYERS, in_shape=(2, 8, 8), dt=2.0).network).load(state)
 
 
 def test_a_copy_goes_on_by_itself(network: Network) -> None:

@@ -134,7 +134,7 @@ def test_the_time_left_counts_validation_and_the_epochs_to_come(make_bar: Any) -
 VALUES = {"loss": 1.23456, "accuracy": 0.8925, "spikes_per_sample": 18792.4}
 
 
-@pytest.mark.parametrize("width", [20, 30, 40, 50, 60, 70, 80, 100, 120, 140, 200])
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
 def test_no_width_makes_a_second_line(width: int, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     console = Console(file=screen, width=width, force_terminal=True, color_system=None)
@@ -168,10 +168,10 @@ def test_wider_terminals_get_longer_texts_and_all_show_the_remaining_time() -> N
     assert first_fitting(texts, 3) == ""
 
 
-def test_an_unknown_time_is_a_question_mark() -> None:
-    assert_text_has(progress_texts({}, 0.0, 1.0, math.inf)[0], "0:01 left, run ?")
-
-
 def test_values_have_an_error_in_place_of_an_accuracy() -> None:
     long, short, *_ = progress_texts({"loss": 1.0, "mae": 0.01234, "r2": 0.5}, 1.0, 1.0, 1.0)
     assert ("mean error 0.0123" in long, "error 0.0123" in short, "R2" in long) == (True, True, False)
+
+
+def test_an_unknown_time_is_a_question_mark() -> None:
+    assert_text_has(progress_texts({}, 0.0, 1.0, math.inf)[0], "0:01 left, run ?")

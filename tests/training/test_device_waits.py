@@ -94,6 +94,7 @@ def train(module: SpikingModule, steps: int, in_shape: tuple[int, ...], outputs:
         assert all(value.is_meta for value in metrics.collect().values())  # type: ignore[operator]
 
 
+@pytest.mark.long  # they are of the layers and neurons below
 @pytest.mark.parametrize("model", MODELS)
 def test_no_model_waits(model: str) -> None:
     experiment, _ = compose_experiment([f"model={model}", *NEEDED.get(model, ())], None)
@@ -121,6 +122,7 @@ NODES = {name: {"type": name} for name in NEURONS} | neurons_contract.DIALECTS
 NODES["alif, adaptive"] = {"type": "alif", "adaptive": 2}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", list(NODES))
 def test_no_neuron_waits(name: str) -> None:
     """As it is, with all that it can learn, per layer and per neuron, and with feedback."""
@@ -137,6 +139,7 @@ def test_no_neuron_waits(name: str) -> None:
     train_layers({**{name: layer for pair in pairs for name, layer in pair}, "out": OUT})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [*layers_contract.MINIMAL, *layers_contract.WHOLE])
 def test_no_layer_waits(kind: str) -> None:
     in_shape, settings = layers_contract.MINIMAL.get(kind, ((INPUTS,), {}))

@@ -6,11 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from snnlab.errors import ConfigError
 from snnlab.nn import Network, build_network
 from snnlab.training.optimizer import Group, GroupedOptimizer
-
-from ..refusals import assert_raises
 
 LAYERS: dict[str, dict[str, Any]] = {
     "fc": {"type": "linear", "out_features": 8},
@@ -29,12 +26,6 @@ def named(network: Network, optimizer: torch.optim.Optimizer) -> dict[str, tuple
     """Return rate and decay of each parameter."""
     names = {id(p): name for name, p in network.named_parameters()}
     return {names[id(p)]: (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
-
-
-def test_without_groups_there_is_one_as_torch_makes_it(network: Network) -> None:
-    (group,) = GroupedOptimizer(ADAMW)(network).param_groups
-    assert [id(p) for p in group["params"]] == [id(p) for p in network.parameters()]
-    assert "name" not in group
 
 
 def test_each_parameter_goes_to_the_first_group_that_matches_it(network: Network) -> None:
@@ -65,27 +56,3 @@ def test_frozen_parameters_are_in_no_group(network: Network) -> None:
     network.get_parameter("fc.weight").requires_grad_(False)
     for groups in ([], [Group("biases", ["biases"], {"lr": 1.0})]):
         assert "fc.weight" not in named(network, GroupedOptimizer(ADAMW, groups)(network))
-
-
-@pytest.mark.parametrize(
-    ("groups", "facts"),
-    [
-        ([Group("thresholds", ["thresholds"], {})], ("groups.thresholds", "kind")),
-        ([Group("a", ["*"], {}), Group("b", ["out"], {})], ("groups.b",)),
-    ],
-)
-def test_an_empty_group_is_an_error(network: Network, groups: list[Group], facts: tuple) -> None:
-    with assert_raises(ConfigError, *facts):
-        GroupedOptimizer(ADAMW, groups)(network)
-
-
-def test_time_constants_have_a_rate_of_their_own(network: Network) -> None:
-    before = {name: p.detach().clone() for name, p in network.named_parameters()}
-    group = Group("time_constants", ["time_constants"], {"lr": 1.0, "weight_decay": 0.0})
-    optimizer = GroupedOptimizer(ADAMW, [group])(network)
-    for p in network.parameters():
-        p.grad = torch.ones_like(p)
-    optimizer.step()
-    change = {name: float((p.detach() - before[name]).abs().max()) for name, p in network.named_parameters()}
-    assert change["lif.learned.tau_mem"] == pytest.approx(1.0, rel=1e-4)
-    assert change["fc.weight"] < 0.02

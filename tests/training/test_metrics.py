@@ -32,17 +32,6 @@ def test_a_layers_statistics_are_those_counted_by_hand() -> None:
     }
 
 
-def test_without_a_length_of_steps_there_are_no_hz() -> None:
-    assert set(_filled(dt=None).compute()) == {"spikes_per_step", "silent", "spikes_per_sample"}
-
-
-def test_a_neuron_is_silent_only_if_it_never_fired() -> None:
-    spikes = LayerSpikes((3,), 1.0)
-    for fired in ([1.0, 0.0, 0.0], [0.0, 2.0, 0.0]):
-        spikes.update(torch.tensor([fired]), torch.tensor([5]))
-    assert float(spikes.compute()["silent"]) == pytest.approx(1 / 3)
-
-
 def test_counting_keeps_no_graph() -> None:
     spikes = LayerSpikes((2, 2), 1.0)
     spikes.update(BATCHES[0][0].clone().requires_grad_(), BATCHES[0][1])
@@ -123,3 +112,10 @@ def test_running_values_equal_collected_ones_and_reset_nothing() -> None:
         name: pytest.approx(float(collected[name])) for name in ("loss", "accuracy", "spikes_per_sample")
     }
     assert running_values["loss"] == 2.0
+
+
+def test_a_neuron_is_silent_only_if_it_never_fired() -> None:
+    spikes = LayerSpikes((3,), 1.0)
+    for fired in ([1.0, 0.0, 0.0], [0.0, 2.0, 0.0]):
+        spikes.update(torch.tensor([fired]), torch.tensor([5]))
+    assert float(spikes.compute()["silent"]) == pytest.approx(1 / 3)

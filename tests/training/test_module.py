@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from snnlab.data.events.frames import Batch
 from snnlab.nn import BuiltNetwork
 from snnlab.nn.losses import LossContext, build_loss
-from snnlab.training.module import Outputs, Schedule, SpikingModule
+from snnlab.training.module import Schedule, SpikingModule
 
 PARTS = ("loss/cross_entropy", "loss/rate")
 Make = Callable[..., Any]
@@ -114,12 +114,6 @@ def test_logged_means_are_over_samples_not_over_batches(
     assert spikes > 0
 
 
-def test_training_lowers_the_loss(make_module: Make, quiet_trainer: Make, loader: DataLoader[Any]) -> None:
-    recorder = _Recorder()
-    quiet_trainer(max_epochs=40, callbacks=[recorder]).fit(make_module(), loader, loader)
-    assert recorder.epochs[-1]["train/loss"] < 0.9 * recorder.epochs[0]["train/loss"]
-
-
 def test_dropout_depends_on_seed_and_step_alone(
     make_module: Make, quiet_trainer: Make, loader: DataLoader[Any]
 ) -> None:
@@ -152,23 +146,22 @@ def test_validation_neither_trains_nor_drops(make_module: Make, quiet_trainer: M
     assert _equal(before, _weights(module))
 
 
-def test_a_validation_step_returns_output_counts_and_batch(make_module: Make, batches: list[Batch]) -> None:
-    module = make_module().eval()
-    for step in (module.validation_step, module.test_step):
-        outputs = step(batches[1], 0)
-        assert isinstance(outputs, Outputs)
-        assert outputs.batch is batches[1]
-        torch.testing.assert_close(outputs.y, module(batches[1].x, batches[1].lengths))
-        assert outputs.counts["lif"].shape == (4, 8)
+def test_a_plateau_schedule_runs(make_module: Make, quiet_trainer: Make, loader: DataLoader[Any]) -> None:
+    # No epoch is better than the first by the threshold.
+    plateau = partial(ReduceLROnPlateau, factor=0.5, patience=0, threshold=100.0, threshold_mode="abs")
+    module = make_module(schedule=Schedule(lambda optimizer, _: plateau(optimizer)))
+    recorder = _Recorder()
+    quiet_trainer(max_epochs=4, callbacks=[recorder]).fit(module, loader, loader)
+    assert [epoch["lr"] for epoch in recorder.epochs] == pytest.approx([0.1, 0.1, 0.05])
 
 
-def test_the_optimizer_gets_every_parameter_of_the_network(make_module: Make) -> None:
-    module = make_module()
-    optimizer = module.configure_optimizers()
-    assert isinstance(optimizer, torch.optim.SGD)
-    (group,) = optimizer.param_groups
-    assert {id(p) for p in group["params"]} == {id(p) for p in module.network.parameters()}
-    assert group["lr"] == 0.1
+def test_the_logged_rate_is_the_one_the_epoch_was_trained_with(
+    make_module: Make, quiet_trainer: Make, loader: DataLoader[Any]
+) -> None:
+    recorder = _Recorder()
+    module = make_module(schedule=Schedule(lambda optimizer, _: StepLR(optimizer, step_size=1, gamma=0.1)))
+    quiet_trainer(max_epochs=3, callbacks=[recorder]).fit(module, loader, loader)
+    assert [epoch["lr"] for epoch in recorder.epochs] == pytest.approx([0.1, 0.01])
 
 
 def test_a_schedule_steps_at_its_interval(make_module: Make) -> None:
@@ -188,21 +181,3 @@ def test_a_plateau_schedule_gets_its_monitored_metric(make_module: Make) -> None
             schedule=Schedule(lambda optimizer, _: ReduceLROnPlateau(optimizer), monitor=monitor)
         ).configure_optimizers()
         assert configured["lr_scheduler"]["monitor"] == monitor
-
-
-def test_a_plateau_schedule_runs(make_module: Make, quiet_trainer: Make, loader: DataLoader[Any]) -> None:
-    # No epoch is better than the first by the threshold.
-    plateau = partial(ReduceLROnPlateau, factor=0.5, patience=0, threshold=100.0, threshold_mode="abs")
-    module = make_module(schedule=Schedule(lambda optimizer, _: plateau(optimizer)))
-    recorder = _Recorder()
-    quiet_trainer(max_epochs=4, callbacks=[recorder]).fit(module, loader, loader)
-    assert [epoch["lr"] for epoch in recorder.epochs] == pytest.approx([0.1, 0.1, 0.05])
-
-
-def test_the_logged_rate_is_the_one_the_epoch_was_trained_with(
-    make_module: Make, quiet_trainer: Make, loader: DataLoader[Any]
-) -> None:
-    recorder = _Recorder()
-    module = make_module(schedule=Schedule(lambda optimizer, _: StepLR(optimizer, step_size=1, gamma=0.1)))
-    quiet_trainer(max_epochs=3, callbacks=[recorder]).fit(module, loader, loader)
-    assert [epoch["lr"] for epoch in recorder.epochs] == pytest.approx([0.1, 0.01])

@@ -74,12 +74,6 @@ def test_a_resumed_training_begins_with_the_epoch_that_its_checkpoint_had_chosen
         again.on_fit_start(SimpleNamespace(is_global_zero=True), None)  # type: ignore[arg-type]
 
 
-def test_without_validation_only_last_is_possible(tmp_path: Path, fit_scripted: Fit) -> None:
-    selection = BestCheckpoint(tmp_path, "last")
-    fit_scripted([selection], [1.0, 2.0], limit_val_batches=0)
-    assert (selection.epoch, selection.values) == (1, {})
-
-
 @pytest.mark.parametrize("rule", ["lowest_val_loss", "best_val_accuracy"])
 def test_an_epoch_that_was_not_validated_is_not_chosen(tmp_path: Path, fit_scripted: Fit, rule: SelectionRule) -> None:
     selection = BestCheckpoint(tmp_path, rule)

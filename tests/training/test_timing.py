@@ -69,20 +69,6 @@ def test_without_a_step_there_is_no_speed() -> None:
     assert summary["first_step_s"] is None
 
 
-def test_memory_is_in_megabytes() -> None:
-    peak = Timing(started=0.0).summary()["peak_rss_mb"]
-    assert peak is not None
-    assert 50 < peak < 50_000  # torch alone is more than 50 MB
-
-
-def test_a_real_training_is_timed(fit_scripted: Callable[..., Any]) -> None:
-    timing = Timing(time.perf_counter())
-    fit_scripted([timing], [1.0, 1.0], enable_checkpointing=False)
-    assert timing.samples == 2 * 10
-    assert timing.first_step_s is not None
-    assert 0 < timing.epoch_s <= timing.training_s < timing.fit_s
-
-
 def test_a_failed_training_has_a_duration_and_a_finished_one_keeps_it(fake_time: _FakeTime) -> None:
     failed: Any = Timing(started=90.0)
     failed.on_exception(None, None, ValueError())  # before the fit began
@@ -93,3 +79,9 @@ def test_a_failed_training_has_a_duration_and_a_finished_one_keeps_it(fake_time:
     fake_time.now += 7.0
     failed.on_exception(None, None, ValueError())
     assert failed.fit_s == 5.0
+
+
+def test_memory_is_in_megabytes() -> None:
+    peak = Timing(started=0.0).summary()["peak_rss_mb"]
+    assert peak is not None
+    assert 50 < peak < 50_000  # torch alone is more than 50 MB

@@ -48,16 +48,6 @@ def weights_after(trainer: Any, batches: list[Batch], lr: float = 0.1) -> dict[s
     return {name: p.detach() for name, p in built.network.named_parameters()}
 
 
-@pytest.mark.parametrize("parts", [2, 4])
-def test_accumulated_batches_of_equal_size_are_one_batch(quiet_trainer: Trainer, parts: int) -> None:
-    size = 8 // parts
-    small = [batch(first, size) for first in range(0, 8, size)]
-    together = weights_after(quiet_trainer(max_epochs=3, accumulate_grad_batches=parts), small)
-    alone = weights_after(quiet_trainer(max_epochs=3), [batch(0, 8)])
-    for name, expected in alone.items():
-        torch.testing.assert_close(together[name], expected, rtol=1e-5, atol=1e-6)
-
-
 def test_a_clipped_step_is_no_longer_than_its_norm(quiet_trainer: Trainer) -> None:
     before = weights_after(quiet_trainer(max_epochs=1), [batch(0, 8)], lr=0.0)
     for clip in (0.01, None):

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from snnlab.errors import ConfigError
-from snnlab.training.module import TrainingOptions
 from snnlab.training.weight_averaging import (
     AverageRule,
     Averaging,
@@ -134,7 +133,3 @@ def test_batch_norm_statistics_are_averaged_too() -> None:
     averaging.updates = 1
     assert averaging._update_average(torch.tensor([0.0]), mean, None) == 1.0
     assert averaging._update_average(torch.tensor(3), count, None) is count
-
-
-def test_a_module_without_options_has_none() -> None:
-    assert TrainingOptions() == (None, ())

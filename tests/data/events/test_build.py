@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,7 @@ from processes import start
 from toy_source import ToySource
 
 from snnlab.data.events import Events, open_or_build, packing
-from snnlab.data.events.packing import Recordings, store_path
+from snnlab.data.events.packing import Recordings
 from snnlab.errors import DataError, StoreError
 
 from ...refusals import assert_raises
@@ -31,12 +29,6 @@ def test_a_second_call_opens_without_reading(tmp_path: Path) -> None:
     journal.unlink()
     open_or_build(source, tmp_path / "stores")
     assert not journal.exists()
-
-
-def test_another_fingerprint_gets_another_folder(tmp_path: Path) -> None:
-    open_or_build(ToySource(), tmp_path)
-    open_or_build(ToySource(version=2), tmp_path)
-    assert len(_folders(tmp_path)) == 2
 
 
 def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path) -> None:
@@ -135,14 +127,6 @@ def test_a_build_that_ends_early_leaves_nothing_and_passes_the_error_on(tmp_path
     assert len(open_or_build(ToySource(), tmp_path)) == 37
 
 
-def test_a_bad_recording_is_named(tmp_path: Path) -> None:
-    source = ToySource()
-    good = source.read
-    source.read = lambda index: good(index)._replace(x=good(index).x + 7 * (index == 4))
-    with assert_raises(DataError, "", "toy/004.bin"):
-        open_or_build(source, tmp_path)
-
-
 @pytest.mark.parametrize(
     ("key", "values"), [("targets", np.zeros(3, int)), ("targets", np.zeros(37)), ("split", np.full(37, 3))]
 )
@@ -152,53 +136,6 @@ def test_arrays_that_do_not_fit_are_refused_before_reading(tmp_path: Path, key: 
     with assert_raises(DataError, "toy", key):
         open_or_build(source, tmp_path / "stores")
     assert not (tmp_path / "journal").exists()
-
-
-def test_leftovers_of_a_killed_build_are_removed_by_the_next(tmp_path: Path) -> None:
-    stores, journal = tmp_path / "stores", tmp_path / "journal"
-    process = start(
-        """
-        import time
-        from pathlib import Path
-        from snnlab.data.events import open_or_build
-        from toy_source import ToySource
-        def slowly(recordings, total, words):
-            for events in recordings:
-                time.sleep(0.05)
-                yield events
-        open_or_build(ToySource(journal=Path(sys.argv[2])), Path(sys.argv[1]), progress=slowly)
-        """,
-        stores,
-        journal,
-    )
-    limit = time.monotonic() + 20
-    while not journal.exists() and time.monotonic() < limit:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert _folders(stores) == [store_path(ToySource(), stores).name + ".building"]
-    open_or_build(ToySource(), stores).verify()
-    assert _folders(stores) == [store_path(ToySource(), stores).name]
-
-
-def test_two_processes_at_once_build_one_store_once(tmp_path: Path) -> None:
-    code = """
-        import time
-        from pathlib import Path
-        from snnlab.data.events import open_or_build
-        from toy_source import ToySource
-        def slowly(recordings, total, words):
-            for events in recordings:
-                time.sleep(0.03)
-                yield events
-        source = ToySource(journal=Path(sys.argv[2]))
-        print(open_or_build(source, Path(sys.argv[1]), progress=slowly).fingerprint)
-        """
-    processes = [start(code, tmp_path / "stores", tmp_path / "journal") for _ in range(2)]
-    answers = [process.communicate(timeout=20)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], answers
-    assert answers[0] == answers[1]
-    assert len((tmp_path / "journal").read_text().split()) == 37
 
 
 def test_a_folder_that_cannot_be_written_is_reported_with_a_hint(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from toy_source import ToySource
 
 from snnlab.data.events import Events, open_or_build
 from snnlab.data.events.camera import CameraPath
-from snnlab.data.events.simulators import Saccades, simulate_saccades
 from snnlab.errors import ConfigError
 
 from ...refusals import assert_raises
@@ -48,21 +47,6 @@ def test_a_sensor_without_rows_has_columns_to_move() -> None:
     events = Events(np.array([0, 200_000]), np.array([10, 20], np.int16), None, np.array([True, False]))
     result = CameraPath(CORNERS).stabilize(events, (34, 1, 2))
     assert (result.x.tolist(), result.y) == ([15, 15], None)
-
-
-def test_a_stabilized_simulated_digit_is_sharper() -> None:
-    image = np.zeros((28, 28))
-    image[6:22, 13:16] = 1.0
-    events = simulate_saccades(image, np.random.default_rng(0), Saccades())
-    camera = CameraPath([[0, 0, 0], [100, -2.75, -5.5], [205, -5.5, 0], [310, 0, 0]])
-    assert _sharpness(camera.stabilize(events, SIZE)) > 1.2 * _sharpness(events)
-
-
-def _sharpness(events: Events) -> float:
-    counts = np.zeros((34, 34))
-    assert events.y is not None
-    np.add.at(counts, (events.y, events.x), 1)
-    return float((counts**2).sum() / counts.sum() ** 2)
 
 
 @pytest.mark.parametrize("sensor_size", [(7, 5, 2), (7, 1, 1)])

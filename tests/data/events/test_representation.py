@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from snnlab.data.events import Events, representation as kinds
-from snnlab.data.events.frames import EventBatch, count_frames, frames_of_batch
-from snnlab.data.events.representation import REPRESENTATIONS, BinBy, FrameBuilder, Region, Steps
+from snnlab.data.events.frames import EventBatch, count_frames
+from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Region, Steps
 from snnlab.errors import ConfigError, DataError
 from snnlab.event_frames import EventFrames
 
@@ -78,20 +78,6 @@ def _step(t: int, num_bins: int = 7) -> int:
 
 def assert_close(frames: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(frames, expected, atol=1e-5, rtol=1e-5)
-
-
-def test_counts_by_time_are_to_frames() -> None:
-    batch = _batch()
-    frames = _make()(batch)
-    assert torch.equal(frames.x, frames_of_batch(batch, num_bins=7, duration_us=DURATION, sensor_size=SENSOR).x)
-    assert frames.lengths.tolist() == [7] * 4
-
-
-def test_every_event_of_the_window_is_in_exactly_one_frame() -> None:
-    batch = _batch()
-    expected = [len(events) for events in _events(batch)]
-    for frame_builder in (_make(), _make(bin_by="count"), _make(bin_by="count", events_per_bin=60)):
-        assert frame_builder(batch).x.sum((0, 2, 3, 4)).tolist() == expected
 
 
 def test_binary_is_whether_there_is_any() -> None:
@@ -229,11 +215,6 @@ def test_steps_by_count_hold_events_in_their_order(num_bins: int, per_bin: int |
         assert frames.lengths[b] == used
 
 
-def test_equal_parts_differ_by_one_event() -> None:
-    per_step = _make(bin_by="count")(_batch()).x.sum((2, 3, 4))
-    assert ((per_step.amax(0) - per_step.amin(0)) <= 1).all()
-
-
 def test_a_recording_is_over_after_its_last_event() -> None:
     batch = _batch()
     frames = _make(length_from="recording", num_bins=50)(batch)
@@ -355,11 +336,6 @@ def test_counts_are_tonics_to_frame_on_genuine_recordings(real_data: Path, dt_us
         ours = frame_builder(EventBatch(columns[0], columns[1], columns[2], columns[3], offsets, one, one)).x
         assert len(theirs) >= 290_000 // dt_us - 1
         assert np.array_equal(ours[: len(theirs), 0].numpy(), theirs)
-
-
-def test_bin_by_is_typed() -> None:
-    kinds: list[BinBy] = ["time", "count"]
-    assert [Steps(10, 2, kind).plain for kind in kinds] == [True, False]
 
 
 LISTED = {"counts": {}, "counts merged": {"merge": True}, "binary": {}, "rate": {}}

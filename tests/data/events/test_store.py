@@ -57,12 +57,6 @@ def test_gather_concatenates_in_the_given_order(tmp_path: Path) -> None:
     assert packed.t.flags.c_contiguous
 
 
-def test_gather_of_nothing_is_empty(tmp_path: Path) -> None:
-    packed = open_or_build(ToySource(), tmp_path).gather(np.array([], np.int64))
-    assert packed.t.size == packed.targets.size == 0
-    assert packed.offsets.tolist() == [0]
-
-
 def test_places_outside_the_store_are_refused(tmp_path: Path) -> None:
     store = open_or_build(ToySource(), tmp_path)
     for bad in (-1, 37):
@@ -72,14 +66,6 @@ def test_places_outside_the_store_are_refused(tmp_path: Path) -> None:
         store[37]
     with pytest.raises(TypeError):
         store.gather(np.ones(37, bool))
-
-
-def test_events_outside_the_window_are_counted(tmp_path: Path) -> None:
-    store = open_or_build(ToySource(), tmp_path)
-    indices = np.array([0, 3, 8, 8, 20])
-    for duration in (1, 400, 1000, int(store[0].t[-1]), int(store[8].t[0])):
-        expected = sum(int((store[i].t >= duration).sum()) for i in indices)
-        assert store.count_outside(indices, duration) == expected
 
 
 def test_a_store_of_nothing_and_recordings_of_nothing_work(tmp_path: Path) -> None:
@@ -219,13 +205,7 @@ def test_verify_finds_a_flipped_bit(tmp_path: Path, file: str) -> None:
         Store.open(path).verify()
 
 
-def test_the_fingerprint_follows_the_content_only(tmp_path: Path) -> None:
-    one = open_or_build(ToySource(), tmp_path / "one").fingerprint
-    assert one == open_or_build(ToySource(), tmp_path / "two").fingerprint
-    assert one != open_or_build(ToySource(version=2), tmp_path / "three").fingerprint
-
-
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(3))
 def test_windows_are_cut_and_counted_as_a_plain_loop_does(seed: int, tmp_path: Path) -> None:
     store, rng = open_or_build(ToySource(), tmp_path), np.random.default_rng(seed)
     index, begins = rng.integers(0, 37, 20), rng.integers(0, 1200, 20)

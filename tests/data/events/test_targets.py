@@ -90,14 +90,6 @@ def test_segments_go_with_their_recordings_in_any_order_and_more_than_once() -> 
     np.testing.assert_array_equal(gather_targets(VALUES, np.array([3, 3, 1]), None), VALUES[[3, 3, 1]])
 
 
-@pytest.mark.parametrize(("bins", "duration_us"), [(5, 1000), (7, 1000), (16, 500)])
-def test_a_step_has_the_label_of_its_middle(bins: int, duration_us: int) -> None:
-    segments = gather_targets(SEGMENTS, np.array([4, 0, 1, 36]), np.array([0, 0, 50, 9]))
-    found = step_labels(torch.from_numpy(segments), torch.full((4,), bins), bins, duration_us)
-    assert found.tolist() == labels(segments, 4, bins, duration_us)
-    assert found.dtype == torch.int64
-
-
 def random_segments(rng: np.random.Generator, recordings: int) -> np.ndarray:
     """Return segments with gaps and without, some of one microsecond; the last one of a recording may have no end."""
     rows: list[list[int]] = []
@@ -112,7 +104,7 @@ def random_segments(rng: np.random.Generator, recordings: int) -> np.ndarray:
     return np.array(rows, np.int64).reshape(-1, 4)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(10))
 def test_windows_have_the_labels_of_their_steps_and_no_other_segments(seed: int) -> None:
     rng = np.random.default_rng(seed)
     targets, bins, duration_us = random_segments(rng, 6), int(rng.integers(1, 20)), int(rng.integers(1, 700))
@@ -143,11 +135,6 @@ def test_windows_of_an_hour_hold_only_their_own_segments(tmp_path: Path) -> None
     assert (labels != IGNORED).all()
 
 
-def test_a_segment_begins_and_ends_between_middles() -> None:
-    segments = torch.tensor([[0, 0, 150, 1], [0, 150, 151, 2], [0, 251, 350, 3]])
-    assert step_labels(segments, torch.tensor([4]), 4, 400).flatten().tolist() == [1, 2, IGNORED, IGNORED]
-
-
 def test_frames_carry_labels_of_steps_up_to_each_length(tmp_path: Path) -> None:
     store = open_or_build(source(SEGMENTS), tmp_path)
     packed = store.gather(np.array([4, 1]), np.array([100, 0]), 500)
@@ -161,10 +148,3 @@ def test_frames_carry_labels_of_steps_up_to_each_length(tmp_path: Path) -> None:
         expected = np.array(labels(packed.targets, 2, 5, 500))
         expected[np.arange(5)[:, None] >= done.lengths.numpy()] = IGNORED
         assert done.targets.tolist() == expected.tolist()
-
-
-def test_frames_carry_values(tmp_path: Path) -> None:
-    store = open_or_build(source(VALUES), tmp_path)
-    frame_builder = FrameBuilder(Region((7, 5, 2)), Steps(1000, 5), REPRESENTATIONS.build("counts", {}, "data"))
-    done = frame_builder(EventBatch.from_packed(store.gather(np.array([5, 2]))))
-    np.testing.assert_array_equal(done.targets.numpy(), VALUES[[5, 2]])

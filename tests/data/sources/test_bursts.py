@@ -68,11 +68,6 @@ def test_a_recording_is_made_from_the_seed_and_its_place_alone() -> None:
     assert not same(dataset.read(9), first)
 
 
-def test_a_fifth_of_each_class_is_for_testing() -> None:
-    dataset = source()
-    assert np.bincount(dataset.targets[dataset.split == 1]).tolist() == [40] * 4
-
-
 @pytest.mark.parametrize(
     ("changes", "facts"),
     [
@@ -86,3 +81,8 @@ def test_a_fifth_of_each_class_is_for_testing() -> None:
 def test_a_setting_out_of_range_is_named(changes: dict[str, Any], facts: tuple) -> None:
     with assert_raises(ConfigError, *facts):
         build_dataset({**NODE, "num_classes": 4, "num_recordings": 8, **changes})
+
+
+def test_a_fifth_of_each_class_is_for_testing() -> None:
+    dataset = source()
+    assert np.bincount(dataset.targets[dataset.split == 1]).tolist() == [40] * 4

@@ -117,6 +117,7 @@ def test_another_reading_has_another_fingerprint(setting: dict[str, Any], classe
     assert Folder(str(classes), SENSOR, **setting).fingerprint() != Folder(str(classes), SENSOR).fingerprint()
 
 
+@pytest.mark.long
 def test_it_can_be_pickled_and_packs_the_same_in_reading_processes(classes: Path, tmp_path: Path) -> None:
     folder = Folder(str(classes), SENSOR)
     folder.read(3)
@@ -167,12 +168,6 @@ def test_labels_over_time_are_segments_of_whole_recordings(tmp_path: Path) -> No
     np.testing.assert_array_equal(open_or_build(folder, tmp_path / "stores").targets, folder.targets)
 
 
-@pytest.mark.parametrize("targets", ["value", "steps"])
-def test_other_targets_than_classes_need_a_table(classes: Path, targets: Any) -> None:
-    with assert_raises(DataError, "data.targets", "data.labels", targets):
-        Folder(str(classes), SENSOR, targets=targets)
-
-
 def test_another_choice_of_test_recordings_packs_nothing(tmp_path: Path) -> None:
     root, stores = people(tmp_path / "mine"), tmp_path / "stores"
     settings: dict[str, Any] = {"labels": "labels.csv", "group_by": "user"}
@@ -213,42 +208,6 @@ def test_parts_of_a_file_stay_together_where_only_some_of_them_have_a_group(tmp_
     assert len(set(zip(folder.groups.tolist(), folder.split.tolist(), strict=True))) == 3
 
 
-def test_a_folder_of_validation_recordings_is_for_validation(classes: Path, tmp_path: Path) -> None:
-    for number, part in enumerate(("train", "val", "test")):
-        for name in ("up", "down"):
-            write(tmp_path / "parts" / part / name / "a.npy", number)
-    folder = Folder(str(tmp_path / "parts"), SENSOR)
-    assert sorted(folder.split.tolist()) == [0, 0, 1, 1, 2, 2]
-    assert_text_has(folder.notes[0], 2, "testing", 2, "validation")
-
-
-def test_classes_next_to_a_folder_of_a_part_are_an_error(tmp_path: Path) -> None:
-    for name in ("wave", "clap", "train/session"):
-        write(tmp_path / "mine" / name / "a.npy", 0)
-    with assert_raises(DataError, "data.root", "recordings"):
-        Folder(str(tmp_path / "mine"), SENSOR)
-
-
-def test_inputs_that_are_no_recordings_are_named(classes: Path) -> None:
-    (classes / "stabilize").mkdir()
-    (classes / "up" / "notes.mat").touch()
-    (classes / "up" / "gone.npy").symlink_to(classes / "nowhere.npy")
-    _, *notes = Folder(str(classes), SENSOR).notes
-    assert_lines_have(notes, ("no", classes / "stabilize"), ("links", "up/gone.npy"), ("endings", "up/notes.mat"))
-
-
-def test_columns_of_a_table_that_are_not_used_are_named(tmp_path: Path) -> None:
-    table(tmp_path)
-    (tmp_path / "labels.csv").write_text("path,label,camera\n0.npy,a,x\n1.npy,a,y\n2.npy,b,x\n3.npy,b,x\n")
-    assert_lines_have(Folder(str(tmp_path), SENSOR, labels="labels.csv").notes[1:], ("columns", "camera"))
-
-
-def test_hidden_files_of_other_systems_are_no_recordings(classes: Path) -> None:
-    for number in range(3):
-        (classes / "up" / f"._{number}.npy").write_bytes(b"Mac OS X")
-    assert len(Folder(str(classes), SENSOR)) == 20
-
-
 def test_the_table_in_the_root_folder_comes_before_one_in_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,11 +231,6 @@ def people(root: Path) -> str:
     return str(root)
 
 
-def test_people_in_a_column_of_another_name_are_an_error(tmp_path: Path) -> None:
-    with assert_raises(DataError, "data.labels", "group", "data.group_by=user"):
-        Folder(people(tmp_path), SENSOR, labels="labels.csv")
-
-
 def test_recordings_are_grouped_by_the_column_that_is_named(tmp_path: Path) -> None:
     folder = Folder(people(tmp_path), SENSOR, labels="labels.csv", group_by="user", test_fraction=0.3)
     assert folder.groups is not None
@@ -294,12 +248,6 @@ def test_named_groups_are_held_out_for_testing(tmp_path: Path) -> None:
         Folder(root, SENSOR, test_groups=["p1"])
     with assert_raises(ConfigError, "group_by", "data.labels"):
         Folder(root, SENSOR, group_by="user")
-
-
-def test_a_tables_split_that_divides_a_person_is_refused_by_name(tmp_path: Path) -> None:
-    lines = ["0.npy,a,,,anna,train", "1.npy,b,,,anna,val", "2.npy,a,,,ben,test"]
-    with assert_raises(DataError, "data.labels", "recordings"):
-        Folder(str(table(tmp_path, *lines)), SENSOR, labels="labels.csv")
 
 
 def test_polarities_that_are_named_are_read(tmp_path: Path) -> None:

@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.data.events import open_or_build
 from snnlab.data.sources.recordings import THINGS, NCaltech101
-from snnlab.errors import DataError
 
-from ...refusals import assert_raises, assert_text_has
+from ...refusals import assert_text_has
 
 PICTURES = {"yin_yang": 10, "BACKGROUND_Google": 10, "ant": 3}
 
@@ -74,18 +72,6 @@ def test_places_are_the_files_and_tonics_but_for_the_least(root: Path, tonic_ref
         assert np.array_equal(events.t, other["t"])
         assert np.array_equal(events.p, other["p"])
         assert events.x.min() > 0
-
-
-def test_it_packs(root: Path, tmp_path: Path) -> None:
-    things = NCaltech101(str(root), download=False)
-    store = open_or_build(things, tmp_path / "store")
-    assert store.sizes.tolist() == [40] * 23
-    assert store.split.sum() == 3
-
-
-def test_a_folder_without_images_names_the_expected_files(tmp_path: Path) -> None:
-    with assert_raises(DataError, "data.root", "yin_yang"):
-        NCaltech101(str(tmp_path), download=False)
 
 
 def test_classes_without_a_folder_above_them_are_found_too(root: Path) -> None:

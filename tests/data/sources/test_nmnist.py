@@ -90,11 +90,6 @@ def test_the_largest_time_and_the_overflow_event_are_understood(root: Path) -> N
     assert events.p.tolist() == [True, True]
 
 
-def test_a_file_without_events_is_an_empty_recording(root: Path) -> None:
-    (root / "NMNIST/Train/0/00004.bin").write_bytes(b"")
-    assert [column.size for column in _source(root).read(0) if column is not None] == [0, 0, 0, 0]
-
-
 def test_it_packs_and_opens_again(root: Path, store_dir: Path) -> None:
     store = open_or_build(_source(root), store_dir)
     np.testing.assert_array_equal(store[3].t, synthetic(7).t)
@@ -127,14 +122,6 @@ def test_a_missing_or_empty_folder_is_named_with_a_hint(root: Path, missing: str
         _source(root)
 
 
-@pytest.mark.parametrize("cut", [1, 4])
-def test_a_truncated_file_is_named(root: Path, store_dir: Path, cut: int) -> None:
-    path = root / "NMNIST/Train/9/00007.bin"
-    path.write_bytes(path.read_bytes()[:-cut])
-    with assert_raises(DataError, "", "truncated", 250 - cut):
-        open_or_build(_source(root), store_dir)
-
-
 def test_the_fingerprint_changes_with_any_file(root: Path) -> None:
     before, path = _source(root).fingerprint(), root / "NMNIST/Test/3/00002.bin"
     assert _source(root).fingerprint() == before
@@ -157,6 +144,7 @@ def test_the_fingerprint_does_not_depend_on_the_folder(root: Path) -> None:
     assert _source(root / "elsewhere").fingerprint() == before
 
 
+@pytest.mark.long
 def test_listing_imports_neither_tonic_nor_lightning(root: Path) -> None:
     code = (
         "import sys; from snnlab.data.sources.recordings import NMNIST;"

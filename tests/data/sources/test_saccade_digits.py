@@ -25,13 +25,6 @@ def test_its_recordings_are_the_digits_of_scikit_learn() -> None:
     assert source.notes == []
 
 
-def test_a_fifth_of_each_class_is_for_testing() -> None:
-    source = SaccadeDigits()
-    for digit in range(10):
-        of_digit = source.split[source.targets == digit]
-        assert of_digit.sum() == round(0.2 * of_digit.size)
-
-
 def test_the_test_recordings_are_the_same_for_everyone() -> None:
     split = SaccadeDigits(simulation_seed=9).split
     # Published results depend on it: it must never change.

@@ -50,14 +50,6 @@ def test_an_image_is_the_middle_in_grey(root: Path) -> None:
     assert np.abs(source.image(0) - image.T).max() < 0.1
 
 
-def test_folders_may_say_which_are_for_testing(root: Path) -> None:
-    for part in ("train", "test"):
-        (root / "parts" / part).mkdir(parents=True)
-    (root / "lying").rename(root / "parts" / "train" / "lying")
-    (root / "standing").rename(root / "parts" / "test" / "standing")
-    assert SaccadeImages(str(root / "parts")).split.tolist() == [1] * 5 + [0] * 5
-
-
 def test_a_file_that_is_not_an_image_is_named_and_can_be_skipped(root: Path, store_dir: Path) -> None:
     (root / "lying" / "9.png").write_bytes(b"not an image")
     with assert_raises(DataError, "", 9):

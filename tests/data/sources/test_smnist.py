@@ -77,6 +77,7 @@ def test_a_rise_and_a_fall_fire_the_channels_between(root: Path) -> None:
     assert list(zip(pixel.tolist(), channel.tolist(), strict=True)) == [(0, 6), (1, 5), (2, 0), (2, 2), (2, 3)]
 
 
+@pytest.mark.long
 def test_the_store_takes_it_and_a_reading_process_opens_the_files_itself(root: Path, store_dir: Path) -> None:
     source = SMNIST(str(root), SENSOR)
     store = open_or_build(source, store_dir, workers=2)

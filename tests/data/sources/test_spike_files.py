@@ -93,12 +93,6 @@ def test_ssc_marks_its_official_validation_part(tmp_path: Path, tonic_reference:
     assert all(same_events(words.read(3 + index), theirs[index][0]) for index in range(2))
 
 
-def test_a_missing_file_is_named_with_a_hint(shd: Path) -> None:
-    (shd / "SHD/shd_test.h5").unlink()
-    with assert_raises(DataError, "data.root", "folder"):
-        SHD(str(shd), download=False)
-
-
 def test_a_damaged_file_is_named(shd: Path) -> None:
     path = shd / "SHD/shd_test.h5"
     content = path.read_bytes()
@@ -111,6 +105,7 @@ def test_a_damaged_file_is_named(shd: Path) -> None:
         SHD(str(shd), download=False)
 
 
+@pytest.mark.long
 def test_one_file_is_open_at_a_time_and_pickling_leaves_it_out(shd: Path, tmp_path: Path) -> None:
     digits = SHD(str(shd), download=False)
     before = digits.read(8)

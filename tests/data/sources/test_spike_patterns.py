@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from snnlab.data.data_settings import build_dataset
-from snnlab.data.events import Events, check_events, open_or_build
+from snnlab.data.events import Events, check_events
 from snnlab.data.sources.simulated_classes import SpikePatterns
 from snnlab.errors import ConfigError, UnknownSettingError
 
@@ -47,11 +46,6 @@ def test_the_yaml_says_size_and_classes_once(sensor: list[int], classes: int) ->
 def test_a_setting_out_of_range_is_named(changes: dict[str, Any], message_parts: tuple) -> None:
     with assert_raises((ConfigError, UnknownSettingError), *message_parts):
         build_dataset({**NODE, "sensor_size": [60, 1, 1], "num_classes": 10, **changes})
-
-
-def test_it_says_that_it_is_simulated() -> None:
-    assert "simulated" in _source().label
-    assert "simulated" in _source().name(0)
 
 
 def test_a_recording_is_made_from_the_seed_and_its_place_alone() -> None:
@@ -94,11 +88,3 @@ def test_the_first_recording_is_the_same_for_everyone() -> None:
 def test_the_fingerprint_follows_everything_that_decides_the_recordings(changes: dict[str, Any]) -> None:
     assert _source().fingerprint() == _source().fingerprint()
     assert _source(**changes).fingerprint() != _source().fingerprint()
-
-
-def test_it_packs_without_rows_and_opens_again(store_dir: Path) -> None:
-    source = _source()
-    store = open_or_build(source, store_dir)
-    assert _same(store[7], source.read(7))
-    assert store[7].y is None
-    assert open_or_build(_source(), store_dir).path == store.path

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from snnlab.data.events import SensorSize
 from snnlab.errors import ConfigError
 from snnlab.runs.plots.callback import Plots, _count_answers, choose_across_classes
 from snnlab.training.module import SpikingModule
@@ -40,11 +39,7 @@ def test_every_few_epochs_and_at_the_end_all_plots_are_written(tmp_path: Path, f
     assert {3, 5} <= {scalar.step for scalar in reload(tmp_path).Scalars("val/loss")}
 
 
-def test_the_last_epoch_is_drawn_only_once(tmp_path: Path, fit: Fit) -> None:
-    fit(Plots(recordings=1, every_epochs=2), max_epochs=2)
-    assert set(map(tuple, _images(tmp_path).values())) == {(3,)}
-
-
+@pytest.mark.long
 def test_training_is_the_same_bit_for_bit_with_and_without(fit: Fit) -> None:
     def outcome(*callbacks: L.Callback) -> tuple[dict[str, Any], list[bool], Any, Any, dict[str, Any]]:
         np.random.seed(0)
@@ -66,6 +61,7 @@ class RandomInEvaluation(torch.nn.Module):
         return x + 0 * torch.rand_like(x)
 
 
+@pytest.mark.long
 def test_a_layer_that_draws_in_evaluation_does_not_shift_the_random_numbers(
     fit: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,18 +81,7 @@ def test_a_layer_that_draws_in_evaluation_does_not_shift_the_random_numbers(
     assert torch.equal(before[0], torch.get_rng_state())
 
 
-@pytest.mark.parametrize("sensor", [(5, 1, 1), (5, 1, 2), (5, 4, 1)], ids=str)
-def test_every_kind_of_sensor_is_drawn(tmp_path: Path, fit: Fit, sensor: SensorSize) -> None:
-    fit(Plots(recordings=1), sensor=sensor)
-    assert {f"plots/recording_0/{what}" for what in OF_A_RECORDING} <= set(_images(tmp_path))
-
-
-def test_a_silent_network_is_drawn(tmp_path: Path, fit: Fit) -> None:
-    trainer, _ = fit(Plots(recordings=1), gain=1e-6)
-    assert trainer.callback_metrics["val/silent/lif"] == 1
-    assert "plots/rates/lif" in _images(tmp_path)
-
-
+@pytest.mark.long
 def test_rates_are_those_of_all_validation_recordings(fit: Fit) -> None:
     pictures = Plots(recordings=1)
     trainer, _ = fit(pictures, max_epochs=2)
@@ -114,11 +99,6 @@ def test_the_confusion_matrix_is_of_all_validation_recordings(fit: Fit) -> None:
     assert right == pytest.approx(float(trainer.callback_metrics["val/accuracy"]))
 
 
-def test_steps_without_a_label_are_not_in_the_confusion_matrix() -> None:
-    targets, answers = torch.tensor([[0, -100], [2, 1]]), torch.tensor([[0, 1], [1, 1]])
-    assert _count_answers(answers, targets, 3).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
-
-
 @pytest.mark.filterwarnings("ignore:Total length of .list. across ranks is zero")
 @pytest.mark.parametrize("changes", [{"logger": False}, {"val": 0}], ids=["no TensorBoard", "no validation"])
 def test_without_tensorboard_or_recordings_nothing_is_drawn(tmp_path: Path, fit: Fit, changes: dict[str, Any]) -> None:
@@ -131,6 +111,7 @@ class StopAfterFirst(L.Callback):
         trainer.should_stop = True
 
 
+@pytest.mark.long
 def test_a_training_that_stops_early_is_drawn_at_its_end(tmp_path: Path, fit: Fit) -> None:
     fit(Plots(recordings=1, every_epochs=100), StopAfterFirst(), max_epochs=9)
     assert set(map(tuple, _images(tmp_path).values())) == {(1,)}
@@ -158,3 +139,8 @@ def test_recordings_are_of_different_classes_as_far_as_possible(
 def test_numbers_below_one_are_refused(name: str) -> None:
     with assert_raises(ConfigError, name, 1, 0):
         Plots(**{name: 0})
+
+
+def test_steps_without_a_label_are_not_in_the_confusion_matrix() -> None:
+    targets, answers = torch.tensor([[0, -100], [2, 1]]), torch.tensor([[0, 1], [1, 1]])
+    assert _count_answers(answers, targets, 3).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]

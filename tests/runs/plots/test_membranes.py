@@ -38,9 +38,3 @@ def test_membrane_threshold_and_spikes_are_drawn() -> None:
     assert "threshold 0.8 dashed" in text
     assert "time (ms)" in text
     assert "membrane v (dimensionless)" in text
-
-
-def test_a_constant_membrane_without_threshold_is_drawn() -> None:
-    text = words(draw_membranes(np.zeros((3, 2, 2)), np.zeros((3, 2, 2)), None, "lif1"))
-    assert "threshold" not in text
-    assert "time (steps)" in text
