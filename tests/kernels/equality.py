@@ -142,6 +142,17 @@ def _channels_last(x: Tensor) -> bool:
     return x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
 
 
+def with_compiled(cases: Sequence[Any], usual: int, long: int) -> list[Any]:
+    """Return all cases for `loops_in_python`, and again compiled: some of them, more marked long, the rest slow."""
+    compiled = []
+    for at, case in enumerate(cases):
+        marks = [pytest.mark.compiled]
+        if at % -(-len(cases) // usual):
+            marks.append(pytest.mark.slow if at % -(-len(cases) // long) else pytest.mark.long)
+        compiled.append(pytest.param(*case.values, marks=marks, id=f"{case.id}-compiled"))
+    return [*cases, *compiled]
+
+
 def _params() -> Iterator[Any]:
     for choice in dialects(EXACT, threshold=SPIKING["threshold"]):
         yield pytest.param(partial(build, choice, exact=True), id="exact-" + title(choice, tuple(choice)[-4:]))
