@@ -85,19 +85,6 @@ def test_residual_combines_input_and_branch(connect: Any, with_shortcut: bool, x
     torch.testing.assert_close(y, expected[connect])
 
 
-def test_residual_of_spikes_follows_the_truth_tables() -> None:
-    x, branch = torch.tensor([[[0.0, 0.0, 1.0, 1.0]]]), torch.tensor([0.0, 1.0, 0.0, 1.0])
-
-    class Constant(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return branch.expand_as(x)
-
-    tables = {"add": [0, 1, 1, 2], "and": [0, 0, 0, 1], "iand": [0, 0, 1, 0]}
-    for connect, table in tables.items():
-        y, _ = Residual({"given": Constant()}, connect)(x)  # pyright: ignore[reportArgumentType]
-        assert y.flatten().tolist() == table
-
-
 @pytest.mark.peers
 @pytest.mark.parametrize("connect", ["add", "and", "iand"])
 def test_residual_equals_the_sew_function_of_spikingjelly(connect: Any, x: Tensor) -> None:
@@ -159,25 +146,6 @@ def test_one_call_and_split_calls_agree_with_counts(x: Tensor) -> None:
         torch.testing.assert_close(state, last)
         assert all(torch.equal(counts[name], total[name]) for name in total)
     assert all(total[name].any() for name in DEEP_NEURONS)
-
-
-def test_samples_of_different_lengths_are_independent(x: Tensor) -> None:
-    network, lengths = build(DEEP).double().eval(), torch.tensor([T, 2, 4])
-    y, state = network(x, lengths=lengths, counts=(counts := {}))
-    for b, n in enumerate(lengths.tolist()):
-        short, last = network(x[:n, b : b + 1], counts=(alone := {}))
-        torch.testing.assert_close(y[:n, b : b + 1], short)
-        assert not y[n:, b].any()
-        torch.testing.assert_close(state["ways"]["b"]["li"].v[b : b + 1], last["ways"]["b"]["li"].v)
-        assert all(torch.equal(counts[name][b : b + 1], alone[name]) for name in alone)
-
-
-@pytest.mark.parametrize("block", ["block", "ways", "seq"])
-def test_a_block_alone_outputs_zeros_past_the_end(block: str, x: Tensor) -> None:
-    layer = build({block: DEEP[block]}).double().get_submodule(block)
-    y, _ = layer(x, lengths=torch.tensor([T, 2, 4]))
-    assert not y[2:, 1].any()
-    assert y[:2, 1].any()
 
 
 def test_an_unknown_name_in_a_blocks_state_is_refused(x: Tensor) -> None:

@@ -126,25 +126,12 @@ def test_readouts_and_biases_do_not_change() -> None:
     assert changed == {"fc.weight"}
 
 
-def test_a_normalized_weight_is_initialized() -> None:
-    net = network(fc={**FC, "weight_norm": True}, lif={"type": "lif"})
-    assert initialized("variance_preserving", net, per_step=RATE) == ["fc"]
-    assert net.fc.weight.std().item() == pytest.approx(0.5 / math.sqrt(400 * (RATE + RATE**2)), rel=0.05)
-
-
 def test_neurons_in_blocks_and_with_feedback_are_initialized() -> None:
     inner = {"fc": FC, "rec": {"type": "lif", "recurrent": True}}
     net = network(block={"type": "sequential", "layers": inner})
     feedback = net.block.rec.feedback.weight.clone()
     assert initialized("fluctuation_driven", net) == ["block.fc"]
     assert torch.equal(net.block.rec.feedback.weight, feedback)
-
-
-def test_the_same_random_state_gives_the_same_weights() -> None:
-    one, other = network(fc=FC, lif={"type": "lif"}), network(fc=FC, lif={"type": "lif"})
-    initialized("fluctuation_driven", one)
-    initialized("fluctuation_driven", other)
-    assert torch.equal(one.fc.weight, other.fc.weight)
 
 
 def test_the_impulse_response_is_the_closed_form() -> None:

@@ -132,16 +132,6 @@ def detached(part: Any) -> Any:
     return type(part)(*map(detached, part))
 
 
-def test_without_state_nothing_is_truncated() -> None:
-    layers = {"conv": CONV, "flatten": END["flatten"], "out": END["out"]}
-    found = []
-    for window in (3, STEPS):
-        net = network(layers)
-        loss_of(run_windows(net, frames(), window)).backward()
-        found.append(gradients(net))
-    assert_same(*found, exactly=False)
-
-
 def test_batch_norm_sees_each_window_once() -> None:
     net = network(NETWORKS["norm"])
     loss_of(run_windows(net, frames(), 4)).backward()

@@ -9,10 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from snnlab.errors import UnknownSettingError
 from snnlab.nn import LAYERS, Network, build_network
-
-from ...refusals import assert_raises
 
 # The gradients run compiled.
 pytestmark = pytest.mark.usefixtures("loops_in_python")
@@ -198,11 +195,3 @@ def test_a_forward_leaves_no_state_in_the_layer(kind: str) -> None:
     assert vars(layer) == attributes
     assert not any(isinstance(value, Tensor) for value in vars(layer).values())
     torch.testing.assert_close(dict(layer.state_dict()), saved, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_unknown_setting_is_named_by_its_place(kind: str) -> None:
-    in_shape, settings = MINIMAL[kind]
-    name = kind.split()[0]
-    with assert_raises(UnknownSettingError, "model.layers.a.zzz", name):
-        build_network({"a": {"type": name, **settings, "zzz": 1}}, in_shape=in_shape, dt=1.0)

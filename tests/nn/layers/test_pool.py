@@ -8,7 +8,6 @@ from torch import nn
 
 from snnlab.errors import ConfigError
 from snnlab.nn import LAYERS
-from snnlab.nn.layers.pool import SumPool
 
 from ...refusals import assert_raises
 
@@ -53,24 +52,12 @@ def test_sum_pool_is_the_mean_times_the_window(dims: int, settings: dict[str, An
     torch.testing.assert_close(ours(x), TORCHS["avg_pool"][dims](3, **settings)(x) * 3**dims)
 
 
-@pytest.mark.parametrize("dims", [1, 2, 3])
-def test_sums_of_spikes_are_whole_numbers(dims: int) -> None:
-    spikes = (torch.rand(2, *SIZES[dims]) < 0.5).float()
-    sums = build("sum_pool", SIZES[dims], kernel_size=3)(spikes)
-    assert torch.equal(sums, sums.round())
-    assert sums.max() > 1
-
-
 def test_stride_is_the_kernel_by_default_and_sizes_may_differ_by_axis() -> None:
     x = torch.zeros(1, 2, 9, 8)
     for kind in ("max_pool", "avg_pool", "sum_pool"):
         assert build(kind, (2, 9, 8), kernel_size=[3, 2])(x).shape == (1, 2, 3, 4)
     for kind in ("adaptive_max_pool", "adaptive_avg_pool"):
         assert build(kind, (2, 9, 8), output_size=[4, 1])(x).shape == (1, 2, 4, 1)
-
-
-def test_sum_pool_prints_its_sizes() -> None:
-    assert repr(SumPool((2, 2), (2, 2), (0, 0))) == "SumPool(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0))"
 
 
 @pytest.mark.parametrize("kind", ["max_pool", "avg_pool", "sum_pool"])

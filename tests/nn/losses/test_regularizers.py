@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.nn import build_network
@@ -46,14 +46,6 @@ def test_the_cost_of_a_rate_is_its_relative_distance_from_the_band(
     assert each.any()
     assert value(part, inputs) == pytest.approx(each.mean())
     assert value(part, inputs, WEIGHT) == pytest.approx((each * WEIGHT.numpy()).mean())
-
-
-def test_costs_of_silence_and_of_twice_the_upper_bound(inputs: LossInputs) -> None:
-    silent = {key: torch.zeros_like(n) for key, n in inputs.counts.items()}
-    full = {key: LENGTHS[:, None] * torch.ones_like(n) for key, n in inputs.counts.items()}
-    part = bound("rate_band", lower=5.0, upper=250.0)
-    for counts, cost in ((silent, 1.0), (full, np.log(2) ** 2)):
-        assert float(part(inputs.y, inputs.targets["class"], LENGTHS, counts)[0]) == pytest.approx(cost)
 
 
 def test_the_gradient_below_a_budget_is_0_also_for_silence() -> None:
@@ -244,9 +236,3 @@ def test_the_name_of_a_block_selects_its_layers() -> None:
         part = Spikes(layers=names)
         part.bind(context)
         assert float(part(torch.zeros(T, B, 4), LENGTHS, LENGTHS, ones)[0]) == many
-
-
-def test_buffers_follow_the_loss_to_its_device() -> None:
-    part = bound("synaptic_operations")
-    assert isinstance(part, nn.Module)
-    assert {name for name, _ in part.named_buffers()} == {"fan_out0", "fan_out1"}

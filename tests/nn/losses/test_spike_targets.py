@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
 from snnlab.errors import ConfigError
 from snnlab.nn.losses import CountError, CrossEntropy, FirstSpikeError, RateError, VanRossum
@@ -56,13 +55,6 @@ def test_counts_equal_snntorch_for_whole_target_values(inputs: LossInputs) -> No
     for right, wrong in ((1.0, 0.0), (8 / T + 1e-9, 2 / T + 1e-9)):
         expected = snntorch.mse_count_loss(correct_rate=right, incorrect_rate=wrong)(y, targets)
         torch.testing.assert_close(CountError(min(right, 1), wrong)(y, targets, ALL, {})[0], expected)
-
-
-@pytest.mark.peers
-def test_rates_of_1_and_0_equal_the_usual_loss_of_spikingjelly(inputs: LossInputs) -> None:
-    pytest.importorskip("spikingjelly")
-    expected = functional.mse_loss(inputs.y.mean(0), functional.one_hot(inputs.targets["class"], K).double())
-    torch.testing.assert_close(RateError()(inputs.y, inputs.targets["class"], ALL, {})[0], expected)
 
 
 @pytest.mark.parametrize(("correct", "incorrect"), [(0.0, None), (4.0, 12.0)])
@@ -153,17 +145,6 @@ def test_twice_the_steps_are_twice_the_work() -> None:
         distance(torch.zeros(steps, 1, K), torch.tensor([0]), torch.tensor([steps]), {})
 
     assert elements(lambda: loss(4000)) < 2.2 * elements(lambda: loss(2000))
-
-
-@pytest.mark.parametrize("dt", [0.5, 2.0, 10.0])
-def test_an_extra_spike_costs_one_half_for_any_dt(dt: float) -> None:
-    steps = 400
-    y = torch.zeros(steps, 1, K, dtype=torch.float64)
-    y[3, 0, 1] = 1
-    loss = VanRossum(tau=10.0, correct_rate=1000.0 / dt)
-    loss.bind(make_context(dt=dt, steps=steps))
-    y[:, 0, 0] = 1  # the target of the correct class
-    assert float(loss(y, torch.tensor([0]), torch.tensor([steps]), {})[0]) == pytest.approx(0.5 / K)
 
 
 def test_a_target_train_is_regular_and_begins_in_the_middle_of_its_first_interval() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from snnlab.config.folders import config_folder
 from snnlab.errors import ConfigError
 from snnlab.nn import NEURONS
-from snnlab.nn.neurons import LIF, AdLIF, AdLIFState, Recurrent, RecurrentState
+from snnlab.nn.neurons import AdLIF, AdLIFState
 from snnlab.nn.surrogate import Atan
 
 from ...refusals import assert_raises
@@ -172,36 +172,6 @@ def test_spikes_states_and_gradients_are_those_of_the_equations(coupling: Any, r
         torch.testing.assert_close(grad, other, rtol=1e-9, atol=1e-9)
 
 
-def test_without_adaptation_it_is_lif() -> None:
-    x = drive(dtype=torch.float32)
-    s, state = AdLIF(2.0, a=0.0, b=0.0)(x)
-    expected, membrane = LIF(2.0)(x)
-    assert torch.equal(s, expected)
-    assert torch.equal(state.v, membrane.v)
-
-
-def test_the_current_comes_to_a_times_a_constant_potential_and_jumps_by_b() -> None:
-    neuron = AdLIF(1.0, tau_mem=5.0, tau_adapt=50.0, a=0.5, b=0.25, input_gain="1-a")
-    _, state = neuron(torch.full((2000, 1, 1), 0.6, dtype=torch.float64))
-    # v = x - w and w = a v.
-    assert state.v.item() == pytest.approx(0.6 / 1.5, rel=1e-6)
-    assert state.w.item() == pytest.approx(0.5 * 0.6 / 1.5, rel=1e-6)
-    jumping = AdLIF(1.0, a=0.0, b=0.25)
-    _, state = jumping(torch.full((1, 1, 1), 1.5))
-    assert state.w.item() == 0.25
-
-
-def test_halving_dt_hardly_changes_the_current() -> None:
-    impulses = torch.rand(40, B, N, dtype=torch.float64) * 0.3
-    ends = []
-    for parts in (1, 2, 4, 8):
-        x = torch.zeros(40 * parts, B, N, dtype=torch.float64)
-        x[parts - 1 :: parts] = impulses
-        ends.append(AdLIF(4.0 / parts, a=0.5, b=0.3)(x)[1].w.mean().item())
-    steps = [abs(one - other) for one, other in itertools.pairwise(ends)]
-    assert steps[2] < steps[1] < steps[0] < 0.25 * ends[-1]
-
-
 @pytest.mark.parametrize(
     ("settings", "invariant"),
     [
@@ -217,19 +187,6 @@ def test_halving_dt_hardly_changes_the_current() -> None:
 )
 def test_its_info_shows_the_dependence_on_dt(settings: dict[str, Any], invariant: bool) -> None:
     assert AdLIF(1.0, **settings).dt_invariant is invariant
-
-
-def test_the_published_forms_warn_that_they_depend_on_dt() -> None:
-    for name in ("radlif", "se_adlif"):
-        assert not preset(name).dt_invariant
-    assert "potential_adds_up" in [warning.cause for warning in preset("radlif").info().warnings]
-    assert "jump_shrinks_with_rho" in [warning.cause for warning in preset("se_adlif").info().warnings]
-
-
-def test_its_info_describes_it() -> None:
-    assert AdLIF(1.0, b=0.5).info().adaptation == (0.1, "v", 0.5)
-    assert AdLIF(1.0, coupling="before_reset").info().adaptation == (0.1, "u", 0.1)
-    assert [(c.name, c.ms) for c in AdLIF(1.0).constants()] == [("tau_mem", 20.0), ("tau_adapt", 200.0)]
 
 
 def test_what_is_learned_starts_where_it_was_set_and_stays_within_its_range() -> None:
@@ -249,16 +206,6 @@ def test_what_is_learned_starts_where_it_was_set_and_stays_within_its_range() ->
 def test_the_potential_is_measured_from_rest_so_that_there_is_no_leak_to_learn() -> None:
     with assert_raises(ConfigError, "learn", "v_leak"):
         AdLIF(1.0, learn=["v_leak"])
-
-
-def test_recurrence_is_a_setting() -> None:
-    neuron = preset("radlif")
-    assert isinstance(neuron, Recurrent)
-    weight = neuron.feedback.weight.detach()
-    assert not weight.diagonal().any()
-    y, state = neuron(drive())
-    assert isinstance(state, RecurrentState)
-    assert torch.equal(state.s, y[-1])
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,7 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.nn import NEURONS
 from snnlab.nn.neurons import ALIF, LIF, ALIFState
-from snnlab.nn.neurons.info import AfterSpike, Firing
 from snnlab.nn.surrogate import Atan
 
 from ...refusals import assert_raises
@@ -103,23 +101,6 @@ def test_inclusive_and_strict_differ_on_a_membrane_that_just_reaches_the_risen_t
     assert spikes == [1.0, 0.0]
 
 
-def test_the_threshold_rises_with_a_spike_and_relaxes_exponentially() -> None:
-    neuron = ALIF(10.0, tau_mem=20.0, tau_adapt=200.0, adaptation=0.5)
-    x = torch.zeros(6, 1, 1, dtype=torch.float64)
-    x[0] = 1.2
-    adaptations, state = [], None
-    for x_t in x.split(1):
-        _, state = neuron(x_t, state)
-        adaptations.append(state.w.item())
-    assert adaptations == pytest.approx([math.exp(-t * 10.0 / 200.0) for t in range(6)], rel=1e-12)
-
-
-def test_a_reset_subtracts_the_threshold_or_the_adapted_threshold() -> None:
-    x, state = torch.full((1, 1, 1), 2.0), ALIFState(torch.zeros(1, 1), torch.full((1, 1), 2.0))
-    left = [ALIF(beta=0.5, rho=0.5, adaptation=0.25, adapted_reset=a)(x, state)[1].v.item() for a in (False, True)]
-    assert left == [1.0, 0.5]
-
-
 @pytest.mark.parametrize("learn", [(), {"adaptation": "channel"}])
 def test_the_last_channels_adapt_and_the_others_are_lif(learn: Any) -> None:
     x, in_shape = drive(N, 2), (N, 2)
@@ -145,36 +126,6 @@ def test_the_last_channels_adapt_and_the_others_are_lif(learn: Any) -> None:
 def test_an_impossible_number_of_adaptive_neurons_is_named(adaptive: int, in_shape: Any, facts: tuple) -> None:
     with assert_raises(ConfigError, *facts):
         ALIF(adaptive=adaptive, in_shape=in_shape)
-
-
-def test_without_adaptation_it_is_lif_bit_for_bit() -> None:
-    x = drive(dtype=torch.float32)
-    dialects: list[dict[str, Any]] = [{}, {"reset": "value", "v_leak": 0.2}, {"input_gain": "average"}]
-    for settings in dialects:
-        s, state = ALIF(2.0, adaptation=0.0, **settings)(x)
-        expected, membrane = LIF(2.0, **settings)(x)
-        assert torch.equal(s, expected)
-        assert torch.equal(state.v, membrane.v)
-
-
-def test_its_rate_falls_under_a_constant_drive() -> None:
-    x = torch.full((300, 1, 1), 0.2)
-    tired, fresh = ALIF(1.0, adaptation=0.3)(x)[0], LIF(1.0)(x)[0]
-    assert fresh[:50].sum() <= fresh[-50:].sum()
-    assert tired[:50].sum() > 1.5 * tired[-50:].sum() > 0
-
-
-# The weight of an event, so that the neuron fires at about 50 to 85 Hz: neither dead nor saturated.
-@pytest.mark.parametrize(("rate_per_ms", "weight"), [(1.0, 0.1), (1.0, 0.15), (0.3, 0.4)])
-def test_its_rate_for_the_same_poisson_events_hardly_depends_on_the_bins(rate_per_ms: float, weight: float) -> None:
-    events = torch.poisson(torch.full((300, 1, 2000), rate_per_ms), torch.Generator().manual_seed(0))  # 300 ms
-    rates = []
-    for bins in (30, 60, 100, 300):
-        neuron = ALIF(300.0 / bins)
-        assert neuron.dt_invariant
-        rates.append(neuron(weight * events.unflatten(0, (bins, -1)).sum(1))[0].sum(0).mean().item() / 0.3)
-    assert min(rates) > 40.0
-    assert max(rates) / min(rates) < 1.15, rates
 
 
 @pytest.mark.parametrize(
@@ -207,33 +158,6 @@ def test_everything_real_is_learned_and_stays_legal() -> None:
     assert all((torch.as_tensor(value) > 0).all() for value in positive)
 
 
-def test_the_gradient_of_the_adaptation_is_that_of_the_equations() -> None:
-    x = drive()
-    neuron = ALIF(beta=BETA, rho=RHO, adaptation=JUMP, surrogate=Atan(WIDTH, HEIGHT), learn=["adaptation"]).double()
-    y, _ = neuron(x)
-    weights = torch.randn_like(y)
-    (y * weights).sum().backward()
-    jump = torch.tensor(JUMP, dtype=torch.float64, requires_grad=True)
-    v, w, total = torch.zeros(B, N).double(), torch.zeros(B, N).double(), torch.zeros(()).double()
-    for x_t, weight in zip(x, weights, strict=True):
-        v = BETA * v + x_t
-        gap = v - (1 + jump * w)
-        z = (gap >= 0).double() + HEIGHT / (1 + (gap.detach() / WIDTH) ** 2) * (gap - gap.detach())
-        v, w = v - z.detach(), RHO * w + z
-        total = total + (z * weight).sum()
-    total.backward()
-    assert jump.grad is not None
-    # The stored logarithm's gradient is the value's times the value.
-    assert neuron.learned["adaptation"].grad.item() == pytest.approx(jump.grad.item() * JUMP, rel=1e-6)
-
-
-def test_recurrence_is_a_setting() -> None:
-    neuron = NEURONS.build("alif", {"recurrent": True}, "n", dt=1.0, in_shape=(N,))
-    y, state = neuron(drive(dtype=torch.float32))
-    assert torch.equal(state.s, y[-1])
-    assert isinstance(state.neuron, ALIFState)
-
-
 @pytest.mark.parametrize(
     ("settings", "facts"),
     [
@@ -254,12 +178,6 @@ def test_recurrence_is_a_setting() -> None:
 def test_refused_settings_say_why(settings: dict[str, Any], facts: tuple) -> None:
     with assert_raises((ValueError, ConfigError), *facts):
         ALIF(1.0, **settings)
-
-
-def test_its_info_describes_it() -> None:
-    info = ALIF(1.0, adapted_reset=True).info()
-    assert (info.firing, info.reset) == (Firing(1.0, rise=0.1), AfterSpike("subtract", adapted=True))
-    assert [(c.name, c.ms) for c in ALIF(1.0).constants()] == [("tau_mem", 20.0), ("tau_adapt", 200.0)]
 
 
 @pytest.mark.peers

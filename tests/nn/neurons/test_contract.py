@@ -20,8 +20,6 @@ from snnlab.nn.surrogate import Atan
 from snnlab.runs.console_tables import neuron_properties
 from snnlab.settings import has_parameter
 
-from ...refusals import assert_raises
-
 T, B, SHAPE = 9, 3, (4, 3, 5)
 FILES = {path.stem: path for path in sorted((config_folder() / "neuron").glob("*.yaml"))}
 # They compute all steps at once: tests of their own.
@@ -247,13 +245,6 @@ def test_a_state_dict_makes_another_the_same_neuron(kind: str) -> None:
     assert torch.equal(copy.deepcopy(one)(drive())[0], one(drive())[0])
 
 
-@every_kind
-def test_it_moves_to_another_precision_as_modules_do(kind: str) -> None:
-    neuron = build(kind).to(torch.float64)
-    assert all(tensor.dtype != torch.float32 for tensor in (*neuron.parameters(), *neuron.buffers()))
-    assert neuron(drive(dtype=torch.float64))[0].dtype == torch.float64
-
-
 @every_dialect
 @pytest.mark.parametrize(("steps", "batch"), [(T, 0), (1, B), (1, 1), (T, 1)])
 def test_an_empty_batch_a_last_small_one_and_a_single_step_are_taken(kind: str, steps: int, batch: int) -> None:
@@ -284,23 +275,6 @@ def test_input_far_out_of_range_leaves_numbers_that_are_finite(kind: str, level:
     assert gradient.isfinite().all()
 
 
-# torch.compile makes an instance of a class that it then warns about.
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.partition("-")[0] in NEURONS])
-def test_the_plain_loop_can_be_compiled(kind: str) -> None:
-    neuron, x = build(kind), drive(3).requires_grad_()
-    torch._dynamo.reset()
-    expected, last = neuron(x)
-    y, state = torch.compile(neuron, backend="eager")(x)
-    assert torch.equal(y, expected)
-    if neuron.approximate or getattr(neuron, "neuron", neuron).approximate:
-        torch.testing.assert_close(leaves(state), leaves(last))
-    else:
-        assert_same(state, last)
-    ours, theirs = (torch.autograd.grad(out.sum(), x)[0] for out in (y, expected))
-    torch.testing.assert_close(ours, theirs)
-
-
 @every_dialect
 @pytest.mark.parametrize("lengths", [None, [T, 1, 5]])
 def test_channels_last_memory_is_kept(kind: str, lengths: list[int] | None) -> None:
@@ -316,12 +290,6 @@ def test_its_info_has_what_show_prints(kind: str) -> None:
     assert all(constant.factor < 1 for constant in neuron.constants())
     assert neuron_properties(neuron.info())
     assert repr(neuron).startswith(type(neuron).__name__)
-
-
-@every_kind
-def test_no_step_is_refused_in_words(kind: str) -> None:
-    with assert_raises(ValueError, 1):
-        build(kind)(drive(steps=0))
 
 
 @pytest.mark.parametrize("kind", STEPWISE)

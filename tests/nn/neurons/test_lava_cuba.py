@@ -16,7 +16,7 @@ from torch import Tensor
 from snnlab.config.folders import config_folder
 from snnlab.errors import ConfigError
 from snnlab.nn import NEURONS
-from snnlab.nn.neurons import LavaCuba, LavaCubaState
+from snnlab.nn.neurons import LavaCuba
 
 from ...refusals import assert_raises
 from .agreement import trace
@@ -172,13 +172,6 @@ def test_the_gradient_leaves_the_reset_out() -> None:
     assert y.flatten().tolist() == [1, 0]
     (gradient,) = torch.autograd.grad(state.v.sum(), x)
     assert gradient.flatten().tolist() == [0.5, 1.0]
-
-
-def test_it_starts_at_rest() -> None:
-    neuron, x = LavaCuba(), drive()
-    rest = LavaCubaState(*[torch.zeros(B, *SHAPE)] * 2)
-    assert torch.equal(neuron(x)[0], neuron(x, rest)[0])
-    assert all(torch.equal(a, b) for a, b in zip(neuron.initial_state(x[0]), rest, strict=True))
 
 
 def test_its_time_constants_are_in_steps() -> None:

@@ -176,23 +176,6 @@ def test_what_is_stored_is_in_ms_and_serves_another_dt() -> None:
     assert torch.as_tensor(other.coefficients().a).item() == pytest.approx(math.exp(-4 / 12), rel=1e-6)
 
 
-def test_single_and_half_precision_keep_the_inputs_type() -> None:
-    for dtype in (torch.float32, torch.bfloat16, torch.float64):
-        neuron = CubaLIF(1.0, learn={"tau_mem": "neuron", "v_threshold": "channel"}, in_shape=SHAPE)
-        y, state = neuron(drive().to(dtype))
-        assert {y.dtype, state.v.dtype, state.i.dtype} == {dtype}
-
-
-def test_show_gets_the_current_value_and_the_learned_quantities() -> None:
-    neuron = LIF(1.0, tau_mem=20.0, learn={"tau_mem": "channel"}, in_shape=SHAPE)
-    assert neuron.info().learned == {"tau_mem": "channel"}
-    with torch.no_grad():
-        neuron.learned["tau_mem"].fill_(math.log(10.0))
-    constant = neuron.constants()[0]
-    assert constant.unit == "ms"
-    assert constant.ms == pytest.approx(10.0, rel=1e-6)
-
-
 def stored(neuron: Any, name: str, *values: float) -> None:
     """Set the learned values of a quantity, in the unit of its setting."""
     into = neuron.learned[name]

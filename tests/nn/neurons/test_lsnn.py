@@ -18,7 +18,6 @@ from torch import Tensor
 from snnlab.config.folders import config_folder
 from snnlab.nn import NEURONS
 from snnlab.nn.neurons import LSNN, LSNNState, Neuron, RecurrentState
-from snnlab.nn.neurons.info import Firing
 from snnlab.nn.surrogate import Atan
 
 from ..conftest import python_and_compiled
@@ -106,48 +105,12 @@ def test_spikes_states_and_gradients_are_those_of_the_equations(reset: Any, deta
         torch.testing.assert_close(grad, other, rtol=1e-9, atol=1e-9)
 
 
-def test_the_membrane_sees_an_input_one_step_later() -> None:
-    x = torch.zeros(3, 1, 1)
-    x[0] = 1.0
-    neuron, state, membrane = LSNN(1.0), None, []
-    for x_t in x.split(1):
-        _, state = neuron(x_t, state)
-        membrane.append(state.v.item())
-    assert membrane[0] == 0.0
-    assert membrane[1] > 0.0
-
-
 def test_a_slow_threshold_relaxes_in_single_precision_too() -> None:
     # In single precision the error of rho would be a fortieth of the relaxation in a step.
     neuron = preset("norse_lsnn", torch.float32)
     start = LSNNState(torch.zeros(1, 1), torch.zeros(1, 1), torch.full((1, 1), 1001.0))
     _, state = neuron(torch.zeros(800, 1, 1), start)
     assert 1001.0 - state.b.item() == pytest.approx(1000 * (1 - math.exp(-800 / 800_000)), rel=0.03)
-
-
-def test_rest_is_the_threshold_without_spikes() -> None:
-    state = LSNN(1.0, v_leak=0.25, v_threshold=1.5).initial_state(torch.zeros(B, N))
-    assert state._fields == ("v", "i", "b")
-    assert [set(part.flatten().tolist()) for part in state] == [{0.25}, {0.0}, {1.5}]
-
-
-def test_everything_real_is_learned() -> None:
-    names = ["tau_mem", "tau_syn", "tau_adapt", "adaptation", "v_threshold", "v_leak", "v_reset"]
-    neuron = LSNN(2.0, learn=dict.fromkeys(names, "neuron"), in_shape=(N,)).double()
-    y, _ = neuron(drive())
-    (y * torch.randn_like(y)).sum().backward()
-    for name in names:
-        grad = neuron.learned[name].grad
-        assert grad is not None
-        assert grad.any(), name
-
-
-def test_its_info_shows_the_dependence_on_dt() -> None:
-    neuron = LSNN(1.0)
-    assert [(c.name, c.ms) for c in neuron.constants()] == [("tau_mem", 20.0), ("tau_syn", 10.0), ("tau_adapt", 200.0)]
-    assert not neuron.dt_invariant
-    assert "late_current" in [warning.cause for warning in neuron.info().warnings]
-    assert neuron.info().firing == Firing(1.0, strict=True, rise=0.1)
 
 
 # Tolerances of the comparison with Norse, for different orders of operations: of states relative to max(|v|,

@@ -59,11 +59,6 @@ def test_defaults_are_those_of_the_design() -> None:
     assert (neuron.threshold, neuron.decay, neuron.input_gain) == ("inclusive", "exact", 1.0)
 
 
-def test_it_prints_its_time_constant() -> None:
-    assert repr(LIF(1.0)) == "LIF(tau_mem=20.0, dt=1.0)"
-    assert repr(LI(beta=0.9)) == "LI(beta=0.9, dt=None)"
-
-
 NAN, INF = math.nan, math.inf
 STEPS = "'N steps'"
 

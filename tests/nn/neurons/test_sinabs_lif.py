@@ -86,13 +86,6 @@ def test_the_membrane_falls_no_lower_than_its_bound() -> None:
     assert state.v.item() == -0.125
 
 
-def test_a_membrane_at_its_bound_has_no_gradient() -> None:
-    x = torch.tensor([0.0, 0.5]).reshape(1, 1, 2).requires_grad_()
-    _, state = SinabsLIF(input_gain=1.0, min_v_mem=0.0, surrogate={"width": 0.01, "height": 1e-9})(x)
-    (gradient,) = torch.autograd.grad(state.v.sum(), x)
-    assert gradient.flatten().tolist() == pytest.approx([0.0, 1.0])
-
-
 # The gradient is around the first threshold only: Sinabs' SingleExponential is 2 / thr * exp(-2 |u - thr| / thr).
 @pytest.mark.parametrize("threshold", [1.0, 0.5])
 @pytest.mark.parametrize("u", [-1.0, 0.75, 1.0, 2.0, 3.25])
@@ -101,20 +94,6 @@ def test_the_gradient_of_any_number_of_spikes_is_one_exponential(u: float, thres
     y, _ = SinabsLIF(input_gain=1.0, v_threshold=threshold)(x)
     (gradient,) = torch.autograd.grad(y.sum(), x)
     assert gradient.item() == pytest.approx(2 / threshold * math.exp(-2 * abs(u - threshold) / threshold), rel=1e-14)
-
-
-def test_the_gradient_flows_through_the_reset() -> None:
-    x = torch.full((1, 1, 1), 1.5, dtype=torch.float64, requires_grad=True)
-    _, state = SinabsLIF(input_gain=1.0)(x)
-    (gradient,) = torch.autograd.grad(state.v.sum(), x)
-    assert gradient.item() == pytest.approx(1 - 2 * math.exp(-1), rel=1e-14)
-
-
-def test_it_starts_at_rest() -> None:
-    neuron, x = SinabsLIF(alpha=0.5), drive()
-    rest = SinabsLIFState(torch.zeros(B, *SHAPE), torch.zeros(B, *SHAPE))
-    assert torch.equal(neuron(x)[0], neuron(x, rest)[0])
-    assert all(torch.equal(a, b) for a, b in zip(neuron.initial_state(x[0]), rest, strict=True))
 
 
 def test_its_time_constants_are_in_steps_unless_given_in_ms() -> None:

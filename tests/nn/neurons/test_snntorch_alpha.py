@@ -86,23 +86,6 @@ def test_a_membrane_at_the_threshold_is_neither_a_spike_nor_a_reason_to_reset(v:
     assert state.i_exc.item() == (0.5 if v == 1.0 else 0.0)
 
 
-# d v[1] / d x[0] = tau * (alpha - beta) = 0.5, and snnTorch's atan(2) is 1 / (1 + (pi x)^2); v[0] = 0 for any x[0].
-def test_the_surrogate_is_snntorchs_and_the_reset_is_left_out_of_the_gradient() -> None:
-    x = torch.tensor([4.0, 0.0, 0.0], dtype=torch.float64).reshape(3, 1, 1).requires_grad_()
-    y, state = SnntorchAlpha(**HALF_AND_QUARTER)(x)
-    (gradient,) = torch.autograd.grad(y[1].sum(), x, retain_graph=True)
-    assert gradient.flatten().tolist() == pytest.approx([0.5 / (1 + math.pi**2), 0.0, 0.0], rel=1e-13)
-    (gradient,) = torch.autograd.grad(state.v.sum(), x)
-    assert not gradient.any()  # reset to 0: neither the membrane nor the reset itself passes one
-
-
-def test_it_starts_at_rest() -> None:
-    neuron, x = SnntorchAlpha(), drive()
-    rest = SnntorchAlphaState(*[torch.zeros(B, *SHAPE)] * 3)
-    assert torch.equal(neuron(x)[0], neuron(x, rest)[0])
-    assert all(torch.equal(a, b) for a, b in zip(neuron.initial_state(x[0]), rest, strict=True))
-
-
 @every_reset
 def test_its_time_constants_are_in_steps(reset: Any) -> None:
     assert SnntorchAlpha(1.0).coefficients() == SnntorchAlpha(7.0).coefficients()
