@@ -18,11 +18,11 @@ from torch import Tensor
 from snnlab.config.folders import config_folder
 from snnlab.errors import ConfigError
 from snnlab.nn import NEURONS
-from snnlab.nn.neurons import AdLIF, AdLIFState
+from snnlab.nn.neurons import AdLIF
 from snnlab.nn.surrogate import Atan
 
 from ...refusals import assert_raises
-from ..conftest import python_and_compiled
+from .agreement import assert_agrees
 
 pytestmark = pytest.mark.usefixtures("loops_in_python")
 T, B, N = 30, 3, 8
@@ -139,37 +139,26 @@ def test_over_images_a_preset_learns_for_each_channel() -> None:
 WAYS = [["before_reset", "after_reset"], ["subtract", "value", "none"], [False, True]]
 
 
-@pytest.mark.parametrize(("coupling", "reset", "detach"), python_and_compiled(itertools.product(*WAYS)))
+@pytest.mark.parametrize(("coupling", "reset", "detach"), [*itertools.product(*WAYS)])
 def test_spikes_states_and_gradients_are_those_of_the_equations(coupling: Any, reset: Any, detach: bool) -> None:
-    leaves = drive() * 2, torch.rand(B, N).double(), torch.rand(B, N).double()
-    x, *start = ours = [leaf.clone().requires_grad_() for leaf in leaves]
-    x2, v, w = theirs = [leaf.clone().requires_grad_() for leaf in leaves]
     neuron = AdLIF(
         beta=0.75, rho=0.875, a=0.5, b=0.25, q=2.0, a_gain="1-rho", b_gain=0.5, coupling=coupling, reset=reset,
         v_threshold=1.5, v_reset=-0.25, input_gain=0.5, detach_reset=detach, surrogate=Atan(0.4, 0.8),
     )  # fmt: skip
-    s, state = neuron(x, AdLIFState(*start))
-    spikes = []
-    for x_t in x2:
-        u = 0.75 * v + 0.5 * x_t - 0.25 * w
-        gap = u - 1.5
-        z = (gap >= 0).double() + (0.8 / (1 + (gap / 0.6) ** 2)).detach() * (gap - gap.detach())
-        felt = z.detach() if detach else z
-        v = {"subtract": u - 1.5 * felt, "value": u + felt * (-0.25 - u), "none": u}[reset]
-        w = 0.875 * w + 2.0 * (0.125 * 0.5 * (u if coupling == "before_reset" else v) + 0.5 * 0.25 * z)
-        spikes.append(z)
-    expected = (torch.stack(spikes), v, w)
-    assert 30 < s.sum() < s.numel() - 30
-    for result, other in zip((s, *state), expected, strict=True):
-        torch.testing.assert_close(result, other, rtol=0, atol=1e-12)
-    weights = [torch.randn_like(result) for result in expected]
-    grads = [
-        torch.autograd.grad([(y * k).sum() for y, k in zip(side, weights, strict=True)], inputs)
-        for side, inputs in (((s, *state), ours), (expected, theirs))
-    ]
-    for grad, other in zip(*grads, strict=True):
-        assert grad.any()
-        torch.testing.assert_close(grad, other, rtol=1e-9, atol=1e-9)
+
+    def equations(x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        v, w, spikes = torch.zeros_like(x[0]), torch.zeros_like(x[0]), []
+        for x_t in x:
+            u = 0.75 * v + 0.5 * x_t - 0.25 * w
+            gap = u - 1.5
+            z = (gap >= 0).double() + (0.8 / (1 + (gap / 0.6) ** 2)).detach() * (gap - gap.detach())
+            felt = z.detach() if detach else z
+            v = {"subtract": u - 1.5 * felt, "value": u + felt * (-0.25 - u), "none": u}[reset]
+            w = 0.875 * w + 2.0 * (0.125 * 0.5 * (u if coupling == "before_reset" else v) + 0.5 * 0.25 * z)
+            spikes.append(z)
+        return torch.stack(spikes), (v, w)
+
+    assert_agrees(neuron, equations, (drive() * 2).requires_grad_())
 
 
 @pytest.mark.parametrize(
@@ -253,7 +242,7 @@ def test_it_is_norses_ada_lif_step_after_a_synapse() -> None:
         warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit.script, at its import
         from norse.torch.functional.lsnn import LSNNParameters, LSNNState, ada_lif_step
 
-    steps, batch, neurons = 200, 100, 200
+    steps, batch, neurons = 200, 10, 50
     x = torch.randn(steps, batch, neurons, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2 + 1
     defaults = LSNNParameters(tau_adapt_inv=torch.tensor(20.0))
     p = defaults._replace(**{n: part.double() for n, part in defaults._asdict().items() if isinstance(part, Tensor)})
@@ -270,7 +259,7 @@ def test_it_is_norses_ada_lif_step_after_a_synapse() -> None:
     del settings["type"]
     neuron = NEURONS.build("adlif", settings | changes, "n")
     s, (v, w) = neuron(torch.stack(currents))
-    assert s.sum() > 50_000
+    assert s.sum() > 1000
     assert torch.equal(s, torch.stack(outputs))
     for given, expected in ((v, membranes[-1]), (w, state.b)):
         torch.testing.assert_close(given, expected, rtol=1e-5, atol=1e-5)

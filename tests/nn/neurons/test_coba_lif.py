@@ -14,6 +14,8 @@ from snnlab.nn.neurons.coba_lif import CobaLIF, CobaLIFState
 from ...refusals import assert_raises
 from .agreement import assert_agrees, noise, preset
 
+pytestmark = pytest.mark.usefixtures("loops_in_python")
+
 
 def test_the_membrane_goes_to_the_mean_of_the_reversal_potentials() -> None:
     neuron = CobaLIF(1.0, tau_exc=1e9, tau_inh=1e9, v_threshold=50.0, time_step=0.01).double()
@@ -46,9 +48,9 @@ def superspike(gap: torch.Tensor, method: str, alpha: float) -> torch.Tensor:
     ("dtype", "batch", "alpha"),
     [
         pytest.param(torch.float64, 1, 1.0, id="small, as released"),
-        pytest.param(torch.float64, 10, 1.0, id="double, as released", marks=pytest.mark.slow),
-        pytest.param(torch.float64, 10, 100.0, id="double, as documented", marks=pytest.mark.slow),
-        pytest.param(torch.float32, 10, 100.0, id="single, as documented", marks=pytest.mark.slow),
+        pytest.param(torch.float64, 200, 1.0, id="double, as released", marks=pytest.mark.slow),
+        pytest.param(torch.float64, 200, 100.0, id="double, as documented", marks=pytest.mark.slow),
+        pytest.param(torch.float32, 200, 100.0, id="single, as documented", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize(("rate", "mean"), [(0.2, 0.05), (100.0, 0.1)], ids=["defaults", "short synapses"])

@@ -48,10 +48,8 @@ DIALECTS: dict[str, dict[str, Any]] = {
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 every_dialect = pytest.mark.parametrize("kind", [*KINDS, *DIALECTS])
-# Each type runs compiled, forward and backward, in single precision; all else that these tests check is in the text of
-# the loops, which runs in Python. tests/kernels compares compiled loops with the plain one; peers/ compiles presets.
+# What these tests check is in the text of the loops, which runs in Python.
 pytestmark = pytest.mark.usefixtures("loops_in_python")
-compiled = pytest.mark.compiled
 
 # Settings with which the drive of these tests makes them spike at some steps.
 GAINS: dict[str, dict[str, Any]] = {
@@ -107,17 +105,12 @@ def chunks(neuron: Neuron, x: Tensor, size: int) -> tuple[Tensor, Any]:
     return torch.cat(outputs), state
 
 
-PRECISIONS = [
-    pytest.param(kind, dtype, marks=compiled if kind in STEPWISE and dtype == torch.float32 else ())
-    for kind in KINDS
-    for dtype in (torch.float32, torch.float64, torch.bfloat16)
-]
-
-
-@pytest.mark.parametrize(("kind", "dtype"), PRECISIONS)
+@every_kind
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_shapes_and_precision_are_those_of_the_input(kind: str, dtype: torch.dtype) -> None:
-    neuron = build(kind)
+    neuron = build(kind).to(dtype)
     y, state = neuron(drive(dtype=dtype))
+    assert all(tensor.dtype != torch.float32 for tensor in (*neuron.parameters(), *neuron.buffers()))
     assert y.shape == (T, B, *SHAPE)
     assert y.dtype == dtype
     assert y.isfinite().all()
@@ -175,7 +168,7 @@ def test_counts_are_the_spikes_of_the_valid_steps_of_spiking_neurons_alone(kind:
         assert counts == {}
 
 
-@pytest.mark.parametrize("kind", [pytest.param(kind, marks=compiled if kind in STEPWISE else ()) for kind in KINDS])
+@every_kind
 def test_gradients_reach_the_input_and_every_parameter_and_are_finite(kind: str) -> None:
     neuron, x = build(kind), drive().requires_grad_()
     y, _ = neuron(x)
@@ -184,6 +177,29 @@ def test_gradients_reach_the_input_and_every_parameter_and_are_finite(kind: str)
         assert tensor.grad is not None
         assert tensor.grad.isfinite().all()
         assert tensor.grad.any()
+
+
+# Each type in `make test`, as a preset and with feedback in `make check`.
+COMPILED = [pytest.param(kind, marks=() if kind in STEPWISE else pytest.mark.long) for kind in KINDS]
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("kind", COMPILED)
+def test_compiled_it_equals_the_plain_loop(kind: str) -> None:
+    neuron = build(kind)
+    found = []
+    for backend in ("auto", "reference"):
+        set_backend(neuron, backend)
+        x = drive().requires_grad_()
+        y, state = neuron(x)
+        loss = (y * torch.linspace(-1, 1, y.numel()).view(y.shape)).sum()
+        found.append((y, *leaves(state), *torch.autograd.grad(loss, [x, *neuron.parameters()])))
+    outputs = 1 + len(leaves(state))
+    for at, (one, other) in enumerate(zip(*found, strict=True)):
+        if at < outputs and not getattr(neuron, "neuron", neuron).approximate:
+            assert torch.equal(one, other)
+        else:
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * float(other.detach().abs().max()))
 
 
 def smooth(distance: Tensor, value: Any, slope: Any) -> Tensor:
@@ -246,11 +262,12 @@ def test_a_state_dict_makes_another_the_same_neuron(kind: str) -> None:
 
 
 @every_dialect
-@pytest.mark.parametrize(("steps", "batch"), [(T, 0), (1, B), (1, 1), (T, 1)])
-def test_an_empty_batch_a_last_small_one_and_a_single_step_are_taken(kind: str, steps: int, batch: int) -> None:
-    y, state = build(kind)(drive(steps)[:, :batch])
-    assert y.shape == (steps, batch, *SHAPE)
-    assert all(leaf.shape[0] == batch for leaf in leaves(state))
+def test_an_empty_batch_a_last_small_one_and_a_single_step_are_taken(kind: str) -> None:
+    neuron = build(kind)
+    for steps, batch in ((T, 0), (1, B), (T, 1)):
+        y, state = neuron(drive(steps)[:, :batch])
+        assert y.shape == (steps, batch, *SHAPE)
+        assert all(leaf.shape[0] == batch for leaf in leaves(state))
 
 
 @every_kind

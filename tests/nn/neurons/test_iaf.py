@@ -10,6 +10,8 @@ from snnlab.nn.neurons import IAF
 
 from ...refusals import assert_raises
 
+pytestmark = pytest.mark.usefixtures("loops_in_python")
+
 
 @pytest.mark.parametrize(
     ("settings", "begins"),

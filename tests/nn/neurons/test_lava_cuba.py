@@ -21,13 +21,6 @@ from snnlab.nn.neurons import LavaCuba
 from ...refusals import assert_raises
 from .agreement import trace
 
-T, B, SHAPE = 12, 3, (2, 5, 3)
-
-
-def drive() -> Tensor:
-    torch.manual_seed(0)
-    return torch.rand(T, B, *SHAPE) * 1.5 - 0.6
-
 
 def shift_to_zero(n: Tensor) -> Tensor:
     """Return n / 4096 truncated towards zero, in integers."""

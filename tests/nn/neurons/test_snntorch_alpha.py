@@ -10,26 +10,19 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
-from snnlab.config.folders import config_folder
 from snnlab.errors import ConfigError
 from snnlab.nn import NEURONS
 from snnlab.nn.neurons import SnntorchAlpha, SnntorchAlphaState
 
 from ...refusals import assert_raises
-from .agreement import trace
+from .agreement import BOTH, assert_agrees, noise, preset, trace
 
 pytestmark = pytest.mark.usefixtures("loops_in_python")
-T, B, SHAPE = 12, 3, (2, 5, 3)
+
 RESETS = ["value", "subtract", "none"]
 every_reset = pytest.mark.parametrize("reset", RESETS)
-
-
-def drive() -> Tensor:
-    torch.manual_seed(0)
-    return torch.rand(T, B, *SHAPE) * 6.0 - 1.0
 
 
 # With alpha = 1/2 and beta = 1/4, tau = ln(1/2) / (ln(1/4) - ln(1/2)) + 1 = 2.
@@ -118,23 +111,8 @@ def test_mistakes_are_named(settings: dict[str, Any], facts: tuple) -> None:
         NEURONS.build("snntorch_alpha", settings, "lif1", dt=1.0)
 
 
-def packaged(**changed: Any) -> SnntorchAlpha:
-    settings: Any = OmegaConf.to_container(OmegaConf.load(config_folder() / "neuron" / "snntorch_alpha.yaml"))
-    return NEURONS.build(settings.pop("type"), settings | changed, "neuron", dt=10.0)
-
-
-def run_peer(peer: Any, x: Tensor) -> tuple[Tensor, SnntorchAlphaState]:
-    """Return snnTorch's spikes and states of all steps, with our field names."""
-    i_exc = i_inh = v = torch.zeros_like(x[0])
-    outputs, states = [], []
-    for x_t in x:
-        s, i_exc, i_inh, v = peer(x_t, i_exc, i_inh, v)
-        outputs.append(s)
-        states.append((v, i_exc, i_inh))
-    return torch.stack(outputs), SnntorchAlphaState(*map(torch.stack, zip(*states, strict=True)))
-
-
 @pytest.mark.peers
+@BOTH
 @pytest.mark.parametrize(
     ("ours", "theirs", "strength"),
     [
@@ -143,32 +121,20 @@ def run_peer(peer: Any, x: Tensor) -> tuple[Tensor, SnntorchAlphaState]:
         ({"reset": "none"}, {"reset_mechanism": "none"}, 0.3),
     ],
 )
-def test_it_is_snntorchs_alpha(ours: dict[str, Any], theirs: dict[str, Any], strength: float) -> None:
+def test_it_is_snntorchs_alpha(
+    ours: dict[str, Any], theirs: dict[str, Any], strength: float, dtype: torch.dtype, batch: int
+) -> None:
     snntorch = pytest.importorskip("snntorch")
-    neuron = packaged(**ours)
-    steps, neurons = 200, 20_000
-    x = (torch.randn(steps, 1, neurons) + 0.2).mul(strength).requires_grad_()
-    weights = torch.randn(steps, 1, neurons)
+    neuron = preset("snntorch_alpha", dtype, **ours)
 
-    their_spikes, their_states = run_peer(snntorch.Alpha(*neuron.coefficients()[:2], **theirs), x)
-    (their_gradient,) = torch.autograd.grad((their_spikes * weights).sum(), x)
-    spikes, _ = neuron(x)
-    (gradient,) = torch.autograd.grad((spikes * weights).sum(), x)
-    with torch.no_grad():
-        traced, states = trace(neuron, x)
-    assert torch.equal(traced, spikes)
+    def run_peer(x: Tensor) -> tuple[Tensor, SnntorchAlphaState]:
+        peer = snntorch.Alpha(*(torch.tensor(k, dtype=dtype) for k in neuron.coefficients()[:2]), **theirs)
+        i_exc = i_inh = v = torch.zeros_like(x[0])
+        outputs = []
+        for x_t in x:
+            s, i_exc, i_inh, v = peer(x_t, i_exc, i_inh, v)
+            outputs.append(s)
+        return torch.stack(outputs), SnntorchAlphaState(v, i_exc, i_inh)
 
-    agree = (spikes == their_spikes).cumprod(0).bool()
-    for name, one, other in zip(states._fields, states, their_states, strict=True):
-        error = ((one - other).abs() / other.abs().clamp(min=1.0))[agree].max().item()
-        print(f"{name}: {error:.1e}")
-        assert error < 1e-5
-    first = ~agree & torch.cat([torch.ones_like(agree[:1]), agree[:-1]])
-    assert ((states.v[first] - 1.0).abs() <= 1e-5).all()
-    excluded = ~agree[-1]
-    print(f"{excluded.sum().item()} of {neurons} neurons left out, {spikes.sum().item():.0f} spikes")
-    assert excluded.sum() < 50
-    assert spikes.sum() > 1e5
-    error = (gradient - their_gradient).abs()[:, ~excluded].max() / their_gradient.abs().max()
-    print(f"gradient: {error.item():.1e}")
-    assert error < 1e-4
+    tolerance = (1e-11, 1e-6) if dtype == torch.float64 else None  # its surrogate is in single precision
+    assert_agrees(neuron, run_peer, noise(dtype, batch, 0.2 * strength, strength), tolerance=tolerance)
