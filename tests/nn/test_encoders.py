@@ -34,9 +34,6 @@ def test_constant_current_is_the_same_at_each_step() -> None:
     assert all(torch.equal(y_t, x) for y_t in y)
 
 
-LOGARITHMIC = "code: logarithmic needs tau, in ms or as 'N steps', and a threshold > 0"
-
-
 @pytest.mark.parametrize(("dt", "rate"), [(1.0, 200.0), (5.0, 40.0), (None, None)])
 def test_poisson_has_its_rate_within_5_sigma(dt: float | None, rate: float | None) -> None:
     x = torch.tensor([0.0, 0.01, 0.3, 0.8, 1.0]).repeat(50, 1)
