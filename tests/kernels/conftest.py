@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ..nn.conftest import _one_thread, _seed, loops_in_python
+from ..nn.conftest import _loops_in_python, _one_thread, _seed
 
-__all__ = ["_one_thread", "_seed", "loops_in_python"]  # the fixtures
+__all__ = ["_loops_in_python", "_one_thread", "_seed"]  # the fixtures
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -153,7 +153,7 @@ def mostly_long(cases: Sequence[Any], usual: int) -> list[Any]:
 
 
 def with_compiled(cases: Sequence[Any], usual: int, long: int) -> list[Any]:
-    """Return all cases for `loops_in_python`, and again compiled: some of them, more marked long, the rest slow."""
+    """Return all cases, and again compiled: some of them, more marked long, the rest slow."""
     compiled = []
     for at, case in enumerate(cases):
         marks = [pytest.mark.compiled]

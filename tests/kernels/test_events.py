@@ -16,6 +16,8 @@ from snnlab.kernels import events
 from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.base import set_backend
 
+pytestmark = pytest.mark.compiled
+
 Node = Mapping[str, Any]
 
 SHAPE = (2, 11, 9)

@@ -26,7 +26,6 @@ from snnlab.nn.neurons.base import cast_coefficients
 
 from ..refusals import assert_raises
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
 run = partial(function.run, backend="numba")
 
 JUMP = {**LEARNED, "kind": "jump", "reset": ("subtract", False), "detach": True, "learn": "none"}

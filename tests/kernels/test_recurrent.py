@@ -23,7 +23,6 @@ from snnlab.nn.neurons.recurrent import DenseFeedback, Recurrent
 
 from ..refusals import assert_raises
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
 T, B = 13, 4
 LENGTHS = torch.tensor([0, 1, T, 6])
 

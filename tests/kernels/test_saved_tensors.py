@@ -12,6 +12,8 @@ from snnlab.kernels import events, spike_conv
 from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.base import set_backend
 
+pytestmark = pytest.mark.compiled
+
 STEPS, BATCH = 6, 4
 
 

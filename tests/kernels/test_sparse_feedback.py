@@ -19,7 +19,6 @@ from snnlab import threads
 from snnlab.kernels import sparse_feedback
 from snnlab.kernels.sparse_feedback import FEW, SMALL, SparseFeedback
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")  # the neurons'; the sums are compiled
 T, B, N = 13, 5, 70
 LENGTHS = torch.tensor([0, 1, T, 6, T])
 # Relative error of sums of some hundred numbers.

@@ -23,7 +23,6 @@ from snnlab.nn import NEURONS
 
 from ..refusals import assert_raises
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
 T, B = 5, 3
 LENGTHS = torch.tensor([0, T, 2])
 PRESETS = sorted((Path(__file__).parents[2] / "configs" / "neuron").glob("*.yaml"))

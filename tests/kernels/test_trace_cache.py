@@ -17,8 +17,6 @@ from snnlab.nn.neurons.base import Neuron
 
 from ..refusals import assert_raises
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
-
 
 class State(NamedTuple):
     v: Tensor

@@ -1,4 +1,4 @@
-"""One seed and one thread for every test; rendered loops in Python, where that is enough."""
+"""For every test one seed, one thread, and rendered loops in Python."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture
-def loops_in_python(request: pytest.FixtureRequest) -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def _loops_in_python(request: pytest.FixtureRequest) -> Iterator[None]:
     """Run the rendered loops as Python, with the same results: compiling one takes longer than the rest of a test.
 
     A test with the mark `compiled` runs them compiled, and so does one with `slow`, which has long inputs.

@@ -21,6 +21,8 @@ from snnlab.nn.neurons.base import set_backend
 
 from ..refusals import assert_raises
 
+pytestmark = pytest.mark.compiled
+
 Layers = Mapping[str, Mapping[str, Any]]
 
 SHAPE = (2, 13, 11)
@@ -68,7 +70,9 @@ def answer(net: Network, lengths: Tensor | None, dtype: torch.dtype = torch.floa
     return found | {f"buffer {name}": b.double() for name, b in net.named_buffers()}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in ("conv", "recurrent") else pytest.mark.long) for name in NETWORKS]
+)
 def test_it_is_the_same_network(name: str) -> None:
     layers, at = NETWORKS[name], list(NETWORKS).index(name)
     segments, lengths = (4, 1, 50)[at % 3], None if at in (0, 4) else torch.tensor([11, 0, 3, 8, 4])
@@ -117,9 +121,9 @@ def test_a_negative_number_of_segments_is_rejected() -> None:
         network(NETWORKS["conv"], -1)
 
 
-@pytest.mark.parametrize("name", ["norm"])
-def test_a_retained_graph_gives_the_same_gradients_again(name: str) -> None:
-    net = network(NETWORKS[name], 4)
+@pytest.mark.long
+def test_a_retained_graph_gives_the_same_gradients_again() -> None:
+    net = network(NETWORKS["norm"], 4)
     y, _ = net(torch.randn(STEPS, BATCH, *SHAPE, generator=torch.Generator().manual_seed(1)) * 3)
     once, again, last = (
         torch.autograd.grad(y.sum(), list(net.parameters()), retain_graph=keep) for keep in (True, True, False)
@@ -179,6 +183,7 @@ print(peak("VmHWM:") - before)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from Linux's /proc")
 def test_segments_reduce_memory() -> None:
     def megabytes(segments: int) -> float:

@@ -100,6 +100,7 @@ def test_means_and_sums_of_spikes_have_different_mean_squares(kind: str, square:
     assert net.conv.weight.std().item() == pytest.approx(0.5 / math.sqrt(36 * square), rel=0.05)
 
 
+@pytest.mark.compiled
 def test_a_deep_network_spikes_although_it_is_silent_with_default_weights() -> None:
     layers: dict[str, Any] = {}
     for n in range(6):

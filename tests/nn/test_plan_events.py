@@ -16,6 +16,8 @@ from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.stages import FusedEvents
 
+pytestmark = pytest.mark.compiled
+
 Node = Mapping[str, Any]
 
 SHAPE = (2, 13, 11)

@@ -19,6 +19,8 @@ from snnlab.nn.stages import CompactMaxPool, FusedNeuron, Stage
 
 from ..refusals import assert_raises, assert_text_has
 
+pytestmark = pytest.mark.compiled
+
 Node = Mapping[str, Any]
 
 # An odd size, so that pooling drops a row and a column.
@@ -80,7 +82,7 @@ def answer(net: Network, lengths: Tensor | None) -> tuple[Tensor, NetworkState, 
 @pytest.mark.parametrize(
     ("kind", "pooling"),
     [
-        pytest.param(kind, list(POOLS)[at % 4], marks=pytest.mark.long if at > 1 else ())
+        pytest.param(kind, list(POOLS)[at % 4], marks=pytest.mark.long if at else ())
         for at, kind in enumerate([*NEURONS, "late", "learned"])
     ],
 )

@@ -14,6 +14,8 @@ from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.stages import SpikeConvolution
 
+pytestmark = pytest.mark.compiled
+
 Node = Mapping[str, Any]
 
 SHAPE = (2, 14, 13)

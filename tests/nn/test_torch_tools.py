@@ -126,7 +126,8 @@ def test_every_neuron_compiles_into_one_graph(kind: str) -> None:
     assert_compiles(Network({"fc": nn.Linear(F, F), "n": neuron}), inputs() * 30, "eager", lengths=LENGTHS)
 
 
-@pytest.mark.parametrize("kind", [pytest.param("lif", marks=pytest.mark.long), "alif"])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["lif", "alif"])
 def test_a_convolutional_network_compiles_into_one_graph(kind: str) -> None:
     assert_compiles(network(conv(kind), (2, 8, 8)), inputs(2, 8, 8), "aot_eager")
 

@@ -11,8 +11,6 @@ from torch.utils._pytree import tree_leaves
 
 from snnlab.nn import LAYERS, Network, build_network
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
-
 IMAGE, VOLUME, LINE = (4, 6, 5), (2, 4, 4, 4), (4, 8)
 CONV = {"out_channels": 6, "kernel_size": 3}
 WITHIN = {"fc": {"type": "linear", "out_features": 5}, "lif": {"type": "lif"}}

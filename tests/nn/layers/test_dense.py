@@ -29,6 +29,17 @@ def test_linear_acts_on_the_last_axis(in_shape: tuple[int, ...], bias: bool) -> 
     assert y.shape == (3, *in_shape[:-1], 4)
 
 
+def test_weight_norm_changes_nothing_at_first_and_has_a_length_for_each_neuron() -> None:
+    torch.manual_seed(3)
+    plain = build("linear", (5,), out_features=4)
+    torch.manual_seed(3)
+    normed = build("linear", (5,), out_features=4, weight_norm=True)
+    x = torch.randn(7, 5)
+    torch.testing.assert_close(normed(x), plain(x))
+    lengths = normed.get_parameter("parametrizations.weight.original0")
+    torch.testing.assert_close(lengths, plain.get_parameter("weight").norm(dim=1, keepdim=True))
+
+
 @pytest.mark.parametrize(
     ("in_shape", "size", "facts"),
     [

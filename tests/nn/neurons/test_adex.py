@@ -11,8 +11,6 @@ from snnlab.nn.neurons.adex import AdEx, AdExState
 
 from .agreement import BOTH, assert_agrees, noise, preset
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
-
 
 def test_membrane_and_spikes_drive_the_adaptation_of_the_next_step() -> None:
     neuron = AdEx(1.0, beta=0.5, alpha=0.0, rho=0.75, a=2.0, b=3.0, v_leak=0.1, input_gain=1.0).double()

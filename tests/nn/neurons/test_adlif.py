@@ -24,7 +24,6 @@ from snnlab.nn.surrogate import Atan
 from ...refusals import assert_raises
 from .agreement import assert_agrees
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
 T, B, N = 30, 3, 8
 
 

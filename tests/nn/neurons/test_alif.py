@@ -20,7 +20,6 @@ from snnlab.nn.surrogate import Atan
 from ...refusals import assert_raises
 from .agreement import assert_agrees
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
 T, B, N = 25, 3, 8
 BETA, GAIN, LEAK, THETA, RESET, RHO, JUMP = 0.75, 0.5, 0.25, 1.5, -0.25, 0.875, 0.5
 WIDTH, HEIGHT = 0.4, 0.8

@@ -17,8 +17,6 @@ from snnlab.nn.neurons.brf import BRF
 from ...refusals import assert_raises
 from .agreement import BOTH, FEATURES, assert_agrees, noise, preset
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
-
 
 def normal(x: Tensor, sigma: float) -> Tensor:
     return torch.exp(-(x**2) / (2 * sigma**2)) / (sigma * math.sqrt(2 * math.pi))

@@ -14,8 +14,6 @@ from snnlab.nn.neurons.coba_lif import CobaLIF, CobaLIFState
 from ...refusals import assert_raises
 from .agreement import assert_agrees, noise, preset
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
-
 
 def test_the_membrane_goes_to_the_mean_of_the_reversal_potentials() -> None:
     neuron = CobaLIF(1.0, tau_exc=1e9, tau_inh=1e9, v_threshold=50.0, time_step=0.01).double()

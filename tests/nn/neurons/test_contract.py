@@ -49,7 +49,6 @@ DIALECTS: dict[str, dict[str, Any]] = {
 every_kind = pytest.mark.parametrize("kind", KINDS)
 every_dialect = pytest.mark.parametrize("kind", [*KINDS, *DIALECTS])
 # What these tests check is in the text of the loops, which runs in Python.
-pytestmark = pytest.mark.usefixtures("loops_in_python")
 
 # Settings with which the drive of these tests makes them spike at some steps.
 GAINS: dict[str, dict[str, Any]] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 import torch
 import yaml
 
@@ -12,7 +11,6 @@ from snnlab.config.folders import config_folder
 from snnlab.nn import NEURONS
 from snnlab.nn.neurons import AdLIF, EFAdLIF
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
 T, B, N = 30, 3, 8
 
 

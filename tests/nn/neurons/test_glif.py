@@ -16,8 +16,6 @@ from snnlab.nn.neurons.glif import GLIF
 from ...refusals import assert_raises
 from .agreement import BOTH, assert_agrees, preset
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
-
 NAMES = {
     **{"gate_leak": "alpha", "gate_reset": "gamma", "gate_input": "beta", "leak": "tau"},
     **{"linear_leak": "linear_decay", "reset_amount": "v_subreset", "v_threshold": "v_threshold"},

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from snnlab.nn import LI, LIF, CubaLIF
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
-
 DRIVE = torch.tensor([1.0, 5.0, 5.0, 0.0, 5.0, 5.0, 5.0, 0.0], dtype=torch.float64)
 NORSE, SNNTORCH, SPIKINGJELLY = DRIVE, DRIVE / 5, DRIVE * 0.4
 

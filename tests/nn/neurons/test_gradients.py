@@ -25,7 +25,6 @@ FIELDS = [
     [None, "jump_first", "decay_first"],
 ]
 DIALECTS = [case for case in itertools.product(*FIELDS) if case[:2] != ("none", True)]
-pytestmark = pytest.mark.usefixtures("loops_in_python")
 
 
 def oracle(

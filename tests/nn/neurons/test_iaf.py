@@ -10,8 +10,6 @@ from snnlab.nn.neurons import IAF
 
 from ...refusals import assert_raises
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
-
 
 @pytest.mark.parametrize(
     ("settings", "begins"),

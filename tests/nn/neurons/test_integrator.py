@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import pytest
 import torch
 
 from snnlab.nn import Integrator
-
-pytestmark = pytest.mark.usefixtures("loops_in_python")
 
 
 def test_it_sums_its_input_times_the_gain() -> None:

@@ -11,8 +11,6 @@ from snnlab.nn.neurons.izhikevich import Izhikevich
 
 from .agreement import BOTH, assert_agrees, noise, preset
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
-
 
 def spike_times(neuron: Izhikevich, current: float, steps: int = 1200) -> list[int]:
     y, _ = neuron(torch.full((steps, 1, 1), current))

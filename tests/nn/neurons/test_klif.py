@@ -11,8 +11,6 @@ from snnlab.nn.neurons.klif import KLIF
 
 from .agreement import BOTH, assert_agrees, noise, preset
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
-
 
 @pytest.mark.parametrize(("scale_reset", "expected"), [(False, (0.0, 1.0, 2.0)), (True, (0.0, 0.5, 1.0))])
 def test_the_slope_scales_what_spikes_and_negative_membranes_are_cut_off(scale_reset: bool, expected: Any) -> None:

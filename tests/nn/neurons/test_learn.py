@@ -19,7 +19,6 @@ from snnlab.nn.surrogate import Atan
 
 from ...refusals import assert_raises
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
 T, B, SHAPE = 9, 2, (3, 4, 5)
 WIDTH, HEIGHT = 0.4, 0.8
 

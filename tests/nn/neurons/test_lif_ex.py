@@ -12,8 +12,6 @@ from snnlab.nn.neurons.lif_ex import LIFEx, LIFExState
 
 from .agreement import BOTH, assert_agrees, noise, preset
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
-
 
 def test_the_membrane_grows_exponentially_near_its_threshold() -> None:
     neuron = LIFEx(1.0, beta=0.9, alpha=0.5, delta_t=0.25).double()

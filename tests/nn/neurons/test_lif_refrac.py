@@ -11,8 +11,6 @@ from snnlab.nn.neurons.lif_refrac import LIFRefrac
 
 from .agreement import BOTH, assert_agrees, noise, preset
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
-
 
 def test_it_rests_after_a_spike_and_keeps_its_membrane() -> None:
     neuron = LIFRefrac(1.0, beta=0.5, alpha=0.0, input_gain=1.0, rest_steps=2)

@@ -19,7 +19,6 @@ from snnlab.nn.surrogate import Atan
 
 from .agreement import FEATURES, assert_agrees, noise, preset
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
 T, B, N = 25, 3, 8
 D = torch.float64
 A, SYN, RHO, LEAK, THETA, RESET, JUMP = 0.75, 0.5, 0.875, 0.25, 1.5, -0.25, 0.5

@@ -15,8 +15,6 @@ from snnlab.settings import settings_of
 
 from ...refusals import assert_raises
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
-
 
 def run(neuron: Any, *x: float) -> tuple[list[float], Any]:
     y, state = neuron(torch.tensor(x).reshape(-1, 1, 1))

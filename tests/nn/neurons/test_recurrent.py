@@ -16,8 +16,6 @@ from snnlab.nn.neurons.recurrent import ConvFeedback, DenseFeedback
 
 from ...refusals import assert_raises
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
-
 T, B, N = 12, 3, 6
 IMAGE = (2, 5, 4)
 

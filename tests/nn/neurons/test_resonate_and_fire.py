@@ -12,8 +12,6 @@ from snnlab.nn.neurons.resonate_and_fire import ResonateAndFire
 
 from .agreement import BOTH, assert_agrees, noise, preset
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
-
 
 def test_an_impulse_gives_a_damped_sine() -> None:
     neuron = ResonateAndFire(2.0, tau_mem=20.0, period=40.0, v_threshold=2.0).double()

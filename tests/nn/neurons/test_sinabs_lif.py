@@ -21,7 +21,6 @@ from snnlab.nn.neurons import SinabsLIF, SinabsLIFState
 from ...refusals import assert_raises
 from .agreement import BOTH, assert_agrees, noise, preset, trace
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
 DRIVE = torch.tensor([1.0, 5.0, 5.0, 0.0, 5.0, 5.0, 5.0, 0.0], dtype=torch.float64) * 0.4
 T, B, SHAPE = 12, 3, (2, 5, 3)
 

@@ -19,8 +19,6 @@ from snnlab.nn.neurons import SnntorchAlpha, SnntorchAlphaState
 from ...refusals import assert_raises
 from .agreement import BOTH, assert_agrees, noise, preset, trace
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
-
 RESETS = ["value", "subtract", "none"]
 every_reset = pytest.mark.parametrize("reset", RESETS)
 

@@ -11,8 +11,6 @@ from snnlab.nn.neurons.tc_lif import TCLIF, TCLIFState
 
 from .agreement import BOTH, assert_agrees, noise, preset
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
-
 
 def test_the_dendrite_drives_the_soma_whose_spike_inhibits_both() -> None:
     start = TCLIFState(torch.tensor([[1.0]]), torch.tensor([[0.5]]))

@@ -12,7 +12,6 @@ from torch import Tensor
 from snnlab.nn import LI, LIF, CubaLIF, CubaLIFState, LIFState, LIState
 from snnlab.nn.layer import OWN_SPIKES
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
 T, B, SHAPE = 12, 3, (2, 5, 3)
 LENGTHS = torch.tensor([12, 1, 7])
 DIALECTS: list[dict[str, Any]] = [

@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import pytest
 import torch
 
 from snnlab.nn.layer import OWN_SPIKES
 from snnlab.nn.neurons.ts_lif import TSLIFCoefficients
 
 from .agreement import BOTH, assert_agrees, noise, preset
-
-pytestmark = pytest.mark.usefixtures("loops_in_python")
 
 
 def atan(gap: torch.Tensor) -> torch.Tensor:

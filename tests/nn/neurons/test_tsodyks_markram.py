@@ -11,8 +11,6 @@ from snnlab.nn.neurons.tsodyks_markram import TsodyksMarkram
 
 from .agreement import BOTH, FEATURES, assert_agrees, preset
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
-
 
 def efficacies(**settings: Any) -> list[float]:
     """Return the efficacy of each of six spikes, 20 steps apart."""

@@ -15,7 +15,7 @@ from presets import Drive, Run, build, dyadic, library, noise, run, stacked, unr
 from torch import Tensor, nn
 from torch.nn import functional
 
-pytestmark = [pytest.mark.peers, pytest.mark.usefixtures("loops_in_python")]
+pytestmark = pytest.mark.peers
 
 ALPHA_1 = {"type": "superspike", "alpha": 1.0}
 BETA_SYN = 1 - 1 / 5  # Norse stores the current after its decay, snnlab before

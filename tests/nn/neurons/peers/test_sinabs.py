@@ -10,7 +10,7 @@ from comparison import assert_agree, assert_agree_on_ties
 from presets import Drive, Run, build, dyadic, library, noise, run, unrolled
 from torch import Tensor
 
-pytestmark = [pytest.mark.peers, pytest.mark.usefixtures("loops_in_python")]
+pytestmark = pytest.mark.peers
 
 TAU_MEM = 20.0  # of the presets, steps; the parameter is its logarithm
 

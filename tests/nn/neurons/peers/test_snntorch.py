@@ -12,7 +12,7 @@ from comparison import assert_agree, assert_agree_on_ties
 from presets import Drive, Run, build, dyadic, library, noise, run, unrolled
 from torch import Tensor
 
-pytestmark = [pytest.mark.peers, pytest.mark.usefixtures("loops_in_python")]
+pytestmark = pytest.mark.peers
 
 IMMEDIATE = {"reset": "value", "v_reset": 0.0, "reset_delay": False, "detach_reset": False}
 
