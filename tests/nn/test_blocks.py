@@ -198,7 +198,6 @@ def test_layers_within_get_the_number_of_steps(monkeypatch: pytest.MonkeyPatch) 
             {"type": "sequential", "layers": {"a": {"type": "repeat", "times": 2, "layers": {"b": WRONG}}}},
             (".layers.a.layers.b.beta",),
         ),
-        ({"type": "repeat", "times": 0, "layers": LAYERS}, (".times", ">= 1", 0)),
         ({"type": "repeat", "times": 1.5, "layers": LAYERS}, (".times", 1.5)),
         (
             {"type": "repeat", "times": 3, "layers": {"p": {"type": "max_pool", "kernel_size": 2}}},

@@ -148,8 +148,6 @@ def test_the_impulse_response_is_the_closed_form() -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "dt", "fragments"),
     [
-        ("fluctuation_driven", {"xi": 0.0}, 1.0, ("model.init.xi", "> 0", 0.0)),
-        ("fluctuation_driven", {"rate_hz": -1.0}, 1.0, ("model.init.rate_hz", "> 0", -1.0)),
         (
             "variance_preserving",
             {},

@@ -114,11 +114,6 @@ OK: dict[str, Any] = {"out_channels": 6, "kernel_size": 3}
             ("layers.a.kernel_size", "3", "[2]", "0"),
         ),
         ("conv2d", (2, 8, 8), {**OK, "out_channels": 0}, ("layers.a.out_channels",)),
-        ("conv2d", (2, 8, 8), {**OK, "kernel_size": 0}, ("layers.a.kernel_size", ">= 1", 0)),
-        ("conv2d", (2, 8, 8), {**OK, "kernel_size": [3, -1]}, ("layers.a.kernel_size", ">= 1", [3, -1])),
-        ("conv2d", (2, 8, 8), {**OK, "stride": 0}, ("layers.a.stride", ">= 1", 0)),
-        ("conv2d", (2, 8, 8), {**OK, "dilation": 0}, ("layers.a.dilation", ">= 1", 0)),
-        ("conv2d", (2, 8, 8), {**OK, "padding": -1}, ("layers.a.padding", ">= 0", -1)),
         (
             "conv2d",
             (2, 8, 8),

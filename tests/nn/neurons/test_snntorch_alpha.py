@@ -99,7 +99,6 @@ def test_its_time_constants_are_in_steps(reset: Any) -> None:
             {"tau_syn": 5.0, "alpha": 0.9},
             ("lif1", "tau_syn", "N steps"),
         ),
-        ({"v_threshold": 0.0}, ("lif1.v_threshold", "> 0", 0.0)),
         ({"v_threshold": math.inf}, ("lif1.v_threshold",)),
         ({"reset": "zero"}, ("lif1.reset", "zero")),
     ],
