@@ -154,12 +154,11 @@ def mostly_long(cases: Sequence[Any], usual: int) -> list[Any]:
 
 def with_compiled(cases: Sequence[Any], usual: int, long: int) -> list[Any]:
     """Return all cases, and again compiled: some of them, more marked long, the rest slow."""
+    steps = -(-len(cases) // usual), -(-len(cases) // long)
     compiled = []
     for at, case in enumerate(cases):
-        marks = [pytest.mark.compiled]
-        if at % -(-len(cases) // usual):
-            marks.append(pytest.mark.slow if at % -(-len(cases) // long) else pytest.mark.long)
-        compiled.append(pytest.param(*case.values, marks=marks, id=f"{case.id}-compiled"))
+        when = [] if at % steps[0] == 0 else [pytest.mark.slow if at % steps[1] else pytest.mark.long]
+        compiled.append(pytest.param(*case.values, marks=[pytest.mark.compiled, *when], id=f"{case.id}-compiled"))
     return [*cases, *compiled]
 
 

@@ -91,6 +91,7 @@ def test_blocks_of_time_change_no_spike_and_no_gradient(
         assert torch.allclose(gradient, expected, rtol=1e-9, atol=1e-12 * expected.abs().max().item())
 
 
+@pytest.mark.long
 def test_a_block_of_time_has_at_least_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = outputs_and_gradients(network(NEURONS["lif"], None), None)
     monkeypatch.setattr(events, "MAX_SAVED", 1)
@@ -99,6 +100,7 @@ def test_a_block_of_time_has_at_least_one_step(monkeypatch: pytest.MonkeyPatch) 
     assert torch.equal(whole[0], blocks[0])
 
 
+@pytest.mark.long
 def test_a_second_backward_pass_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "MAX_SAVED", 1)
     monkeypatch.setattr(events, "TIME_BLOCK", 1000)

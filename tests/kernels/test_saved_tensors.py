@@ -59,6 +59,7 @@ def test_no_node_of_the_graph_holds_arrays_or_tensors_besides_saved_ones() -> No
     assert {"_LoopFunctionBackward", "_ConvolutionBackward"} <= {type(node).__name__ for node in seen}
 
 
+@pytest.mark.long
 def test_saved_tensors_go_through_checkpoint_hooks() -> None:
     kinds: set[torch.dtype] = set()
 

@@ -109,7 +109,9 @@ def test_zeros_below_zero_are_no_spikes() -> None:
 DENSITIES = [FEW, HALF, 0.0, 0.002]
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.long if i % 3 else ()) for i, n in enumerate(SHAPES)]
+)
 def test_it_is_the_same_convolution(name: str) -> None:
     at, shape = list(SHAPES).index(name), SHAPES[name]
     for biased, density in ((bool(at % 2), DENSITIES[at % 4]), (not at % 2, DENSITIES[(at + 1) % 4])):

