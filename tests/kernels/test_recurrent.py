@@ -89,10 +89,6 @@ def test_memory_with_channels_last_is_kept(kind: str, feedback: str) -> None:
     assert rec(x)[0].flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
 
 
-def test_an_input_with_gaps_in_memory_runs() -> None:
-    assert_equals_loop(build(), drive(T, B, 14)[..., ::2], lengths=LENGTHS)
-
-
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
@@ -242,8 +238,3 @@ def test_a_state_of_another_precision_or_shape_is_refused(kind: str, part: str) 
         ):
             with pytest.raises(ValueError, match=rf"state {name}\b.*torch\.float32"):
                 rec(x, given)
-
-
-def test_lengths_that_are_not_those_of_the_samples_are_refused() -> None:
-    with assert_raises(ValueError, 4):
-        build()(drive(T, B, 7), lengths=torch.tensor([4, 5]))

@@ -145,13 +145,6 @@ def test_an_untraceable_step_runs_in_the_plain_loop_with_one_warning_and_refuses
         neuron(X.clone().requires_grad_())
 
 
-def test_the_line_is_named() -> None:
-    neuron: Any = Branches()
-    neuron.backend = "numba"
-    with assert_raises(ConfigError, "backend", "Branches.step"):
-        neuron(X)
-
-
 def test_an_approximate_neuron_is_fused_although_it_rounds_differently() -> None:
     class Near(Rounds):
         approximate = True
@@ -215,29 +208,12 @@ def test_a_call_that_overflows_does_not_end_fusing() -> None:
             neuron(x)
 
 
-def test_an_empty_batch_may_come_first() -> None:
-    class First(Mine):
-        pass
-
-    assert First()(X[:, :0])[0].shape == (4, 0, 3)
-    assert torch.equal(*both(First()))
-
-
 def test_many_values_in_turn_keep_few_traces() -> None:
     neuron = Mine()
     for value in range(200):
         neuron.gain = 2.0 + value
         neuron(X)
     assert max(map(len, trace_cache._cache.values())) < 100
-
-
-def test_nan_stays_nan() -> None:
-    x = X.clone()
-    x[1, 0, 0] = torch.nan
-    neuron = Mine()
-    neuron.backend = "numba"
-    assert neuron(x)[0][1:, 0, 0].isnan().all()
-    assert not neuron(x)[0][:, 1].isnan().any()
 
 
 def test_a_step_may_be_used_first_within_a_checkpoint() -> None:

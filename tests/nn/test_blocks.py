@@ -148,6 +148,14 @@ def test_one_call_and_split_calls_agree_with_counts(x: Tensor) -> None:
     assert all(total[name].any() for name in DEEP_NEURONS)
 
 
+@pytest.mark.parametrize("block", ["block", "ways", "seq"])
+def test_a_block_alone_outputs_zeros_past_the_end(block: str, x: Tensor) -> None:
+    layer = build({block: DEEP[block]}).double().get_submodule(block)
+    y, _ = layer(x, lengths=torch.tensor([T, 2, 4]))
+    assert not y[2:, 1].any()
+    assert y[:2, 1].any()
+
+
 def test_an_unknown_name_in_a_blocks_state_is_refused(x: Tensor) -> None:
     network = build(DEEP).double()
     for block in DEEP:

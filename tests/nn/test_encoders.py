@@ -213,12 +213,6 @@ def test_constant_current_into_a_lif_is_norses_encoder(norse: Any) -> None:
 
 
 @pytest.mark.peers
-def test_latency_has_at_most_one_spike_like_the_filter_of_norse(norse: Any) -> None:
-    spikes = Latency()(torch.rand(3, 20), T)
-    assert torch.equal(norse.SpikeLatencyEncoder()(spikes), spikes)
-
-
-@pytest.mark.peers
 def test_logarithmic_latency_is_norses_charging_membrane_within_a_step(norse: Any) -> None:
     x, dt, tau = torch.linspace(0.45, 1.0, 50), 0.001, 0.01
     parameters = norse.LIFParameters(tau_mem_inv=torch.tensor(1 / tau), v_th=torch.tensor(0.4))

@@ -127,14 +127,6 @@ def test_readouts_and_biases_do_not_change() -> None:
     assert changed == {"fc.weight"}
 
 
-def test_neurons_in_blocks_and_with_feedback_are_initialized() -> None:
-    inner = {"fc": FC, "rec": {"type": "lif", "recurrent": True}}
-    net = network(block={"type": "sequential", "layers": inner})
-    feedback = net.block.rec.feedback.weight.clone()
-    assert initialized("fluctuation_driven", net) == ["block.fc"]
-    assert torch.equal(net.block.rec.feedback.weight, feedback)
-
-
 def test_the_impulse_response_is_the_closed_form() -> None:
     a, b = math.exp(-1 / 20), math.exp(-1 / 10)
     lif = impulse_response(LIF(1.0))

@@ -78,15 +78,6 @@ def test_a_loop_gives_the_spikes_of_spikingjellys_recurrent_container(x: Tensor)
     assert 0 < y.mean() < 1
 
 
-def test_by_default_the_last_layer_feeds_back_to_the_first(x: Tensor) -> None:
-    layers = {"lif1": LIF_NODE, "lif2": LIF_NODE}
-    for feedback in (None, {}, {"from": None}, [{}]):
-        network = build(feedback, layers).double()
-        assert torch.equal(network(x)[0], build({"from": "lif2", "to": "lif1"}, layers).double()(x)[0])
-        assert isinstance(network.loop, Loop)
-        assert network.loop.connection() == "lif2 → lif1"
-
-
 def test_several_feedbacks_add_up() -> None:
     x = torch.randn(T, B, 4, dtype=torch.float64)
     same = {name: {"type": "identity"} for name in "abc"}

@@ -83,19 +83,6 @@ def test_counts_are_taken_before_pooling_and_readouts_have_none(network: Network
     assert counts["lif1"].requires_grad
 
 
-def test_nested_state_is_carried_from_step_to_step() -> None:
-    network, x = nested(), torch.rand(T, B, 4, dtype=torch.float64) * 2
-    network.double()
-    whole, last = network(x)
-    chunks, state = [], None
-    for x_t in x.split(1):
-        y, state = network(x_t, state)
-        chunks.append(y)
-    assert whole.any()
-    assert torch.equal(torch.cat(chunks), whole)
-    torch.testing.assert_close(state, last)
-
-
 @pytest.mark.parametrize("backend", ["reference", "numba"])
 def test_an_input_without_steps_is_rejected(network: Network, x: Tensor, backend: Any) -> None:
     set_backend(network, backend)

@@ -276,10 +276,3 @@ def test_a_setting_out_of_its_range_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         net.configure(**wrong)
     assert net.run_settings == planning.RunSettings()
-
-
-def test_a_plan_prints_a_line_for_each_stage() -> None:
-    lines = str(network().plan(frames())).splitlines()
-    assert [line.partition(":")[0] for line in lines] == [
-        *("conv1, lif1, pool1", "conv2", "lif2", "flatten", "out", "readout"),
-    ]

@@ -140,8 +140,3 @@ def test_low_precision_uses_the_dense_convolution(always: list[bool]) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         answer(net)
     assert not always
-
-
-def test_it_can_be_switched_off(always: list[bool]) -> None:
-    answer(network(BETWEEN["max pooling"], fuses=False))
-    assert not always

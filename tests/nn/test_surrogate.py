@@ -29,7 +29,7 @@ from snnlab.nn.surrogate import (
 )
 from snnlab.settings import settings_of
 
-from ..refusals import assert_raises, assert_text_has
+from ..refusals import assert_raises
 
 Formula = Callable[[Tensor, float], Tensor]
 
@@ -198,14 +198,6 @@ def test_sizes_must_be_positive(name: str, value: float):
 def test_conflicting_settings_are_rejected(build: Callable[[], Surrogate], fragments: tuple):
     with assert_raises((ValueError, ConfigError), *fragments):
         build()
-
-
-def test_a_surrogate_describes_its_size_and_unit():
-    assert repr(Atan()) == "Atan(width=0.3, height=1)"
-    assert_text_has(repr(Triangle(alpha=0.3)), "Triangle(width=0.5", "u", "height=0.3")
-    assert repr(Exponential(grad_width=1.0)) == "Exponential(width=0.693147, height=1 / v_threshold)"
-    assert repr(MultiGaussian()) == "MultiGaussian(width=0.3, height=1, h=0.15, s=6)"
-    assert repr(StraightThrough()) == "StraightThrough(height=1)"
 
 
 def test_a_yaml_node_becomes_a_surrogate():

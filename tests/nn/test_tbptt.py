@@ -139,14 +139,6 @@ def test_batch_norm_sees_each_window_once() -> None:
     assert int(net.get_buffer("norm.num_batches_tracked")) == 3
 
 
-def test_batch_norm_accepts_a_last_window_of_a_single_value() -> None:
-    layers = {"flatten": {"type": "flatten"}, "fc": END["out"], "norm": {"type": "batch_norm"}, "lif": LIF}
-    net = network(layers)
-    run_windows(net, frames()[:, :1], 5).sum().backward()  # 11 steps of one recording: 5, 5, 1
-    assert int(net.get_buffer("norm.num_batches_tracked")) == 2
-    assert all(grad.isfinite().all() for grad in gradients(net).values())
-
-
 def test_it_works_with_checkpoint_segments() -> None:
     found = []
     for segments in (None, 2):

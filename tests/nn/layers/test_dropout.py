@@ -57,6 +57,14 @@ def test_evaluation_drops_nothing(mask: Any) -> None:
     assert state is None
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("mask", ["shared", "per_step"])
+def test_steps_past_the_end_are_zero(training: bool, mask: Any) -> None:
+    y, _ = Dropout(0.5, mask=mask).train(training)(torch.ones(T, B, N), lengths=torch.tensor([T, 2]))
+    assert (y[2:, 1] == 0).all()
+    assert (y[:, 0] != 0).any(-1).all()
+
+
 def test_the_gradient_is_the_mask() -> None:
     x = torch.randn(T, B, N, requires_grad=True)
     y, state = Dropout(0.2)(x)

@@ -145,25 +145,6 @@ def test_the_gradient_of_counts_reaches_the_weights(make: Any, backend: str, seg
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_lower_bound_makes_a_silent_layer_spike() -> None:
-    context = make_context({"fc": {"type": "linear", "out_features": HIDDEN, "bias": False}, "lif": SPIKING["lif"]})
-    network, part = context.built.network, RateBand(lower=50.0, upper=200.0)
-    part.bind(context)
-    x = (torch.rand(T, B, 6, generator=torch.Generator().manual_seed(0)) < 0.5).float()
-    with torch.no_grad():
-        network.get_parameter("fc.weight").mul_(0.01)
-    optimizer, rates = torch.optim.Adam(network.parameters(), lr=0.02), []
-    for _ in range(80):
-        counts: dict[str, Tensor] = {}
-        network(x, lengths=LENGTHS, counts=counts)
-        rates.append(float((counts["lif"].detach() / LENGTHS[:, None]).mean()) * 500)
-        optimizer.zero_grad()
-        part(x, LENGTHS, LENGTHS, counts)[0].backward()
-        optimizer.step()
-    assert rates[0] == 0
-    assert 40 < rates[-1] < 210
-
-
 def test_a_budget_of_a_silent_network_gives_one_warning(inputs: LossInputs, caplog: pytest.LogCaptureFixture) -> None:
     silent = {key: torch.zeros_like(n) for key, n in inputs.counts.items()}
     for name in ("spike_budget", "synaptic_operations"):

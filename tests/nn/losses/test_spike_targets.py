@@ -81,30 +81,6 @@ def test_first_spike_times_equal_snntorch_if_every_output_fires(inputs: LossInpu
     torch.testing.assert_close(actual, expected)
 
 
-@pytest.mark.parametrize("name", ["mse_first_spike", "cross_entropy"])
-def test_silent_outputs_can_learn_first_spikes(name: str) -> None:
-    layers = {"out": {"type": "linear", "out_features": K}, "last": {"type": "lif", "tau_mem": 10.0}}
-    context = make_context(layers)
-    loss = CrossEntropy("first_spike") if name == "cross_entropy" else FirstSpikeError()
-    loss.bind(context)
-    x = torch.zeros(T, K, 6)
-    for k in range(K):
-        x[:, k, 2 * k : 2 * k + 2] = 1
-    network, targets, lengths = context.built.network, torch.arange(K), torch.full((K,), T)
-    with torch.no_grad():
-        network.get_parameter("out.weight").mul_(0.1)
-        assert not network(x)[0].any()
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.05)
-    for _ in range(60):
-        optimizer.zero_grad()
-        loss(network(x)[0], targets, lengths, {})[0].backward()
-        optimizer.step()
-    with torch.no_grad():
-        readout = loss.readout(network(x)[0], lengths)
-    assert readout.argmax(-1).tolist() == [0, 1, 2]
-    assert (readout.diagonal() >= T - 2).all()  # in the first steps
-
-
 def trace(s: np.ndarray, decay: float) -> np.ndarray:
     f, kept = np.zeros(K), []
     for step in s:

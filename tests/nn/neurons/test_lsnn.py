@@ -20,7 +20,7 @@ from snnlab.nn.surrogate import Atan
 from .agreement import FEATURES, assert_agrees, noise, preset
 
 T, B, N = 25, 3, 8
-D = torch.float64
+
 A, SYN, RHO, LEAK, THETA, RESET, JUMP = 0.75, 0.5, 0.875, 0.25, 1.5, -0.25, 0.5
 WIDTH, HEIGHT = 0.4, 0.8
 SETTINGS: dict[str, Any] = {

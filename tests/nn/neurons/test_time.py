@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from snnlab.nn import LI, LIF, CubaLIF, CubaLIFState, LIFState, LIState
-from snnlab.nn.layer import OWN_SPIKES
 
 T, B, SHAPE = 12, 3, (2, 5, 3)
 LENGTHS = torch.tensor([12, 1, 7])
@@ -51,14 +50,6 @@ def test_a_length_of_zero_leaves_the_sample_at_rest() -> None:
     y, state = LIF(2.0, v_leak=0.25)(drive(), lengths=torch.tensor([0, T, T]))
     assert (y[:, 0] == 0).all()
     assert (state.v[0] == 0.25).all()
-
-
-def test_counts_are_differentiable() -> None:
-    x, counts = drive().requires_grad_(), {}
-    y, _ = LIF(2.0)(x, counts=counts)
-    by_counts, by_spikes = (torch.autograd.grad(n.sum(), x, retain_graph=True)[0] for n in (counts[OWN_SPIKES], y))
-    assert by_counts.any()
-    torch.testing.assert_close(by_counts, by_spikes)
 
 
 def test_the_state_is_a_tuple_of_named_tensors_and_starts_at_rest() -> None:
