@@ -127,7 +127,7 @@ def test_every_neuron_compiles_into_one_graph(kind: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", ["lif", "alif"])
+@pytest.mark.parametrize("kind", ["alif"])
 def test_a_convolutional_network_compiles_into_one_graph(kind: str) -> None:
     assert_compiles(network(conv(kind), (2, 8, 8)), inputs(2, 8, 8), "aot_eager")
 

@@ -178,9 +178,9 @@ def test_gradients_reach_the_input_and_every_parameter_and_are_finite(kind: str)
         assert tensor.grad.any()
 
 
-# Compiled, some types in `make test`, every type, preset and feedback in `make check`.
+# Compiled, some types in `make test`, every type and preset in `make check`; kernels/test_recurrent.py has feedback.
 USUAL = ("lif", "cuba_lif", "alif", "lsnn", "li", "glif", "norse_lif_recurrent")
-COMPILED = [pytest.param(k, marks=[pytest.mark.compiled, *[pytest.mark.long] * (k not in USUAL)]) for k in KINDS]
+COMPILED = [pytest.param(k, marks=[pytest.mark.compiled, *[pytest.mark.long] * (k not in USUAL)]) for k in NAMES]
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *COMPILED])
