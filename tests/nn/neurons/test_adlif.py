@@ -22,7 +22,7 @@ from snnlab.nn.neurons import AdLIF
 from snnlab.nn.surrogate import Atan
 
 from ...refusals import assert_raises
-from .agreement import assert_agrees
+from .agreement import assert_agrees, preset
 
 T, B, N = 30, 3, 8
 
@@ -30,12 +30,6 @@ T, B, N = 30, 3, 8
 def drive(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
     torch.manual_seed(0)
     return (torch.rand(T, B, *(shape or (N,)), dtype=torch.float64) * 5 - 1).to(dtype)
-
-
-def preset(name: str, **changes: Any) -> Any:
-    """Return the neuron of `configs/neuron/NAME.yaml` in double precision, with `changes` to its settings."""
-    settings = yaml.safe_load((config_folder() / "neuron" / f"{name}.yaml").read_text(encoding="utf-8")) | changes
-    return NEURONS.build(settings.pop("type"), settings, name, dt=1.0, in_shape=(N,)).double()
 
 
 def values(neuron: AdLIF, *names: str) -> list[Tensor]:
@@ -83,7 +77,7 @@ def se_adlif(x: Tensor, weight: Tensor, tau_u: Tensor, tau_w: Tensor, a: Tensor,
     ],
 )
 def test_the_presets_are_the_published_equations(name: str, oracle: Any, quantities: tuple[str, ...]) -> None:
-    neuron, x = preset(name), drive() * 6
+    neuron, x = preset(name, torch.float64, (N,)), drive() * 6
     inner = neuron.neuron
     weight, leaves = neuron.feedback.weight.detach().clone().requires_grad_(), values(inner, *quantities)
     s, (_, state) = neuron(x)

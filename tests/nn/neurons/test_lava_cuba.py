@@ -10,16 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
-from snnlab.config.folders import config_folder
 from snnlab.errors import ConfigError
 from snnlab.nn import NEURONS
 from snnlab.nn.neurons import LavaCuba
 
 from ...refusals import assert_raises
-from .agreement import trace
+from .agreement import preset, trace
 
 
 def shift_to_zero(n: Tensor) -> Tensor:
@@ -123,7 +121,7 @@ PUBLISHED = [
 def test_it_is_lavas_integer_arithmetic(
     ours: dict[str, Any], theirs: tuple[float, float, float], gradient_of: tuple[float, float], strength: float
 ) -> None:
-    neuron, published = packaged(**ours), Published(*theirs)
+    neuron, published = preset("lava_cuba", torch.float32, **ours), Published(*theirs)
     x = (torch.randn(200, 1, 2_000) + 0.2).mul(strength).requires_grad_()
     weights = torch.randn_like(x)
     spikes, _ = neuron(x)
@@ -190,8 +188,3 @@ def test_its_time_constants_are_in_steps() -> None:
 def test_mistakes_are_named(settings: dict[str, Any], facts: tuple) -> None:
     with assert_raises(ConfigError, *facts):
         NEURONS.build("lava_cuba", settings, "lif1", dt=1.0)
-
-
-def packaged(**changed: Any) -> LavaCuba:
-    settings: Any = OmegaConf.to_container(OmegaConf.load(config_folder() / "neuron" / "lava_cuba.yaml"))
-    return NEURONS.build(settings.pop("type"), settings | changed, "neuron", dt=10.0)

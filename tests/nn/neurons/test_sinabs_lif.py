@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
-from snnlab.config.folders import config_folder
 from snnlab.errors import ConfigError
 from snnlab.nn import NEURONS
 from snnlab.nn.neurons import SinabsLIF, SinabsLIFState
@@ -127,11 +125,6 @@ def test_mistakes_are_named(settings: dict[str, Any], facts: tuple) -> None:
         NEURONS.build("sinabs_lif", settings, "lif1", dt=1.0)
 
 
-def packaged(**changed: Any) -> SinabsLIF:
-    settings: Any = OmegaConf.to_container(OmegaConf.load(config_folder() / "neuron" / "sinabs_lif.yaml"))
-    return NEURONS.build(settings.pop("type"), settings | changed, "neuron", dt=10.0)
-
-
 PEERS: list[tuple[dict[str, Any], dict[str, Any], float]] = [
     ({}, {}, 4.0),
     ({"input_gain": 1.0, "tau_syn": "5 steps"}, {"norm_input": False, "tau_syn": 5.0}, 0.5),
@@ -166,7 +159,7 @@ def test_it_is_sinabs(
 @pytest.mark.peers
 def test_the_gradients_of_its_time_constants_are_sinabs() -> None:
     layers = pytest.importorskip("sinabs.layers")
-    neuron = packaged(tau_syn="5 steps", input_gain=1.0, learn=["tau_mem", "tau_syn"])
+    neuron = preset("sinabs_lif", torch.float32, tau_syn="5 steps", input_gain=1.0, learn=["tau_mem", "tau_syn"])
     x, weights = torch.randn(30, 1, 50), torch.randn(30, 1, 50)
     peer = layers.LIF(tau_mem=neuron.constants()[0].steps, tau_syn=5.0, norm_input=False)
     (peer(x.transpose(0, 1)).transpose(0, 1) * weights).sum().backward()
