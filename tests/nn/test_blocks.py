@@ -59,11 +59,7 @@ def test_repeat_makes_copies_with_separate_weights_and_matching_shapes() -> None
     conv = {"type": "conv2d", "out_channels": 3, "kernel_size": 3}
     node = {"type": "repeat", "times": 3, "layers": {"conv": conv, "lif": LIF_NODE}}
     built = build_network({"block": node}, in_shape=(2, 9, 8), dt=1.0)
-    assert built.spiking == {
-        "block.copy1.lif": (3, 7, 6),
-        "block.copy2.lif": (3, 5, 4),
-        "block.copy3.lif": (3, 3, 2),
-    }
+    assert built.spiking == {"block.copy1.lif": (3, 7, 6), "block.copy2.lif": (3, 5, 4), "block.copy3.lif": (3, 3, 2)}
     weights = [built.network.get_parameter(f"block.copy{k}.conv.weight") for k in (1, 2, 3)]
     assert [tuple(w.shape) for w in weights] == [(3, 2, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3)]
     assert not torch.equal(weights[1], weights[2])

@@ -115,12 +115,7 @@ def test_an_empty_batch_and_one_step_are_fine(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["poisson", "latency"])
 @pytest.mark.parametrize(
-    ("values", "fragments"),
-    [
-        ([-0.1, 0.5], (0, 1, -0.1, 0.5)),
-        ([0.0, 255.0], (0, 1, 255)),
-        ([0.0, math.nan], (0, 1)),
-    ],
+    ("values", "fragments"), [([-0.1, 0.5], (0, 1, -0.1, 0.5)), ([0.0, 255.0], (0, 1, 255)), ([0.0, math.nan], (0, 1))]
 )
 def test_values_out_of_range_are_rejected(kind: str, values: list[float], fragments: tuple) -> None:
     with assert_raises(ValueError, *fragments):
@@ -141,18 +136,8 @@ def test_no_steps_are_refused(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "dt", "settings", "fragments"),
     [
-        (
-            "poisson",
-            2.0,
-            {"max_rate_hz": 600.0},
-            ("encoder.max_rate_hz", "600", "1.2", "2", "500"),
-        ),
-        (
-            "poisson",
-            None,
-            {"max_rate_hz": 100.0},
-            ("encoder.max_rate_hz",),
-        ),
+        ("poisson", 2.0, {"max_rate_hz": 600.0}, ("encoder.max_rate_hz", "600", "1.2", "2", "500")),
+        ("poisson", None, {"max_rate_hz": 100.0}, ("encoder.max_rate_hz",)),
         ("latency", 1.0, {"threshold": 1.5}, ("encoder.threshold", 0, 1, 1.5)),
         ("latency", 1.0, {"code": "logarithmic"}, ("encoder.code", "N steps")),
         (
@@ -161,12 +146,7 @@ def test_no_steps_are_refused(kind: str) -> None:
             {"code": "logarithmic", "tau": 5.0, "threshold": 0.0},
             ("encoder.code", "N steps", "threshold"),
         ),
-        (
-            "latency",
-            None,
-            {"tau": 5.0},
-            ("encoder.tau", "N steps"),
-        ),
+        ("latency", None, {"tau": 5.0}, ("encoder.tau", "N steps")),
         ("constant_current", 1.0, {"gain": 2.0}, ("encoder.gain", "constant_current")),
     ],
 )

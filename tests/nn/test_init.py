@@ -140,24 +140,9 @@ def test_the_impulse_response_is_the_closed_form() -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "dt", "fragments"),
     [
-        (
-            "variance_preserving",
-            {},
-            None,
-            ("model.init.rate_hz", "per_step"),
-        ),
-        (
-            "variance_preserving",
-            {"rate_hz": 500.0},
-            10.0,
-            ("model.init.rate_hz", "0", "1", "5"),
-        ),
-        (
-            "fluctuation",
-            {},
-            1.0,
-            ("model.init.type", "fluctuation", "fluctuation_driven"),
-        ),
+        ("variance_preserving", {}, None, ("model.init.rate_hz", "per_step")),
+        ("variance_preserving", {"rate_hz": 500.0}, 10.0, ("model.init.rate_hz", "0", "1", "5")),
+        ("fluctuation", {}, 1.0, ("model.init.type", "fluctuation", "fluctuation_driven")),
     ],
 )
 def test_errors_name_their_place(kind: str, settings: dict[str, Any], dt: float | None, fragments: tuple) -> None:

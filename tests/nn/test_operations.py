@@ -10,12 +10,7 @@ from torch import Tensor
 
 from snnlab.nn import build_network
 from snnlab.nn.network import Network
-from snnlab.nn.operations import (
-    OperationCounts,
-    count_nonzero_steps,
-    count_operations,
-    footprint_bytes,
-)
+from snnlab.nn.operations import OperationCounts, count_nonzero_steps, count_operations, footprint_bytes
 
 CONV = {
     "conv1": {"type": "conv2d", "out_channels": 4, "kernel_size": 3, "padding": 1, "stride": 2},

@@ -172,12 +172,7 @@ def test_a_hook_on_the_convolution_sees_its_output() -> None:
 
 
 @pytest.mark.parametrize(
-    "convolution",
-    [
-        {"kernel_size": 3, "stride": 2},
-        {"kernel_size": 3, "dilation": 2},
-        {"kernel_size": 3, "groups": 2},
-    ],
+    "convolution", [{"kernel_size": 3, "stride": 2}, {"kernel_size": 3, "dilation": 2}, {"kernel_size": 3, "groups": 2}]
 )
 def test_other_convolutions_do_not_run_on_events(convolution: Node) -> None:
     net = build_network(

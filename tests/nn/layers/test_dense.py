@@ -41,11 +41,7 @@ def test_weight_norm_changes_nothing_at_first_and_has_a_length_for_each_neuron()
 
 
 @pytest.mark.parametrize(
-    ("in_shape", "size", "facts"),
-    [
-        ((5,), 0, ("layers.a.out_features",)),
-        ((), 3, ("layers.a", "linear", 1, [])),
-    ],
+    ("in_shape", "size", "facts"), [((5,), 0, ("layers.a.out_features",)), ((), 3, ("layers.a", "linear", 1, []))]
 )
 def test_mistakes_are_named(in_shape: tuple[int, ...], size: int, facts: tuple) -> None:
     with assert_raises(ConfigError, *facts):

@@ -65,17 +65,9 @@ def test_stride_is_the_kernel_by_default_and_sizes_may_differ_by_axis() -> None:
     ("in_shape", "settings", "facts"),
     [
         ((8,), {"kernel_size": 2}, ("layers.a", 2, 4, "[C, H, W]", [8])),
-        (
-            (1, 2, 3, 4, 5),
-            {"kernel_size": 2},
-            ("layers.a", "[C, H, W]", [1, 2, 3, 4, 5]),
-        ),
+        ((1, 2, 3, 4, 5), {"kernel_size": 2}, ("layers.a", "[C, H, W]", [1, 2, 3, 4, 5])),
         ((2, 3, 3), {"kernel_size": 4}, ("layers.a.kernel_size", "4", "[3, 3]", "0")),
-        (
-            (2, 9, 9),
-            {"kernel_size": 3, "padding": 2},
-            ("layers.a.padding", "kernel_size", "3", "2"),
-        ),
+        ((2, 9, 9), {"kernel_size": 3, "padding": 2}, ("layers.a.padding", "kernel_size", "3", "2")),
         ((2, 3, 3), {"kernel_size": [2]}, ("layers.a.kernel_size", "[2]")),
     ],
 )
@@ -94,10 +86,7 @@ def test_max_pool_counts_the_dilation() -> None:
 @pytest.mark.parametrize("kind", ["adaptive_max_pool", "adaptive_avg_pool"])
 @pytest.mark.parametrize(
     ("in_shape", "size", "facts"),
-    [
-        ((8,), 1, ("layers.a", 2, 4, "[C, H, W]", [8])),
-        ((2, 8, 8), [1, 2, 3], ("layers.a.output_size", "[1, 2, 3]")),
-    ],
+    [((8,), 1, ("layers.a", 2, 4, "[C, H, W]", [8])), ((2, 8, 8), [1, 2, 3], ("layers.a.output_size", "[1, 2, 3]"))],
 )
 def test_mistakes_in_adaptive_pools_are_named(kind: str, in_shape: tuple[int, ...], size: Any, facts: tuple) -> None:
     with assert_raises(ConfigError, *facts):

@@ -164,10 +164,7 @@ def test_spike_losses_reject_a_membrane(loss: Any, fragments: tuple) -> None:
         (lambda: CountError(correct_count=5), ("correct_count", "incorrect_count")),
         (lambda: CountError(correct_count=50, incorrect_count=1), ("correct_count", 50, 9)),
         (lambda: FirstSpikeError(3.0, 3.0), ("correct", 3)),
-        (
-            lambda: FirstSpikeError(18.0, 2.0),
-            ("correct", 18),
-        ),
+        (lambda: FirstSpikeError(18.0, 2.0), ("correct", 18)),
         (lambda: VanRossum(5.0, 600.0), ("correct_rate", 500, 600)),
     ],
 )

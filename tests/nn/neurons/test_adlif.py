@@ -71,10 +71,7 @@ def se_adlif(x: Tensor, weight: Tensor, tau_u: Tensor, tau_w: Tensor, a: Tensor,
 
 @pytest.mark.parametrize(
     ("name", "oracle", "quantities"),
-    [
-        ("radlif", radlif, ("beta", "rho", "a", "b")),
-        ("se_adlif", se_adlif, ("tau_mem", "tau_adapt", "a", "b")),
-    ],
+    [("radlif", radlif, ("beta", "rho", "a", "b")), ("se_adlif", se_adlif, ("tau_mem", "tau_adapt", "a", "b"))],
 )
 def test_the_presets_are_the_published_equations(name: str, oracle: Any, quantities: tuple[str, ...]) -> None:
     neuron, x = preset(name, torch.float64, (N,)), drive() * 6
@@ -199,23 +196,14 @@ def test_the_potential_is_measured_from_rest_so_that_there_is_no_leak_to_learn()
         ({"a_gain": "1-a"}, ("a_gain", "1-a")),
         ({"coupling": "late"}, ("coupling", "before_reset", "after_reset", "late")),
         ({"init": "normal"}, ("init", "normal")),
-        (
-            {"ranges": {"v_threshold": [1, 2]}},
-            ("ranges", "v_threshold", "tau_mem", "tau_adapt"),
-        ),
+        ({"ranges": {"v_threshold": [1, 2]}}, ("ranges", "v_threshold", "tau_mem", "tau_adapt")),
         ({"ranges": {"beta": [0.1, 0.2]}}, ("ranges", "beta", "tau_mem", "tau_adapt")),
         ({"ranges": {"a": [1, 0]}}, ("ranges.a", "ranges", "[low, high]", "[1, 0]")),
         ({"ranges": {"a": [1]}}, ("ranges.a", "ranges", "[low, high]", "[1]")),
         ({"ranges": {"a": 1}}, ("ranges.a", "ranges", "[low, high]", "1")),
         ({"ranges": {"tau_mem": [-5, 25]}}, ("ranges.tau_mem", "> 0", "-5")),
-        (
-            {"beta": 0.5, "ranges": {"beta": [0.1, 1.5]}},
-            ("ranges.beta", "1.5"),
-        ),
-        (
-            {"a": 1.5, "learn": ["a"]},
-            ("a", "1.5", "-1", "[low, high]"),
-        ),
+        ({"beta": 0.5, "ranges": {"beta": [0.1, 1.5]}}, ("ranges.beta", "1.5")),
+        ({"a": 1.5, "learn": ["a"]}, ("a", "1.5", "-1", "[low, high]")),
     ],
 )
 def test_refused_settings_say_why(settings: dict[str, Any], facts: tuple) -> None:

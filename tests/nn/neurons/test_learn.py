@@ -255,38 +255,14 @@ def test_a_recurrent_layer_learns_under_its_own_name() -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "constant"),
     [
-        (
-            "lif",
-            {"learn": ["reset_delay"]},
-            ("lif1.learn", "reset_delay", "tau_mem", "v_leak", "v_threshold"),
-        ),
-        (
-            "lif",
-            {"learn": ["v_treshold"]},
-            ("lif1.learn", "v_treshold", "tau_mem", "v_leak", "v_threshold"),
-        ),
-        (
-            "lif",
-            {"learn": ["beta"]},
-            ("lif1.learn", "beta", "tau_mem", "v_leak", "v_threshold"),
-        ),
-        (
-            "lif",
-            {"learn": ["v_reset"]},
-            ("lif1.learn", "v_reset", "tau_mem", "v_leak", "v_threshold"),
-        ),
-        (
-            "iaf",
-            {"learn": ["tau_mem"]},
-            ("lif1.learn", "tau_mem", "v_threshold"),
-        ),
+        ("lif", {"learn": ["reset_delay"]}, ("lif1.learn", "reset_delay", "tau_mem", "v_leak", "v_threshold")),
+        ("lif", {"learn": ["v_treshold"]}, ("lif1.learn", "v_treshold", "tau_mem", "v_leak", "v_threshold")),
+        ("lif", {"learn": ["beta"]}, ("lif1.learn", "beta", "tau_mem", "v_leak", "v_threshold")),
+        ("lif", {"learn": ["v_reset"]}, ("lif1.learn", "v_reset", "tau_mem", "v_leak", "v_threshold")),
+        ("iaf", {"learn": ["tau_mem"]}, ("lif1.learn", "tau_mem", "v_threshold")),
         ("lif", {"learn": "tau_mem"}, ("lif1.learn", "tau_mem")),
         ("lif", {"learn": 1}, ("lif1.learn", 1)),
-        (
-            "lif",
-            {"learn": {"tau_mem": "pixel"}},
-            ("lif1.learn.tau_mem", "pixel"),
-        ),
+        ("lif", {"learn": {"tau_mem": "pixel"}}, ("lif1.learn.tau_mem", "pixel")),
         ("lif", {"beta": 0.0, "learn": ["beta"]}, ("lif1.beta", "0")),
     ],
 )

@@ -136,26 +136,10 @@ def test_a_network_treats_it_as_one_neuron_that_depends_on_dt() -> None:
 @pytest.mark.parametrize(
     ("recurrent", "in_shape", "facts"),
     [
-        (
-            {"kernel_size": 4},
-            IMAGE,
-            ("lif1.recurrent.kernel_size", "4", "5"),
-        ),
-        (
-            {"kernel_size": [3, 2]},
-            IMAGE,
-            ("lif1.recurrent.kernel_size", "[3, 2]"),
-        ),
-        (
-            {"type": "conv"},
-            (N,),
-            ("lif1.recurrent", "conv", "[C, W]", "[C, H, W]", "[C, D, H, W]", [6]),
-        ),
-        (
-            {"kernel": 3},
-            IMAGE,
-            ("lif1.recurrent.kernel", "kernel_size"),
-        ),
+        ({"kernel_size": 4}, IMAGE, ("lif1.recurrent.kernel_size", "4", "5")),
+        ({"kernel_size": [3, 2]}, IMAGE, ("lif1.recurrent.kernel_size", "[3, 2]")),
+        ({"type": "conv"}, (N,), ("lif1.recurrent", "conv", "[C, W]", "[C, H, W]", "[C, D, H, W]", [6])),
+        ({"kernel": 3}, IMAGE, ("lif1.recurrent.kernel", "kernel_size")),
         ({"type": "dens"}, IMAGE, ("lif1.recurrent.type", "dens", "dense")),
         (True, (), ("lif1.recurrent", "in_shape", 1)),
         ("yes", (N,), ("lif1.recurrent", "yes")),

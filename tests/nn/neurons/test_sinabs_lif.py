@@ -114,10 +114,7 @@ def test_it_learns_the_decays_that_it_was_given() -> None:
         ({"tau_mem": "2 steps", "beta": 0.5}, ("lif1", "tau_mem", "N steps")),
         ({"tau_syn": "2 steps", "alpha": 0.5}, ("lif1", "tau_syn", "N steps")),
         ({"alpha": 1.0}, ("lif1.alpha", 1.0)),
-        (
-            {"learn": ["v_threshold"]},
-            ("lif1.learn", "v_threshold", "tau_mem"),
-        ),
+        ({"learn": ["v_threshold"]}, ("lif1.learn", "v_threshold", "tau_mem")),
     ],
 )
 def test_mistakes_are_named(settings: dict[str, Any], facts: tuple) -> None:
