@@ -66,7 +66,7 @@ def _params() -> Iterator[Any]:
 
 
 @interpreted
-@pytest.mark.parametrize("case", mostly_long(list(_params()), 28))
+@pytest.mark.parametrize("case", mostly_long(list(_params()), 16))
 def test_it_equals_the_plain_loop(case: Callable[[], KernelCase]) -> None:
     assert_kernel_equals_loop(run, case())
 

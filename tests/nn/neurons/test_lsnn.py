@@ -102,7 +102,9 @@ def norse() -> Any:
     return norse.torch
 
 
-ALPHA_1: dict[str, Any] = {"surrogate": {"type": "superspike", "alpha": 1.0}}  # Norse 1.1.0 always computes with this alpha
+ALPHA_1: dict[str, Any] = {
+    "surrogate": {"type": "superspike", "alpha": 1.0}
+}  # Norse 1.1.0 always computes with this alpha
 
 
 def parameters(norse: Any) -> Any:
