@@ -16,8 +16,6 @@ from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.stages import FusedEvents
 
-pytestmark = pytest.mark.compiled
-
 Node = Mapping[str, Any]
 
 SHAPE = (2, 13, 11)
@@ -93,6 +91,7 @@ def some(count: int) -> list[Any]:
     return [pytest.param(*case, marks=pytest.mark.long if at else ()) for at, case in enumerate(cases)]
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize(("conv", "kind", "pooling"), some(7))
 def test_it_is_the_same_convolution(conv: str, kind: str, pooling: str) -> None:
     convolution, neuron, pool = CONVOLUTIONS[conv], NEURONS[kind], POOLS[pooling]
@@ -206,7 +205,9 @@ def test_a_network_of_one_layer_does_not_run_on_events() -> None:
     assert not on_events(net)
 
 
-@pytest.mark.parametrize(("conv", "kind", "pooling"), some(3))
+@pytest.mark.parametrize(
+    ("conv", "kind", "pooling"), [pytest.param("plain", "lif", "max"), pytest.param("bias", "cuba", "average of 3")]
+)
 def test_lists_of_events_are_the_same_input(conv: str, kind: str, pooling: str) -> None:
     net = network(CONVOLUTIONS[conv], NEURONS[kind], POOLS[pooling], events=True)
     assert net.accepts_event_lists
