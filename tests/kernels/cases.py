@@ -48,7 +48,7 @@ SHAPES: dict[str, tuple[tuple[int, ...], int]] = {
 }
 
 LAYOUTS: Axes = {
-    "T": [9, 1, 63],
+    "T": [9, 1, 33],
     "shape": list(SHAPES),
     "dtype": [torch.float32, torch.float64],
     "ragged": [False, True],

@@ -4,19 +4,18 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import enum
 import functools
 import itertools
 import operator
 import random
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from situations import FUSED, PLAIN_LOOP, State, Step, Unit, changed, situation, unit
+from situations import FUSED, PLAIN_LOOP, SITUATIONS, State, Step, Unit, changed, situation, unit
 from torch import nn
 
 
@@ -75,29 +74,49 @@ def the_sign_of_zero() -> Iterator[Step]:
         yield own.step
 
 
-@situation(PLAIN_LOOP)
-def an_array_in_fresh_objects() -> Iterator[Step]:
-    kind = type("Own", (Unit,), {"gain": lambda self: float(self.w[0])})
-    for value in range(40):
-        yield kind(w=np.array([float(value)])).step
+# How a step reads the attribute `w` of its object, what `w` is, and changes after which it is read again.
+READ: dict[str, tuple[str | None, Callable[[Any], Any], Any, list[Callable[[Any], Any]]]] = {
+    "an array": (PLAIN_LOOP, lambda self: float(self.w[0]), np.array([2.0]), [lambda own: own.w.fill(3.0)]),
+    "a list": (
+        FUSED,
+        lambda self: self.w[0] + len(self.w) + sum(self.w[1:]),
+        [2.0],
+        [lambda own: own.w.insert(0, 3.0), lambda own: own.w.append(1.0)],
+    ),
+    "a dict": (
+        FUSED,
+        lambda self: self.w["a"] + self.w.get("b", 0.5) + sum(v for _, v in self.w.items()),
+        {"a": 2.0},
+        [lambda own: own.w.update(b=3.0), lambda own: setattr(own, "w", {"a": 1.0})],
+    ),
+    "a set": (None, lambda self: sum(self.w), {2.0}, [lambda own: own.w.add(3.0)]),
+    "a deque": (None, lambda self: self.w[0], collections.deque([2.0]), [lambda own: own.w.appendleft(3.0)]),
+    "an object with slots": (FUSED, lambda self: self.w.gain, Slots(2.0), [lambda own: setattr(own.w, "gain", 3.0)]),
+    "a nested object": (
+        FUSED,
+        lambda self: self.w.inner.inner.inner.gain,
+        Plain(inner=Plain(inner=Plain(inner=SLOTS))),
+        [lambda own: setattr(own.w.inner.inner, "inner", Slots(3.0))],
+    ),
+    "a tuple with a list": (FUSED, lambda self: self.w[1][0], (1.0, [2.0]), [lambda own: own.w[1].insert(0, 3.0)]),
+    "a dict of attributes": (
+        None,
+        lambda self: self.__dict__["w"] + vars(self)["w"],
+        2.0,
+        [lambda own: setattr(own, "w", 3.0)],
+    ),
+}
 
 
-@situation(PLAIN_LOOP)
-def an_array_changed_in_place() -> Iterator[Step]:
-    own = unit(lambda self: float(self.w[0]), w=np.array([2.0]))
+def reads(gain: Callable[[Any], Any], w: Any, changes: list[Callable[[Any], Any]]) -> Iterator[Step]:
+    own = unit(gain, w=w)
     yield own.step
-    own.w[0] = 3.0
-    yield own.step
+    for change in changes:
+        change(own)
+        yield own.step
 
 
-@situation(FUSED)
-def a_list() -> Iterator[Step]:
-    own = unit(lambda self: self.w[0] + len(self.w) + sum(self.w[1:]), w=[2.0])
-    yield own.step
-    own.w[0] = 3.0
-    yield own.step
-    own.w.append(1.0)
-    yield own.step
+SITUATIONS.update({name: (functools.partial(reads, *how), runs) for name, (runs, *how) in READ.items()})
 
 
 @situation(PLAIN_LOOP)
@@ -109,58 +128,6 @@ def a_list_that_the_step_changes() -> Iterator[Step]:
 
     own = Own(w=[])
     own.prepare = own.w.clear
-    yield own.step
-
-
-@situation(FUSED)
-def a_dict() -> Iterator[Step]:
-    own = unit(lambda self: self.w["a"] + self.w.get("b", 0.5) + sum(v for _, v in self.w.items()), w={"a": 2.0})
-    yield own.step
-    own.w["b"] = 3.0
-    yield own.step
-    own.w = {"a": 1.0}
-    yield own.step
-
-
-@situation()
-def a_set() -> Iterator[Step]:
-    own = unit(lambda self: sum(self.w), w={2.0})
-    yield own.step
-    own.w.add(3.0)
-    yield own.step
-
-
-@situation()
-def a_deque() -> Iterator[Step]:
-    own = unit(lambda self: self.w[0], w=collections.deque([2.0]))
-    yield own.step
-    own.w[0] = 3.0
-    yield own.step
-
-
-@situation(FUSED)
-def an_object_with_slots() -> Iterator[Step]:
-    own = unit(lambda self: self.w.gain, w=Slots(2.0))
-    yield own.step
-    own.w.gain = 3.0
-    yield own.step
-
-
-@situation(FUSED)
-def objects_nested_six_deep() -> Iterator[Step]:
-    inner = Plain(gain=2.0)
-    outer = functools.reduce(lambda value, _: Plain(inner=value), range(6), inner)
-    own = unit(lambda self: self.w.inner.inner.inner.inner.inner.inner.gain, w=outer)
-    yield own.step
-    inner.gain = 3.0
-    yield own.step
-
-
-@situation(FUSED)
-def a_tuple_with_a_list() -> Iterator[Step]:
-    own = unit(lambda self: self.w[1][0], w=(1.0, [2.0]))
-    yield own.step
-    own.w[1][0] = 3.0
     yield own.step
 
 
@@ -179,18 +146,6 @@ def a_named_tuple_with_a_method() -> Iterator[Step]:
     yield own.step
     with changed_global("GAIN", 5.0):
         yield own.step
-
-
-@situation()
-def a_dataclass() -> Iterator[Step]:
-    @dataclasses.dataclass
-    class Settings:
-        gain: float
-
-    own = unit(lambda self: self.w.gain, w=Settings(2.0))
-    yield own.step
-    own.w.gain = 3.0
-    yield own.step
 
 
 @situation()
@@ -217,27 +172,6 @@ def class_attributes() -> Iterator[Step]:
     yield Own().step
     own = Own()
     own.G = 7.0
-    yield own.step
-
-
-@situation()
-def the_class_by_its_dunder_name() -> Iterator[Step]:
-    class Own(Unit):
-        G = 2.0
-
-        def gain(self) -> Any:
-            return self.__class__.G
-
-    yield Own().step
-    Own.G = 3.0
-    yield Own().step
-
-
-@situation()
-def the_dict_of_the_object() -> Iterator[Step]:
-    own = unit(lambda self: self.__dict__["w"] + vars(self)["w"], w=2.0)
-    yield own.step
-    own.w = 3.0
     yield own.step
 
 
@@ -292,6 +226,27 @@ def a_cached_property() -> Iterator[Step]:
     del own.cached
     own.w = 3.0
     yield own.step
+
+
+@situation(FUSED)
+def attributes_of_modules() -> Iterator[Step]:
+    own = unit(lambda self: MODULE.sub.G)
+    yield own.step
+    MODULE.sub.G = 3.0
+    yield own.step
+
+
+@situation()
+def the_class_by_its_dunder_name() -> Iterator[Step]:
+    class Own(Unit):
+        G = 2.0
+
+        def gain(self) -> Any:
+            return self.__class__.G
+
+    yield Own().step
+    Own.G = 3.0
+    yield Own().step
 
 
 @situation()
@@ -587,14 +542,6 @@ def functions_in_a_dict_that_read_a_global() -> Iterator[Step]:
     with changed_global("GAIN", 3.0):
         yield own.step
     FUNCTIONS["helper"] = lambda x: 17.0 * x
-    yield own.step
-
-
-@situation(FUSED)
-def attributes_of_modules() -> Iterator[Step]:
-    own = unit(lambda self: MODULE.sub.G)
-    yield own.step
-    MODULE.sub.G = 3.0
     yield own.step
 
 

@@ -16,6 +16,8 @@ from snnlab.kernels import events
 from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.base import set_backend
 
+pytestmark = pytest.mark.compiled
+
 Node = Mapping[str, Any]
 
 SHAPE = (2, 11, 9)
@@ -64,12 +66,21 @@ def outputs_and_gradients(net: Network, lengths: Tensor | None) -> tuple[list[Te
     return parts, list(torch.autograd.grad(torch.stack(sums).sum(), [*net.parameters(), *before["n1"]]))
 
 
-@pytest.mark.parametrize("lengths", [None, torch.tensor([11, 0, 5])], ids=["full", "ragged"])
-@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
-@pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
+@pytest.mark.parametrize(
+    ("kind", "pooling"),
+    [
+        ("lif", "max"),
+        *(
+            pytest.param(kind, list(POOLS)[at % 3], marks=pytest.mark.long)
+            for at, kind in enumerate(("late", "value", "cuba", "learned", "given"))
+        ),
+    ],
+)
 def test_blocks_of_time_change_no_spike_and_no_gradient(
-    neuron: Node, pool: Node | None, lengths: Tensor | None, monkeypatch: pytest.MonkeyPatch
+    kind: str, pooling: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    neuron, pool = NEURONS[kind], POOLS[pooling]
+    lengths = torch.tensor([11, 0, 5]) if pooling != "average" else None
     whole, gradients = outputs_and_gradients(network(neuron, pool), lengths)
     assert whole[0].count_nonzero() > 20
     monkeypatch.setattr(events, "MAX_SAVED", 1)
@@ -80,6 +91,7 @@ def test_blocks_of_time_change_no_spike_and_no_gradient(
         assert torch.allclose(gradient, expected, rtol=1e-9, atol=1e-12 * expected.abs().max().item())
 
 
+@pytest.mark.long
 def test_a_block_of_time_has_at_least_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = outputs_and_gradients(network(NEURONS["lif"], None), None)
     monkeypatch.setattr(events, "MAX_SAVED", 1)
@@ -88,6 +100,7 @@ def test_a_block_of_time_has_at_least_one_step(monkeypatch: pytest.MonkeyPatch) 
     assert torch.equal(whole[0], blocks[0])
 
 
+@pytest.mark.long
 def test_a_second_backward_pass_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "MAX_SAVED", 1)
     monkeypatch.setattr(events, "TIME_BLOCK", 1000)

@@ -13,6 +13,8 @@ from snnlab.kernels.function import Kernel, kernel_for
 from snnlab.nn import LI, Network
 from snnlab.nn.neurons.base import set_backend
 
+pytestmark = pytest.mark.compiled
+
 # Two time constants, a learned threshold, a soft reset: unlike any of our neurons.
 CELL = """
 from typing import NamedTuple

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from loop_layers import DIALECTS, KINDS, RESETS, SHAPES, SPIKING, recurrent as build
+from equality import with_compiled
+from loop_layers import DIALECTS, KINDS, RESETS, SHAPES, recurrent as build
 from loops import SURROGATES, assert_equals_loop, drive, nonzero_state, outcome
 from torch import Tensor
 
@@ -36,68 +37,51 @@ def runs_rendered_steps(rec: Recurrent, x: Tensor, monkeypatch: pytest.MonkeyPat
     return bool(called)
 
 
-DTYPES_AND_SURROGATES = [*zip((torch.float32, torch.float64) * 2, SURROGATES.values(), strict=True)]
+# Each dialect with one feedback, number of learned values, precision and surrogate gradient, so that all pairs meet.
+CASES = [
+    pytest.param(
+        *dialect, list(SHAPES)[at % 2], ("", "neuron")[at // 2 % 2], at % 4, id=f"{'-'.join(map(str, dialect))}"
+    )
+    for at, dialect in enumerate(DIALECTS)
+]
 
 
-@pytest.mark.parametrize("per", ["", "neuron"])
-@pytest.mark.parametrize("feedback", SHAPES)
-@pytest.mark.parametrize(("kind", "reset", "detach"), DIALECTS)
-def test_it_equals_the_plain_loop(kind: str, reset: str, detach: bool, feedback: str, per: str) -> None:
-    # One surrogate gradient each, so that every dialect has all of them.
-    number = DIALECTS.index((kind, reset, detach)) + 2 * (feedback == "conv") + (per == "neuron")
-    assert_equals_with([DTYPES_AND_SURROGATES[number % 4]], (kind, reset, detach), feedback, per)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("per", ["", "neuron"])
-@pytest.mark.parametrize("feedback", SHAPES)
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_it_equals_the_plain_loop_with_all_surrogates(dialect: tuple[str, str, bool], feedback: str, per: str) -> None:
-    assert_equals_with(DTYPES_AND_SURROGATES, dialect, feedback, per)
-
-
-def assert_equals_with(
-    kinds: list[tuple[torch.dtype, Any]], dialect: tuple[str, str, bool], feedback: str, per: str
-) -> None:
-    """Compare recurrent neurons with the plain loop for precisions and surrogate gradients."""
-    kind, reset, detach = dialect
-    for dtype, surrogate in kinds:
-        rec = build(kind, feedback, per=per, detach_reset=detach, surrogate=surrogate, **RESETS[reset])
-        rec, x = rec.to(dtype), drive(T, B, *SHAPES[feedback], dtype=dtype)
-        assert outcome(rec, "reference", x).outputs["y"].any()
-        assert_equals_loop(rec, x, nonzero_state(rec, x), LENGTHS)
-        assert_equals_loop(rec, x)
+@pytest.mark.parametrize(("kind", "reset", "detach", "feedback", "per", "choice"), with_compiled(CASES, 2, 12))
+def test_it_equals_the_plain_loop(kind: str, reset: str, detach: bool, feedback: str, per: str, choice: int) -> None:
+    dtype, surrogate = (torch.float32, torch.float64)[choice % 2], list(SURROGATES.values())[choice]
+    rec = build(kind, feedback, per=per, detach_reset=detach, surrogate=surrogate, **RESETS[reset])
+    rec, x = rec.to(dtype), drive(T, B, *SHAPES[feedback], dtype=dtype)
+    assert outcome(rec, "reference", x).outputs["y"].any()
+    assert_equals_loop(rec, x, nonzero_state(rec, x), LENGTHS)
+    assert_equals_loop(rec, x)
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("autapses", [True, False])
-@pytest.mark.parametrize("feedback", SHAPES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_equals_it_with_every_feedback(kind: str, feedback: str, autapses: bool, bias: bool) -> None:
-    rec = build(kind, feedback, per="layer", recurrent={"autapses": autapses, "bias": bias})
+def test_it_equals_it_with_every_feedback(kind: str, bias: bool) -> None:
+    feedback = list(SHAPES)[(list(KINDS).index(kind) + bias) % 2]
+    rec = build(kind, feedback, per="layer", recurrent={"autapses": kind.startswith("cuba") == bias, "bias": bias})
     x = drive(T, B, *SHAPES[feedback])
     assert_equals_loop(rec, x, nonzero_state(rec, x), LENGTHS)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    ("feedback", "shape"),
-    [
-        ("dense", (1, 2, 1)),
-        ("dense", (3, 0, 5)),
-        ("dense", (5, 2, 1031)),
-        ("dense", (5, 3, 2, 3, 2)),
-        ("conv", (5, 2, 3, 9)),
-        ("conv", (2, 1, 2, 3, 4, 2)),
-    ],
-)
-def test_every_size_runs(kind: str, feedback: str, shape: tuple[int, ...]) -> None:
-    rec, x = build(kind, feedback, shape[2:]), drive(*shape)
+SIZES = [
+    ("dense", (1, 2, 1)),
+    ("dense", (3, 0, 5)),
+    ("dense", (5, 2, 1031)),
+    ("dense", (5, 3, 2, 3, 2)),
+    ("conv", (5, 2, 3, 9)),
+    ("conv", (2, 1, 2, 3, 4, 2)),
+]
+
+
+@pytest.mark.parametrize(("feedback", "shape"), SIZES)
+def test_every_size_runs(feedback: str, shape: tuple[int, ...]) -> None:
+    rec, x = build(list(KINDS)[SIZES.index((feedback, shape))], feedback, shape[2:]), drive(*shape)
     assert_equals_loop(rec, x, nonzero_state(rec, x))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("feedback", SHAPES)
+@pytest.mark.parametrize(("kind", "feedback"), [("cuba_jump", "dense"), ("alif", "conv")])
 def test_memory_with_channels_last_is_kept(kind: str, feedback: str) -> None:
     rec = build(kind, feedback, SHAPES["conv"], "channel")
     x = drive(T, B, *SHAPES["conv"]).flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
@@ -105,36 +89,26 @@ def test_memory_with_channels_last_is_kept(kind: str, feedback: str) -> None:
     assert rec(x)[0].flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
 
 
-def test_an_input_with_gaps_in_memory_runs() -> None:
-    assert_equals_loop(build(), drive(T, B, 14)[..., ::2], lengths=LENGTHS)
-
-
-@pytest.mark.parametrize("kind", ["cuba_decay", "alif", "li"])
 @pytest.mark.parametrize(
-    "options",
+    ("kind", "options"),
     [
-        {"through": "y"},
-        {"through": "state.s"},
-        {"through": "state.neuron"},
-        {"asks": "x"},
-        {"asks": "feedback"},
-        {"asks": "feedback.bias"},
-        {"asks": "neuron"},
-        {"asks": "state.s"},
-        {"asks": "state.neuron"},
-        {"count": False},
+        ("cuba_decay", {"through": "y"}),
+        ("alif", {"through": "state.s"}),
+        ("li", {"through": "state.neuron"}),
+        ("alif", {"through": "counts"}),
+        ("alif", {"asks": "x"}),
+        ("cuba_decay", {"asks": "feedback"}),
+        ("li", {"asks": "feedback.bias"}),
+        ("alif", {"asks": "neuron"}),
+        ("cuba_decay", {"asks": "state.s"}),
+        ("alif", {"asks": "state.neuron"}),
+        ("cuba_decay", {"count": False}),
     ],
     ids=str,
 )
 def test_any_output_passes_a_gradient_and_any_input_takes_one(kind: str, options: dict[str, Any]) -> None:
     rec, x = build(kind, per="neuron", recurrent={"bias": True}), drive(T, B, 7)
     assert_equals_loop(rec, x, nonzero_state(rec, x), LENGTHS, **options)
-
-
-@pytest.mark.parametrize("kind", SPIKING)
-def test_counts_pass_gradients(kind: str) -> None:
-    rec, x = build(kind), drive(T, B, 7)
-    assert_equals_loop(rec, x, nonzero_state(rec, x), LENGTHS, through="counts")
 
 
 @pytest.mark.parametrize("frozen", ["weight", "all"])
@@ -160,8 +134,7 @@ def test_a_feedback_that_is_not_learned_takes_no_gradient(frozen: str) -> None:
     torch.testing.assert_close(found, again.grad, rtol=0, atol=1e-4 * float(again.grad.abs().max()))
 
 
-@pytest.mark.parametrize("feedback", SHAPES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "feedback"), [("cuba_decay", "dense"), ("alif", "conv")])
 def test_without_gradients_the_outputs_are_the_same(kind: str, feedback: str) -> None:
     rec, x = build(kind, feedback), drive(T, B, *SHAPES[feedback])
     with_graph = outcome(rec, "numba", x, lengths=LENGTHS).outputs
@@ -173,23 +146,20 @@ def test_without_gradients_the_outputs_are_the_same(kind: str, feedback: str) ->
     assert torch.equal(state.neuron.v, with_graph["state.neuron.v"])
 
 
-@pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("kind", ["cuba_jump", "alif"])
-def test_the_number_of_threads_of_the_steps_changes_nothing(
-    kind: str, count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rec, x = build(kind, per="neuron"), drive(T, B, 7)
+@pytest.mark.compiled
+def test_the_number_of_threads_of_the_steps_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rec, x = build("alif", per="neuron"), drive(T, B, 7)
     alone = outcome(rec, "numba", x)
     monkeypatch.setattr(threads, "MIN_VALUES", 0)
-    torch.set_num_threads(count)
+    torch.set_num_threads(2)
     shared = outcome(rec, "numba", x)
     for one, other in zip(alone, shared, strict=True):
         assert all(torch.equal(part, other[name]) for name, part in one.items())
 
 
-@pytest.mark.parametrize("surrogate", SURROGATES)
-@pytest.mark.parametrize("reset", ["subtract", "late_value"])
-@pytest.mark.parametrize("feedback", SHAPES)
+@pytest.mark.parametrize(
+    ("feedback", "reset", "surrogate"), [("dense", "late_value", "Atan"), ("conv", "subtract", "Triangle")]
+)
 def test_a_second_backward_pass_gives_the_same(feedback: str, reset: str, surrogate: str) -> None:
     rec = build("cuba_decay", feedback, per="neuron", surrogate=SURROGATES[surrogate], **RESETS[reset])
     x = drive(T, B, *SHAPES[feedback]).requires_grad_()
@@ -200,11 +170,10 @@ def test_a_second_backward_pass_gives_the_same(feedback: str, reset: str, surrog
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("kind", ["lif", "alif"])
-def test_a_second_derivative_is_refused(kind: str) -> None:
+def test_a_second_derivative_is_refused() -> None:
     x = drive(T, B, 7).requires_grad_()
     with assert_raises(SnnlabError, "", "reference"):
-        torch.autograd.grad(build(kind)(x)[0].sum(), x, create_graph=True)
+        torch.autograd.grad(build()(x)[0].sum(), x, create_graph=True)
 
 
 def test_changes_of_saved_spikes_are_detected() -> None:
@@ -269,8 +238,3 @@ def test_a_state_of_another_precision_or_shape_is_refused(kind: str, part: str) 
         ):
             with pytest.raises(ValueError, match=rf"state {name}\b.*torch\.float32"):
                 rec(x, given)
-
-
-def test_lengths_that_are_not_those_of_the_samples_are_refused() -> None:
-    with assert_raises(ValueError, 4):
-        build()(drive(T, B, 7), lengths=torch.tensor([4, 5]))

@@ -148,7 +148,7 @@ def test_damaged_files_are_compiled_again(
     cache: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[bytes], bytes]
 ) -> None:
     assert doubled(loop()) == [0, 2, 4]
-    for path in (path for path in cache.rglob("*") if path.is_file()):
+    for path in (path for path in cache.rglob("*") if path.is_file() and path.stat().st_size):
         path.write_bytes(damage(path.read_bytes()))
     with caplog.at_level(logging.INFO):
         again, healed = loop(), loop()

@@ -12,6 +12,8 @@ from snnlab.kernels import events, spike_conv
 from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.base import set_backend
 
+pytestmark = pytest.mark.compiled
+
 STEPS, BATCH = 6, 4
 
 
@@ -57,6 +59,7 @@ def test_no_node_of_the_graph_holds_arrays_or_tensors_besides_saved_ones() -> No
     assert {"_LoopFunctionBackward", "_ConvolutionBackward"} <= {type(node).__name__ for node in seen}
 
 
+@pytest.mark.long
 def test_saved_tensors_go_through_checkpoint_hooks() -> None:
     kinds: set[torch.dtype] = set()
 

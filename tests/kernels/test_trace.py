@@ -8,7 +8,6 @@ Axes: T steps, B samples, then the layer's own.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,12 +26,6 @@ from ..refusals import assert_raises
 T, B = 5, 3
 LENGTHS = torch.tensor([0, T, 2])
 PRESETS = sorted((Path(__file__).parents[2] / "configs" / "neuron").glob("*.yaml"))
-
-
-@pytest.fixture
-def python() -> Iterator[None]:
-    with function._kernels_in_mode("python"):
-        yield
 
 
 def product(**axes: Any) -> list[dict[str, Any]]:
@@ -56,6 +49,7 @@ DIALECTS: list[tuple[str, dict[str, Any]]] = [
         for s in ("jump_first", "decay_first")
     ),
     *(("alif", TIMES | {key: each[key] for key in ("reset", "detach_reset")}) for each in NO_DELAY),
+    ("alif", TIMES | {"adapted_reset": True, "adaptive": 3, "detach_reset": False}),
     *(
         ("alif", TIMES | {"adapted_reset": True, "input_gain": g, "detach_reset": d})
         for g, d in itertools.product([1.0, "average"], [True, False])
@@ -74,22 +68,18 @@ DIALECTS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.usefixtures("python")
-@pytest.mark.parametrize("per", ["", "layer", "neuron"])
 @pytest.mark.parametrize(("kind", "settings"), DIALECTS, ids=lambda given: str(given).replace("'", ""))
-def test_outputs_and_gradients_are_those_of_autograd(kind: str, settings: dict[str, Any], per: str) -> None:
+def test_outputs_and_gradients_are_those_of_autograd(kind: str, settings: dict[str, Any]) -> None:
+    per = ("", "layer", "neuron")[DIALECTS.index((kind, settings)) % 3]
     own = {"in_shape": (4,), "dt": 1.0}
     neuron = NEURONS.build(kind, dict(settings), "n", **own)
-    if per and not hasattr(neuron, "learnable"):
-        pytest.skip("it learns nothing")
-    if per:
+    if per and hasattr(neuron, "learnable"):
         neuron = NEURONS.build(kind, settings | {"learn": dict.fromkeys(neuron.learnable(), per)}, "n", **own)
     x = drive(T, B, 4, dtype=torch.float64) * 3.0
     assert_equals_loop(perturbed(neuron), x, nonzero_state(neuron, x), LENGTHS)
     assert_equals_loop(neuron, x)
 
 
-@pytest.mark.usefixtures("python")
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
 def test_every_preset_is_traced_but_those_in_integers_and_over_all_steps(preset: Path) -> None:
     settings = yaml.safe_load(preset.read_text())
@@ -146,8 +136,10 @@ def abs_of(v: Any) -> Any:
     return torch.abs(v)
 
 
-@pytest.mark.parametrize("op", OPERATIONS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "op", [*OPERATIONS, *(pytest.param(op, marks=[pytest.mark.compiled, pytest.mark.long]) for op in OPERATIONS)]
+)
 def test_the_operations_of_the_list_round_as_torch_does(op: str, dtype: torch.dtype) -> None:
     def step(x: Any, state: State, k: Any) -> tuple[Any, State]:
         y = OPERATIONS[op](x, state.v, k)

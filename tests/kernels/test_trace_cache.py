@@ -17,9 +17,6 @@ from snnlab.nn.neurons.base import Neuron
 
 from ..refusals import assert_raises
 
-SCALE = 0.5
-TABLE = [1.0]  # a test changes it
-
 
 class State(NamedTuple):
     v: Tensor
@@ -52,39 +49,6 @@ def both(neuron: Any) -> tuple[Tensor, Tensor]:
         neuron.backend = backend
         found.append(neuron(X)[0])
     return found[0], found[1]
-
-
-def test_a_step_is_fused_and_follows_its_attributes() -> None:
-    neuron = Mine()
-    assert torch.equal(*both(neuron))
-    neuron.gain = 3.0
-    one, other = both(neuron)
-    assert torch.equal(one, other)
-    assert not torch.equal(one, both(Mine())[0])
-
-
-def test_globals_closures_and_defaults_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
-    factor = 2.0
-
-    class Reads(Mine):
-        def step(self, x: Tensor, state: State, coefficients: float, more: float = 0.25) -> tuple[Tensor, State]:
-            v = coefficients * state.v + SCALE * factor * x + more + TABLE[0]
-            return v, State(v)
-
-    neuron, seen = Reads(), []
-    for change in (None, "global", "cell", "default", "list"):
-        if change == "global":
-            monkeypatch.setitem(globals(), "SCALE", 0.75)
-        elif change == "cell":
-            factor = 3.0
-        elif change == "default":
-            Reads.step.__defaults__ = (0.5,)
-        elif change == "list":
-            TABLE[0] = 2.0
-        one, other = both(neuron)
-        assert torch.equal(one, other), change
-        seen.append(float(one.sum()))
-    assert len(set(seen)) == 5
 
 
 def test_another_value_of_a_number_needs_no_other_loop() -> None:
@@ -181,13 +145,6 @@ def test_an_untraceable_step_runs_in_the_plain_loop_with_one_warning_and_refuses
         neuron(X.clone().requires_grad_())
 
 
-def test_the_line_is_named() -> None:
-    neuron: Any = Branches()
-    neuron.backend = "numba"
-    with assert_raises(ConfigError, "backend", "Branches.step"):
-        neuron(X)
-
-
 def test_an_approximate_neuron_is_fused_although_it_rounds_differently() -> None:
     class Near(Rounds):
         approximate = True
@@ -251,29 +208,12 @@ def test_a_call_that_overflows_does_not_end_fusing() -> None:
             neuron(x)
 
 
-def test_an_empty_batch_may_come_first() -> None:
-    class First(Mine):
-        pass
-
-    assert First()(X[:, :0])[0].shape == (4, 0, 3)
-    assert torch.equal(*both(First()))
-
-
 def test_many_values_in_turn_keep_few_traces() -> None:
     neuron = Mine()
     for value in range(200):
         neuron.gain = 2.0 + value
         neuron(X)
     assert max(map(len, trace_cache._cache.values())) < 100
-
-
-def test_nan_stays_nan() -> None:
-    x = X.clone()
-    x[1, 0, 0] = torch.nan
-    neuron = Mine()
-    neuron.backend = "numba"
-    assert neuron(x)[0][1:, 0, 0].isnan().all()
-    assert not neuron(x)[0][:, 1].isnan().any()
 
 
 def test_a_step_may_be_used_first_within_a_checkpoint() -> None:

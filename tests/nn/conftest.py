@@ -1,10 +1,8 @@
-"""One seed and one thread for every test; rendered loops in Python, where that is enough."""
+"""For every test one seed, one thread, and rendered loops in Python."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -27,29 +25,14 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture
-def loops_in_python(request: pytest.FixtureRequest) -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def _loops_in_python(request: pytest.FixtureRequest) -> Iterator[None]:
     """Run the rendered loops as Python, with the same results: compiling one takes longer than the rest of a test.
 
-    A test with the mark `compiled` runs them compiled, and so does one with `peers`, which has long inputs.
+    A test with the mark `compiled` runs them compiled, and so does one with `slow`, which has long inputs.
     """
-    if any(request.node.get_closest_marker(name) for name in ("compiled", "peers")):
+    if any(request.node.get_closest_marker(name) for name in ("compiled", "slow")):
         yield
         return
     with function._kernels_in_mode("python"), np.errstate(all="ignore"):
         yield
-
-
-def python_and_compiled(cases: Iterable[tuple[Any, ...]]) -> list[Any]:
-    """Return all cases for `loops_in_python`, and compiled ones with every pair of values of two fields."""
-    cases = list(cases)
-    chosen, missing = list[tuple[Any, ...]](), {pair for case in cases for pair in _pairs(case)}
-    while missing:
-        chosen.append(max(cases, key=lambda case: len(missing & _pairs(case))))
-        missing -= _pairs(chosen[-1])
-    compiled = [pytest.param(*case, marks=pytest.mark.compiled) for case in chosen]
-    return [*(pytest.param(*case) for case in cases), *compiled]
-
-
-def _pairs(case: tuple[Any, ...]) -> set[Any]:
-    return set(itertools.combinations(enumerate(case), 2))

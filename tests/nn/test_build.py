@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.nn import LAYERS, build_network
-from snnlab.nn.neurons.lif import LIF
 
 from ..refusals import assert_raises
 
@@ -45,28 +44,6 @@ def test_each_layer_gets_its_input_shape() -> None:
     assert built.spiking == {"lif1": (12, 30, 30), "lif2": (32, 11, 11)}
     assert [name for name, _ in built.network.named_children()] == list(CONV_LIF)
     assert built.network(torch.zeros(3, 2, 2, 34, 34))[0].shape == (3, 2, 10)
-
-
-def test_neurons_get_dt() -> None:
-    lif = build(CONV_LIF).network.get_submodule("lif1")
-    assert isinstance(lif, LIF)
-    assert lif.dt == 10.0
-
-
-@pytest.mark.parametrize(
-    ("layer", "in_shape", "out_shape"),
-    [
-        ({"type": "linear", "out_features": 3}, (2, 7), (2, 3)),
-        ({"type": "conv1d", "out_channels": 3, "kernel_size": 3}, (2, 7), (3, 5)),
-        ({"type": "conv3d", "out_channels": 3, "kernel_size": 3, "padding": "same"}, (2, 4, 4, 4), (3, 4, 4, 4)),
-        ({"type": "conv_transpose2d", "out_channels": 3, "kernel_size": 2, "stride": 2}, (2, 4, 5), (3, 8, 10)),
-        ({"type": "sum_pool", "kernel_size": 2}, (2, 5), (2, 2)),
-        ({"type": "adaptive_avg_pool", "output_size": [1, 2]}, (2, 5, 5), (2, 1, 2)),
-        ({"type": "batch_norm"}, (6,), (6,)),
-    ],
-)
-def test_shapes_of_single_layers(layer: dict[str, Any], in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> None:
-    assert build({"a": layer}, in_shape).shapes == {"a": out_shape}
 
 
 def test_building_keeps_training_mode_and_statistics() -> None:

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn.utils.parametrizations import spectral_norm
 
 from snnlab.errors import ConfigError
-from snnlab.kernels.function import Backend
 from snnlab.nn import Network, build_network, checkpointing
 from snnlab.nn.checkpointing import MANY_SEGMENTS, StageGroup, stage_groups
 from snnlab.nn.neurons.base import set_backend
@@ -69,10 +68,13 @@ def answer(net: Network, lengths: Tensor | None, dtype: torch.dtype = torch.floa
     return found | {f"buffer {name}": b.double() for name, b in net.named_buffers()}
 
 
-@pytest.mark.parametrize("lengths", [None, torch.tensor([11, 0, 3, 8, 4])], ids=["full", "ragged"])
-@pytest.mark.parametrize("segments", [1, 4, 50])
-@pytest.mark.parametrize("layers", NETWORKS.values(), ids=NETWORKS)
-def test_it_is_the_same_network(layers: Layers, segments: int, lengths: Tensor | None) -> None:
+@pytest.mark.compiled
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in ("conv", "recurrent") else pytest.mark.long) for name in NETWORKS]
+)
+def test_it_is_the_same_network(name: str) -> None:
+    layers, at = NETWORKS[name], list(NETWORKS).index(name)
+    segments, lengths = (4, 1, 50)[at % 3], None if at in (0, 4) else torch.tensor([11, 0, 3, 8, 4])
     # In double precision, where only rounding differs between machines.
     found, expected = (answer(network(layers, each), lengths, torch.float64) for each in (segments, None))
     assert found.keys() == expected.keys()
@@ -118,9 +120,9 @@ def test_a_negative_number_of_segments_is_rejected() -> None:
         network(NETWORKS["conv"], -1)
 
 
-@pytest.mark.parametrize("name", ["conv", "norm"])
-def test_a_retained_graph_gives_the_same_gradients_again(name: str) -> None:
-    net = network(NETWORKS[name], 4)
+@pytest.mark.long
+def test_a_retained_graph_gives_the_same_gradients_again() -> None:
+    net = network(NETWORKS["norm"], 4)
     y, _ = net(torch.randn(STEPS, BATCH, *SHAPE, generator=torch.Generator().manual_seed(1)) * 3)
     once, again, last = (
         torch.autograd.grad(y.sum(), list(net.parameters()), retain_graph=keep) for keep in (True, True, False)
@@ -129,11 +131,10 @@ def test_a_retained_graph_gives_the_same_gradients_again(name: str) -> None:
         assert all(torch.equal(gradients[0], other) for other in gradients[1:])
 
 
-@pytest.mark.parametrize("backend", ["reference", "numba"])
-def test_all_kernels_run_again(backend: Backend) -> None:
+def test_all_kernels_run_again() -> None:
     def gradients(segments: int | None) -> dict[str, Tensor]:
         net = network(NETWORKS["conv"], segments)
-        set_backend(net, backend)
+        set_backend(net, "reference")
         return answer(net, None)
 
     found, expected = gradients(4), gradients(None)
@@ -181,6 +182,7 @@ print(peak("VmHWM:") - before)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from Linux's /proc")
 def test_segments_reduce_memory() -> None:
     def megabytes(segments: int) -> float:

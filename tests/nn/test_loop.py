@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 import warnings
 from typing import Any
 
@@ -9,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError, UnknownSettingError
-from snnlab.nn import LIF, FeedbackState, Loop, LoopFeedback, Network, build_network
+from snnlab.nn import LIF, Loop, LoopFeedback, Network, build_network
 from snnlab.nn.layers.norm import BatchNorm
-from snnlab.nn.neurons.recurrent import DenseFeedback, Recurrent
 
 from ..refusals import assert_raises
 
@@ -35,12 +33,6 @@ def build(feedback: Any = None, layers: dict[str, Any] = LAYERS, in_shape: tuple
 @pytest.fixture
 def x() -> Tensor:
     return torch.randn(T, B, 4, dtype=torch.float64) * 4
-
-
-def test_without_weights_the_last_output_is_added_to_the_next_input() -> None:
-    x = torch.randn(T, B, 4, dtype=torch.float64)
-    same = {"a": {"type": "identity"}, "b": {"type": "identity"}}
-    torch.testing.assert_close(build({}, same)(x)[0], x.cumsum(0))
 
 
 def test_values_by_hand() -> None:
@@ -68,16 +60,6 @@ def test_the_equation_of_the_docstring_step_by_step(x: Tensor) -> None:
     assert last.any()
 
 
-def test_a_loop_around_one_neuron_is_a_recurrent_neuron(x: Tensor) -> None:
-    feedback = DenseFeedback((4,)).double()
-    dense = nn.Linear(4, 4, bias=False).double()
-    dense.load_state_dict({"weight": feedback.weight})
-    y, _ = Recurrent(LIF(1.0, v_threshold=0.7), feedback)(x)
-    other, _ = Loop({"lif": LIF(1.0, v_threshold=0.7)}, [LoopFeedback("lif", "lif", (4,), dense)])(x)
-    assert torch.equal(y, other)
-    assert 0 < y.mean() < 1
-
-
 @pytest.mark.peers
 def test_a_loop_gives_the_spikes_of_spikingjellys_recurrent_container(x: Tensor) -> None:
     with warnings.catch_warnings():
@@ -94,15 +76,6 @@ def test_a_loop_gives_the_spikes_of_spikingjellys_recurrent_container(x: Tensor)
     y, _ = Loop({"fc": fc, "lif": lif}, [LoopFeedback("lif", "lif", (4,), fb)])(x * 3)
     assert torch.equal(y, torch.stack([container(x_t * 3) for x_t in x]))
     assert 0 < y.mean() < 1
-
-
-def test_by_default_the_last_layer_feeds_back_to_the_first(x: Tensor) -> None:
-    layers = {"lif1": LIF_NODE, "lif2": LIF_NODE}
-    for feedback in (None, {}, {"from": None}, [{}]):
-        network = build(feedback, layers).double()
-        assert torch.equal(network(x)[0], build({"from": "lif2", "to": "lif1"}, layers).double()(x)[0])
-        assert isinstance(network.loop, Loop)
-        assert network.loop.connection() == "lif2 → lif1"
 
 
 def test_several_feedbacks_add_up() -> None:
@@ -147,47 +120,6 @@ def test_one_call_and_split_calls_agree_with_counts(feedback: Any, x: Tensor) ->
     assert all(total[name].any() for name in ("loop.lif1", "loop.lif2"))
 
 
-@pytest.mark.parametrize("lengths", [[T, 2, 4], [3, 1, 2], [2, 0, 9]])
-def test_samples_of_different_lengths_are_independent(lengths: list[int], x: Tensor) -> None:
-    network = build(BACK).double()
-    y, state = network(x, lengths=torch.tensor(lengths), counts=(counts := {}))
-    assert y.shape == (T, B, 2)
-    for b, n in enumerate(lengths):
-        assert not y[n:, b].any()
-        if n:
-            short, last = network(x[:n, b : b + 1], counts=(alone := {}))
-            torch.testing.assert_close(y[:n, b : b + 1], short)
-            torch.testing.assert_close(state["loop"]["lif1"].v[b : b + 1], last["loop"]["lif1"].v)
-            assert torch.equal(state["loop"]["lif2_to_lif1"].y[b : b + 1], last["loop"]["lif2_to_lif1"].y)
-            assert all(torch.equal(counts[name][b : b + 1], alone[name]) for name in alone)
-        else:
-            assert not any(n[b].any() for n in counts.values())
-
-
-@torch.no_grad()
-def test_the_state_is_explicit_and_nothing_is_left_in_the_module(x: Tensor) -> None:
-    network = build(BACK).double()
-    first, state = network(x)
-    assert torch.equal(network(x)[0], first)
-    assert torch.equal(copy.deepcopy(network)(x)[0], first)
-    assert not torch.equal(network(x, state)[0], first)
-    assert isinstance(state["loop"]["lif2_to_lif1"], FeedbackState)
-    before = copy.deepcopy(state)
-    network(x, state)
-    torch.testing.assert_close(state, before, rtol=0, atol=0)
-    with assert_raises(ValueError, ["lif9"]):
-        network(x, {"loop": {"lif9": None}})
-
-
-def test_gradients_flow_back_through_the_feedback_in_time(x: Tensor) -> None:
-    network = build(BACK).double()
-    x.requires_grad_()
-    network(x)[0][-1].sum().backward()
-    assert x.grad is not None
-    assert x.grad[0].any()
-    assert all(p.grad is not None and p.grad.any() for p in network.parameters())
-
-
 def test_a_gradient_by_hand() -> None:
     weight = torch.tensor(0.5, dtype=torch.float64)
     fb = nn.Linear(1, 1, bias=False).double()
@@ -214,17 +146,6 @@ def test_a_shared_dropout_mask_within_is_drawn_once(x: Tensor) -> None:
     dropped = y == 0
     assert torch.equal(dropped, dropped[:1].expand_as(dropped))
     assert 0 < dropped.double().mean() < 1
-
-
-def test_a_loop_within_a_loop() -> None:
-    x = torch.randn(T, B, 4, dtype=torch.float64)
-    same = {"a": {"type": "identity"}}
-    y, _ = build({}, {"inner": {"type": "loop", "layers": same}})(x)
-    last, expected = torch.zeros(B, 4, dtype=torch.float64), []
-    for x_t in x:
-        last = x_t + 2 * last
-        expected.append(last)
-    torch.testing.assert_close(y, torch.stack(expected))
 
 
 def test_images_feed_back_through_a_convolution_and_stay_channels_last() -> None:

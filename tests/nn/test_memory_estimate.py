@@ -113,7 +113,7 @@ def predicted(
 
 
 # One case for each way of running; the others compile more loops and take a minute.
-USUAL = ("max pooling, 30 steps", "recurrent", "a residual block", "plain loops")
+USUAL = ("recurrent", "plain loops")
 
 
 @cache
@@ -132,6 +132,7 @@ def taken(names: tuple[str, ...]) -> dict[str, int]:
     return dict(zip(names, json.loads(done.stdout), strict=True))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what a process has is read from Linux's /proc")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in USUAL else pytest.mark.slow) for name in CASES]

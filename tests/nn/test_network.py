@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
@@ -8,9 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
-from snnlab.nn import LI, LIF, CubaLIF, Network, TemporalLayer, build_network
+from snnlab.nn import LIF, CubaLIF, Network, TemporalLayer, build_network
 from snnlab.nn.layer import fold_time, valid_steps
-from snnlab.nn.layers.norm import BatchNorm
 from snnlab.nn.neurons.base import set_backend
 
 from ..refusals import assert_raises
@@ -85,40 +83,11 @@ def test_counts_are_taken_before_pooling_and_readouts_have_none(network: Network
     assert counts["lif1"].requires_grad
 
 
-def test_nested_state_is_carried_from_step_to_step() -> None:
-    network, x = nested(), torch.rand(T, B, 4, dtype=torch.float64) * 2
-    network.double()
-    whole, last = network(x)
-    chunks, state = [], None
-    for x_t in x.split(1):
-        y, state = network(x_t, state)
-        chunks.append(y)
-    assert whole.any()
-    assert torch.equal(torch.cat(chunks), whole)
-    torch.testing.assert_close(state, last)
-
-
-def test_a_batch_of_one_and_one_step_run(network: Network, x: Tensor) -> None:
-    network.eval()
-    whole, _ = network(x)
-    one, _ = network(x[:, :1])
-    torch.testing.assert_close(one, whole[:, :1])
-    assert network(x[:1, :1])[0].shape == (1, 1, 5)
-
-
 @pytest.mark.parametrize("backend", ["reference", "numba"])
 def test_an_input_without_steps_is_rejected(network: Network, x: Tensor, backend: Any) -> None:
     set_backend(network, backend)
     with assert_raises(ValueError, 1, "[T, B, ...]", 0):
         network(x[:0])
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_other_precisions_run_throughout(network: Network, x: Tensor, dtype: torch.dtype) -> None:
-    y, state = network.to(dtype)(x.to(dtype))
-    y.sum().backward()
-    assert y.dtype == state["lif1"].v.dtype == dtype
-    assert all(p.grad is not None and p.grad.dtype == dtype for p in network.parameters())
 
 
 def test_samples_of_different_lengths_are_independent(network: Network, x: Tensor) -> None:
@@ -132,12 +101,6 @@ def test_samples_of_different_lengths_are_independent(network: Network, x: Tenso
         assert (y[n:, b] == 0).all()
         torch.testing.assert_close(state["readout"].v[b : b + 1], last["readout"].v)
         torch.testing.assert_close(counts["lif1"][b : b + 1], alone["lif1"])
-
-
-def test_outputs_past_the_end_are_zero_after_a_layer_with_a_bias() -> None:
-    y, _ = Network({"fc": nn.Linear(3, 4)})(torch.randn(T, B, 3), lengths=torch.tensor([T, 2, 4]))
-    assert (y[2:, 1] == 0).all()
-    assert (y[:2, 1] != 0).any()
 
 
 def test_an_unknown_name_in_the_state_is_refused(network: Network, x: Tensor) -> None:
@@ -157,15 +120,6 @@ def test_only_a_usable_name_is_proposed(name: str, proposed: str | None) -> None
     with assert_raises(ConfigError, "", "_", *([proposed] if proposed else [])) as caught:
         Network({name: nn.Identity()})
     assert ("such" in str(caught.value)) == bool(proposed)
-
-
-def test_a_forward_pass_leaves_no_state_in_the_network(network: Network, x: Tensor) -> None:
-    network.eval()
-    first, _ = network(x)
-    copied = copy.deepcopy(network)
-    assert torch.equal(network(x)[0], first)
-    assert torch.equal(copied(x)[0], first)
-    assert not [m for m in network.modules() for v in vars(m).values() if isinstance(v, Tensor)]
 
 
 def test_memory_stays_channels_last_from_the_convolution_to_the_pooling(network: Network, x: Tensor) -> None:
@@ -194,19 +148,6 @@ def test_values_do_not_depend_on_the_memory_format(network: Network, x: Tensor) 
     torch.testing.assert_close(network(last)[0], network(x)[0])
 
 
-def test_batch_norm_inside_sees_the_lengths() -> None:
-    network, x = Network({"norm": BatchNorm(4)}), torch.randn(T, B, 4)
-    lengths = torch.tensor([T, 2, 4])
-    x[2:, 1] = x[4:, 2] = 1e6
-    y, _ = network(x, lengths=lengths)
-    assert y.abs().max() < 10
-
-
-def test_gradients_flow_to_the_first_layer(network: Network, x: Tensor) -> None:
-    network(x)[0].sum().backward()
-    assert network.get_parameter("conv1.weight").grad.any()  # pyright: ignore[reportOptionalMemberAccess]
-
-
 def test_valid_steps_is_none_if_all_steps_are_valid() -> None:
     x = torch.zeros(4, 2, 3, 5)
     assert valid_steps(None, 4, x) is None
@@ -226,8 +167,3 @@ def test_folding_time_makes_one_batch_of_all_steps() -> None:
 
     assert fold_time(layer, torch.zeros(4, 2, 3, 5)).shape == (4, 2, 3)
     assert seen == [(8, 3, 5)]
-
-
-def test_a_readout_alone_is_a_network() -> None:
-    x = torch.randn(T, B, 3)
-    assert torch.equal(Network({"readout": LI(1.0)})(x)[0], LI(1.0)(x)[0])

@@ -7,17 +7,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from snnlab.nn import build_network
 from snnlab.nn.network import Network
-from snnlab.nn.operations import (
-    OperationCounts,
-    connection_sparsity,
-    count_nonzero_steps,
-    count_operations,
-    footprint_bytes,
-)
+from snnlab.nn.operations import OperationCounts, count_nonzero_steps, count_operations, footprint_bytes
 
 CONV = {
     "conv1": {"type": "conv2d", "out_channels": 4, "kernel_size": 3, "padding": 1, "stride": 2},
@@ -45,42 +38,6 @@ def count(net: Network, x: Tensor, lengths: Tensor | None = None) -> OperationCo
         found = operations.totals()
     assert found is not None
     return found
-
-
-def test_spikes_need_only_accumulates_and_padding_needs_nothing():
-    net, x = network(), spikes(6, 2, *SHAPE)
-    found = count(net, x)
-    ones = torch.ones_like(net.get_parameter("conv1.weight"))
-    expected = functional.conv2d(x.flatten(0, 1), ones, padding=1, stride=2).sum().item()
-    dense = functional.conv2d(torch.ones_like(x.flatten(0, 1)), ones, padding=1, stride=2).sum().item() + 12 * 16 * 3
-    assert (found.macs, found.dense) == (0, dense)
-    assert found.acs > expected  # plus those of the linear layer
-    assert (found.samples, found.steps) == (2, 12)
-    assert found.updates == 12 * (4 * 5 * 4 + 3)
-
-
-def test_event_counts_need_multiply_accumulates():
-    net, x = network(), spikes(6, 1, *SHAPE)
-    binary = count(net, x)
-    x[2, 0, 1, 4, 4] = 3.0
-    graded = count(net, x)
-    ones = torch.ones_like(net.get_parameter("conv1.weight"))
-    assert graded.macs == functional.conv2d(x[2].sign(), ones, padding=1, stride=2).sum()
-    assert binary.macs == 0
-    assert graded.acs < binary.acs
-
-
-def test_weights_that_are_0_cost_nothing():
-    net, x = network(), spikes(6, 2, *SHAPE)
-    whole = count(net, x)
-    with torch.no_grad():
-        net.get_parameter("conv1.weight")[:, 0] = 0.0
-        net.get_parameter("out.weight").zero_()
-    pruned = count(net, x)
-    assert pruned.dense == whole.dense
-    assert pruned.acs < whole.acs / 1.5
-    convolved, linear = (net.get_parameter(f"{name}.weight").numel() for name in ("conv1", "out"))
-    assert connection_sparsity(net) == pytest.approx((convolved / 2 + linear) / (convolved + linear))
 
 
 def test_steps_past_a_samples_end_cost_nothing():
@@ -152,16 +109,6 @@ def test_the_compiled_loop_equals_torch(values: list[float]):
     # Half precision, as on a GPU, is counted by torch.
     assert torch.equal(count_nonzero_steps(x, valid), count_nonzero_steps(x.half(), valid))
     assert count_nonzero_steps(x, valid).sum() == ((x != 0) & valid[:, None]).sum()
-
-
-def test_activations_of_an_ann_have_a_sparsity():
-    layers = {"fc": {"type": "linear", "out_features": 8}, "relu": {"type": "relu"}}
-    net, x = network(layers, (5,)), torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0))
-    found = count(net, x)
-    with torch.no_grad():
-        active = int((net(x)[0] != 0).sum())
-    assert (found.active, found.outputs, found.acs) == (active, 4 * 3 * 8, 0)
-    assert found.metrics("test")["test/activation_sparsity"] == pytest.approx(1 - active / 96)
 
 
 def test_bytes_are_those_of_parameters_and_buffers():

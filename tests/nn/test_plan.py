@@ -14,15 +14,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
-from torch.utils.checkpoint import checkpoint
 
-from snnlab.errors import ConfigError
 from snnlab.nn import LI, LIF, Network, plan as planning, stages
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.plan import Plan
 from snnlab.nn.stages import FusedEvents, FusedNeuron, SpikeConvolution, Stage, observe_stages
-
-from ..refusals import assert_raises
 
 T, B = 6, 4
 
@@ -210,15 +206,6 @@ def test_two_forward_passes_before_one_backward_pass() -> None:
         torch.testing.assert_close(both, one + other)
 
 
-def test_a_checkpoint_around_it_gives_the_same_gradients() -> None:
-    net = network()
-    expected = step(net, frames())[1]
-    net.zero_grad()
-    checkpoint(lambda x: net(x)[0], frames(), use_reentrant=False).square().sum().backward()
-    found = [p.grad for p in net.parameters() if p.grad is not None]
-    assert all(torch.equal(grad, other) for grad, other in zip(found, expected, strict=True))
-
-
 @pytest.mark.parametrize("how", ["deepcopy", "pickle", "torch.save"])
 def test_copies_and_state_dicts_have_no_plans(how: str) -> None:
     net = network()
@@ -289,18 +276,3 @@ def test_a_setting_out_of_its_range_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         net.configure(**wrong)
     assert net.run_settings == planning.RunSettings()
-
-
-@pytest.mark.parametrize("wrong", [{"fuse": "no"}, {"checkpoint_segments": 2.5}], ids=["fuse", "checkpoint_segments"])
-def test_a_setting_of_another_type_is_refused_too(wrong: dict[str, Any]) -> None:
-    net = network()
-    with assert_raises(ConfigError, next(iter(wrong)), next(iter(wrong.values()))):
-        net.configure(**wrong)
-    assert net.run_settings == planning.RunSettings()
-
-
-def test_a_plan_prints_a_line_for_each_stage() -> None:
-    lines = str(network().plan(frames())).splitlines()
-    assert [line.partition(":")[0] for line in lines] == [
-        *("conv1, lif1, pool1", "conv2", "lif2", "flatten", "out", "readout"),
-    ]

@@ -84,11 +84,18 @@ def answer(
     return parts, {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("lengths", [None, torch.tensor([7, 0, 3, 1, 9])], ids=["full", "ragged"])
-@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
-@pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
-@pytest.mark.parametrize("convolution", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
-def test_it_is_the_same_convolution(convolution: Node, neuron: Node, pool: Node | None, lengths: Tensor | None) -> None:
+def some(count: int) -> list[Any]:
+    """Return names of a convolution, a neuron and a pooling each; all but the first cases are marked long."""
+    names = [list(each) for each in (CONVOLUTIONS, NEURONS, POOLS)]
+    cases = [[each[(at * (1 + n // 2) + n) % len(each)] for n, each in enumerate(names)] for at in range(count)]
+    return [pytest.param(*case, marks=pytest.mark.long if at else ()) for at, case in enumerate(cases)]
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(("conv", "kind", "pooling"), some(7))
+def test_it_is_the_same_convolution(conv: str, kind: str, pooling: str) -> None:
+    convolution, neuron, pool = CONVOLUTIONS[conv], NEURONS[kind], POOLS[pooling]
+    lengths = torch.tensor([7, 0, 3, 1, 9]) if pooling != "another" else None
     parts, gradients = answer(network(convolution, neuron, pool, events=True), lengths)
     expected, of_expected = answer(network(convolution, neuron, pool, events=False), lengths)
     assert parts[0].count_nonzero() > 50
@@ -99,10 +106,18 @@ def test_it_is_the_same_convolution(convolution: Node, neuron: Node, pool: Node 
 SURROGATES = ("superspike", "atan", "triangle", "rectangular", "sigmoid")
 
 
-@pytest.mark.parametrize("convolution", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
-@pytest.mark.parametrize("pool", [*POOLS, "average"])
-@pytest.mark.parametrize("surrogate", SURROGATES)
-def test_gradients_of_only_the_outputs_are_the_same(surrogate: str, pool: str, convolution: Node) -> None:
+@pytest.mark.parametrize(
+    ("surrogate", "pool", "conv"),
+    [
+        ("superspike", "average", "bias"),
+        *(
+            pytest.param(surrogate, pool, conv, marks=pytest.mark.long)
+            for surrogate, pool, conv in zip(SURROGATES, [*POOLS, "average"], CONVOLUTIONS, strict=True)
+        ),
+    ],
+)
+def test_gradients_of_only_the_outputs_are_the_same(surrogate: str, pool: str, conv: str) -> None:
+    convolution = CONVOLUTIONS[conv]
     pooling = (POOLS | {"average": {"type": "avg_pool", "kernel_size": 2}})[pool]
     neuron = {**NEURONS["lif"], "surrogate": {"type": surrogate}}
     (parts, gradients), (expected, of_expected) = (
@@ -156,12 +171,7 @@ def test_a_hook_on_the_convolution_sees_its_output() -> None:
 
 
 @pytest.mark.parametrize(
-    "convolution",
-    [
-        {"kernel_size": 3, "stride": 2},
-        {"kernel_size": 3, "dilation": 2},
-        {"kernel_size": 3, "groups": 2},
-    ],
+    "convolution", [{"kernel_size": 3, "stride": 2}, {"kernel_size": 3, "dilation": 2}, {"kernel_size": 3, "groups": 2}]
 )
 def test_other_convolutions_do_not_run_on_events(convolution: Node) -> None:
     net = build_network(
@@ -195,10 +205,11 @@ def test_a_network_of_one_layer_does_not_run_on_events() -> None:
     assert not on_events(net)
 
 
-@pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
-@pytest.mark.parametrize("convolution", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
-def test_lists_of_events_are_the_same_input(convolution: Node, neuron: Node) -> None:
-    net = network(convolution, neuron, POOLS["max"], events=True)
+@pytest.mark.parametrize(
+    ("conv", "kind", "pooling"), [pytest.param("plain", "lif", "max"), pytest.param("bias", "cuba", "average of 3")]
+)
+def test_lists_of_events_are_the_same_input(conv: str, kind: str, pooling: str) -> None:
+    net = network(CONVOLUTIONS[conv], NEURONS[kind], POOLS[pooling], events=True)
     assert net.accepts_event_lists
     lists = EventFrames(frames().shape, *find_events(frames()))
     found, expected = (_answer(net, x) for x in (lists, frames()))

@@ -77,10 +77,17 @@ def answer(net: Network, lengths: Tensor | None) -> tuple[Tensor, NetworkState, 
     return y, state, counts, gradients
 
 
-@pytest.mark.parametrize("lengths", [None, torch.tensor([7, 0, 3, 1, 9])], ids=["full", "ragged"])
-@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
-@pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
-def test_it_is_the_same_network(neuron: Node, pool: Node, lengths: Tensor | None) -> None:
+@pytest.mark.compiled
+@pytest.mark.parametrize(
+    ("kind", "pooling"),
+    [
+        pytest.param(kind, list(POOLS)[at % 4], marks=pytest.mark.long if at else ())
+        for at, kind in enumerate([*NEURONS, "late", "learned"])
+    ],
+)
+def test_it_is_the_same_network(kind: str, pooling: str) -> None:
+    neuron, pool = NEURONS[kind], POOLS[pooling]
+    lengths = None if pooling == "average" else torch.tensor([7, 0, 3, 1, 9])
     y, state, counts, gradients = answer(network(neuron, pool), lengths)
     expected = answer(network(neuron, pool, "reference"), lengths)
     assert y.count_nonzero() > y.numel() / 50
@@ -95,7 +102,8 @@ def test_it_is_the_same_network(neuron: Node, pool: Node, lengths: Tensor | None
         assert error < 1e-4, f"{name} is off by {error:.1e}"
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.compiled
+@pytest.mark.parametrize("threads", [1])
 def test_gradients_do_not_depend_on_the_threads(threads: int) -> None:
     before = torch.get_num_threads()
     found = []

@@ -14,6 +14,8 @@ from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.stages import SpikeConvolution
 
+pytestmark = pytest.mark.compiled
+
 Node = Mapping[str, Any]
 
 SHAPE = (2, 14, 13)
@@ -137,9 +139,4 @@ def test_low_precision_uses_the_dense_convolution(always: list[bool]) -> None:
     net = network(BETWEEN["max pooling"])
     with torch.autocast("cpu", torch.bfloat16):
         answer(net)
-    assert not always
-
-
-def test_it_can_be_switched_off(always: list[bool]) -> None:
-    answer(network(BETWEEN["max pooling"], fuses=False))
     assert not always

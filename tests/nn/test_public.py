@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import math
 import pydoc
 from typing import Any
 
 import pytest
 
 from snnlab import nn
+from snnlab.errors import ConfigError
 from snnlab.registry import Registry
-from snnlab.settings import argument_texts, settings_of
+from snnlab.settings import argument_texts, check_settings, settings_of
+
+from ..refusals import assert_raises
 
 REGISTRIES = [nn.LAYERS, nn.NEURONS, nn.SURROGATES, nn.ENCODERS, nn.INITS, nn.LOSSES, nn.REGULARIZERS]
 ENTRIES = [(registry, name) for registry in REGISTRIES for name in registry]
@@ -29,6 +33,17 @@ def test_each_registered_class_is_exported_and_documents_its_arguments(registry:
     page = help_on(public)
     documented = [text for text in argument_texts(public) if text in inspect.signature(public).parameters]
     assert all(f" {text}: " in page for text in documented)
+
+
+@pytest.mark.parametrize(("registry", "name"), ENTRIES, ids=[f"{one.kind}-{name}" for one, name in ENTRIES])
+def test_each_setting_refuses_what_is_out_of_its_range(registry: Registry, name: str) -> None:
+    factory = registry.get(name, "test")
+    for key, setting in settings_of(factory).items():
+        ends = [setting.interval.low - 1, setting.interval.high + 1, math.nan] if setting.interval else []
+        for value in ends:
+            if not math.isinf(value):
+                with assert_raises(ConfigError, f"a.{key}"):
+                    check_settings(factory, {key: value}, "a", name)
 
 
 def test_norm_over_time_and_dropout_can_be_imported() -> None:

@@ -39,25 +39,6 @@ def test_spikes_are_those_of_the_whole_forward_bit_for_bit(network: Network, x: 
     torch.testing.assert_close(recording.y, y)
 
 
-def test_the_recorded_output_of_a_convolutional_network_is_that_of_the_forward_pass() -> None:
-    layers = {
-        "conv1": {"type": "conv2d", "out_channels": 4, "kernel_size": 3},
-        "norm1": {"type": "batch_norm"},
-        "lif1": {"type": "lif", "v_threshold": 0.5},
-        "pool1": {"type": "max_pool", "kernel_size": 2},
-        "drop1": {"type": "dropout", "p": 0.5},
-        "flatten": {"type": "flatten"},
-        "out": {"type": "linear", "out_features": 5},
-    }
-    network = build_network(layers, in_shape=(2, 8, 8), dt=1.0).network.double()
-    x, counts = torch.rand(T, B, 2, 8, 8, dtype=torch.float64) * 4, {}
-    recording = record(network, x)
-    y, _ = network.eval()(x, counts=counts)
-    assert torch.equal(recording.spikes["lif1"].sum(0), counts["lif1"])
-    assert recording.spikes["lif1"].any()
-    torch.testing.assert_close(recording.y, y)
-
-
 def test_states_are_recorded_by_layer_and_variable(network: Network, x: Tensor) -> None:
     recording = record(network, x)
     _, last = network(x)
@@ -94,13 +75,6 @@ def test_recording_does_not_change_modes_buffers_and_gradients(network: Network,
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
     assert not recording.y.requires_grad
-
-
-def test_a_network_without_neurons_has_an_output_only() -> None:
-    recording = record(Network({"fc": nn.Linear(4, 2)}), torch.rand(T, B, 4))
-    assert recording.y.shape == (T, B, 2)
-    assert not recording.spikes
-    assert not recording.states
 
 
 def test_layers_within_blocks_and_loops_have_dotted_names(x: Tensor) -> None:

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from snnlab.nn import LI, LIF, Network, TemporalLayer, build_network, conv1d, linear
+from snnlab.nn import LIF, Network, TemporalLayer, build_network, conv1d, linear
 from snnlab.nn.layers.rnn import GRU, LSTM
 from snnlab.nn.neurons.info import AfterSpike, Firing
 from snnlab.nn.neurons.recurrent import ConvFeedback, DenseFeedback, Recurrent
-from snnlab.nn.summary import Summary, family, probe_layers, shape_text, summarize
+from snnlab.nn.summary import Summary, probe_layers, summarize
 
 
 def summary(layers: dict[str, Any], in_shape: tuple[int, ...] = (2, 34, 34)) -> Summary:
@@ -117,18 +117,6 @@ def test_the_summary_does_not_change_the_network() -> None:
     assert not any(module._forward_hooks for module in built.network.modules())
 
 
-def test_layers_built_in_python_have_class_names() -> None:
-    network = Network({"block": Network({"fc": nn.Linear(2, 2), "lif": LIF(1.0)}), "li": LI(1.0)})
-    found = summarize(build_network({}, in_shape=(2,), dt=1.0)._replace(network=network), (2,))
-    assert [row.name for row in found.neurons] == ["block.lif", "li"]
-    assert [(row.name, row.kind, row.family, row.depth) for row in found.layers] == [
-        ("block", "Network", "block", 0),
-        ("block.fc", "Linear", "weights", 1),
-        ("block.lif", "LIF", "spiking", 1),
-        ("li", "LI", "integrator", 0),
-    ]
-
-
 FC: dict[str, Any] = {"type": "linear", "out_features": 4, "bias": False}
 
 
@@ -172,15 +160,6 @@ def test_a_block_has_sums_and_its_layers_have_rows() -> None:
     assert [row.name for row in found.neurons] == ["loop.lif"]
 
 
-def test_a_block_with_a_layer_of_unknown_use_leaves_the_others_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    from snnlab.nn import LAYERS
-
-    monkeypatch.setitem(LAYERS._entries, "prelu", nn.PReLU)
-    found = summary({"block": {"type": "sequential", "layers": {"fc": FC, "prelu": {"type": "prelu"}}}}, (3,))
-    assert [row.operations for row in found.layers] == [None, 12, None]
-    assert found.operations == 12
-
-
 def test_a_layer_with_a_fixed_number_of_steps_is_probed_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     class PerStep(TemporalLayer):
         def __init__(self, num_steps: int | None) -> None:
@@ -201,12 +180,6 @@ def test_a_layer_with_a_fixed_number_of_steps_is_probed_with_it(monkeypatch: pyt
     for nodes in (layers, {"block": {"type": "sequential", "layers": layers}}):
         built = build_network(nodes, in_shape=(3,), dt=1.0, num_steps=5)
         assert [row.operations for row in summarize(built, (3,)).layers][-2:] == [12, 0]
-
-
-def test_families_and_shapes_as_text() -> None:
-    assert family(nn.AdaptiveAvgPool2d(1)) == "pooling"
-    assert family(nn.ReLU()) == "other"
-    assert shape_text((12, 30, 30)) == "12 × 30 × 30"
 
 
 def test_a_graph_with_a_delayed_edge_has_a_row_for_each_layer_and_none_for_the_edge() -> None:

@@ -29,7 +29,7 @@ from snnlab.nn.surrogate import (
 )
 from snnlab.settings import settings_of
 
-from ..refusals import assert_raises, assert_text_has
+from ..refusals import assert_raises
 
 Formula = Callable[[Tensor, float], Tensor]
 
@@ -71,18 +71,6 @@ LIBRARY: list[tuple[Callable[[float], Surrogate], Formula]] = [
     ),
 ]
 
-# The sigmoid of which a surrogate with `alpha` is the derivative, times a factor.
-PRIMITIVE: list[tuple[type[Surrogate], Formula, Callable[[float], float]]] = [
-    (Atan, lambda x, a: torch.arctan(PI / 2 * a * x) / PI, lambda a: 1.0),
-    (SuperSpike, lambda x, a: x / (1 + a * x.abs()), lambda a: 1.0),
-    (Sigmoid, lambda x, a: torch.sigmoid(a * x), lambda a: 1.0),
-    (Tanh, lambda x, a: torch.tanh(a * x), lambda a: 1 / a),
-    (Circ, lambda x, a: x / (a**2 + x**2).sqrt(), lambda a: a),
-    (Gaussian, lambda x, a: torch.erf(a * x) / 2, lambda a: 1.0),
-    (Erfc, lambda x, a: torch.erf(a * x), lambda a: 1 / a),
-    (Exponential, lambda x, a: x.sign() * (1 - torch.exp(-a * x.abs())) / 2, lambda a: 1.0),
-]
-
 
 def double(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
@@ -94,14 +82,6 @@ def test_every_surrogate_has_its_peak_and_half_width(kind: str):
     torch.testing.assert_close(surrogate.shape(double(0, 1, -1)), double(1, 0.5, 0.5), rtol=1e-12, atol=0)
     at = surrogate.derivative(double(0, 1, -1), 2.0)
     torch.testing.assert_close(at, double(0.7, 0.35, 0.35), rtol=1e-12, atol=0)
-
-
-@pytest.mark.parametrize("kind", list(SURROGATES))
-def test_every_surrogate_is_even_and_decreases_to_its_half_width(kind: str):
-    surrogate = SURROGATES.build(kind, {}, "surrogate")
-    at = surrogate.shape(torch.linspace(0, 1, 50, dtype=torch.float64))
-    assert (at.diff() <= 0).all()
-    assert torch.equal(surrogate.shape(X), surrogate.shape(-X))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in SURROGATES if kind != "multi_gaussian"])
@@ -146,16 +126,6 @@ def test_sinabs_exponential_follows_the_threshold(v_threshold: float):
     torch.testing.assert_close(at, expected, rtol=1e-9, atol=1e-15)
 
 
-@pytest.mark.parametrize("alpha", [0.5, 2.0, 5.0])
-@pytest.mark.parametrize(("kind", "primitive", "factor"), PRIMITIVE)
-def test_the_surrogate_is_the_derivative_of_its_sigmoid(
-    kind: Callable[..., Surrogate], primitive: Formula, factor: Callable[[float], float], alpha: float
-):
-    x, step = X[X != 0], 1e-5  # at 0 the fast sigmoid and the exponential have a corner in their derivative
-    slope = (primitive(x + step, alpha) - primitive(x - step, alpha)) / (2 * step) * factor(alpha)
-    torch.testing.assert_close(kind(alpha=alpha).derivative(x, 0.5), slope, rtol=1e-6, atol=1e-8)
-
-
 @pytest.mark.parametrize("kind", list(SURROGATES))
 def test_the_width_is_in_units_of_the_threshold(kind: str):
     surrogate = SURROGATES.build(kind, {}, "surrogate")
@@ -193,14 +163,6 @@ def test_a_learned_threshold_gets_its_gradient_only_through_the_distance():
     torch.testing.assert_close(v_threshold.grad, -surrogate.sum(0).detach())
 
 
-def test_a_learned_threshold_scales_the_width_as_a_number_does_in_the_second_derivative_too():
-    u, v_threshold = double(0.2, 0.9, 1.3), double(0.8).requires_grad_()
-    (first,) = torch.autograd.grad(spike(u - v_threshold, Atan(0.3), v_threshold).sum(), v_threshold, create_graph=True)
-    (second,) = torch.autograd.grad(first, v_threshold)
-    x = ((u - v_threshold) / 0.24).detach()
-    torch.testing.assert_close(second, (-2 * x / 0.24 / (1 + x**2) ** 2).sum().reshape(1))
-
-
 @pytest.mark.parametrize("kind", SMOOTH)
 @pytest.mark.parametrize("v_threshold", [0.5, torch.tensor(0.5, dtype=torch.float64)])
 def test_a_second_derivative_is_the_derivative_of_the_surrogate(kind: str, v_threshold: float | Tensor):
@@ -230,22 +192,12 @@ def test_sizes_must_be_positive(name: str, value: float):
         (lambda: Exponential(scale=0.4), ("", "grad_width")),
         (lambda: Exponential(alpha=2.0, grad_scale=0.4), ("", "grad_scale")),
         (lambda: Exponential(alpha=2.0, tau=0.4), ("", "alpha")),
-        (lambda: MultiGaussian(h=-0.1), ("h", ">= 0", -0.1)),
-        (lambda: MultiGaussian(s=0.5), ("s", ">= 1", 0.5)),
         (lambda: MultiGaussian(h=8.0, s=1.0), ("h", "8.0", "1.0")),
     ],
 )
 def test_conflicting_settings_are_rejected(build: Callable[[], Surrogate], fragments: tuple):
     with assert_raises((ValueError, ConfigError), *fragments):
         build()
-
-
-def test_a_surrogate_describes_its_size_and_unit():
-    assert repr(Atan()) == "Atan(width=0.3, height=1)"
-    assert_text_has(repr(Triangle(alpha=0.3)), "Triangle(width=0.5", "u", "height=0.3")
-    assert repr(Exponential(grad_width=1.0)) == "Exponential(width=0.693147, height=1 / v_threshold)"
-    assert repr(MultiGaussian()) == "MultiGaussian(width=0.3, height=1, h=0.15, s=6)"
-    assert repr(StraightThrough()) == "StraightThrough(height=1)"
 
 
 def test_a_yaml_node_becomes_a_surrogate():
@@ -266,7 +218,6 @@ def test_a_null_in_the_node_counts_as_not_given():
         ({"type": "atn"}, ("surrogate.type", "atn", "atan")),
         ({"slope": 2.0}, ("surrogate.slope",)),
         ({"type": "straight_through", "width": 2.0}, ("surrogate.width", "straight_through")),
-        ({"width": -1.0}, ("surrogate.width", "> 0", -1.0)),
         ({"width": 0.5, "alpha": 1.0}, ("surrogate", "either")),
     ],
 )

@@ -40,31 +40,8 @@ def test_weight_norm_changes_nothing_at_first_and_has_a_length_for_each_neuron()
     torch.testing.assert_close(lengths, plain.get_parameter("weight").norm(dim=1, keepdim=True))
 
 
-def test_weight_norm_goes_through_a_state_dict() -> None:
-    one, other = (build("linear", (5,), out_features=4, weight_norm=True) for _ in range(2))
-    x = torch.randn(7, 5)
-    assert not torch.equal(one(x), other(x))
-    other.load_state_dict(one.state_dict())
-    assert torch.equal(one(x), other(x))
-
-
-def test_the_gradient_of_a_direction_is_at_a_right_angle_to_it() -> None:
-    normed = build("linear", (5,), out_features=4, weight_norm=True).double()
-    normed(torch.randn(7, 5, dtype=torch.float64)).pow(2).sum().backward()
-    length, direction = (normed.get_parameter(f"parametrizations.weight.original{i}") for i in (0, 1))
-    assert length.grad is not None
-    assert direction.grad is not None
-    assert (length.grad != 0).all()
-    torch.testing.assert_close((direction.grad * direction).sum(1), torch.zeros(4, dtype=torch.float64))
-    assert (direction.grad != 0).any(1).all()
-
-
 @pytest.mark.parametrize(
-    ("in_shape", "size", "facts"),
-    [
-        ((5,), 0, ("layers.a.out_features",)),
-        ((), 3, ("layers.a", "linear", 1, [])),
-    ],
+    ("in_shape", "size", "facts"), [((5,), 0, ("layers.a.out_features",)), ((), 3, ("layers.a", "linear", 1, []))]
 )
 def test_mistakes_are_named(in_shape: tuple[int, ...], size: int, facts: tuple) -> None:
     with assert_raises(ConfigError, *facts):

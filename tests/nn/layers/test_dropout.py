@@ -57,13 +57,6 @@ def test_evaluation_drops_nothing(mask: Any) -> None:
     assert state is None
 
 
-@pytest.mark.parametrize(("p", "kept"), [(0, 1.0), (1, 0.0)])
-@pytest.mark.parametrize("mask", ["shared", "per_step"])
-def test_the_ends_of_the_range_keep_all_or_nothing(p: float, kept: float, mask: Any) -> None:
-    x = torch.randn(T, B, N)
-    assert torch.equal(Dropout(p, mask=mask)(x)[0], x * kept)
-
-
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("mask", ["shared", "per_step"])
 def test_steps_past_the_end_are_zero(training: bool, mask: Any) -> None:
@@ -105,12 +98,3 @@ def test_channels_last_memory_is_kept() -> None:
 def test_mistakes_are_named(settings: dict[str, Any], facts: tuple) -> None:
     with assert_raises(ConfigError, *facts):
         LAYERS.build("dropout", settings, "layers.a", in_shape=(3,), dt=1.0)
-
-
-def test_an_unknown_mask_is_refused_without_a_registry_too() -> None:
-    with assert_raises(ConfigError, "mask", "per_step", "same"):
-        Dropout(mask="same")  # pyright: ignore[reportArgumentType]
-
-
-def test_it_prints_its_settings() -> None:
-    assert repr(Dropout(0.3)) == "Dropout(p=0.3, mask=shared)"

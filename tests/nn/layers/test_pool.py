@@ -8,7 +8,6 @@ from torch import nn
 
 from snnlab.errors import ConfigError
 from snnlab.nn import LAYERS
-from snnlab.nn.layers.pool import SumPool
 
 from ...refusals import assert_raises
 
@@ -53,14 +52,6 @@ def test_sum_pool_is_the_mean_times_the_window(dims: int, settings: dict[str, An
     torch.testing.assert_close(ours(x), TORCHS["avg_pool"][dims](3, **settings)(x) * 3**dims)
 
 
-@pytest.mark.parametrize("dims", [1, 2, 3])
-def test_sums_of_spikes_are_whole_numbers(dims: int) -> None:
-    spikes = (torch.rand(2, *SIZES[dims]) < 0.5).float()
-    sums = build("sum_pool", SIZES[dims], kernel_size=3)(spikes)
-    assert torch.equal(sums, sums.round())
-    assert sums.max() > 1
-
-
 def test_stride_is_the_kernel_by_default_and_sizes_may_differ_by_axis() -> None:
     x = torch.zeros(1, 2, 9, 8)
     for kind in ("max_pool", "avg_pool", "sum_pool"):
@@ -69,29 +60,14 @@ def test_stride_is_the_kernel_by_default_and_sizes_may_differ_by_axis() -> None:
         assert build(kind, (2, 9, 8), output_size=[4, 1])(x).shape == (1, 2, 4, 1)
 
 
-def test_sum_pool_prints_its_sizes() -> None:
-    assert repr(SumPool((2, 2), (2, 2), (0, 0))) == "SumPool(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0))"
-
-
 @pytest.mark.parametrize("kind", ["max_pool", "avg_pool", "sum_pool"])
 @pytest.mark.parametrize(
     ("in_shape", "settings", "facts"),
     [
         ((8,), {"kernel_size": 2}, ("layers.a", 2, 4, "[C, H, W]", [8])),
-        (
-            (1, 2, 3, 4, 5),
-            {"kernel_size": 2},
-            ("layers.a", "[C, H, W]", [1, 2, 3, 4, 5]),
-        ),
+        ((1, 2, 3, 4, 5), {"kernel_size": 2}, ("layers.a", "[C, H, W]", [1, 2, 3, 4, 5])),
         ((2, 3, 3), {"kernel_size": 4}, ("layers.a.kernel_size", "4", "[3, 3]", "0")),
-        ((2, 3, 3), {"kernel_size": 0}, ("layers.a.kernel_size", ">= 1", 0)),
-        ((2, 3, 3), {"kernel_size": 2, "stride": 0}, ("layers.a.stride", ">= 1", 0)),
-        ((2, 3, 3), {"kernel_size": 2, "padding": -1}, ("layers.a.padding", ">= 0", -1)),
-        (
-            (2, 9, 9),
-            {"kernel_size": 3, "padding": 2},
-            ("layers.a.padding", "kernel_size", "3", "2"),
-        ),
+        ((2, 9, 9), {"kernel_size": 3, "padding": 2}, ("layers.a.padding", "kernel_size", "3", "2")),
         ((2, 3, 3), {"kernel_size": [2]}, ("layers.a.kernel_size", "[2]")),
     ],
 )
@@ -110,11 +86,7 @@ def test_max_pool_counts_the_dilation() -> None:
 @pytest.mark.parametrize("kind", ["adaptive_max_pool", "adaptive_avg_pool"])
 @pytest.mark.parametrize(
     ("in_shape", "size", "facts"),
-    [
-        ((8,), 1, ("layers.a", 2, 4, "[C, H, W]", [8])),
-        ((2, 8, 8), 0, ("layers.a.output_size", ">= 1", 0)),
-        ((2, 8, 8), [1, 2, 3], ("layers.a.output_size", "[1, 2, 3]")),
-    ],
+    [((8,), 1, ("layers.a", 2, 4, "[C, H, W]", [8])), ((2, 8, 8), [1, 2, 3], ("layers.a.output_size", "[1, 2, 3]"))],
 )
 def test_mistakes_in_adaptive_pools_are_named(kind: str, in_shape: tuple[int, ...], size: Any, facts: tuple) -> None:
     with assert_raises(ConfigError, *facts):

@@ -29,10 +29,6 @@ def test_it_acts_on_the_last_axis() -> None:
     assert build_network({"a": {"type": "voting", "group_size": 5}}, in_shape=(3, 20), dt=None).shapes["a"] == (3, 4)
 
 
-def test_an_empty_batch_has_no_votes() -> None:
-    assert build((20,), 10)(torch.zeros(0, 20)).shape == (0, 2)
-
-
 @pytest.mark.parametrize(
     ("in_shape", "group_size", "facts"),
     [
@@ -46,10 +42,6 @@ def test_an_empty_batch_has_no_votes() -> None:
 def test_mistakes_are_named(in_shape: tuple[int, ...], group_size: int, facts: tuple) -> None:
     with assert_raises(ConfigError, *facts):
         build(in_shape, group_size)
-
-
-def test_it_prints_its_setting() -> None:
-    assert repr(build((6,), 3)) == "Voting(group_size=3)"
 
 
 @pytest.mark.peers

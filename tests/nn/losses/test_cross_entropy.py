@@ -55,32 +55,6 @@ def test_from_step_leaves_out_the_steps_before_it(y: Tensor, readout: str) -> No
     assert loss(y, TARGETS, torch.tensor([7, 1, 3, 7]), {})[0].isfinite()
 
 
-@pytest.mark.parametrize("readout", READOUTS)
-def test_values_past_the_end_have_no_gradient(y: Tensor, readout: str) -> None:
-    lengths = torch.tensor(LENGTHS[1])
-    past = torch.arange(T)[:, None] >= lengths
-    y = torch.where(past[..., None], 1e4, y).requires_grad_()
-    CrossEntropy(readout)(y, TARGETS, lengths, {})[0].backward()  # type: ignore[arg-type]
-    assert y.grad is not None
-    assert not y.grad[past].any()
-    assert (y.grad.abs().sum((0, 2)) > 0).all()
-
-
-@pytest.mark.parametrize("readout", READOUTS)
-def test_the_answer_at_a_step_is_that_of_the_cut_recording(y: Tensor, readout: str) -> None:
-    loss = CrossEntropy(readout)  # type: ignore[arg-type]
-    answers = loss.answers(y)
-    assert answers.shape == (T, B)
-    for t in range(T):
-        cut = loss.readout(y[: t + 1], torch.full((B,), t + 1))
-        assert answers[t].tolist() == cut.argmax(-1).tolist()
-    assert len({tuple(row) for row in answers.tolist()}) > 1  # the answers do change on the way
-
-
-def test_the_default_is_the_mean() -> None:
-    assert CrossEntropy().reduction == "mean"
-
-
 def test_an_unknown_reduction_is_refused() -> None:
     with assert_raises(ConfigError, "loss.readout", "softmax_sum", "first_spike", "per_step"):
         LOSSES.build("cross_entropy", {"readout": "median"}, "loss")
@@ -122,15 +96,6 @@ def test_squared_errors_are_those_of_the_valid_steps(y: Tensor, readout: Any, le
     torch.testing.assert_close(value, expected.mean())
     assert parts == {"mse": value}
     torch.testing.assert_close(loss(y, VALUES, torch.tensor(lengths), {}, weight)[0], (expected * weight).mean())
-
-
-def test_the_last_answer_of_values_is_the_readout() -> None:
-    values = torch.randn(T, B, K)
-    for readout in ("mean", "sum", "last", "max", "per_step"):
-        loss = LOSSES.build("mse", {"readout": readout}, "loss")
-        torch.testing.assert_close(loss.answers(values)[-1], loss.readout(values, torch.full((B,), T)))
-    with assert_raises(ConfigError, "loss.readout", "per_step", "first_spike"):
-        LOSSES.build("mse", {"readout": "first_spike"}, "loss")
 
 
 def _labels() -> Tensor:

@@ -6,7 +6,6 @@ Axes: T steps, B samples.
 from __future__ import annotations
 
 import logging
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -116,16 +115,6 @@ def test_a_learned_threshold_has_the_gradient_of_its_differences() -> None:
             parameter.add_(change)
         values.append(gradients(net, part)[0])
     torch.testing.assert_close((values[0] - values[1]) / 2e-4, grad, rtol=1e-5, atol=1e-8, check_dtype=False)
-
-
-def test_two_bands_of_one_layer_have_separate_counts() -> None:
-    net, part = network({"type": "lif"})
-    alone = gradients(net, part)[0]
-    other = MembraneBand(None, 0.2, ["lif"])
-    built: Any = SimpleNamespace(network=net, spiking={"lif": (HIDDEN,)})
-    other.bind(LossContext(built, (INPUTS,), 2.0, T, K))
-    assert gradients(net, part)[0] == alone
-    assert gradients(net, other)[0] < alone  # that band has no cost below
 
 
 def test_only_the_loss_gets_counts_other_than_spikes() -> None:

@@ -39,13 +39,6 @@ def test_readout_and_answers_are_those_of_the_loss(inputs: LossInputs) -> None:
     assert torch.equal(loss.answers(inputs.y), alone.answers(inputs.y))
 
 
-def test_without_terms_the_loss_does_not_change() -> None:
-    for parts in (None, {}, {"rate": None}):
-        loss = build_loss({"type": "cross_entropy", "regularizers": parts})
-        assert type(loss) is CrossEntropy
-        assert loss.names == ()
-
-
 def test_every_term_gets_the_class_counts(inputs: LossInputs) -> None:
     balanced = {"class_weight": "balanced"}
     loss = built_loss(

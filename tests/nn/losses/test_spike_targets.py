@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
 from snnlab.errors import ConfigError
 from snnlab.nn.losses import CountError, CrossEntropy, FirstSpikeError, RateError, VanRossum
@@ -58,13 +57,6 @@ def test_counts_equal_snntorch_for_whole_target_values(inputs: LossInputs) -> No
         torch.testing.assert_close(CountError(min(right, 1), wrong)(y, targets, ALL, {})[0], expected)
 
 
-@pytest.mark.peers
-def test_rates_of_1_and_0_equal_the_usual_loss_of_spikingjelly(inputs: LossInputs) -> None:
-    pytest.importorskip("spikingjelly")
-    expected = functional.mse_loss(inputs.y.mean(0), functional.one_hot(inputs.targets["class"], K).double())
-    torch.testing.assert_close(RateError()(inputs.y, inputs.targets["class"], ALL, {})[0], expected)
-
-
 @pytest.mark.parametrize(("correct", "incorrect"), [(0.0, None), (4.0, 12.0)])
 def test_first_spike_times_are_compared_with_target_values(
     inputs: LossInputs, correct: float, incorrect: float | None
@@ -87,30 +79,6 @@ def test_first_spike_times_equal_snntorch_if_every_output_fires(inputs: LossInpu
     expected = snntorch.mse_temporal_loss(on_target=1, off_target=6)(y, targets)
     actual = FirstSpikeError(correct=1, incorrect=6)(y, inputs.targets["class"], ALL, {})[0]
     torch.testing.assert_close(actual, expected)
-
-
-@pytest.mark.parametrize("name", ["mse_first_spike", "cross_entropy"])
-def test_silent_outputs_can_learn_first_spikes(name: str) -> None:
-    layers = {"out": {"type": "linear", "out_features": K}, "last": {"type": "lif", "tau_mem": 10.0}}
-    context = make_context(layers)
-    loss = CrossEntropy("first_spike") if name == "cross_entropy" else FirstSpikeError()
-    loss.bind(context)
-    x = torch.zeros(T, K, 6)
-    for k in range(K):
-        x[:, k, 2 * k : 2 * k + 2] = 1
-    network, targets, lengths = context.built.network, torch.arange(K), torch.full((K,), T)
-    with torch.no_grad():
-        network.get_parameter("out.weight").mul_(0.1)
-        assert not network(x)[0].any()
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.05)
-    for _ in range(60):
-        optimizer.zero_grad()
-        loss(network(x)[0], targets, lengths, {})[0].backward()
-        optimizer.step()
-    with torch.no_grad():
-        readout = loss.readout(network(x)[0], lengths)
-    assert readout.argmax(-1).tolist() == [0, 1, 2]
-    assert (readout.diagonal() >= T - 2).all()  # in the first steps
 
 
 def trace(s: np.ndarray, decay: float) -> np.ndarray:
@@ -155,17 +123,6 @@ def test_twice_the_steps_are_twice_the_work() -> None:
     assert elements(lambda: loss(4000)) < 2.2 * elements(lambda: loss(2000))
 
 
-@pytest.mark.parametrize("dt", [0.5, 2.0, 10.0])
-def test_an_extra_spike_costs_one_half_for_any_dt(dt: float) -> None:
-    steps = 400
-    y = torch.zeros(steps, 1, K, dtype=torch.float64)
-    y[3, 0, 1] = 1
-    loss = VanRossum(tau=10.0, correct_rate=1000.0 / dt)
-    loss.bind(make_context(dt=dt, steps=steps))
-    y[:, 0, 0] = 1  # the target of the correct class
-    assert float(loss(y, torch.tensor([0]), torch.tensor([steps]), {})[0]) == pytest.approx(0.5 / K)
-
-
 def test_a_target_train_is_regular_and_begins_in_the_middle_of_its_first_interval() -> None:
     loss = VanRossum(tau=5.0, correct_rate=0.25)
     assert loss.regular_train(0.25, torch.zeros(12)).nonzero().flatten().tolist() == [1, 5, 9]
@@ -206,13 +163,8 @@ def test_spike_losses_reject_a_membrane(loss: Any, fragments: tuple) -> None:
         (lambda: CountError(1.5), ("correct_rate", 0, 1, 1.5)),
         (lambda: CountError(correct_count=5), ("correct_count", "incorrect_count")),
         (lambda: CountError(correct_count=50, incorrect_count=1), ("correct_count", 50, 9)),
-        (lambda: FirstSpikeError(-1.0), ("correct", ">= 0")),
         (lambda: FirstSpikeError(3.0, 3.0), ("correct", 3)),
-        (
-            lambda: FirstSpikeError(18.0, 2.0),
-            ("correct", 18),
-        ),
-        (lambda: VanRossum(0.0, 40.0), ("tau", "> 0")),
+        (lambda: FirstSpikeError(18.0, 2.0), ("correct", 18)),
         (lambda: VanRossum(5.0, 600.0), ("correct_rate", 500, 600)),
     ],
 )

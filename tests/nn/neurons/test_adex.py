@@ -21,13 +21,6 @@ def test_membrane_and_spikes_drive_the_adaptation_of_the_next_step() -> None:
     assert state.w.item() == pytest.approx(0.75 * 4.0 + 0.25 * 2.0 * 0.4 + 3.0)
 
 
-def test_it_spikes_less_and_less_for_a_constant_input() -> None:
-    y, _ = AdEx(1.0, b=0.5)(torch.full((300, 1, 1), 0.5))
-    times = y.flatten().nonzero().flatten().diff()
-    assert len(times) > 5
-    assert times[-1] > times[0]
-
-
 @pytest.mark.peers
 @BOTH
 @pytest.mark.parametrize("changes", [{}, {"tau_adapt": "20 steps", "b": 0.3}], ids=["defaults", "strong adaptation"])

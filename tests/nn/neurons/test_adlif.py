@@ -18,25 +18,18 @@ from torch import Tensor
 from snnlab.config.folders import config_folder
 from snnlab.errors import ConfigError
 from snnlab.nn import NEURONS
-from snnlab.nn.neurons import LIF, AdLIF, AdLIFState, Recurrent, RecurrentState
+from snnlab.nn.neurons import AdLIF
 from snnlab.nn.surrogate import Atan
 
 from ...refusals import assert_raises
-from ..conftest import python_and_compiled
+from .agreement import assert_agrees, preset
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
 T, B, N = 30, 3, 8
 
 
 def drive(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
     torch.manual_seed(0)
     return (torch.rand(T, B, *(shape or (N,)), dtype=torch.float64) * 5 - 1).to(dtype)
-
-
-def preset(name: str, **changes: Any) -> Any:
-    """Return the neuron of `configs/neuron/NAME.yaml` in double precision, with `changes` to its settings."""
-    settings = yaml.safe_load((config_folder() / "neuron" / f"{name}.yaml").read_text(encoding="utf-8")) | changes
-    return NEURONS.build(settings.pop("type"), settings, name, dt=1.0, in_shape=(N,)).double()
 
 
 def values(neuron: AdLIF, *names: str) -> list[Tensor]:
@@ -78,13 +71,10 @@ def se_adlif(x: Tensor, weight: Tensor, tau_u: Tensor, tau_w: Tensor, a: Tensor,
 
 @pytest.mark.parametrize(
     ("name", "oracle", "quantities"),
-    [
-        ("radlif", radlif, ("beta", "rho", "a", "b")),
-        ("se_adlif", se_adlif, ("tau_mem", "tau_adapt", "a", "b")),
-    ],
+    [("radlif", radlif, ("beta", "rho", "a", "b")), ("se_adlif", se_adlif, ("tau_mem", "tau_adapt", "a", "b"))],
 )
 def test_the_presets_are_the_published_equations(name: str, oracle: Any, quantities: tuple[str, ...]) -> None:
-    neuron, x = preset(name), drive() * 6
+    neuron, x = preset(name, torch.float64, (N,)), drive() * 6
     inner = neuron.neuron
     weight, leaves = neuron.feedback.weight.detach().clone().requires_grad_(), values(inner, *quantities)
     s, (_, state) = neuron(x)
@@ -139,67 +129,26 @@ def test_over_images_a_preset_learns_for_each_channel() -> None:
 WAYS = [["before_reset", "after_reset"], ["subtract", "value", "none"], [False, True]]
 
 
-@pytest.mark.parametrize(("coupling", "reset", "detach"), python_and_compiled(itertools.product(*WAYS)))
+@pytest.mark.parametrize(("coupling", "reset", "detach"), [*itertools.product(*WAYS)])
 def test_spikes_states_and_gradients_are_those_of_the_equations(coupling: Any, reset: Any, detach: bool) -> None:
-    leaves = drive() * 2, torch.rand(B, N).double(), torch.rand(B, N).double()
-    x, *start = ours = [leaf.clone().requires_grad_() for leaf in leaves]
-    x2, v, w = theirs = [leaf.clone().requires_grad_() for leaf in leaves]
     neuron = AdLIF(
         beta=0.75, rho=0.875, a=0.5, b=0.25, q=2.0, a_gain="1-rho", b_gain=0.5, coupling=coupling, reset=reset,
         v_threshold=1.5, v_reset=-0.25, input_gain=0.5, detach_reset=detach, surrogate=Atan(0.4, 0.8),
     )  # fmt: skip
-    s, state = neuron(x, AdLIFState(*start))
-    spikes = []
-    for x_t in x2:
-        u = 0.75 * v + 0.5 * x_t - 0.25 * w
-        gap = u - 1.5
-        z = (gap >= 0).double() + (0.8 / (1 + (gap / 0.6) ** 2)).detach() * (gap - gap.detach())
-        felt = z.detach() if detach else z
-        v = {"subtract": u - 1.5 * felt, "value": u + felt * (-0.25 - u), "none": u}[reset]
-        w = 0.875 * w + 2.0 * (0.125 * 0.5 * (u if coupling == "before_reset" else v) + 0.5 * 0.25 * z)
-        spikes.append(z)
-    expected = (torch.stack(spikes), v, w)
-    assert 30 < s.sum() < s.numel() - 30
-    for result, other in zip((s, *state), expected, strict=True):
-        torch.testing.assert_close(result, other, rtol=0, atol=1e-12)
-    weights = [torch.randn_like(result) for result in expected]
-    grads = [
-        torch.autograd.grad([(y * k).sum() for y, k in zip(side, weights, strict=True)], inputs)
-        for side, inputs in (((s, *state), ours), (expected, theirs))
-    ]
-    for grad, other in zip(*grads, strict=True):
-        assert grad.any()
-        torch.testing.assert_close(grad, other, rtol=1e-9, atol=1e-9)
 
+    def equations(x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        v, w, spikes = torch.zeros_like(x[0]), torch.zeros_like(x[0]), []
+        for x_t in x:
+            u = 0.75 * v + 0.5 * x_t - 0.25 * w
+            gap = u - 1.5
+            z = (gap >= 0).double() + (0.8 / (1 + (gap / 0.6) ** 2)).detach() * (gap - gap.detach())
+            felt = z.detach() if detach else z
+            v = {"subtract": u - 1.5 * felt, "value": u + felt * (-0.25 - u), "none": u}[reset]
+            w = 0.875 * w + 2.0 * (0.125 * 0.5 * (u if coupling == "before_reset" else v) + 0.5 * 0.25 * z)
+            spikes.append(z)
+        return torch.stack(spikes), (v, w)
 
-def test_without_adaptation_it_is_lif() -> None:
-    x = drive(dtype=torch.float32)
-    s, state = AdLIF(2.0, a=0.0, b=0.0)(x)
-    expected, membrane = LIF(2.0)(x)
-    assert torch.equal(s, expected)
-    assert torch.equal(state.v, membrane.v)
-
-
-def test_the_current_comes_to_a_times_a_constant_potential_and_jumps_by_b() -> None:
-    neuron = AdLIF(1.0, tau_mem=5.0, tau_adapt=50.0, a=0.5, b=0.25, input_gain="1-a")
-    _, state = neuron(torch.full((2000, 1, 1), 0.6, dtype=torch.float64))
-    # v = x - w and w = a v.
-    assert state.v.item() == pytest.approx(0.6 / 1.5, rel=1e-6)
-    assert state.w.item() == pytest.approx(0.5 * 0.6 / 1.5, rel=1e-6)
-    jumping = AdLIF(1.0, a=0.0, b=0.25)
-    _, state = jumping(torch.full((1, 1, 1), 1.5))
-    assert state.w.item() == 0.25
-
-
-def test_halving_dt_hardly_changes_the_current() -> None:
-    impulses = torch.rand(40, B, N, dtype=torch.float64) * 0.3
-    ends = []
-    for parts in (1, 2, 4, 8):
-        x = torch.zeros(40 * parts, B, N, dtype=torch.float64)
-        x[parts - 1 :: parts] = impulses
-        ends.append(AdLIF(4.0 / parts, a=0.5, b=0.3)(x)[1].w.mean().item())
-    steps = [abs(one - other) for one, other in itertools.pairwise(ends)]
-    assert steps[2] < steps[1] < steps[0] < 0.25 * ends[-1]
+    assert_agrees(neuron, equations, (drive() * 2).requires_grad_())
 
 
 @pytest.mark.parametrize(
@@ -217,19 +166,6 @@ def test_halving_dt_hardly_changes_the_current() -> None:
 )
 def test_its_info_shows_the_dependence_on_dt(settings: dict[str, Any], invariant: bool) -> None:
     assert AdLIF(1.0, **settings).dt_invariant is invariant
-
-
-def test_the_published_forms_warn_that_they_depend_on_dt() -> None:
-    for name in ("radlif", "se_adlif"):
-        assert not preset(name).dt_invariant
-    assert "potential_adds_up" in [warning.cause for warning in preset("radlif").info().warnings]
-    assert "jump_shrinks_with_rho" in [warning.cause for warning in preset("se_adlif").info().warnings]
-
-
-def test_its_info_describes_it() -> None:
-    assert AdLIF(1.0, b=0.5).info().adaptation == (0.1, "v", 0.5)
-    assert AdLIF(1.0, coupling="before_reset").info().adaptation == (0.1, "u", 0.1)
-    assert [(c.name, c.ms) for c in AdLIF(1.0).constants()] == [("tau_mem", 20.0), ("tau_adapt", 200.0)]
 
 
 def test_what_is_learned_starts_where_it_was_set_and_stays_within_its_range() -> None:
@@ -251,16 +187,6 @@ def test_the_potential_is_measured_from_rest_so_that_there_is_no_leak_to_learn()
         AdLIF(1.0, learn=["v_leak"])
 
 
-def test_recurrence_is_a_setting() -> None:
-    neuron = preset("radlif")
-    assert isinstance(neuron, Recurrent)
-    weight = neuron.feedback.weight.detach()
-    assert not weight.diagonal().any()
-    y, state = neuron(drive())
-    assert isinstance(state, RecurrentState)
-    assert torch.equal(state.s, y[-1])
-
-
 @pytest.mark.parametrize(
     ("settings", "facts"),
     [
@@ -270,23 +196,14 @@ def test_recurrence_is_a_setting() -> None:
         ({"a_gain": "1-a"}, ("a_gain", "1-a")),
         ({"coupling": "late"}, ("coupling", "before_reset", "after_reset", "late")),
         ({"init": "normal"}, ("init", "normal")),
-        (
-            {"ranges": {"v_threshold": [1, 2]}},
-            ("ranges", "v_threshold", "tau_mem", "tau_adapt"),
-        ),
+        ({"ranges": {"v_threshold": [1, 2]}}, ("ranges", "v_threshold", "tau_mem", "tau_adapt")),
         ({"ranges": {"beta": [0.1, 0.2]}}, ("ranges", "beta", "tau_mem", "tau_adapt")),
         ({"ranges": {"a": [1, 0]}}, ("ranges.a", "ranges", "[low, high]", "[1, 0]")),
         ({"ranges": {"a": [1]}}, ("ranges.a", "ranges", "[low, high]", "[1]")),
         ({"ranges": {"a": 1}}, ("ranges.a", "ranges", "[low, high]", "1")),
         ({"ranges": {"tau_mem": [-5, 25]}}, ("ranges.tau_mem", "> 0", "-5")),
-        (
-            {"beta": 0.5, "ranges": {"beta": [0.1, 1.5]}},
-            ("ranges.beta", "1.5"),
-        ),
-        (
-            {"a": 1.5, "learn": ["a"]},
-            ("a", "1.5", "-1", "[low, high]"),
-        ),
+        ({"beta": 0.5, "ranges": {"beta": [0.1, 1.5]}}, ("ranges.beta", "1.5")),
+        ({"a": 1.5, "learn": ["a"]}, ("a", "1.5", "-1", "[low, high]")),
     ],
 )
 def test_refused_settings_say_why(settings: dict[str, Any], facts: tuple) -> None:
@@ -306,7 +223,7 @@ def test_it_is_norses_ada_lif_step_after_a_synapse() -> None:
         warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit.script, at its import
         from norse.torch.functional.lsnn import LSNNParameters, LSNNState, ada_lif_step
 
-    steps, batch, neurons = 200, 100, 200
+    steps, batch, neurons = 200, 10, 50
     x = torch.randn(steps, batch, neurons, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2 + 1
     defaults = LSNNParameters(tau_adapt_inv=torch.tensor(20.0))
     p = defaults._replace(**{n: part.double() for n, part in defaults._asdict().items() if isinstance(part, Tensor)})
@@ -323,7 +240,7 @@ def test_it_is_norses_ada_lif_step_after_a_synapse() -> None:
     del settings["type"]
     neuron = NEURONS.build("adlif", settings | changes, "n")
     s, (v, w) = neuron(torch.stack(currents))
-    assert s.sum() > 50_000
+    assert s.sum() > 1000
     assert torch.equal(s, torch.stack(outputs))
     for given, expected in ((v, membranes[-1]), (w, state.b)):
         torch.testing.assert_close(given, expected, rtol=1e-5, atol=1e-5)

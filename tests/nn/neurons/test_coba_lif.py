@@ -46,9 +46,9 @@ def superspike(gap: torch.Tensor, method: str, alpha: float) -> torch.Tensor:
     ("dtype", "batch", "alpha"),
     [
         pytest.param(torch.float64, 1, 1.0, id="small, as released"),
-        pytest.param(torch.float64, 10, 1.0, id="double, as released", marks=pytest.mark.slow),
-        pytest.param(torch.float64, 10, 100.0, id="double, as documented", marks=pytest.mark.slow),
-        pytest.param(torch.float32, 10, 100.0, id="single, as documented", marks=pytest.mark.slow),
+        pytest.param(torch.float64, 200, 1.0, id="double, as released", marks=pytest.mark.slow),
+        pytest.param(torch.float64, 200, 100.0, id="double, as documented", marks=pytest.mark.slow),
+        pytest.param(torch.float32, 200, 100.0, id="single, as documented", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize(("rate", "mean"), [(0.2, 0.05), (100.0, 0.1)], ids=["defaults", "short synapses"])

@@ -71,6 +71,7 @@ def test_the_familys_defaults_are_invariant() -> None:
     assert {"lif", "cuba_lif", "li", "cuba_li", "iaf"} <= set(INVARIANT)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("rate_per_ms", [0.3, 1.0])
 @pytest.mark.parametrize("name", SPIKING)
 def test_the_rate_for_the_same_events_hardly_depends_on_the_bins(name: str, rate_per_ms: float) -> None:
@@ -82,6 +83,7 @@ def test_the_rate_for_the_same_events_hardly_depends_on_the_bins(name: str, rate
     assert (max(rates) - min(rates)) / mean < TOLERANCE, dict(zip(BINS, rates, strict=True))
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("name", [name for name in INVARIANT if name not in SPIKING])
 def test_an_integrators_mean_for_the_same_events_hardly_depends_on_the_bins(name: str) -> None:
     counts = events(rate_per_ms=1.0)

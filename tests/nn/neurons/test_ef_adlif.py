@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
 import torch
-import yaml
+from torch import Tensor
 
-from snnlab.config.folders import config_folder
-from snnlab.nn import NEURONS
 from snnlab.nn.neurons import AdLIF, EFAdLIF
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
+from .agreement import assert_agrees, preset
+
 T, B, N = 30, 3, 8
 
 
 def test_the_preset_is_the_published_update() -> None:
-    settings = yaml.safe_load((config_folder() / "neuron" / "ef_adlif.yaml").read_text(encoding="utf-8"))
-    neuron: Any = NEURONS.build(settings.pop("type"), settings, "n", dt=1.0, in_shape=(N,)).double()
-    inner = neuron.neuron
-    torch.manual_seed(0)
-    x = (torch.rand(T, B, N, dtype=torch.float64) * 30 - 6).requires_grad_()
+    neuron = preset("ef_adlif", torch.float64, (N,))
+    inner, weight = neuron.neuron, neuron.feedback.weight.detach()
     tau_u, tau_w, a, b = (torch.as_tensor(inner.value(name)).detach() for name in ("tau_mem", "tau_adapt", "a", "b"))
-    alpha, beta, weight = torch.exp(-1 / tau_u), torch.exp(-1 / tau_w), neuron.feedback.weight.detach()
-    u = w = z = torch.zeros(B, N, dtype=torch.float64)
-    spikes = []
-    for x_t in x:
-        before, fired = u, z
-        u = alpha * before + (1 - alpha) * (x_t + fired @ weight.T - w)
-        gap = u - 1.0
-        z = (gap > 0).double() + (5.0 * 0.4 / 2 * torch.exp(-5.0 * gap.abs())).detach() * (gap - gap.detach())
-        u = u * (1 - z.detach())
-        w = beta * w + (1 - beta) * 65.0 * (a * before + b * fired)
-        spikes.append(z)
-    s, (_, state) = neuron(x)
-    expected = torch.stack(spikes)
-    assert 30 < s.sum() < s.numel() - 30
-    torch.testing.assert_close(s, expected, rtol=0, atol=1e-10)
-    torch.testing.assert_close(state.w, w, rtol=1e-10, atol=1e-10)
-    weights = torch.rand(T, B, N, dtype=torch.float64)
-    ours, theirs = (torch.autograd.grad((y * weights).sum(), x, retain_graph=True)[0] for y in (s, expected))
-    assert theirs.any()
-    torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10)
+    alpha, beta = torch.exp(-1 / tau_u), torch.exp(-1 / tau_w)
+
+    def published(x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        u = w = z = torch.zeros_like(x[0])
+        spikes = []
+        for x_t in x:
+            before, fired = u, z
+            u = alpha * before + (1 - alpha) * (x_t + fired @ weight.T - w)
+            gap = u - 1.0
+            z = (gap > 0).double() + (5.0 * 0.4 / 2 * torch.exp(-5.0 * gap.abs())).detach() * (gap - gap.detach())
+            u = u * (1 - z.detach())
+            w = beta * w + (1 - beta) * 65.0 * (a * before + b * fired)
+            spikes.append(z)
+        return torch.stack(spikes), (u, w)
+
+    x = (torch.rand(T, B, N, dtype=torch.float64) * 30 - 6).requires_grad_()
+    assert_agrees(neuron, published, x, state_fields=("v", "w"), tolerance=(1e-10, 1e-8))
 
 
 def test_its_oscillation_grows_where_that_of_the_symplectic_method_decays() -> None:

@@ -81,8 +81,8 @@ def library_node(channels: int | None, dtype: torch.dtype) -> Any:
 @pytest.mark.parametrize("per_step", [False, True])
 def test_it_is_spikingjellys_gated_lif_node(dtype: torch.dtype, batch: int, per: str, per_step: bool) -> None:
     torch.manual_seed(0)
-    node = library_node(None if per == "layer" else 20, dtype)
-    shape = (20, 10, 10)
+    node = library_node(None if per == "layer" else 4, dtype)
+    shape = (4, 5, 5)
     ours = preset("glif", dtype, shape, per=per, conductance_per_step=per_step)
     with torch.no_grad():
         for name, other in NAMES.items():

@@ -13,8 +13,6 @@ from torch import Tensor
 from snnlab.nn import LIF, CubaLIF, CubaLIFState, LIFState
 from snnlab.nn.surrogate import Atan
 
-from ..conftest import python_and_compiled
-
 T, B, N = 7, 3, 5
 A, GAIN, LEAK, THETA, RESET = 0.5, 0.5, 0.25, 1.5, -0.25
 WIDTH, HEIGHT = 0.4, 0.8
@@ -26,8 +24,7 @@ FIELDS = [
     ["inclusive", "strict"],
     [None, "jump_first", "decay_first"],
 ]
-DIALECTS = python_and_compiled(case for case in itertools.product(*FIELDS) if case[:2] != ("none", True))
-pytestmark = pytest.mark.usefixtures("loops_in_python")
+DIALECTS = [case for case in itertools.product(*FIELDS) if case[:2] != ("none", True)]
 
 
 def oracle(

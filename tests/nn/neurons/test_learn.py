@@ -18,9 +18,7 @@ from snnlab.nn.summary import learned, learned_metrics
 from snnlab.nn.surrogate import Atan
 
 from ...refusals import assert_raises
-from ..conftest import python_and_compiled
 
-pytestmark = pytest.mark.usefixtures("loops_in_python")
 T, B, SHAPE = 9, 2, (3, 4, 5)
 WIDTH, HEIGHT = 0.4, 0.8
 
@@ -126,7 +124,7 @@ def oracle(x: Tensor, k: dict[str, Tensor], reset: str, detach: bool, delay: boo
 WAYS = [["subtract", "value"], [True, False], [True, False], ["layer", "channel", "neuron"]]
 
 
-@pytest.mark.parametrize(("reset", "detach", "delay", "per"), python_and_compiled(itertools.product(*WAYS)))
+@pytest.mark.parametrize(("reset", "detach", "delay", "per"), [*itertools.product(*WAYS)])
 def test_gradients_are_those_of_the_written_out_neuron(reset: Any, detach: bool, delay: bool, per: Any) -> None:
     start = {"tau_mem": 3.0, "v_leak": 0.25, "v_threshold": 0.9, "v_reset": -0.25}
     names = [name for name in start if name != "v_reset" or reset == "value"]
@@ -174,23 +172,6 @@ def test_what_is_stored_is_in_ms_and_serves_another_dt() -> None:
     one, other = LIF(1.0, tau_mem=12.0, learn=["tau_mem"]), LIF(4.0, tau_mem=20.0, learn=["tau_mem"])
     other.load_state_dict(one.state_dict())
     assert torch.as_tensor(other.coefficients().a).item() == pytest.approx(math.exp(-4 / 12), rel=1e-6)
-
-
-def test_single_and_half_precision_keep_the_inputs_type() -> None:
-    for dtype in (torch.float32, torch.bfloat16, torch.float64):
-        neuron = CubaLIF(1.0, learn={"tau_mem": "neuron", "v_threshold": "channel"}, in_shape=SHAPE)
-        y, state = neuron(drive().to(dtype))
-        assert {y.dtype, state.v.dtype, state.i.dtype} == {dtype}
-
-
-def test_show_gets_the_current_value_and_the_learned_quantities() -> None:
-    neuron = LIF(1.0, tau_mem=20.0, learn={"tau_mem": "channel"}, in_shape=SHAPE)
-    assert neuron.info().learned == {"tau_mem": "channel"}
-    with torch.no_grad():
-        neuron.learned["tau_mem"].fill_(math.log(10.0))
-    constant = neuron.constants()[0]
-    assert constant.unit == "ms"
-    assert constant.ms == pytest.approx(10.0, rel=1e-6)
 
 
 def stored(neuron: Any, name: str, *values: float) -> None:
@@ -274,38 +255,14 @@ def test_a_recurrent_layer_learns_under_its_own_name() -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "constant"),
     [
-        (
-            "lif",
-            {"learn": ["reset_delay"]},
-            ("lif1.learn", "reset_delay", "tau_mem", "v_leak", "v_threshold"),
-        ),
-        (
-            "lif",
-            {"learn": ["v_treshold"]},
-            ("lif1.learn", "v_treshold", "tau_mem", "v_leak", "v_threshold"),
-        ),
-        (
-            "lif",
-            {"learn": ["beta"]},
-            ("lif1.learn", "beta", "tau_mem", "v_leak", "v_threshold"),
-        ),
-        (
-            "lif",
-            {"learn": ["v_reset"]},
-            ("lif1.learn", "v_reset", "tau_mem", "v_leak", "v_threshold"),
-        ),
-        (
-            "iaf",
-            {"learn": ["tau_mem"]},
-            ("lif1.learn", "tau_mem", "v_threshold"),
-        ),
+        ("lif", {"learn": ["reset_delay"]}, ("lif1.learn", "reset_delay", "tau_mem", "v_leak", "v_threshold")),
+        ("lif", {"learn": ["v_treshold"]}, ("lif1.learn", "v_treshold", "tau_mem", "v_leak", "v_threshold")),
+        ("lif", {"learn": ["beta"]}, ("lif1.learn", "beta", "tau_mem", "v_leak", "v_threshold")),
+        ("lif", {"learn": ["v_reset"]}, ("lif1.learn", "v_reset", "tau_mem", "v_leak", "v_threshold")),
+        ("iaf", {"learn": ["tau_mem"]}, ("lif1.learn", "tau_mem", "v_threshold")),
         ("lif", {"learn": "tau_mem"}, ("lif1.learn", "tau_mem")),
         ("lif", {"learn": 1}, ("lif1.learn", 1)),
-        (
-            "lif",
-            {"learn": {"tau_mem": "pixel"}},
-            ("lif1.learn.tau_mem", "pixel"),
-        ),
+        ("lif", {"learn": {"tau_mem": "pixel"}}, ("lif1.learn.tau_mem", "pixel")),
         ("lif", {"beta": 0.0, "learn": ["beta"]}, ("lif1.beta", "0")),
     ],
 )

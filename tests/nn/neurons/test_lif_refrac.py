@@ -22,12 +22,6 @@ def test_it_rests_after_a_spike_and_keeps_its_membrane() -> None:
     assert rows == [(1, 0, 2), (0, 0, 1), (0, 0, 0), (0, 0.5, 0), (1, 0, 2)]
 
 
-def test_without_rest_it_is_the_neuron_with_a_synapse() -> None:
-    from_it, state = LIFRefrac(1.0, rest_steps=0)(torch.ones(50, 1, 1) * 3)
-    assert from_it.sum() > 10
-    assert not state.rho.any()
-
-
 WAYS: dict[str, tuple[dict[str, Any], float]] = {"defaults": ({}, 5.0), "rest of 1": ({"rest_steps": 1}, 1.0)}
 
 

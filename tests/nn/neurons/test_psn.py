@@ -107,13 +107,3 @@ def test_it_is_spikingjellys_psn(dtype: torch.dtype, batch: int) -> None:
     assert_agrees(
         ours, lambda x: (theirs(x), ()), noise(dtype, batch, 0.0, 2.0), learned=pairs, state_fields=(), fused=False
     )
-
-
-def test_it_starts_with_spikingjellys_weights() -> None:
-    library = pytest.importorskip("spikingjelly.activation_based.neuron")
-    torch.manual_seed(0)
-    theirs = library.PSN(20)
-    torch.manual_seed(0)
-    ours = PSN(num_steps=20)
-    assert torch.equal(ours.weight, theirs.weight)
-    assert torch.equal(ours.bias, theirs.bias)

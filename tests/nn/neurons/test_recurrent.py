@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import pytest
@@ -12,10 +11,8 @@ from torch.nn import functional
 
 from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.nn import LI, LIF, NEURONS
-from snnlab.nn.layer import OWN_SPIKES
-from snnlab.nn.neurons import LIFState, Recurrent, RecurrentState
 from snnlab.nn.neurons.base import named_neurons
-from snnlab.nn.neurons.recurrent import FEEDBACKS, ConvFeedback, DenseFeedback
+from snnlab.nn.neurons.recurrent import ConvFeedback, DenseFeedback
 
 from ...refusals import assert_raises
 
@@ -75,10 +72,6 @@ def test_the_layers_shape_decides_what_true_means(
     assert feedback.weight.shape == weight
 
 
-def test_false_is_the_neuron_alone() -> None:
-    assert isinstance(build(False), LIF)
-
-
 @pytest.mark.parametrize(("recurrent", "in_shape"), [({"type": "dense"}, (N,)), ({"type": "conv"}, IMAGE)])
 def test_without_autapses_no_neuron_reaches_itself_and_none_is_learned(
     recurrent: dict[str, Any], in_shape: tuple[int, ...]
@@ -115,43 +108,6 @@ def test_the_other_initializations() -> None:
     torch.testing.assert_close(orthogonal @ orthogonal.T, torch.eye(50), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [1, 5])
-@pytest.mark.parametrize("in_shape", [(N,), IMAGE])
-def test_pieces_equal_the_whole_bit_for_bit(size: int, in_shape: tuple[int, ...]) -> None:
-    torch.manual_seed(2)
-    rec, x = build(True, in_shape), drive(*in_shape).float()
-    whole, last = rec(x)
-    outputs, state = [], None
-    for chunk in x.split(size):
-        y, state = rec(chunk, state)
-        outputs.append(y)
-    assert torch.equal(torch.cat(outputs), whole)
-    assert isinstance(state, RecurrentState)
-    assert torch.equal(state.s, last.s)
-    assert torch.equal(state.neuron.v, last.neuron.v)
-
-
-def test_past_its_end_a_sample_gives_zeros_and_keeps_both_parts_of_its_state() -> None:
-    torch.manual_seed(2)
-    rec, x = build(True), drive(N)
-    rec.double()
-    counts: dict[str, Tensor] = {}
-    y, state = rec(x, lengths=torch.tensor([T, 1, 7]), counts=counts)
-    for b, n in enumerate([T, 1, 7]):
-        short, last = rec(x[:n, b : b + 1])
-        assert torch.equal(y[:n, b : b + 1], short)
-        assert (y[n:, b] == 0).all()
-        assert torch.equal(state.s[b : b + 1], last.s)
-        assert torch.equal(state.neuron.v[b : b + 1], last.neuron.v)
-    assert torch.equal(counts[OWN_SPIKES], y.sum(0))
-
-
-def test_at_rest_there_is_no_output_yet() -> None:
-    state = build(True).initial_state(torch.ones(B, N))
-    assert (state.s == 0).all()
-    assert isinstance(state.neuron, LIFState)
-
-
 def test_an_integrator_feeds_its_membrane_back_and_counts_nothing() -> None:
     counts: dict[str, Tensor] = {}
     rec = build(True, kind="li").double()
@@ -166,20 +122,6 @@ def test_an_integrator_feeds_its_membrane_back_and_counts_nothing() -> None:
         assert torch.equal(y[t], v)
 
 
-def test_gradients_reach_the_feedback_and_what_the_neuron_learns() -> None:
-    rec = build({"bias": True}, learn={"tau_mem": "neuron"}, reset="value", detach_reset=False)
-    y, _ = rec(drive(N).float())
-    (y * torch.randn_like(y)).sum().backward()
-    for name, tensor in rec.named_parameters():
-        assert tensor.grad is not None, name
-        assert tensor.grad.abs().sum() > 0, name
-    assert {name for name, _ in rec.named_parameters()} == {
-        "neuron.learned.tau_mem",
-        "feedback.weight",
-        "feedback.bias",
-    }
-
-
 def test_a_network_treats_it_as_one_neuron_that_depends_on_dt() -> None:
     rec = build(True)
     network = torch.nn.ModuleDict({"lif1": rec, "lif2": LIF(1.0)})
@@ -191,35 +133,13 @@ def test_a_network_treats_it_as_one_neuron_that_depends_on_dt() -> None:
     assert rec.constants() == LIF(2.0).constants()
 
 
-def test_every_registered_neuron_takes_it() -> None:
-    for name in NEURONS:
-        if not getattr(inspect.unwrap(NEURONS.get(name, name)), "parallel", False):
-            assert isinstance(build(True, kind=name), Recurrent)
-
-
 @pytest.mark.parametrize(
     ("recurrent", "in_shape", "facts"),
     [
-        (
-            {"kernel_size": 4},
-            IMAGE,
-            ("lif1.recurrent.kernel_size", "4", "5"),
-        ),
-        (
-            {"kernel_size": [3, 2]},
-            IMAGE,
-            ("lif1.recurrent.kernel_size", "[3, 2]"),
-        ),
-        (
-            {"type": "conv"},
-            (N,),
-            ("lif1.recurrent", "conv", "[C, W]", "[C, H, W]", "[C, D, H, W]", [6]),
-        ),
-        (
-            {"kernel": 3},
-            IMAGE,
-            ("lif1.recurrent.kernel", "kernel_size"),
-        ),
+        ({"kernel_size": 4}, IMAGE, ("lif1.recurrent.kernel_size", "4", "5")),
+        ({"kernel_size": [3, 2]}, IMAGE, ("lif1.recurrent.kernel_size", "[3, 2]")),
+        ({"type": "conv"}, (N,), ("lif1.recurrent", "conv", "[C, W]", "[C, H, W]", "[C, D, H, W]", [6])),
+        ({"kernel": 3}, IMAGE, ("lif1.recurrent.kernel", "kernel_size")),
         ({"type": "dens"}, IMAGE, ("lif1.recurrent.type", "dens", "dense")),
         (True, (), ("lif1.recurrent", "in_shape", 1)),
         ("yes", (N,), ("lif1.recurrent", "yes")),
@@ -228,7 +148,3 @@ def test_every_registered_neuron_takes_it() -> None:
 def test_errors_have_a_place_and_a_fix(recurrent: Any, in_shape: tuple[int, ...], facts: tuple) -> None:
     with assert_raises((ConfigError, UnknownSettingError), *facts):
         build(recurrent, in_shape)
-
-
-def test_the_kinds_of_feedback() -> None:
-    assert list(FEEDBACKS) == ["conv", "dense"]

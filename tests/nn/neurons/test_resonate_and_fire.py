@@ -24,13 +24,6 @@ def test_an_impulse_gives_a_damped_sine() -> None:
     assert v == pytest.approx(expected, abs=1e-14)
 
 
-def test_inhibition_makes_it_spike_half_a_period_later() -> None:
-    x = torch.zeros(10, 1, 1)
-    x[0] = -5.0
-    y, _ = ResonateAndFire(1.0)(x)
-    assert y.flatten().nonzero().flatten().tolist()[0] == 4
-
-
 WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "defaults": ({}, {}),
     "v_reset=None": ({"reset": "subtract"}, {"v_reset": None}),

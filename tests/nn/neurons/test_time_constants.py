@@ -4,8 +4,7 @@ import math
 
 import pytest
 
-from snnlab.nn import LIF, CubaLIF
-from snnlab.nn.neurons.info import AfterSpike, Firing
+from snnlab.nn import LIF
 from snnlab.nn.neurons.time_constants import Constant, Decay, DecayRule
 
 
@@ -34,13 +33,3 @@ def test_a_factor_and_the_length_shown_for_it_are_the_same_neuron(decay: str) ->
 def test_a_factor_of_zero_is_no_time_at_all() -> None:
     assert time_constant(None, 0.0, 10.0, "exact")[2:5] == (0.0, 0.0, 0.0)
     assert time_constant(None, 0.0, 10.0, "euler")[2:5] == (10.0, 1.0, 0.0)
-
-
-def test_a_neuron_with_a_synapse_has_two() -> None:
-    assert [c.name for c in CubaLIF(1.0).constants()] == ["tau_mem", "tau_syn"]
-
-
-def test_its_info_has_reset_and_threshold() -> None:
-    info = LIF(1.0, reset="value", v_reset=-0.5, reset_delay=True, threshold="strict", v_threshold=2.0).info()
-    assert info.firing == Firing(2.0, strict=True)
-    assert info.reset == AfterSpike("value", -0.5, delayed=True)

@@ -7,12 +7,9 @@ from typing import Any
 
 import torch
 
-from snnlab.errors import ConfigError
-from snnlab.nn import NEURONS
 from snnlab.nn.layer import OWN_SPIKES
 from snnlab.nn.neurons.ts_lif import TSLIFCoefficients
 
-from ...refusals import assert_raises
 from .agreement import BOTH, assert_agrees, noise, preset
 
 
@@ -48,8 +45,3 @@ def test_its_output_is_no_spike_and_is_not_counted() -> None:
     y, _ = preset("ts_lif", torch.float32, (5,))(torch.randn(20, 2, 5) * 4, counts=counts)
     assert y.any()
     assert OWN_SPIKES not in counts
-
-
-def test_it_needs_the_shape() -> None:
-    with assert_raises(ConfigError, "lif1", "in_shape"):
-        NEURONS.build("ts_lif", {}, "lif1", dt=1.0)

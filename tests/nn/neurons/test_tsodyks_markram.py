@@ -9,7 +9,7 @@ import torch
 
 from snnlab.nn.neurons.tsodyks_markram import TsodyksMarkram
 
-from .agreement import BOTH, assert_agrees, preset
+from .agreement import BOTH, FEATURES, assert_agrees, preset
 
 
 def efficacies(**settings: Any) -> list[float]:
@@ -40,7 +40,7 @@ def test_it_is_norses_synapse(dtype: torch.dtype, batch: int) -> None:
     norse = pytest.importorskip("norse.torch.functional.tsodyks_makram")
     p = norse.TsodyksMakramParameters()
     torch.manual_seed(0)
-    x = (torch.rand(200, batch, 2000) < 0.1).to(dtype).requires_grad_()
+    x = (torch.rand(200, batch, FEATURES) < 0.1).to(dtype).requires_grad_()
 
     def theirs(x: torch.Tensor) -> Any:
         state, outputs = norse.TsodyksMakramState(torch.zeros_like(x[0]), torch.ones_like(x[0])), []

@@ -9,19 +9,18 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
+import presets
+
+SIZES = [
+    pytest.param((torch.float64, 1), id="small"),
+    pytest.param((torch.float64, 200), id="double", marks=pytest.mark.slow),
+    pytest.param((torch.float32, 200), id="single", marks=pytest.mark.slow),
+]
 
 
-@pytest.fixture(params=[torch.float32, torch.float64], ids=["single", "double"])
-def dtype(request: pytest.FixtureRequest) -> torch.dtype:
-    """Return single precision, the default of users, and double, in which gradients are precise."""
-    return request.param
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the settings other than a preset's own, in single precision, to `make slow`: double is stricter."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents and isinstance(item, pytest.Function):
-            params = item.callspec.params if hasattr(item, "callspec") else {}
-            if params.get("dtype") == torch.float32 and params.get("way", "defaults") != "defaults":
-                item.add_marker(pytest.mark.slow)
+@pytest.fixture(params=SIZES)
+def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.dtype:
+    """Return a precision, and set the size of the batches: 200 samples are 20,000 neurons."""
+    dtype, batch = request.param
+    monkeypatch.setattr(presets, "BATCH", batch)
+    return dtype

@@ -17,7 +17,7 @@ from torch import Tensor
 from snnlab.config.folders import find_file
 from snnlab.nn.neurons import NEURONS, Neuron, Recurrent
 
-STEPS, BATCH, NEURONS_EACH = 200, 10, 2000
+STEPS, BATCH, NEURONS_EACH = 200, 20, 100
 
 
 class Drive(NamedTuple):

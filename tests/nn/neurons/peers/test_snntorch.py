@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import presets
 import pytest
 import torch
 from comparison import assert_agree, assert_agree_on_ties
@@ -115,7 +116,7 @@ def feedback_weights(neuron: Any) -> tuple[Tensor, Tensor]:
 
 
 def test_snntorch_rleaky(snntorch: Any, dtype: torch.dtype) -> None:
-    drive = noise(dtype, 0.05, 0.4, 200, 200, 100)
+    drive = noise(dtype, 0.05, 0.4)
     neuron = build("snntorch_rleaky", dtype, (100,))
     ours = run(neuron, drive, learned=feedback_weights(neuron))
     theirs = rleaky(snntorch, neuron, drive, linear_features=100)
@@ -123,8 +124,8 @@ def test_snntorch_rleaky(snntorch: Any, dtype: torch.dtype) -> None:
 
 
 def test_snntorch_rleaky_over_images(snntorch: Any, dtype: torch.dtype) -> None:
-    drive = noise(dtype, 0.05, 0.4, 200, 80, 4, 8, 8)
-    neuron = build("snntorch_rleaky", dtype, (4, 8, 8))
+    drive = noise(dtype, 0.05, 0.4, 200, presets.BATCH, 4, 5, 5)
+    neuron = build("snntorch_rleaky", dtype, (4, 5, 5))
     ours = run(neuron, drive, learned=feedback_weights(neuron))
     theirs = rleaky(snntorch, neuron, drive, conv2d_channels=4, kernel_size=3)
     assert_agree("snntorch_rleaky conv", ours, theirs, drive, coupled=True)

@@ -79,12 +79,12 @@ def test_spikingjelly_if(neurons: Any, dtype: torch.dtype, way: str) -> None:
 @pytest.mark.parametrize("backend", ["reference", "numba"])
 def test_spikingjelly_if_begins_where_spikingjelly_does(neurons: Any, way: str, backend: str) -> None:
     changes, settings = WAYS_WITHOUT_A_LEAK[way]
-    x = torch.randn(137, 3, 503) * 0.6 + 0.1
+    x = torch.randn(50, 3, 67) * 0.6 + 0.1
     weight, found = torch.randn_like(x), []
     for neuron in (neurons.IFNode(step_mode="m", v_threshold=1.1, **settings), None):
         own = x.clone().requires_grad_()
         if neuron is None:
-            ours = build("spikingjelly_if", torch.float32, (503,), v_threshold=1.1, **changes)
+            ours = build("spikingjelly_if", torch.float32, (67,), v_threshold=1.1, **changes)
             ours.backend = backend
             y = ours(own)[0]
         else:
