@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 from matplotlib.image import imsave
 
@@ -31,7 +31,7 @@ from snnlab.session.fit import operation_metrics
 from snnlab.session.opened_run import PARTS
 from snnlab.session.session import Session
 from snnlab.session.weights import Checkpoint, require_not_trained_on
-from snnlab.training.module import SpikingModule
+from snnlab.training.progress import Timing, bar_callbacks
 from snnlab.zoo import is_packaged
 
 _log = logging.getLogger(__name__)
@@ -65,8 +65,7 @@ def evaluate(
         raise ConfigError(
             "evaluate", f"--out: {out} is a run folder, and its result would be overwritten", "choose another folder"
         )
-    without_loggers = replace(experiment, logger=None, callbacks=None)
-    session = Session(without_loggers, folder, run=run, checkpoint=checkpoint)
+    session = Session(experiment, folder, run=run, checkpoint=checkpoint)
     session.use_threads()
     session.build("loss", "network")
     settings, data = session.settings, session.data
@@ -81,14 +80,12 @@ def evaluate(
     with quiet_lightning():
         module = session.module
         predictions = Predictions("test", data.groups)
-        trainer = session.trainer([predictions])
+        trainer = session.evaluator([predictions, *bar_callbacks(Timing(time.perf_counter()))])
         # As in the training: a first convolution on events and one on frames differ in the last digits.
-        session.decide_computation(trainer.strategy.root_device)
+        session.set_computation(trainer.strategy.root_device)
         with count_operations(module.network) as operations:
             (found,) = trainer.test(module, datamodule=data, verbose=False)
-        early_exit = (
-            _evaluate_early_exit(exit_options, predictions.arrays(), trainer, module, data) if exit_options else None
-        )
+        early_exit = _evaluate_early_exit(exit_options, predictions.arrays(), session) if exit_options else None
     found = {**found, **operation_metrics(operations.totals(), "test")}
     plain = {**predictions.arrays(), **(early_exit.arrays if early_exit else {})}
     arrays = {name.replace("test_", f"{part}_", 1): values for name, values in plain.items()}
@@ -130,20 +127,16 @@ def result_lines(values: dict[str, Any]) -> list[str]:
 
 
 def _evaluate_early_exit(
-    exit_options: EarlyExitOptions,
-    arrays: Mapping[str, np.ndarray],
-    trainer: L.Trainer,
-    module: SpikingModule,
-    data: EventDataModule,
+    exit_options: EarlyExitOptions, arrays: Mapping[str, np.ndarray], session: Session
 ) -> EarlyExitResult:
     """Evaluate early exit from the arrays of a test; spikes and validation need one more pass each.
 
     If a threshold is chosen, the data's test recordings are the validation recordings afterwards.
     """
+    data = session.data
 
-    def test_with(callback: Any) -> dict[str, np.ndarray]:
-        trainer.callbacks = [callback]  # type: ignore[attr-defined]
-        trainer.test(module, datamodule=data, verbose=False)
+    def test_with(callback: CumulativeSpikes | Predictions) -> dict[str, np.ndarray]:
+        session.evaluator([callback]).test(session.module, datamodule=data, verbose=False)
         return callback.arrays()
 
     # A separate pass, since the test itself counts operations.

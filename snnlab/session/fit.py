@@ -14,7 +14,6 @@ from typing import Any
 import lightning as L
 import numpy as np
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from snnlab.config.plugins import plugin_files
@@ -29,16 +28,25 @@ from snnlab.nn.operations import OperationCounts, connection_sparsity, count_ope
 from snnlab.nn.summary import learned_metrics
 from snnlab.printable import masked
 from snnlab.process import ignore_further_signals
-from snnlab.runs.loggers import MetricsCSV, RunLogging
+from snnlab.runs.loggers import LoggedTest, MetricsCSV, RunLogging
 from snnlab.runs.predictions import Predictions, layer_names
 from snnlab.runs.provenance import config_hash, provenance
 from snnlab.runs.recorded import archive_result, read_run_if_ended, search_record
-from snnlab.runs.run_folder import SPLIT, Result, config_text, create_run_folder, locked, log_file
+from snnlab.runs.run_folder import (
+    CHECKPOINTS,
+    METRICS,
+    PREDICTIONS,
+    SPLIT,
+    Result,
+    config_text,
+    create_run_folder,
+    locked,
+    log_file,
+)
 from snnlab.session import Session
 from snnlab.session.build_trainer import (
     annealing_callbacks,
     averaging_callbacks,
-    batch_norm_note,
     layer_schedule_callbacks,
     mode_callbacks,
     monitor_callbacks,
@@ -46,6 +54,7 @@ from snnlab.session.build_trainer import (
 )
 from snnlab.session.launcher import TrainingSpec, process_group, share_threads
 from snnlab.session.opened_run import write_hot_pixels
+from snnlab.session.processes import batch_norm_note
 from snnlab.session.weights import (
     TRAINED_BEFORE,
     count_trained_before,
@@ -57,7 +66,6 @@ from snnlab.target_kinds import IGNORED
 from snnlab.training.checkpoints import read_checkpoint, weights_hash
 from snnlab.training.distributed import all_gather
 from snnlab.training.health import DeadLayerWarning, DivergenceGuard, LossRiseWarning
-from snnlab.training.module import SpikingModule
 from snnlab.training.progress import Bar, Timing, console_callbacks
 from snnlab.training.ranks import RankInfo, ranks_of_training
 from snnlab.training.resuming import ExtendedRun, Resumption
@@ -120,36 +128,33 @@ def interruption_error(
 _SCORES = ("loss", "accuracy", "mae", "rmse", "r2")
 
 
-def evaluate_chosen_epoch(
-    trainer: L.Trainer,
-    module: SpikingModule,
-    data: EventDataModule,
-    selection: BestCheckpoint,
-    built: BuiltNetwork,
-    test: bool,
+def _evaluate_chosen_epoch(
+    spec: TrainingSpec, training: _Training, session: Session, rank_info: RankInfo
 ) -> dict[str, float]:
     """Return the flat metrics of the chosen epoch, and write its predictions; all ranks must call this."""
+    trainer, selection, module, data = training.trainer, training.selection, session.module, session.data
     last = {f"last/{k}": float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-    tests = test and data.split.test.size > 0
+    tests = spec.experiment.test and data.split.test.size > 0
     # Tables show the last epoch next to the chosen one; it is tested before the chosen weights are loaded.
     if tests and selection.epoch not in (None, trainer.current_epoch - 1):
         with averaged_weights(trainer, module):
-            last |= _last_scores(_run_stage(trainer, module, data, "test", []))
+            last |= _last_scores(_run_stage(session, "test", training.bars, rank_info))
     if selection.epoch is not None:  # None: no epoch was trained, so the initial network is tested
         module.load_state_dict(read_checkpoint(selection.best_path)["state_dict"])
     metrics: dict[str, float] = {}
-    arrays = {"layers": layer_names(built.spiking)}
+    arrays = {"layers": layer_names(session.built.spiking)}
+    # The training has logged the validation of this epoch: a second time would distort its curve.
+    loggers = {"val": (), "test": (LoggedTest(trainer),)}
     validated = any(name.startswith("last/val/") for name in last)
-    stages = [("val", validated), ("test", tests)]
-    for stage in (name for name, runs in stages if runs):
-        values, of_stage = evaluate_stage(trainer, module, data, stage)
+    for stage in (name for name, runs in (("val", validated), ("test", tests)) if runs):
+        values, of_stage = evaluate_stage(session, stage, [*training.bars, *loggers[stage]], rank_info)
         metrics.update(values)
         arrays.update(of_stage)
     if trainer.is_global_zero:
-        write_npz(Path(trainer.default_root_dir) / "predictions.npz", arrays)
+        write_npz(spec.folder / PREDICTIONS, arrays)
     if tests and selection.epoch == trainer.current_epoch - 1:
         last |= _last_scores(metrics)
-    return {**metrics, **last, **size_metrics(built), **learned_metrics(module.network)}
+    return {**metrics, **last, **size_metrics(session.built), **learned_metrics(module.network)}
 
 
 def _last_scores(values: Mapping[str, float]) -> dict[str, float]:
@@ -180,17 +185,22 @@ def operation_metrics(found: OperationCounts | None, stage: str) -> dict[str, fl
 
 
 def evaluate_stage(
-    trainer: L.Trainer, module: SpikingModule, data: EventDataModule, stage: str
+    session: Session, stage: str, callbacks: Sequence[L.Callback] = (), rank_info: RankInfo | None = None
 ) -> tuple[Mapping[str, float], dict[str, Any]]:
-    """Return the metrics of a stage and the arrays of its predictions."""
+    """Return the metrics of a stage, `val` or `test`, and the arrays of its predictions.
+
+    Args:
+        callbacks: Further callbacks.
+        rank_info: The processes of the training; None: this process alone, independent of the experiment.
+    """
+    data = session.data
     predictions = Predictions(stage, data.groups)
     if stage == "test":
-        with count_operations(module.network) as operations:
-            values = _run_stage(trainer, module, data, stage, [predictions], trainer.loggers)
+        with count_operations(session.module.network) as operations:
+            values = _run_stage(session, stage, [predictions, *callbacks], rank_info)
         values = {**values, **operation_metrics(operations.totals(), stage)}
     else:
-        # The training has logged the validation of this epoch: a second time would distort its curve.
-        values = _run_stage(trainer, module, data, stage, [predictions])
+        values = _run_stage(session, stage, [predictions, *callbacks], rank_info)
     arrays = predictions.gather_arrays()
     targets = arrays[f"{stage}_target"]
     sizes = {f"{stage}/recordings": float(np.unique(arrays[f"{stage}_recording"]).size)}
@@ -202,23 +212,13 @@ def evaluate_stage(
 
 
 def _run_stage(
-    trainer: L.Trainer,
-    module: SpikingModule,
-    data: EventDataModule,
-    stage: str,
-    callbacks: list[L.Callback],
-    loggers: Sequence[Logger] = (),
+    session: Session, stage: str, callbacks: Sequence[L.Callback], rank_info: RankInfo | None
 ) -> Mapping[str, float]:
-    """Evaluate the current network on the recordings of a stage, with only these callbacks and loggers."""
-    before = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined]
-    kept = [callback for callback in before[0] if isinstance(callback, Bar)]
-    stops = [StopEvaluationOnSignal()] if trainer.world_size > 1 else []
-    trainer.callbacks, trainer.loggers = [*callbacks, *kept, *stops], list(loggers)  # type: ignore[attr-defined]
-    try:
-        run = trainer.test if stage == "test" else trainer.validate
-        (values,) = run(module, datamodule=data, verbose=False)
-    finally:
-        trainer.callbacks, trainer.loggers = before  # type: ignore[attr-defined]
+    """Evaluate the current network on the recordings of a stage."""
+    stops = [StopEvaluationOnSignal()] if rank_info and rank_info.world_size > 1 else []
+    trainer = session.evaluator([*callbacks, *stops], rank_info)
+    run = trainer.test if stage == "test" else trainer.validate
+    (values,) = run(session.module, datamodule=session.data, verbose=False)
     return values
 
 
@@ -227,6 +227,7 @@ class _Training:
     """The trainer of a run and its callbacks that are needed later."""
 
     trainer: L.Trainer
+    bars: Sequence[L.Callback]
     timing: Timing
     selection: BestCheckpoint
     snapshots: Snapshots
@@ -297,7 +298,7 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
             group.join(gpu=processes.gpu)
             _fit(spec, training, session)
             result.selection = {**_selection_record(training, data), **count_trained_before(leaked)}
-            result.metrics = _test_chosen_epoch(spec, training, session)
+            result.metrics = _evaluate_chosen_epoch(spec, training, session, group.rank_info)
             result.status = "completed"
             training.logged.log_final_metrics(training.trainer, result.metrics)
     return result
@@ -345,17 +346,17 @@ def train_other_rank(spec: TrainingSpec, session: Session, rank_info: RankInfo) 
     training = _build_training(spec, session, 0.0, rank_info)
     _decide_numerics(spec, training, session)
     _fit(spec, training, session)
-    _test_chosen_epoch(spec, training, session)
+    _evaluate_chosen_epoch(spec, training, session, rank_info)
 
 
 def _decide_numerics(spec: TrainingSpec, training: _Training, session: Session) -> dict[str, Any]:
     """Decide how the network is computed, and return it for the provenance."""
     trainer = training.trainer
     sparse_input = spec.resumption.node.get("sparse_input") if spec.resumption else None
-    found = session.decide_computation(trainer.strategy.root_device, sparse_input)
+    found = session.set_computation(trainer.strategy.root_device, sparse_input)
     # Each checkpoint stores it, so that a resumed run does not decide again.
-    training.snapshots.identity["sparse_input"] = found.sparse_input
-    return {**found._asdict(), "precision": str(trainer.precision)}
+    training.snapshots.identity["sparse_input"] = found["sparse_input"]
+    return {**found, "precision": str(trainer.precision)}
 
 
 def _fit(spec: TrainingSpec, training: _Training, session: Session) -> None:
@@ -363,22 +364,18 @@ def _fit(spec: TrainingSpec, training: _Training, session: Session) -> None:
     training.trainer.fit(session.module, datamodule=session.data, ckpt_path=checkpoint, weights_only=True)
 
 
-def _test_chosen_epoch(spec: TrainingSpec, training: _Training, session: Session) -> dict[str, float]:
-    objects = session.module, session.data, training.selection, session.built
-    return evaluate_chosen_epoch(training.trainer, *objects, spec.experiment.test)
-
-
 def _build_training(spec: TrainingSpec, session: Session, started: float, rank_info: RankInfo) -> _Training:
     """Build the trainer with its callbacks; on ranks other than 0 only those that all ranks need."""
     experiment, folder, resumption = spec.experiment, spec.folder, spec.resumption
     validates = session.data.split.val.size > 0 and experiment.trainer.get("limit_val_batches") != 0
-    selection = BestCheckpoint(folder / "checkpoints", experiment.selection if validates else "last")
+    selection = BestCheckpoint(folder / CHECKPOINTS, experiment.selection if validates else "last")
     resumed, warned = (resumption.resumed, resumption.warnings) if resumption else ([], [])
     identity = {**spec.identity, "processes": rank_info.world_size}
     snapshots = Snapshots(selection, experiment.checkpoint_every_s, identity, resumed, warned)
     timing, logged = Timing(started), RunLogging(experiment.record or {}, folder)
+    console = console_callbacks(timing, bar=experiment.trainer.get("enable_progress_bar", True))
     rank_zero_callbacks = [
-        *console_callbacks(timing, bar=experiment.trainer.get("enable_progress_bar", True)),
+        *console,
         DeadLayerWarning(),
         LossRiseWarning(),
         *plot_callbacks(experiment),
@@ -394,13 +391,14 @@ def _build_training(spec: TrainingSpec, session: Session, started: float, rank_i
         *averaging_callbacks(experiment),
         *mode_callbacks(experiment, folder),
         *([ExtendedRun(resumption)] if resumption else []),
-        MetricsCSV(folder / "metrics.csv"),
+        MetricsCSV(folder / METRICS),
         selection,
         snapshots,
         StopOnSignal(snapshots),
     ]
     trainer = session.trainer(callbacks, resumption.logged_steps if resumption else None, rank_info)
-    return _Training(trainer, timing, selection, snapshots, logged)
+    bars = [callback for callback in console if rank_info.is_rank_zero and isinstance(callback, Bar)]
+    return _Training(trainer, bars, timing, selection, snapshots, logged)
 
 
 @contextmanager

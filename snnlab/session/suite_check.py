@@ -212,7 +212,7 @@ class _Row:
                 yield self._without_weights(spec, weights, experiment)
             if own:
                 write_safe_tensors(folder / WEIGHTS, own)
-                tested = evaluate_test(replace(experiment, logger=None, callbacks=None), folder)
+                tested = evaluate_test(experiment, folder)
                 self.duplicates = tested.duplicates
                 yield from self._compare_test(spec, experiment, tested)
             elif different := different_numbers(record, spec.seed, experiment, None, 0.0):
@@ -279,9 +279,8 @@ def evaluate_test(experiment: Experiment, run_folder: Path) -> TestedAgain:
     session.use_threads()
     with experiment.located_errors(), quiet_lightning(), silence_console():
         session.build("loss", "network", "data", "module")
-        trainer = session.trainer([])
-        session.decide_computation(trainer.strategy.root_device)
-        metrics, arrays = evaluate_stage(trainer, session.module, session.data, "test")
+        session.set_computation(session.evaluator([]).strategy.root_device)
+        metrics, arrays = evaluate_stage(session, "test")
     data, built, copies = session.data, session.built, find_duplicates(session.settings, session.store, session.dataset)
     return TestedAgain(
         arrays,
