@@ -16,8 +16,7 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 
 from snnlab.compat import batches_that_stepped
 from snnlab.files import write_json, write_text
-from snnlab.runs.recorded import resolve_references
-from snnlab.runs.runs_table import flat
+from snnlab.runs.recorded import flat, resolve_references
 from snnlab.runs.tables import csv_text
 from snnlab.training.module import EpochCallback
 

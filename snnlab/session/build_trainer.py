@@ -119,11 +119,7 @@ def _build_callback(node: Mapping[str, Any], modules: Sequence[str], place: str,
 def make_evaluator(
     experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback], rank_info: RankInfo | None = None
 ) -> L.Trainer:
-    """Build a trainer that validates or tests, with these callbacks alone and without loggers.
-
-    Args:
-        rank_info: Rank and world size; None: one process on one device, whatever the experiment sets.
-    """
+    """Build a trainer that validates or tests, with these callbacks alone and without loggers."""
     bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
     trainer = {**experiment.trainer, "enable_progress_bar": bar}
     return make_trainer(

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from snnlab.config.plugins import plugin_files
 from snnlab.config.schema import Experiment
 from snnlab.data.data_module import EventDataModule
 from snnlab.errors import ConfigError, DamagedError, Interrupted, RunFolderError
-from snnlab.files import write_json, write_npz
 from snnlab.kernels.function import kernel_version
 from snnlab.memory import is_out_of_memory, out_of_memory_hint
 from snnlab.nn import BuiltNetwork
@@ -31,17 +30,21 @@ from snnlab.process import ignore_further_signals
 from snnlab.runs.loggers import LoggedTest, MetricsCSV, RunLogging
 from snnlab.runs.predictions import Predictions, layer_names
 from snnlab.runs.provenance import config_hash, provenance
-from snnlab.runs.recorded import archive_result, read_run_if_ended, search_record
+from snnlab.runs.recorded import read_run_if_ended, read_run_if_usable, search_record
 from snnlab.runs.run_folder import (
     CHECKPOINTS,
+    DAMAGED_RESULT,
+    EARLIER_RESULT,
     METRICS,
-    PREDICTIONS,
-    SPLIT,
+    RESULT,
     Result,
     config_text,
     create_run_folder,
     locked,
     log_file,
+    write_hot_pixels,
+    write_predictions,
+    write_split,
 )
 from snnlab.session import Session
 from snnlab.session.build_trainer import (
@@ -53,7 +56,6 @@ from snnlab.session.build_trainer import (
     plot_callbacks,
 )
 from snnlab.session.launcher import TrainingSpec, process_group, share_threads
-from snnlab.session.opened_run import write_hot_pixels
 from snnlab.session.processes import batch_norm_note
 from snnlab.session.weights import (
     TRAINED_BEFORE,
@@ -151,7 +153,7 @@ def _evaluate_chosen_epoch(
         metrics.update(values)
         arrays.update(of_stage)
     if trainer.is_global_zero:
-        write_npz(spec.folder / PREDICTIONS, arrays)
+        write_predictions(spec.folder, arrays)
     if tests and selection.epoch == trainer.current_epoch - 1:
         last |= _last_scores(metrics)
     return {**metrics, **last, **size_metrics(session.built), **learned_metrics(module.network)}
@@ -171,7 +173,7 @@ def size_metrics(built: BuiltNetwork) -> dict[str, float]:
     }
 
 
-def operation_metrics(found: OperationCounts | None, stage: str) -> dict[str, float]:
+def _operation_metrics(found: OperationCounts | None, stage: str) -> dict[str, float]:
     """Return the metrics of the operations, summed over all ranks, which must call this together.
 
     Empty if a rank could not count them.
@@ -187,20 +189,13 @@ def operation_metrics(found: OperationCounts | None, stage: str) -> dict[str, fl
 def evaluate_stage(
     session: Session, stage: str, callbacks: Sequence[L.Callback] = (), rank_info: RankInfo | None = None
 ) -> tuple[Mapping[str, float], dict[str, Any]]:
-    """Return the metrics of a stage, `val` or `test`, and the arrays of its predictions.
-
-    Args:
-        callbacks: Further callbacks.
-        rank_info: The processes of the training; None: this process alone, independent of the experiment.
-    """
+    """Return the metrics of a stage, `val` or `test`, and the arrays of its predictions."""
     data = session.data
     predictions = Predictions(stage, data.groups)
-    if stage == "test":
-        with count_operations(session.module.network) as operations:
-            values = _run_stage(session, stage, [predictions, *callbacks], rank_info)
-        values = {**values, **operation_metrics(operations.totals(), stage)}
-    else:
+    with count_operations(session.module.network) if stage == "test" else nullcontext() as operations:
         values = _run_stage(session, stage, [predictions, *callbacks], rank_info)
+    if operations is not None:
+        values = {**values, **_operation_metrics(operations.totals(), stage)}
     arrays = predictions.gather_arrays()
     targets = arrays[f"{stage}_target"]
     sizes = {f"{stage}/recordings": float(np.unique(arrays[f"{stage}_recording"]).size)}
@@ -274,7 +269,7 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
         create_run_folder(folder, text, plugin_files(experiment.plugins))
         search = search_record(folder)
         earlier_weights = _earlier_weights(folder)
-        archive_result(folder)
+        _archive_result(folder)
         if not resumption:
             stack.enter_context(locked(folder))
         result = Result(folder, "failed", experiment.seed, resumed=training.snapshots.resumed, search=search)
@@ -307,18 +302,35 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
 def _record_data(folder: Path, experiment: Experiment, data: EventDataModule, leaked: Mapping[str, Any] | None) -> None:
     """Write the split, the recordings that were trained on, and the hot pixels."""
     split = {**data.split.as_record(), "classes": data.class_names}
-    write_json(folder / SPLIT, split if leaked is None else {**split, TRAINED_BEFORE: leaked})
+    write_split(folder, split if leaked is None else {**split, TRAINED_BEFORE: leaked})
     record_trained_on(folder, experiment, data)
-    write_hot_pixels(folder, data.hot)
+    if data.hot is not None:
+        write_hot_pixels(folder, data.hot.nonzero().flatten().tolist())
+
+
+def _archive_result(folder: Path) -> None:
+    """Remove the result of a run that is resumed.
+
+    A completed result becomes `result_before_N.json`, an unreadable one `result_damaged.json`, any other is deleted.
+    """
+    path = folder / RESULT
+    try:
+        recorded = read_run_if_ended(folder)
+    except DamagedError:
+        path.rename(folder / DAMAGED_RESULT)
+        return
+    if recorded is None:
+        return
+    if recorded.status == "completed":
+        path.rename(folder / EARLIER_RESULT.format(1 + len(list(folder.glob(EARLIER_RESULT.format("*"))))))
+    else:
+        path.unlink()
 
 
 def _earlier_weights(folder: Path) -> dict[str, str]:
     """Return the hashes in the result of a run that is resumed: a foreign checkpoint is refused before it is read."""
-    with suppress(DamagedError):  # `resume` has logged it, and the file is written anew
-        if ended := read_run_if_ended(folder):
-            found = ended.content.get("weights")
-            return dict(found) if isinstance(found, dict) else {}
-    return {}
+    ended = read_run_if_usable(folder)  # `resume` has logged a damaged one, and the file is written anew
+    return dict(ended.weights) if ended else {}
 
 
 def _written_weights(training: _Training) -> dict[str, str]:
@@ -335,9 +347,8 @@ def _start_command(experiment: Experiment, folder: Path, resumption: Resumption 
     if resumption is None:
         return [masked(word) for word in experiment.command]
     command = resumption.node.get("command")
-    with suppress(DamagedError):  # `resume` has logged it, and the file is written anew
-        if command is None and (ended := read_run_if_ended(folder)):  # the run ended before its first checkpoint
-            command = ended.content.get("provenance", {}).get("command")
+    if command is None and (ended := read_run_if_usable(folder)):  # the run ended before its first checkpoint
+        command = ended.provenance.get("command")
     return list(command or resumption.command)
 
 

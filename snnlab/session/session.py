@@ -23,13 +23,13 @@ from snnlab.kernels.function import resolve_backend
 from snnlab.memory import keep_heap
 from snnlab.nn import BuiltNetwork, Network
 from snnlab.nn.losses import Loss, build_loss
+from snnlab.runs.run_folder import CheckpointName
 from snnlab.session.build_network import make_network
 from snnlab.session.build_optimizer import Optimization, make_optimization, make_optimizer
 from snnlab.session.build_store import open_store
 from snnlab.session.checks import check_batches, check_memory, check_monitors, check_targets
 from snnlab.session.computation import decide_computation
 from snnlab.session.weights import (
-    Checkpoint,
     checkpoint_file,
     find_trained_before,
     init_from,
@@ -91,7 +91,7 @@ class Session:
         folder: Path = Path(),
         *,
         run: Path | None = None,
-        checkpoint: Checkpoint = "best",
+        checkpoint: CheckpointName = "best",
         skip_target_check: bool = False,
         data: EventDataModule | None = None,
     ) -> None:
@@ -100,7 +100,7 @@ class Session:
             raise TypeError(f"Session takes an Experiment, not {experiment!r}; {hint}")
         self.experiment, self.folder = experiment, folder
         self.run, self.skip_target_check = run, skip_target_check
-        self.checkpoint: Checkpoint = checkpoint
+        self.checkpoint: CheckpointName = checkpoint
         self._data = data
 
     @classmethod
@@ -230,12 +230,16 @@ class Session:
         """
         return _import_build_trainer().make_evaluator(self.experiment, self.folder, callbacks, rank_info)
 
-    def set_computation(self, device: torch.device, resumed_sparse_input: bool | None = None) -> dict[str, Any]:
-        """Decide how the network is computed on a device, set it so, and return it for the provenance.
+    def set_computation(
+        self, device: torch.device | None = None, resumed_sparse_input: bool | None = None
+    ) -> dict[str, Any]:
+        """Decide how the network is computed, set it so, and return it for the provenance.
 
         Args:
+            device: The device; None: that of an evaluation in this process.
             resumed_sparse_input: For a resumed run, whether its first layer summed single events.
         """
+        device = self.evaluator([]).strategy.root_device if device is None else device
         found = decide_computation(self.experiment, self.built, self.data, device, resumed_sparse_input)
         found.apply(self.built.network, self.data, self.experiment.tbptt_steps)
         return {**found._asdict(), "heap_kept": keep_heap()}
