@@ -16,11 +16,11 @@ import numpy as np
 
 from snnlab.data.sources.mnist import are_digit_identities
 from snnlab.files import write_json, write_text
-from snnlab.runs.recorded import read_config, read_run
-from snnlab.runs.run_folder import CONFIG, RESULT, WEIGHTS, config_text
+from snnlab.runs.recorded import RunFiles, read_run
+from snnlab.runs.run_folder import CONFIG, RESULT, WEIGHTS, config_text, write_trained_on
 from snnlab.safe_tensors import write_safe_tensors
 from snnlab.session.suite_records import public_config, public_result
-from snnlab.session.weights import checkpoint_file, read_trained_on, write_trained_on
+from snnlab.session.weights import checkpoint_file
 from snnlab.training.checkpoints import network_weights
 from snnlab.zoo import FOLDER
 
@@ -38,7 +38,7 @@ def main() -> None:
 def package(run: Path, folder: Path) -> None:
     """Write the files of a packaged network into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = public_config(read_config(run))
+    config = public_config(RunFiles(run).config)
     if "mnist_parts" in config["data"]:  # that of the user's copy, as the other folders
         config["data"]["mnist_parts"] = ["train", "test"]
     write_text(folder / CONFIG, config_text(config))
@@ -53,7 +53,7 @@ def package(run: Path, folder: Path) -> None:
 
 def trained_on(run: Path, data: Mapping[str, Any]) -> np.ndarray:
     """Return what a run was trained on; of simulated digits the identities alone, since others simulate them anew."""
-    seen = read_trained_on(run)
+    seen = RunFiles(run).trained_on()
     assert seen is not None
     return seen[are_digit_identities(seen)] if data["type"] == "saccade_mnist" else seen
 

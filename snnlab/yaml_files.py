@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from snnlab.errors import ConfigError
-from snnlab.files import open_regular
+from snnlab.files import open_regular, read_text
+from snnlab.printable import printable_data
 
 # Limits far above any experiment, sweep, suite or run.
 MAX_BYTES = 4_000_000
@@ -18,6 +19,45 @@ MAX_DEPTH = 100
 # Digits of one number: the time to read or print it is quadratic in them.
 MAX_DIGITS = 100
 _NUMBER = re.compile(r"[-+.]?[0-9]")
+
+
+# Ten times as fast as the loader in Python, and there are many files.
+_FastLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _YAMLLoader(_FastLoader):
+    """Reads YAML as OmegaConf does: 1e-3 is a number, a date is a text, and no key stands twice in a mapping."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, form) for tag, form in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in _FastLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping; a second value of a key is an error, not the one that counts."""
+        keys = [key.value for key, _ in node.value if key.tag == yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG]
+        if len({*keys}) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise yaml.constructor.ConstructorError(None, None, f"found duplicate key {twice}", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_YAMLLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML file; references in it are texts.
+
+    Raises:
+        ConfigError: if it is larger than any experiment.
+        OSError: if it cannot be read.
+        yaml.YAMLError: if it is no YAML.
+    """
+    if problem := too_large(path, _YAMLLoader):
+        raise ConfigError(path, problem)
+    return printable_data(yaml.load(read_text(path), Loader=_YAMLLoader))
 
 
 def require_bounded(path: Path) -> None:

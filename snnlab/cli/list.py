@@ -20,6 +20,7 @@ from snnlab.files import load_array
 from snnlab.printable import printable
 from snnlab.registry import Registry
 from snnlab.settings import first_sentence
+from snnlab.yaml_files import read_yaml
 from snnlab.zoo import CARD_FILE, FOLDER, PREFIX, run_path, zoo_names
 
 DATASET_LEGEND = """
@@ -81,9 +82,7 @@ def _dataset_of_file(name: str, path: Path, packed: Sequence[PackedCopy]) -> Dat
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
-    from snnlab.runs.recorded import read_unresolved  # brings OmegaConf and rich, which a list of files does not need
-
-    node = read_unresolved(path)
+    node = read_yaml(path)
     return {str(key): value for key, value in node.items()} if isinstance(node, Mapping) else {}
 
 

@@ -10,7 +10,7 @@ from snnlab.cli.options import split_options
 from snnlab.config.references import external_references
 from snnlab.console import console_logging, say
 from snnlab.errors import ConfigError, RunFolderError, join_names
-from snnlab.runs.recorded import RecordedRun, read_run, read_unresolved
+from snnlab.runs.recorded import RecordedRun, RunFiles, read_run
 from snnlab.settings import key_of
 
 USAGE = """usage: snnlab reproduce RUN [--env] [OVERRIDES]
@@ -53,7 +53,7 @@ def main(arguments: list[str], started: float) -> int:
         print(install_line(recorded))
         return 0
     require_settable(recorded.folder, positional[1:])
-    if "imported" in recorded.provenance:
+    if recorded.imported is not None:
         raise RunFolderError(recorded.folder, "was imported, not trained", "snnlab import reads its file again")
     if recorded.status != "completed":
         raise RunFolderError(recorded.folder, f"is {recorded.status}", "only a completed run can be repeated")
@@ -94,7 +94,7 @@ def require_settable(run: Path, overrides: Sequence[str]) -> None:
     Raises:
         ConfigError: naming the override.
     """
-    external = [key for key, _ in external_references(read_unresolved(run / "config.yaml"))] if overrides else []
+    external = [key for key, _ in external_references(RunFiles(run).config)] if overrides else []
     for text in overrides:
         if not any(key_of(text) == name or key_of(text).startswith(f"{name}.") for name in (*SETTABLE, *external)):
             raise ConfigError(text, "a run is repeated as it was", f"only {join_names(SETTABLE)} can be set")

@@ -43,8 +43,8 @@ from snnlab.experiments.winner import Winner, find_winner
 from snnlab.experiments.workers import DryRun
 from snnlab.files import write_text
 from snnlab.printable import masked
+from snnlab.runs.recorded import flat
 from snnlab.runs.run_folder import require_no_links
-from snnlab.runs.runs_table import flat
 from snnlab.runs.signature import read_signature
 from snnlab.runs.statistics import small_validation_warning
 from snnlab.runs.tables import format_path, format_settings

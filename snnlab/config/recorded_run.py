@@ -33,9 +33,8 @@ from snnlab.errors import ConfigError, RunFolderError, join_names
 from snnlab.experiments.row_record import is_row_record
 from snnlab.experiments.space import written
 from snnlab.printable import is_masked, map_texts
-from snnlab.runs.recorded import read_config, read_unresolved, require_form, require_no_file, row_record_error
+from snnlab.runs.recorded import RunFiles, flat, require_form, require_no_file, row_record_error
 from snnlab.runs.run_folder import CONFIG, config_text
-from snnlab.runs.runs_table import flat
 from snnlab.runs.signature import file_hash, read_signature
 from snnlab.settings import key_of, literal
 from snnlab.zoo import is_packaged
@@ -386,7 +385,7 @@ def _with_permitted_references(
 
 
 def _has_record_of(run: Path, experiment: Experiment) -> bool:
-    return config_text(experiment.record or {}) == (run / CONFIG).read_text(encoding="utf-8")
+    return config_text(experiment.record or {}) == RunFiles(run).config_text
 
 
 def _is_imported_file(name: str, known: Mapping[str, tuple[Path, str]]) -> bool:
@@ -427,10 +426,9 @@ def recorded_config(run: Path) -> DictConfig:
     require_no_file(run)
     if not path.is_file():
         raise RunFolderError(run, f"is not a run's folder, there is no {CONFIG} in it")
-    read_config(run)  # raises if no run wrote it
+    raw = RunFiles(run).config
     require_form(run)
     with readable_errors():
-        raw = read_unresolved(path)
         require_bounded(raw)
         cfg = OmegaConf.create(_mask_external(raw))
     # A record has no `hydra`, which would configure Hydra, and no `defaults`, which would load other files.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,12 @@ from scipy.special import bdtr
 
 from snnlab.errors import RunFolderError, join_names
 from snnlab.experiments.suite_plan import RunSpec
-from snnlab.experiments.suite_state import SuiteState, read_result
+from snnlab.experiments.suite_state import SuiteState
 from snnlab.experiments.verdicts import read_test
-from snnlab.runs.recorded import RecordedRun
+from snnlab.runs.recorded import RecordedRun, read_run_if_usable
 from snnlab.runs.statistics import compare_methods, independent_recordings
 from snnlab.seeds import Stream, generator
 
-BEST = Path("checkpoints") / "best.ckpt"
 ControlVerdict = tuple[bool | None, str]
 # Probability that a network without learning is beyond a bound; probability above which a deviation counts as luck.
 _TAIL, _LUCK = 0.005, 0.05
@@ -58,32 +56,29 @@ def _judge(suite_state: SuiteState, spec: RunSpec) -> dict[str, Any]:
     elif (
         result is not None
         and reference is not None
-        and not all("test/accuracy" in one["metrics"] for one in (result, reference))
+        and not all("test/accuracy" in one.metrics for one in (result, reference))
     ):
         text = "not tested: there are no test recordings"
     elif result is not None and reference is not None:
-        folders = (suite_state.folder / spec.folder, suite_state.folder / spec.reference.folder)
         try:
-            passed, text = _JUDGES[spec.control or ""](result, reference, *folders)
+            passed, text = _JUDGES[spec.control or ""](result, reference)
         except RunFolderError as error:  # a file of one of the runs was removed or damaged
             text = f"not judged: {error}"
     return {"passed": passed, "said": text}
 
 
-def _read_completed(suite_state: SuiteState, spec: RunSpec) -> dict[str, Any] | None:
+def _read_completed(suite_state: SuiteState, spec: RunSpec) -> RecordedRun | None:
     state = suite_state.states.get(spec)
-    return read_result(suite_state.folder / spec.folder) if state is not None and state.status == "completed" else None
+    completed = state is not None and state.status == "completed"
+    return read_run_if_usable(suite_state.folder / spec.folder) if completed else None
 
 
-def _judge_shuffled_labels(
-    result: Mapping[str, Any], reference: Mapping[str, Any], folder: Path, other: Path
-) -> ControlVerdict:
+def _judge_shuffled_labels(run: RecordedRun, reference: RecordedRun) -> ControlVerdict:
     """Return whether a network that was trained on shuffled labels is at chance on the test recordings.
 
     Accuracy far below chance is as suspicious as far above. A network that separates classes, and assigns their names
     by the few labels that are more frequent, is sometimes outside of the bounds by luck: that is no verdict.
     """
-    run = RecordedRun(folder, dict(result))
     test, targets = read_test(run), run.predictions()["test_target"]
     accuracy, frequencies = float(test.right.mean()), np.bincount(targets)[np.unique(targets)] / len(targets)
     # Dependent rows (windows of a recording, recordings of a person) count less than independent ones.
@@ -125,35 +120,29 @@ def renaming_p_value(targets: np.ndarray, readout: np.ndarray) -> float:
     return float((right >= own if own >= right.mean() else right <= own).mean())
 
 
-def _permuted_test_labels(
-    result: Mapping[str, Any], reference: Mapping[str, Any], folder: Path, other: Path
-) -> ControlVerdict:
+def _permuted_test_labels(run: RecordedRun, reference: RecordedRun) -> ControlVerdict:
     """Return whether epoch, weights and validation stay the same with permuted test labels."""
     from snnlab.runs.provenance import weights_hash
 
     differs = []
-    if result["selection"]["epoch"] != reference["selection"]["epoch"]:
+    epoch = run.selection["epoch"]
+    if epoch != reference.selection["epoch"]:
         differs.append("the chosen epoch")
-    validation = [{k: v for k, v in one["metrics"].items() if "val/" in k} for one in (result, reference)]
+    validation = [{k: v for k, v in one.metrics.items() if "val/" in k} for one in (run, reference)]
     if validation[0] != validation[1]:
         differs.append("validation metrics")
-    if weights_hash(folder / BEST) != weights_hash(other / BEST):
+    if weights_hash(run.checkpoint("best")) != weights_hash(reference.checkpoint("best")):
         differs.append("the chosen weights")
-    accuracy = (
-        f"test accuracy {result['metrics']['test/accuracy']:.1%} against {reference['metrics']['test/accuracy']:.1%}"
-    )
+    accuracy = f"test accuracy {run.metrics['test/accuracy']:.1%} against {reference.metrics['test/accuracy']:.1%}"
     if differs:
         return False, f"with test labels permuted, {join_names(differs)} differ; {accuracy}"
-    epoch = result["selection"]["epoch"]
     which = "none" if epoch is None else str(epoch + 1)
     return True, f"with test labels permuted, epoch {which}, its weights and validation are the same; {accuracy}"
 
 
-def _compare_with_ablation(
-    result: Mapping[str, Any], reference: Mapping[str, Any], folder: Path, other: Path
-) -> ControlVerdict:
+def _compare_with_ablation(run: RecordedRun, reference: RecordedRun) -> ControlVerdict:
     """Return the difference of a network without some information in its input and one with all; never a verdict."""
-    without, whole = (read_test(RecordedRun(path, dict(one))) for path, one in ((folder, result), (other, reference)))
+    without, whole = (read_test(one) for one in (run, reference))
     if not np.array_equal(without.recordings, whole.recordings):
         raise RunFolderError("", "the two were tested on different recordings")
     found = compare_methods(whole.right[None], without.right[None], whole.clusters)
@@ -165,7 +154,7 @@ def _compare_with_ablation(
     return None, f"{text}: {100 * found.effect:+.1f} points, {between}"
 
 
-_JUDGES: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], Path, Path], ControlVerdict]] = {
+_JUDGES: Mapping[str, Callable[[RecordedRun, RecordedRun], ControlVerdict]] = {
     "shuffled_labels": _judge_shuffled_labels,
     "permuted_test_labels": _permuted_test_labels,
     "shuffled_time": _compare_with_ablation,

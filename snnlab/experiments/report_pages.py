@@ -21,20 +21,19 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from snnlab.experiments.report_figures import Point, draw_costs, draw_curves, draw_swept, learned_rows
 from snnlab.experiments.suite_statistics import MethodRow, SeedSummary
 from snnlab.experiments.suite_table import VERDICTS, DatasetTables, SuiteTable, remarks, tables
-from snnlab.files import read_text, write_atomically
+from snnlab.files import write_atomically
 from snnlab.runs.early_exit import StepTime, early_exit_curve, recorded_answers
 from snnlab.runs.plots.answers import draw_early_exit, draw_predictions
 from snnlab.runs.plots.style import default_style
 from snnlab.runs.predictions import prediction_metrics
-from snnlab.runs.recorded import RecordedRun
-from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS
+from snnlab.runs.recorded import RecordedRun, flat
+from snnlab.runs.run_folder import METRICS, PREDICTIONS
 from snnlab.runs.runs_table import (
     RUN_KEYS,
     SEED,
     Grid,
     ListedRun,
     differing_settings,
-    flat,
     grid_rows,
     limits,
     read_grid,
@@ -128,8 +127,8 @@ def run_page(
         when: The time axis of its steps.
     """
     folder, selection, here, before = recorded.folder, recorded.selection, flat(config), flat(defaults)
-    epochs = recorded.epochs() if (folder / METRICS).is_file() else {}
-    arrays = recorded.predictions() if (folder / PREDICTIONS).is_file() else {}
+    epochs = recorded.epochs() if recorded.has(METRICS) else {}
+    arrays = recorded.predictions() if recorded.has(PREDICTIONS) else {}
     seen = None if when.no_early_exit_reason else recorded_answers(arrays, "test")
     exits = [] if seen is None else early_exit_curve(seen, when.step_time)
     parts = {"train": "to train", "val": "to validate", "test": "to test"}
@@ -154,7 +153,7 @@ def run_page(
         ],
         "provenance": sorted(flat(recorded.provenance).items()),
         "again": list(_repeat_commands(recorded)),
-        "config": read_text(folder / CONFIG),
+        "config": recorded.config_text,
     }
     with default_style():
         of_early = [draw_early_exit(exits, when.step_time)] if exits else []
@@ -293,7 +292,7 @@ def _settings(lines: Sequence[ListedRun], grid: Grid | None) -> dict[str, list[s
         if all(subfolder in grid.runs for subfolder in subfolders):
             return {key: [grid.runs[subfolder].get(key, "-") for subfolder in subfolders] for key in grid.keys}
     return differing_settings(
-        [{key: value for key, value in line.config.items() if key not in RUN_KEYS or key == "seed"} for line in lines]
+        [{key: value for key, value in line.settings.items() if key not in RUN_KEYS or key == "seed"} for line in lines]
     )
 
 

@@ -16,22 +16,21 @@ Axes: S seeds, N test recordings, T steps.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from snnlab.errors import RunFolderError, one_line
-from snnlab.files import folders_at, open_regular, read_text
-from snnlab.printable import printable_data
-from snnlab.runs.recorded import RecordedRun, has_form, read_arrays, read_config, resolve_references, result_error
+from snnlab.errors import DamagedError, RunFolderError, one_line
+from snnlab.files import folders_at, open_regular
+from snnlab.runs.forms import has_form, result_error
+from snnlab.runs.recorded import RecordedRun, RunFiles, read_arrays, read_json
 from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS, RESULT, SCHEMA_VERSION, WEIGHTS
-from snnlab.runs.runs_table import flat
+from snnlab.yaml_files import MAX_DEPTH
 
 SCHEMA = 1
 # Arrays of a row, of all its seeds, and the arrays of a seed, by their names in a run's `predictions.npz`.
@@ -46,14 +45,13 @@ class RowRecord:
     """The record of a row.
 
     Attributes:
-        config: Settings by dotted keys, of the first seed.
+        files: The files of the folder; the configuration is that of the first seed.
         runs: The entries of result.json.
         arrays: The arrays of predictions.npz.
         rows: The rows of metrics.csv, as text.
     """
 
-    folder: Path
-    config: Mapping[str, Any]
+    files: RunFiles
     runs: Sequence[Mapping[str, Any]]
     arrays: Mapping[str, np.ndarray]
     rows: Sequence[Mapping[str, str]]
@@ -65,17 +63,25 @@ class RowRecord:
         Raises:
             RunFolderError: if a file is missing or damaged.
         """
+        files = RunFiles(folder)
         try:
-            content = printable_data(json.loads(read_text(folder / RESULT)))
-            rows = csv_rows(folder / METRICS)
-        except (OSError, ValueError, RecursionError, csv.Error) as error:
+            content, rows = read_json(folder / RESULT), files.epoch_rows()
+        except DamagedError as error:
+            raise _record_error(folder, error.reason) from error
+        except (OSError, ValueError, csv.Error) as error:
             raise _record_error(folder, one_line(error)) from error
         if problem := _entries_error(content) or _rows_error(rows, content["runs"]):
             raise _record_error(folder, problem)
         arrays, problem = read_arrays(folder / PREDICTIONS)
         if problem := problem or _arrays_error(arrays, [one["seed"] for one in content["runs"]]):
             raise _record_error(folder, f"{PREDICTIONS}: {problem}")
-        return cls(folder, flat(resolve_references(read_config(folder))), content["runs"], arrays, rows)
+        _ = files.config
+        return cls(files, content["runs"], arrays, rows)
+
+    @property
+    def folder(self) -> Path:
+        """The row's folder."""
+        return self.files.folder
 
     @property
     def seeds(self) -> list[int]:
@@ -91,13 +97,13 @@ class RowRecord:
         found = self.arrays.get(name)
         return None if found is None else found[self.seeds.index(seed)]
 
-    def epochs(self, seed: int) -> list[dict[str, str]]:
-        """Return the metrics of every epoch of a seed, as text."""
-        return [dict(row) for row in self.rows if int(row["seed"]) == seed]
+    def run(self, seed: int) -> RecordedSeed:
+        """Return the recorded run of a seed."""
+        return RecordedSeed(self.folder, self.entry(seed)["result"], self)
 
     def recorded_runs(self) -> list[RecordedSeed]:
         """Return the recorded runs, one for each seed."""
-        return [RecordedSeed(self.folder, entry["result"], self) for entry in self.runs]
+        return [self.run(seed) for seed in self.seeds]
 
 
 @dataclass(frozen=True)
@@ -108,19 +114,26 @@ class RecordedSeed(RecordedRun):
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The settings by dotted keys."""
-        return {**self.record.config, **self.record.entry(self.seed)["differs"]}
+        """Content of the row's `config.yaml`, with the settings of this seed."""
+        config = deepcopy(self.record.files.config)
+        for key, value in self.record.entry(self.seed)["differs"].items():
+            node, (*parents, name) = config, key.split(".")
+            for parent in parents:
+                if not isinstance(node.get(parent), dict):
+                    node[parent] = {}
+                node = node[parent]
+            node[name] = value
+        return config
 
     @property
     def tested_recordings(self) -> list[int]:
         """The tested recordings, in their order; each is listed once, with any number of windows."""
         return list(dict.fromkeys(self.record.arrays["recording"].tolist()))
 
-    def epochs(self) -> dict[str, np.ndarray]:
-        """Return the metrics of every epoch, NaN for missing values."""
-        rows = self.record.epochs(self.seed)
-        names = [name for name in (rows[0] if rows else ()) if name != "seed"]
-        return {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
+    def epoch_rows(self) -> list[dict[str, str]]:
+        """Return the metrics of every epoch of this seed, as text."""
+        rows = (row for row in self.record.rows if int(row["seed"]) == self.seed)
+        return [{name: text for name, text in row.items() if name != "seed"} for row in rows]
 
     def predictions(self) -> dict[str, np.ndarray]:
         """Return the arrays of the test, with `test_answer` in place of `test_readout`."""
@@ -159,7 +172,9 @@ def _is_entry(one: Any) -> bool:
         "readout_sha256": str,
         "has_weights": bool,
     }
-    return isinstance(one, dict) and has_form(one, required | optional) and None not in map(one.get, required)
+    if not isinstance(one, dict) or not has_form(one, required | optional) or None in map(one.get, required):
+        return False
+    return all(key.count(".") < MAX_DEPTH for key in one["differs"])
 
 
 def _rows_error(rows: Sequence[Mapping[Any, Any]], entries: Sequence[Mapping[str, Any]]) -> str | None:
@@ -208,8 +223,8 @@ def _arrays_error(arrays: Mapping[str, np.ndarray], seeds: Sequence[int]) -> str
 def is_row_record(folder: Path) -> bool:
     """Return whether a folder has the record of a row, which may be damaged, and not a run."""
     try:
-        content = json.loads(read_text(folder / RESULT))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(folder / RESULT)
+    except DamagedError:
         return _begins_with_seed(folder / METRICS)
     return isinstance(content, dict) and "runs" in content
 
@@ -232,8 +247,3 @@ def folders_of_rows(records: Path) -> list[Path]:
     """Return the folders of the rows of a suite's records, also of damaged ones; empty for the folder of its runs."""
     found = sorted(folder for folder in folders_at(records, 2) if any((folder / name).exists() for name in _FILES))
     return found if any(is_row_record(folder) or (folder / WEIGHTS).is_file() for folder in found) else []
-
-
-def csv_rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a `metrics.csv`, as text."""
-    return list(csv.DictReader(StringIO(read_text(path), newline="")))

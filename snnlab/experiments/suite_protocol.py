@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from snnlab.errors import RunFolderError, join_names, one_line
-from snnlab.experiments.row_record import RecordedSeed
 from snnlab.experiments.suite_reading import RecordedSuite, SuiteRun, steps_of
 from snnlab.experiments.suite_statistics import MethodRow, short_number
-from snnlab.files import read_text
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.runs_table import group_by, is_limit
 from snnlab.runs.statistics import LEVEL, MIN_CLUSTERS, MIN_SEEDS
@@ -195,17 +191,17 @@ def _tuning_text(run: SuiteRun) -> str:
 
 
 def _time_steps(run: SuiteRun) -> str | None:
-    duration, steps = run.config.get("data.duration_ms"), steps_of(run.config)
+    duration, steps = run.settings.get("data.duration_ms"), steps_of(run.settings)
     if duration is None or steps is None:
         return None
-    if run.config.get("data.bin_by", "time") == "count":
+    if run.settings.get("data.bin_by", "time") == "count":
         return f"{float(duration):g} ms in {steps} steps of equally many events, which have no dt"
     return f"{float(duration):g} ms in {steps} step{'s' if steps > 1 else ''} of {float(duration) / steps:g} ms"
 
 
 def _causality(run: SuiteRun) -> str:
     """Return whether an answer at a step is causal: whether it needs only events before the end of the step."""
-    config, why = run.config, []
+    config, why = run.settings, []
     if config.get("data.bin_by", "time") == "count" and config.get("data.events_per_bin") is None:
         why.append("equal parts of the events need all of them")
     if overlap := float(config.get("data.overlap_ms") or 0):
@@ -217,7 +213,7 @@ def _causality(run: SuiteRun) -> str:
 
 def _input_text(run: SuiteRun) -> str:
     names = ("stabilize", "crop", "downsample", "hot_pixels_hz", "stride_ms")
-    more = [f"{name} {value}" for name in names if (value := run.config.get(f"data.{name}")) not in (None, 1, False)]
+    more = [f"{name} {value}" for name in names if (value := run.settings.get(f"data.{name}")) not in (None, 1, False)]
     return ", ".join([_KINDS.get(_representation_text(run), _representation_text(run)), *more])
 
 
@@ -235,12 +231,12 @@ def _look_ahead(frames: str) -> float:
 
 
 def _representation_text(run: SuiteRun) -> str:
-    return str(run.config.get("data.representation") or run.config.get("data.representation.type") or "counts")
+    return str(run.settings.get("data.representation") or run.settings.get("data.representation.type") or "counts")
 
 
 def _augmentation_field(run: SuiteRun) -> str:
-    mix = run.config.get("data.mix") or run.config.get("data.mix.type")
-    items = [_augmentation_text(node) for node in run.config.get("data.augment") or []]
+    mix = run.settings.get("data.mix") or run.settings.get("data.mix.type")
+    items = [_augmentation_text(node) for node in run.settings.get("data.augment") or []]
     return ", ".join([*items, *([f"mixing {mix}"] if mix else [])]) or "none"
 
 
@@ -252,7 +248,7 @@ def _augmentation_text(node: Any) -> str:
 
 
 def _readout_text(run: SuiteRun) -> str:
-    config = run.config
+    config = run.settings
     layers = [key.split(".")[2] for key in config if key.startswith("model.layers.")]
     last = config.get(f"model.layers.{layers[-1]}.type", layers[-1]) if layers else "?"
     over = config.get("loss.readout")
@@ -260,7 +256,7 @@ def _readout_text(run: SuiteRun) -> str:
 
 
 def _training_text(run: SuiteRun) -> str:
-    config = run.config
+    config = run.settings
     items = [str(config.get("loss.type", "?"))]
     items.append(f"{_class_name(config.get('optimizer._target_'))} lr {config.get('optimizer.lr', '?')}")
     if (schedule := config.get("scheduler._target_")) is not None:
@@ -271,7 +267,7 @@ def _training_text(run: SuiteRun) -> str:
 
 def _precision_text(run: SuiteRun) -> str:
     numerics = run.part("provenance").get("numerics") or {}
-    items = [str(run.config.get("trainer.precision", numerics.get("default_dtype", "")))]
+    items = [str(run.settings.get("trainer.precision", numerics.get("default_dtype", "")))]
     for key, phrase in (("float32_matmul_precision", "matrix products {}"), ("backend", "neurons by {}")):
         if numerics.get(key) is not None:
             items.append(phrase.format(numerics[key]))
@@ -334,32 +330,8 @@ def _short_text(value: Any) -> str:
 
 def _test_set_hash(run: SuiteRun) -> str:
     """Return a hash that identifies the test recordings of a run: the data, and its test list."""
-    provenance = run.part("provenance")
-    # Without a test list, the hash of the whole split: it may differ for equal test recordings, but is never equal for
-    # different ones.
-    if isinstance(run.recorded, RecordedSeed):
-        which = _list_hash(run.recorded.tested_recordings)
-    else:
-        which = _test_list_hash(run.folder / "split.json") or provenance.get("split_hash")
-    return hashlib.sha256(f"{provenance.get('data_fingerprint')} {which}".encode()).hexdigest()
-
-
-def _test_list_hash(path: Path) -> str | None:
-    """Return the hash of a split's list of test recordings, or None if there is no list."""
-    try:
-        return _read_list_hash(path, path.stat().st_mtime_ns)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-@cache
-def _read_list_hash(path: Path, changed: int) -> str:
-    """Return the hash of a long list; the result is cached until the file changes."""
-    return _list_hash(json.loads(read_text(path))["test"])
-
-
-def _list_hash(numbers: Sequence[int]) -> str:
-    return hashlib.sha256(json.dumps(numbers).encode()).hexdigest()
+    which = None if run.recorded is None else run.recorded.test_list_hash
+    return hashlib.sha256(f"{run.part('provenance').get('data_fingerprint')} {which}".encode()).hexdigest()
 
 
 def _test_set_flags(tested: Sequence[SuiteRun], peers: Sequence[SuiteRun]) -> list[str]:
@@ -417,6 +389,6 @@ def _limit_flags(tested: Sequence[SuiteRun]) -> list[str]:
     less = [f"tested on {size:,.0f} of {of:,} recordings" for size, of in seen if size is not None and of and size < of]
     limited = less[:1]
     for key, what in _LIMITS.items():
-        found = [value for run in tested if is_limit(value := run.config.get(f"trainer.{key}"))]
+        found = [value for run in tested if is_limit(value := run.settings.get(f"trainer.{key}"))]
         limited += [f"{what} on a part: {key}={value}" for value in found[:1]]
     return limited

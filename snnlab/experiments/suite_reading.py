@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,20 +15,19 @@ from snnlab.errors import ConfigError, RunFolderError, one_line
 from snnlab.experiments.row_record import RowRecord, folders_of_rows, is_row_record
 from snnlab.files import folders_at, read_text
 from snnlab.printable import printable_data
-from snnlab.runs import recorded
-from snnlab.runs.recorded import RecordedRun, find_runs, has_form, read_run_if_ended
+from snnlab.runs.forms import has_form
+from snnlab.runs.recorded import RecordedRun, RunFiles, find_runs, read_run_if_ended
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.runs_table import (
     DAMAGED,
     differing_settings,
     distinguishing_names,
-    flat,
     group_by,
     training_key,
     training_settings,
 )
 from snnlab.settings import above, check_settings
-from snnlab.yaml_files import require_bounded
+from snnlab.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -71,8 +69,6 @@ def energy_of(node: Mapping[str, Any] | None, place: str) -> Energy:
 
 
 SUITE_PAGE, SUITE_STATE, SUITE_SCHEMA = "suite.yaml", "suite.json", 1
-# Ten times as fast as the Python loader; there are many files.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -111,10 +107,10 @@ class SuiteRun:
         """Return a part of the result, such as `provenance`; empty if there is none."""
         return {} if self.recorded is None else self.recorded.content.get(name) or {}
 
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        """The run's config.yaml by dotted keys; references such as ${data.num_classes} are not resolved."""
-        return read_config(self.folder) if self.recorded is None else flat(self.recorded.config)
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The run's settings by dotted keys."""
+        return (self.recorded or RunFiles(self.folder)).settings
 
 
 @dataclass(frozen=True)
@@ -175,23 +171,13 @@ def read(folder: Path) -> RecordedSuite:
     return _read_runs(folder) if content is None else _read_suite(folder, content)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return a run's config.yaml by dotted keys."""
-    return flat(recorded.read_config(folder))
-
-
-def steps_of(config: Mapping[str, Any]) -> int | None:
-    """Return the number of steps of a recording or a window; None if the configuration does not contain it."""
-    duration, bins, dt = (_setting(config, f"data.{name}") for name in ("duration_ms", "num_bins", "dt"))
+def steps_of(settings: Mapping[str, Any]) -> int | None:
+    """Return the number of steps of a recording or a window; None if the settings, by dotted keys, do not say it."""
+    found = (settings.get(f"data.{name}") for name in ("duration_ms", "num_bins", "dt"))
+    duration, bins, dt = (value if isinstance(value, int | float) else None for value in found)
     if dt is not None and duration is not None:
-        return round(float(duration) / float(dt))
+        return round(duration / dt)
     return None if bins is None else int(bins)
-
-
-def _setting(config: Mapping[str, Any], key: str) -> Any:
-    """Return a setting by its dotted key, or the one that it refers to."""
-    value = config.get(key)
-    return config.get(value[2:-1]) if isinstance(value, str) and value.startswith("${") else value
 
 
 def _read_suite(folder: Path, content: Mapping[str, Any]) -> RecordedSuite:
@@ -228,15 +214,13 @@ def _read_suite(folder: Path, content: Mapping[str, Any]) -> RecordedSuite:
 def _read_runs(folder: Path) -> RecordedSuite:
     """Read the runs below a folder, up to a suite's depth, as methods that are named by their differences."""
     problems: list[str] = []
-    folders = list(find_runs(folder)) or sorted(
-        run for run in folders_at(folder, 3) if os.path.isfile(run / "config.yaml")
-    )
+    folders = list(find_runs(folder)) or sorted(run for run in folders_at(folder, 3) if os.path.isfile(run / CONFIG))
     found = [run for each in folders if (run := _run_of_folder(each, folder, problems)) is not None]
     if not found:
         reason = f": {problems[0]}" if problems else ""
         raise RunFolderError(folder, f"is not a suite's folder and has no run that can be read{reason}")
-    groups = list(group_by(found, lambda run: training_key(run.config)).values())
-    settings = [training_settings(runs[0].config) for runs in groups]
+    groups = list(group_by(found, lambda run: training_key(run.settings)).values())
+    settings = [training_settings(runs[0].settings) for runs in groups]
     names, columns = distinguishing_names(settings), differing_settings(settings)
     runs = [replace(one, method=name) for name, of in zip(names, groups, strict=True) for one in of]
     methods = {
@@ -250,13 +234,13 @@ def _run_of_folder(folder: Path, root: Path, problems: list[str]) -> SuiteRun | 
     run, status, error = _read_result(folder)
     shown = folder.relative_to(root) if folder != root else folder
     try:
-        config = read_config(folder)
+        settings = (run or RunFiles(folder)).settings
     except RunFolderError as broken:
         problems.append(f"{shown}: {broken.of(folder)}; it is left out")
         return None
     if status == DAMAGED:
         problems.append(f"{shown}: {error}; it is left out")
-    return SuiteRun(str(config.get("data.type", "?")), "", int(config.get("seed", 0)), folder, status, run, error)
+    return SuiteRun(str(settings.get("data.type", "?")), "", int(settings.get("seed", 0)), folder, status, run, error)
 
 
 def _run_of_entry(root: Path, entry: Mapping[str, Any], problems: list[str]) -> SuiteRun:
@@ -307,8 +291,7 @@ def read_suite_yaml(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        require_bounded(path)
-        content = printable_data(yaml.load(read_text(path), Loader=_LOADER))
+        content = read_yaml(path)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise RunFolderError(path, f"cannot be read ({one_line(error)})") from error
     if not isinstance(content, dict) or content.get("schema") != SUITE_SCHEMA or not content.get("methods"):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
 from snnlab.errors import ConfigError, Interrupted, RunFolderError, SnnlabError, one_line
 from snnlab.experiments import search_report
@@ -16,12 +15,13 @@ from snnlab.experiments.executor import Executor, FinishedTask, SearchRunner, Wo
 from snnlab.experiments.search_plan import SearchPlan, check_common_overrides
 from snnlab.experiments.study import OUTCOME, SearchLock, SharedStudy, require_optuna
 from snnlab.experiments.suite_plan import PreflightResult, RunSpec, SuiteFunctions, SuitePlan
-from snnlab.experiments.suite_reading import read_config, steps_of
+from snnlab.experiments.suite_reading import steps_of
 from snnlab.experiments.suite_settings import PLACE, TUNE_SEED, Suite
-from snnlab.experiments.suite_state import RunState, SuiteState, TimeSpent, read_result
+from snnlab.experiments.suite_state import RunState, SuiteState, TimeSpent
 from snnlab.experiments.sweep_settings import parse_settings
 from snnlab.experiments.winner import find_winner
 from snnlab.experiments.workers import MACHINE_SETTINGS, RunTask, threads_per_run
+from snnlab.runs.recorded import RecordedRun, read_run_if_usable
 from snnlab.runs.tables import format_duration, format_path
 from snnlab.settings import key_of
 
@@ -91,7 +91,7 @@ def _covered_time(spans: Sequence[tuple[float, float]]) -> float:
 SYNOPS = ("test/synops_macs", "test/synops_acs")
 
 
-def match_values(suite: Suite, results: Callable[[str, str], Sequence[RunResult]]) -> dict[str, dict[str, Any]]:
+def match_values(suite: Suite, results: Callable[[str, str], Sequence[RecordedRun]]) -> dict[str, dict[str, Any]]:
     """Return by dataset and method its `value`, its ratio `off` to the first method, and if it is `beyond` the limit.
 
     Methods without a completed run, or without the value in their runs, are left out.
@@ -106,7 +106,7 @@ def match_values(suite: Suite, results: Callable[[str, str], Sequence[RunResult]
     for dataset in suite.datasets:
         values: dict[str, float] = {}
         for method in suite.methods:
-            each = (_QUANTITIES[match.by](result) for result in results(dataset, method))
+            each = (_QUANTITIES[match.by](run) for run in results(dataset, method))
             if known := [value for value in each if value is not None]:
                 values[method] = fmean(known)
         first = values.get(suite.first_method(dataset) or "")
@@ -118,29 +118,22 @@ def match_values(suite: Suite, results: Callable[[str, str], Sequence[RunResult]
     return found
 
 
-class RunResult(NamedTuple):
-    """The result of a run: the content of its `result.json`, and a function that returns its settings."""
-
-    content: Mapping[str, Any]
-    config: Callable[[], Mapping[str, Any]]
+def _synops_per_sample(run: RecordedRun) -> float | None:
+    parts = [run.metrics[name] for name in SYNOPS if name in run.metrics]
+    return sum(parts) if len(parts) == len(SYNOPS) else None
 
 
-def _synops_per_sample(result: RunResult) -> float | None:
-    parts = [result.content["metrics"].get(name) for name in SYNOPS]
-    return None if None in parts else sum(parts)
-
-
-def _steps(result: RunResult) -> float | None:
+def _steps(run: RecordedRun) -> float | None:
     """Return the steps of a recording times the number of epochs."""
-    steps = steps_of(result.config())
-    return None if steps is None else float(steps * result.content["selection"]["epochs"])
+    steps = steps_of(run.settings)
+    return None if steps is None else float(steps * run.selection["epochs"])
 
 
-_QUANTITIES: Mapping[str, Callable[[RunResult], float | None]] = {
-    "params": lambda result: result.content["metrics"].get("params"),
+_QUANTITIES: Mapping[str, Callable[[RecordedRun], float | None]] = {
+    "params": lambda run: run.metrics.get("params"),
     "steps": _steps,
     "synops": _synops_per_sample,
-    "wall_time": lambda result: (result.content.get("timing") or {}).get("fit_s"),
+    "wall_time": lambda run: run.timing.get("fit_s"),
 }
 
 
@@ -387,12 +380,11 @@ class SuiteRunner:
             now = time.perf_counter()
             self._next_tables = now + (now - begun) / _TABLE_TIME_FRACTION
 
-    def _results(self, dataset: str, method: str) -> list[RunResult]:
+    def _results(self, dataset: str, method: str) -> list[RecordedRun]:
         states = self.suite_state.states
         specs = [spec for spec in states if (spec.dataset, spec.method, spec.control) == (dataset, method, None)]
         folders = [self.suite_state.folder / spec.folder for spec in specs if states[spec].status == "completed"]
-        found = [(folder, read_result(folder)) for folder in folders]
-        return [RunResult(content, partial(read_config, folder)) for folder, content in found if content is not None]
+        return [run for run in map(read_run_if_usable, folders) if run is not None]
 
     def _conclude(self, *, spent: bool) -> None:
         self.suite_state.match = match_values(self.plan.suite, self._results)

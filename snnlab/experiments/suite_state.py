@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
-from snnlab.errors import ConfigError, DamagedError, RunFolderError, VersionError
+from snnlab.errors import ConfigError, RunFolderError, VersionError
 from snnlab.experiments.row_record import row_folders
 from snnlab.experiments.suite_plan import RunSpec, SuitePlan
 from snnlab.experiments.suite_reading import (
@@ -22,7 +22,8 @@ from snnlab.experiments.suite_reading import (
 )
 from snnlab.experiments.suite_settings import Method, Suite, SuiteSelection
 from snnlab.files import files_below, read_text, unwritable, write_json, write_text
-from snnlab.runs.recorded import read_run_if_ended
+from snnlab.runs.recorded import read_run_if_usable
+from snnlab.runs.run_folder import CHECKPOINTS, CONFIG
 from snnlab.settings import key_of
 
 _log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 def is_begun(folder: Path) -> bool:
     """Return whether a suite's folder has a run; before that, its settings may still change."""
     files = chain.from_iterable(files_below(folder / part) for part in ("runs", "controls"))
-    return any(path.name == "config.yaml" for path in files) or (folder / "tune").exists()
+    return any(path.name == CONFIG for path in files) or (folder / "tune").exists()
 
 
 def make_suite_folder(folder: Path) -> None:
@@ -41,7 +42,7 @@ def make_suite_folder(folder: Path) -> None:
         RunFolderError: if it cannot be created, or is the folder of a run, a search or records.
     """
     for path in (folder, *folder.parents):
-        if (path / "checkpoints").is_dir() and (path / "config.yaml").is_file():
+        if (path / CHECKPOINTS).is_dir() and (path / CONFIG).is_file():
             raise RunFolderError("folder", f"{path} is the folder of a run", "name another one for the suite")
     if row_folders(folder):
         raise RunFolderError("folder", f"{folder} has the records of a suite", "name another one for the suite")
@@ -240,38 +241,25 @@ def load_suite_state(folder: Path, run_specs: Sequence[RunSpec]) -> SuiteState:
     return suite_state
 
 
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """Return the content of a run's `result.json`; None if it is missing or cannot be read.
-
-    Raises:
-        VersionError: if another version of snnlab wrote it.
-    """
-    try:
-        recorded = read_run_if_ended(folder)
-    except DamagedError:
-        return None
-    return None if recorded is None else recorded.content
-
-
 def _state_of_run(folder: Path, spec: RunSpec, recorded: Mapping[str, Any] | None) -> RunState:
     recorded = recorded or {}
     state = RunState(tuned=recorded.get("tuned"), wall_s=recorded.get("wall_s"))
     try:
-        result = read_result(folder / spec.folder)
+        run = read_run_if_usable(folder / spec.folder)
     except VersionError as error:
         state.status, state.foreign = "failed", True
         state.error = f"{error.of(folder)}; remove {spec.folder}"
         return state
-    if result is None:
+    if run is None:
         status = recorded.get("status")
         state.error = recorded.get("error") if status in ("failed", "missing") else None
         state.status = "failed" if status == "failed" else "missing"
         return state
-    if result["status"] == "completed":
+    if run.status == "completed":
         state.status = "completed"
-        state.wall_s = state.wall_s or (result.get("timing") or {}).get("fit_s")
-    elif result["status"] == "failed":
-        state.status, state.error = "failed", result.get("error") or recorded.get("error")
+        state.wall_s = state.wall_s or run.timing.get("fit_s")
+    elif run.status == "failed":
+        state.status, state.error = "failed", run.content.get("error") or recorded.get("error")
     return state
 
 

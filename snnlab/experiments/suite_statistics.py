@@ -15,7 +15,7 @@ from scipy.special import stdtrit
 from snnlab.errors import RunFolderError
 from snnlab.experiments.suite_reading import Energy, SuiteRun
 from snnlab.experiments.verdicts import MethodResults
-from snnlab.runs.recorded import has_form
+from snnlab.runs.forms import has_form
 
 # Fields without which a published result cannot be judged.
 _REQUIRED = ("name", "accuracy", "architecture", "steps", "params", "protocol")

@@ -16,7 +16,7 @@ from snnlab.errors import DamagedError, RunFolderError, join_names
 from snnlab.experiments.row_record import RowRecord, is_row_record, row_folders
 from snnlab.runs.recorded import RecordedRun, find_runs, read_run_if_ended
 from snnlab.runs.run_folder import REPEAT_SUFFIX
-from snnlab.runs.runs_table import flat, group_by, settings_beyond_seed
+from snnlab.runs.runs_table import group_by, settings_beyond_seed
 from snnlab.runs.statistics import (
     LEVEL,
     Difference,
@@ -126,7 +126,7 @@ def read_method(folder: Path) -> MethodResults:
         raise RunFolderError(
             folder, f"there are several runs with seed {repeated[0]}", "name a folder with one of each"
         )
-    if other := settings_beyond_seed([flat(run.config) for run in runs]):
+    if other := settings_beyond_seed([run.settings for run in runs]):
         raise RunFolderError(folder, f"its runs differ in more than their seed: {join_names(other[:4])}")
     name = folder.name if len(runs) > 1 or folder.parent == folder else f"{folder.parent.name}/{folder.name}"
     return method_results(name, runs)

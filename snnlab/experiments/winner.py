@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,6 @@ from snnlab.experiments.space import Values
 from snnlab.experiments.study import OUTCOME, SharedStudy, values_of
 from snnlab.experiments.workers import threads_per_run
 from snnlab.runs.recorded import read_run
-from snnlab.runs.run_folder import Result
 from snnlab.runs.tables import format_value
 
 if TYPE_CHECKING:
@@ -172,9 +171,7 @@ def _test_winner(
 
 def _record_search(folder: Path, search: dict[str, Any]) -> None:
     """Write into a run's result that its settings were searched."""
-    content = read_run(folder).content
-    known = {one.name for one in fields(Result)} - {"folder", "search"}
-    Result(folder, **{key: value for key, value in content.items() if key in known}, search=search).write()
+    replace(read_run(folder).result(), search=search).write()
 
 
 def _sign(study: SharedStudy, objective: int) -> float:

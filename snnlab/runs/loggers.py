@@ -12,22 +12,19 @@ from typing import Any
 
 import lightning as L
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
+from snnlab.compat import batches_that_stepped
 from snnlab.files import write_json, write_text
-from snnlab.runs.recorded import resolve_references
-from snnlab.runs.runs_table import flat
+from snnlab.runs.recorded import flat, resolve_references
 from snnlab.runs.tables import csv_text
+from snnlab.training.module import EpochCallback
 
 _PER_STEP = ("train/loss_step",)
 
 
-class MetricsCSV(Checkpoint):
-    """Writes all metrics of each epoch to `metrics.csv`.
-
-    It is a `Checkpoint` only because Lightning calls those last, after the module has logged its epoch.
-    """
+class MetricsCSV(EpochCallback):
+    """Writes all metrics of each epoch to `metrics.csv`."""
 
     state_key = "metrics_csv"  # type: ignore[assignment]
 
@@ -49,7 +46,7 @@ class MetricsCSV(Checkpoint):
         """Record that this epoch has metrics of a validation."""
         self._validated = True
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_epoch_logged(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Add the epoch's row."""
         metrics = trainer.callback_metrics
         names = (k for k in sorted(metrics) if k not in _PER_STEP and (self._validated or not k.startswith("val/")))
@@ -217,6 +214,24 @@ class RunLogging(L.Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """End W&B's run: otherwise the next run of this process would continue in it."""
         _finish_wandb(trainer, 1)
+
+
+class LoggedTest(L.Callback):
+    """Logs the metrics of a test to the loggers of the training before it, at its end.
+
+    Args:
+        training: The trainer of the training.
+    """
+
+    def __init__(self, training: L.Trainer) -> None:
+        self.training = training
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log at the last step of the training; the trainer of the test counts none."""
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        for logger in self.training.loggers:
+            logger.log_metrics({**values, "epoch": self.training.current_epoch}, batches_that_stepped(self.training))
+            logger.save()
 
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, bool | int | float | str]:

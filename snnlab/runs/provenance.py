@@ -11,13 +11,13 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
 
-from snnlab.runs.recorded import RecordedRun
-from snnlab.runs.runs_table import flat
+from snnlab.runs.recorded import RecordedRun, flat
+from snnlab.runs.run_folder import CheckpointName
 from snnlab.threads import openmp_spin_count
 from snnlab.training.checkpoints import weights_hash
 
@@ -66,11 +66,8 @@ def provenance(
         processes: Number of processes, of machines, and of recordings per step.
     """
     return {
-        "git": code_state(CODE),
+        **software(config_text),
         "working_folder": git_state(Path.cwd()),
-        "python": platform.python_version(),
-        "packages": {name: _package_version(name) for name in PACKAGES},
-        "platform": platform.platform(),
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         "openmp_spin_count": openmp_spin_count(),
@@ -88,9 +85,19 @@ def provenance(
             "denormals": "zero",
             "precision": precision,
         },
-        "config_hash": config_hash(config_text),
         "data_fingerprint": data_fingerprint,
         "split_hash": split_hash,
+    }
+
+
+def software(config_text: str, packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
+    """Return the part of the provenance that every run has: code, versions and the hash of the configuration."""
+    return {
+        "git": code_state(CODE),
+        "python": platform.python_version(),
+        "packages": {name: _package_version(name) for name in packages},
+        "platform": platform.platform(),
+        "config_hash": config_hash(config_text),
     }
 
 
@@ -217,7 +224,7 @@ def compare_runs(one: RecordedRun, other: RecordedRun) -> list[ComparedItem]:
         ),
         _compare_arrays("metrics of every epoch", one.epochs(), other.epochs()),
         _compare_arrays("predictions", before, {name: values for name, values in after.items() if name in before}),
-        *(_compare_weights(name, one.folder, other.folder) for name in ("best", "last")),
+        *(_compare_weights(name, one, other) for name in get_args(CheckpointName)),
     ]
 
 
@@ -257,8 +264,8 @@ def _difference_text(name: str, one: np.ndarray | None, other: np.ndarray | None
     return f"{name} (by {np.nanmax(np.abs(one.astype(np.float64) - other.astype(np.float64))):.3g} at most)"
 
 
-def _compare_weights(name: str, one: Path, other: Path) -> ComparedItem:
-    paths = [folder / "checkpoints" / f"{name}.ckpt" for folder in (one, other)]
+def _compare_weights(name: CheckpointName, one: RecordedRun, other: RecordedRun) -> ComparedItem:
+    paths = [run.checkpoint(name) for run in (one, other)]
     if not all(path.is_file() for path in paths):
         return ComparedItem(f"weights, {name}", False, "a checkpoint is missing")
     same = weights_hash(paths[0]) == weights_hash(paths[1])

@@ -1,66 +1,51 @@
-"""Reads the files of a run folder; the only place that decides whether such a file is valid."""
+"""Reads the files of a run folder; the only place that decides whether such a file is valid.
+
+`snnlab.runs.run_folder` writes them, `snnlab.runs.forms` has their forms, `snnlab.training.checkpoints`
+opens checkpoints.
+"""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from io import StringIO
 from pathlib import Path
 from shlex import quote
-from sys import float_info
 from typing import Any
 
 import numpy as np
 import yaml
-from omegaconf import OmegaConf
 
-from snnlab.errors import DamagedError, RunFolderError, VersionError, one_line
-from snnlab.files import folders_at, load_arrays, read_text
+from snnlab.errors import ConfigError, DamagedError, RunFolderError, VersionError, one_line
+from snnlab.files import folders_at, load_array, load_arrays, open_regular, read_text
 from snnlab.printable import printable, printable_data
+from snnlab.runs.forms import arrays_error, result_error, split_error
 from snnlab.runs.run_folder import (
     CHECKPOINTS,
     CONFIG,
-    DAMAGED_RESULT,
     EARLIER_RESULT,
+    HOT_PIXELS,
     METRICS,
     PREDICTIONS,
     RESULT,
     SCHEMA_VERSION,
     SPLIT,
+    TRAINED_ON,
+    CheckpointName,
+    Result,
+    earlier_configs,
 )
-from snnlab.yaml_files import require_bounded, too_large
+from snnlab.yaml_files import read_yaml
 
 # A reference to another value of the same file.
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
-
-
-def read_unresolved(path: Path) -> Any:
-    """Return the content of a YAML file without resolving its references.
-
-    Raises:
-        ConfigError: if it is larger than any experiment.
-        OSError: if it cannot be read.
-        yaml.YAMLError: if it is no YAML.
-    """
-    require_bounded(path)
-    return printable_data(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
-
-
-def read_resolved(path: Path) -> Any:
-    """Return the content of a run's `config.yaml` with references to its own values resolved; others stay as they are.
-
-    Raises:
-        ConfigError: if it is larger than any experiment.
-        OSError: if it cannot be read.
-        yaml.YAMLError: if it is no YAML.
-    """
-    return resolve_references(read_unresolved(path))
 
 
 def resolve_references(raw: Any) -> Any:
@@ -82,57 +67,183 @@ def _resolve(node: Any, root: Any) -> Any:
     return node if target is None or isinstance(target, Mapping | list) else target
 
 
-# Ten times as fast as the loader in Python, and there are many files.
-_YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_NUMBER, _NONE = (int, float), (type(None),)
-# The types of the values of result.json by dotted key, and the keys that must exist.
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "status": (str,),
-    "seed": (int,),
-    "name": (str, *_NONE),
-    "metrics": (dict,),
-    "selection": (dict, *_NONE),
-    "selection.rule": (str,),
-    "selection.val_rule": (str,),
-    "selection.epoch": (int, *_NONE),
-    **dict.fromkeys(("selection.epochs", *(f"selection.{part}_size" for part in ("train", "val", "test"))), (int,)),
-    "timing": (dict, *_NONE),
-    **{f"timing.{key}": (*_NUMBER, *_NONE) for key in ("fit_s", "samples_per_s", "peak_rss_mb", "peak_device_mb")},
-    "provenance": (dict,),
-    "provenance.packages": (dict,),
-    "provenance.numerics": (dict,),
-    "provenance.data_fingerprint": (str,),
-    "provenance.split_hash": (str,),
-    "resumed": (list, *_NONE),
-    "control": (str, *_NONE),
-    "search": (dict, *_NONE),
-    "error": (str, *_NONE),
-}
-_COMMIT: Mapping[str, Any] = {"commit": str}
-# Parts whose values may be null, or may be missing in an older run.
-_FORMS: Mapping[str, Any] = {
-    "provenance": {
-        **{"git": _COMMIT, "working_folder": _COMMIT, "python": str, "packages": {"": str}, "device": str},
-        **{"threads": int, "processes": {"": int}},
-        "numerics": dict.fromkeys(("default_dtype", "float32_matmul_precision", "backend"), str),
-    },
-    "search": {"trials": int, "val_size": int},
-}
-_REQUIRED = ("status", "seed", "metrics", "provenance")
-_TYPE_NAMES = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number", float: "a number"}
-_STAGES, _REQUIRED_ARRAYS = ("val", "test"), ("recording", "target", "readout")
+def flat(node: Any, place: str = "") -> dict[str, Any]:
+    """Return the values of nested mappings by dotted keys; lists stay whole."""
+    if not isinstance(node, Mapping):
+        return {place: node}
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= flat(value, f"{place}.{key}" if place else str(key))
+    return found
 
 
 @dataclass(frozen=True)
-class RecordedRun:
-    """The recorded result of a completed, failed or interrupted run.
+class RunFiles:
+    """The files of a run's folder, also of a run that has not ended; each is read when it is asked for.
 
     Attributes:
         folder: The run's folder.
-        content: Content of `result.json`.
     """
 
     folder: Path
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Content of `config.yaml`, nested; nothing in it is resolved or imported.
+
+        Raises:
+            DamagedError: if it is not a valid experiment.
+        """
+        path = self.folder / CONFIG
+        try:
+            config = read_yaml(path)
+        except ConfigError as error:
+            raise _damaged_error(path, error.message) from error
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            raise _damaged_error(path, one_line(error)) from error
+        if not isinstance(config, dict) or not _is_experiment(config):
+            raise _damaged_error(path, "it is not the configuration of a run")
+        return config
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The settings of `config.yaml` by dotted keys, with references to its own values resolved."""
+        return flat(resolve_references(self.config))
+
+    @property
+    def config_text(self) -> str:
+        """The text of `config.yaml`."""
+        return (self.folder / CONFIG).read_text(encoding="utf-8")
+
+    @property
+    def config_texts(self) -> list[str]:
+        """The texts of `config.yaml`, and of the earlier ones of a run that was resumed with other settings."""
+        earlier = earlier_configs(self.folder)
+        return [self.config_text, *(path.read_text(encoding="utf-8") for path in earlier)]
+
+    def has(self, name: str) -> bool:
+        """Return whether a file exists."""
+        return (self.folder / name).is_file()
+
+    def checkpoint(self, name: CheckpointName) -> Path:
+        """Return the path of a checkpoint, which may not exist."""
+        return self.folder / CHECKPOINTS / f"{name}.ckpt"
+
+    def epoch_rows(self) -> list[dict[str, str]]:
+        """Return the rows of `metrics.csv`, as text."""
+        return read_rows(self.folder / METRICS)
+
+    def epochs(self) -> dict[str, np.ndarray]:
+        """Return the columns of `metrics.csv`, one row per epoch, NaN for missing values.
+
+        Raises:
+            DamagedError: if it cannot be read.
+        """
+        path = self.folder / METRICS
+        try:
+            found = columns_of(self.epoch_rows())
+        except (OSError, ValueError, TypeError, csv.Error) as error:
+            raise _damaged_error(path, error) from error
+        if "epoch" not in found:
+            raise _damaged_error(path, "it has no column epoch")
+        return found
+
+    def predictions(self) -> dict[str, np.ndarray]:
+        """Return the arrays of `predictions.npz`.
+
+        Raises:
+            DamagedError: if it cannot be read, or has other content.
+        """
+        found, problem = read_arrays(self.folder / PREDICTIONS)
+        if problem:
+            raise _damaged_error(self.folder / PREDICTIONS, problem)
+        return found
+
+    def split(self) -> dict[str, Any]:
+        """Return the content of `split.json`; empty without the file.
+
+        Raises:
+            DamagedError: if it cannot be read, or has other content.
+        """
+        path = self.folder / SPLIT
+        if not path.is_file():
+            return {}
+        content = read_json(path)
+        if problem := split_error(content):
+            raise _damaged_error(path, problem)
+        return content
+
+    def class_names(self, number: int) -> list[str] | None:
+        """Return the names of the classes, or None if they have no names.
+
+        Raises:
+            DamagedError: if `split.json` cannot be read, or names other classes.
+        """
+        names = self.split().get("classes")
+        if names is not None and len(names) != number:
+            raise _damaged_error(self.folder / SPLIT, f"it names {len(names)} classes, but the network has {number}")
+        return names
+
+    def trained_on(self) -> np.ndarray | None:
+        """Return the checksums of the training recordings, uint64 `[N]`; None without the file.
+
+        Raises:
+            RunFolderError: if the file cannot be read.
+        """
+        path = self.folder / TRAINED_ON
+        try:
+            found = load_array(path)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise RunFolderError(path, f"cannot be read ({error})") from error
+        if found.ndim != 1 or found.dtype != np.uint64:
+            raise RunFolderError(path, "was not written by a run")
+        return found
+
+    def hot_pixels(self, number: int) -> list[int] | None:
+        """Return the indices y * W + x of the hot pixels, of `number` pixels; None without the file.
+
+        Raises:
+            RunFolderError: if the file cannot be read.
+        """
+        path = self.folder / HOT_PIXELS
+        try:
+            with open_regular(path) as file:
+                pixels = json.load(file)["pixels"]
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise RunFolderError(path, f"cannot be read ({one_line(error)})") from error
+        if not isinstance(pixels, list) or not all(type(one) is int and 0 <= one < number for one in pixels):
+            raise RunFolderError(path, f"cannot be read (it has no list of pixels from 0 to {number - 1})")
+        return pixels
+
+    def check_files(self) -> None:
+        """Read all existing files that `snnlab train` wrote, except the checkpoints.
+
+        Raises:
+            DamagedError: for the first file that cannot be read.
+        """
+        _ = self.config
+        self.split()
+        if self.has(METRICS):
+            self.epochs()
+        path = self.folder / PREDICTIONS
+        if path.is_file():
+            status = path.stat()
+            if problem := _predictions_error(path.absolute(), status.st_mtime_ns, status.st_size):
+                raise _damaged_error(path, problem)
+
+
+@dataclass(frozen=True)
+class RecordedRun(RunFiles):
+    """The recorded result of a completed, failed or interrupted run, and its other files.
+
+    Attributes:
+        content: Content of `result.json`.
+    """
+
     content: dict[str, Any] = field(repr=False)
 
     @property
@@ -166,6 +277,11 @@ class RecordedRun:
         return self.content["provenance"]
 
     @property
+    def weights(self) -> Mapping[str, str]:
+        """Hashes of the weights of the checkpoints, by their names."""
+        return self.content.get("weights") or {}
+
+    @property
     def resumed(self) -> list[dict[str, Any]]:
         """One entry for each time the run was resumed: `epoch`, `batch`, `at`, `changed` settings."""
         return self.content.get("resumed") or []
@@ -175,11 +291,15 @@ class RecordedRun:
         """Name of the experiment."""
         if value := self.content.get("name"):
             return value
-        try:
-            value = self.config.get("name")
-        except RunFolderError:
-            value = None
-        return value if isinstance(value, str) else self.folder.absolute().parent.name
+        with suppress(RunFolderError):
+            if isinstance(value := self.config.get("name"), str):
+                return value
+        return self.folder.absolute().parent.name
+
+    @property
+    def imported(self) -> Mapping[str, Any] | None:
+        """Where the network was imported from; None if it was trained here."""
+        return self.provenance.get("imported")
 
     def required(self, key: str) -> Any:
         """Return an entry of the provenance that must exist.
@@ -191,90 +311,26 @@ class RecordedRun:
             raise _damaged_error(self.folder / RESULT, f"provenance.{key} is missing")
         return value
 
+    @property
+    def tested_recordings(self) -> list[int]:
+        """The tested recordings, in their order; empty if they are not known."""
+        return self.split().get("test") or []
+
     @cached_property
-    def config(self) -> dict[str, Any]:
-        """Content of `config.yaml`, unresolved."""
-        return read_config(self.folder)
+    def test_list_hash(self) -> str | None:
+        """Hash of the tested recordings; without their list that of the whole split, None if that is not known either.
 
-    def epochs(self) -> dict[str, np.ndarray]:
-        """Return the columns of `metrics.csv`, one row per epoch, NaN for missing values.
-
-        Raises:
-            DamagedError: if it cannot be read.
+        The hash of a split may differ for equal test recordings, but is never equal for different ones.
         """
-        path = self.folder / METRICS
-        try:
-            rows = list(csv.DictReader(StringIO(read_text(path), newline="")))
-            names = list(rows[0]) if rows else []
-            if None in names:
-                raise ValueError("a row is longer than the header")
-            found = {printable(name): np.array([float(row[name] or "nan") for row in rows]) for name in names}
-        except (OSError, ValueError, TypeError, csv.Error) as error:
-            raise _damaged_error(path, error) from error
-        if "epoch" not in found:
-            raise _damaged_error(path, "it has no column epoch")
-        return found
+        if found := self.tested_recordings:
+            return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+        return self.provenance.get("split_hash")
 
-    def predictions(self) -> dict[str, np.ndarray]:
-        """Return the arrays of `predictions.npz`.
-
-        Raises:
-            DamagedError: if it cannot be read, or has other content.
-        """
-        found, problem = read_arrays(self.folder / PREDICTIONS)
-        if problem:
-            raise _damaged_error(self.folder / PREDICTIONS, problem)
-        return found
-
-    def split(self) -> dict[str, Any]:
-        """Return the content of `split.json`; empty if an older run has none."""
-        return read_split(self.folder)
-
-    def class_names(self, number: int) -> list[str] | None:
-        """Return the names of the classes, or None if they have no names.
-
-        Raises:
-            DamagedError: if `split.json` cannot be read, or names other classes.
-        """
-        names = self.split().get("classes")
-        if names is not None and len(names) != number:
-            raise _damaged_error(self.folder / SPLIT, f"it names {len(names)} classes, but the network has {number}")
-        return names
-
-    def check_files(self) -> None:
-        """Read all existing files that `snnlab train` wrote, except the checkpoints.
-
-        Raises:
-            DamagedError: for the first file that cannot be read.
-        """
-        _ = self.config
-        self.split()
-        if (self.folder / METRICS).is_file():
-            self.epochs()
-        path = self.folder / PREDICTIONS
-        if path.is_file():
-            status = path.stat()
-            if problem := _predictions_error(path.absolute(), status.st_mtime_ns, status.st_size):
-                raise _damaged_error(path, problem)
-
-
-def read_split(folder: Path) -> dict[str, Any]:
-    """Return the content of a run's `split.json`; empty if an older run has none.
-
-    Raises:
-        DamagedError: if it cannot be read, or has other content.
-    """
-    path = folder / SPLIT
-    if not path.is_file():
-        return {}
-    content = _read_json(path)
-    parts = content if isinstance(content, dict) else {}
-    if not all(isinstance(parts.get(part), list) for part in ("train", "val", "test")):
-        raise _damaged_error(path, "the lists train, val and test are missing")
-    names = parts.get("classes")
-    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise _damaged_error(path, "classes is not a list of names")
-    return parts
+    def result(self) -> Result:
+        """Return the result, to be written again."""
+        known = {one.name for one in fields(Result)} - {"folder"}
+        stored = {key: value for key, value in self.content.items() if key in known}
+        return Result(self.folder, **{**stored, "name": self.name})
 
 
 def require_no_file(run: Path) -> None:
@@ -308,7 +364,7 @@ def row_record_error(folder: Path) -> RunFolderError:
 
 def read_result(path: Path) -> dict[str, Any]:
     """Return the content of a `result.json`, or of an earlier one; raises as `read_run`."""
-    content = _read_json(path)
+    content = read_json(path)
     if not isinstance(content, dict):
         raise _damaged_error(path, "it is not the result of a run")
     if "runs" in content:
@@ -332,7 +388,7 @@ def require_form(folder: Path) -> None:
         VersionError: naming both versions.
     """
     with suppress(DamagedError):  # no result yet, or a damaged one, which is an error where it is needed
-        content = _read_json(folder / RESULT)
+        content = read_json(folder / RESULT)
         if isinstance(content, dict):
             _check_form(folder / RESULT, content)
 
@@ -342,28 +398,15 @@ def read_run_if_ended(folder: Path) -> RecordedRun | None:
     return read_run(folder) if (folder / RESULT).is_file() else None
 
 
-def is_imported(folder: Path) -> bool:
-    """Return whether the network of a folder was imported from another project's file, not trained there."""
-    found = read_run_if_ended(folder)
-    return found is not None and "imported" in found.provenance
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return a run's `config.yaml`; nothing in it is resolved or imported.
+def read_run_if_usable(folder: Path) -> RecordedRun | None:
+    """Read a run's result, or return None if the run has not ended or its result is damaged.
 
     Raises:
-        DamagedError: if it is not a valid experiment.
+        VersionError: if another version of snnlab wrote it.
     """
-    path = folder / CONFIG
-    try:
-        if problem := too_large(path, _YAML_LOADER):
-            raise _damaged_error(path, problem)
-        config = printable_data(yaml.load(read_text(path), Loader=_YAML_LOADER))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise _damaged_error(path, one_line(error)) from error
-    if not isinstance(config, dict) or not _is_experiment(config):
-        raise _damaged_error(path, "it is not the configuration of a run")
-    return config
+    with suppress(DamagedError):
+        return read_run_if_ended(folder)
+    return None
 
 
 def find_runs(root: Path) -> Iterator[Path]:
@@ -388,22 +431,17 @@ def is_run(folder: Path) -> bool:
 
 def is_readable_run(folder: Path) -> bool:
     """Return whether a folder is a run folder with at least one valid file."""
-    return is_run(folder) and any(map(_is_readable, (read_run, read_config, _read_split), [folder] * 3))
 
+    def can_read(read: Any) -> bool:
+        try:
+            return bool(read())
+        except VersionError:
+            return True
+        except RunFolderError:
+            return False
 
-def _is_readable(read: Any, folder: Path) -> bool:
-    try:
-        read(folder)
-    except VersionError:
-        return True
-    except RunFolderError:
-        return False
-    return True
-
-
-def _read_split(folder: Path) -> None:
-    if not RecordedRun(folder, {}).split():
-        raise RunFolderError(folder, f"has no {SPLIT}")
+    files = RunFiles(folder)
+    return is_run(folder) and any(map(can_read, (lambda: read_run(folder), lambda: files.config, files.split)))
 
 
 def _is_experiment(config: Mapping[Any, Any]) -> bool:
@@ -411,62 +449,34 @@ def _is_experiment(config: Mapping[Any, Any]) -> bool:
     return isinstance(config.get("data"), dict) and isinstance(model, dict) and isinstance(model.get("layers"), dict)
 
 
-def _read_json(path: Path) -> Any:
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a `metrics.csv`, as text."""
+    return list(csv.DictReader(StringIO(read_text(path), newline="")))
+
+
+def columns_of(rows: Sequence[Mapping[str, str]]) -> dict[str, np.ndarray]:
+    """Return rows of metrics as columns, NaN for missing values.
+
+    Raises:
+        ValueError: if a row is longer than the header, or a value is no number.
+        TypeError: if a row is shorter than the header.
+    """
+    names = list(rows[0]) if rows else []
+    if None in names:
+        raise ValueError("a row is longer than the header")
+    return {printable(name): np.array([float(row[name] or "nan") for row in rows]) for name in names}
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        DamagedError: if it cannot be read.
+    """
     try:
         return printable_data(json.loads(read_text(path)))
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged_error(path, one_line(error)) from error
-
-
-def result_error(content: Mapping[str, Any]) -> str | None:
-    """Return the error in a `result.json` as text, or None."""
-    if missing := [key for key in _REQUIRED if key not in content]:
-        return f"{missing[0]} is missing"
-    for key, types in _TYPES.items():
-        part, _, name = key.rpartition(".")
-        node = content.get(part) or {} if part else content
-        if name in node and not _has_type(node[name], types):
-            return f"{key} is not {_TYPE_NAMES[types[0]]}"
-    numbers = (*_NUMBER, *_NONE)
-    if invalid := [name for name, value in content["metrics"].items() if not _has_type(value, numbers)]:
-        return f"metrics.{invalid[0]} is not a number"
-    if other := [name for name, form in _FORMS.items() if not has_form(content.get(name), form)]:
-        return f"{other[0]} has a value of another form"
-    entries = content.get("resumed") or []
-    if not all(isinstance(entry, dict) and isinstance(entry.get("epoch"), int) for entry in entries):
-        return "resumed is not a list of entries with an epoch"
-    return None
-
-
-def has_form(value: Any, form: Any) -> bool:
-    """Return whether a value is null or has a form.
-
-    Numbers must be finite, as null is written for others. A mapping may have more keys than its form.
-
-    Args:
-        form: A type, or several; float includes whole numbers. `[form]`: a list of such values. `{name: form}`: a
-            mapping with such values; the name "" stands for all of them, which must not be null then.
-    """
-    if value is None:
-        return True
-    if isinstance(form, list):
-        return isinstance(value, list) and all(has_form(each, form[0]) for each in value)
-    if isinstance(form, dict):
-        if not isinstance(value, dict):
-            return False
-        if "" in form:
-            return all(each is not None and has_form(each, form[""]) for each in value.values())
-        return all(has_form(value.get(key), of) for key, of in form.items())
-    types = form if isinstance(form, tuple) else (form,)
-    if isinstance(value, bool):
-        return bool in types
-    if isinstance(value, int | float) and not abs(value) <= float_info.max:
-        return False
-    return isinstance(value, (*types, int) if float in types else types)
-
-
-def _has_type(value: Any, types: tuple[type, ...]) -> bool:
-    return type(None) in types if value is None else has_form(value, types)
 
 
 @cache
@@ -481,30 +491,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
         found = load_arrays(path)
     except (OSError, ValueError) as error:
         return {}, one_line(error)
-    return found, _arrays_error(found)
-
-
-def _arrays_error(arrays: Mapping[str, np.ndarray]) -> str | None:
-    """Return the error in the arrays of a `predictions.npz` as text, or None."""
-    for stage in _STAGES:
-        of_stage = {name: values for name, values in arrays.items() if name.startswith(f"{stage}_")}
-        if not of_stage:
-            continue
-        if missing := [name for name in _REQUIRED_ARRAYS if f"{stage}_{name}" not in of_stage]:
-            return f"{stage}_{missing[0]} is missing"
-        if len({values.shape[:1] for values in of_stage.values()}) > 1:
-            return f"the arrays of {stage} have different lengths"
-        _, target, readout = (of_stage[f"{stage}_{name}"] for name in _REQUIRED_ARRAYS)
-        answers = of_stage.get(f"{stage}_answers", target)
-        if any(values.dtype.kind not in "iuf" for values in (target, readout, answers)) or readout.ndim < 2:
-            return f"the arrays of {stage} are not outputs of a network"
-        if target.ndim == 1 and not all(_are_valid_classes(values, readout.shape[-1]) for values in (target, answers)):
-            return f"the classes of {stage} are not among the network's {readout.shape[-1]}"
-    return None
-
-
-def _are_valid_classes(values: np.ndarray, number: int) -> bool:
-    return values.dtype.kind in "iu" and (not values.size or 0 <= values.min() <= values.max() < number)
+    return found, arrays_error(found)
 
 
 def _damaged_error(path: Path, reason: object) -> DamagedError:
@@ -514,25 +501,6 @@ def _damaged_error(path: Path, reason: object) -> DamagedError:
     else:
         hint = f"snnlab train {quote(f'resume={folder}')} writes it again"
     return DamagedError(path, reason, hint)
-
-
-def archive_result(folder: Path) -> None:
-    """Remove the result of a run that is resumed.
-
-    A completed result becomes `result_before_N.json`, an unreadable one `result_damaged.json`, any other is deleted.
-    """
-    path = folder / RESULT
-    try:
-        recorded = read_run_if_ended(folder)
-    except DamagedError:
-        path.rename(folder / DAMAGED_RESULT)
-        return
-    if recorded is None:
-        return
-    if recorded.status == "completed":
-        path.rename(folder / EARLIER_RESULT.format(1 + len(list(folder.glob(EARLIER_RESULT.format("*"))))))
-    else:
-        path.unlink()
 
 
 def search_record(folder: Path) -> dict[str, Any] | None:

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from snnlab.console import PrintableFormatter
 from snnlab.errors import RunFolderError
-from snnlab.files import unwritable, write_json, write_text
+from snnlab.files import unwritable, write_atomically, write_json, write_npz, write_text
 from snnlab.runs.signature import sign
 from snnlab.runs.tables import Table, metric_text
 
@@ -105,12 +106,14 @@ SCHEMA_VERSION = 1
 CONFIG, EARLIER_CONFIG = "config.yaml", "config_before_{}.yaml"
 RESULT, EARLIER_RESULT, DAMAGED_RESULT = "result.json", "result_before_{}.json", "result_damaged.json"
 METRICS, PREDICTIONS, SPLIT, CHECKPOINTS = "metrics.csv", "predictions.npz", "split.json", "checkpoints"
+TRAINED_ON, HOT_PIXELS = "trained_on.npy", "hot_pixels.json"
 WEIGHTS = "weights.safetensors"  # of a packaged network, in place of checkpoints
 LOG = "log.txt"
 # Suffix of the name of a run that repeats the run next to it.
 REPEAT_SUFFIX = "_repeated"
 _SCORES = ("test/accuracy", "test/mae", "val/accuracy", "val/mae")
 Status = Literal["completed", "failed", "interrupted"]
+CheckpointName = Literal["best", "last"]
 
 
 @dataclass
@@ -207,6 +210,34 @@ def create_run_folder(folder: Path, text: str, plugins: Mapping[str, Path] | Non
 def earlier_configs(folder: Path) -> list[Path]:
     """Return the earlier `config.yaml` files of a run that was resumed with other settings."""
     return sorted(folder.glob(EARLIER_CONFIG.format("*")))
+
+
+def write_split(folder: Path, split: Mapping[str, Any]) -> None:
+    """Write the recordings of each part, and what else is known of them."""
+    write_json(folder / SPLIT, split)
+
+
+def write_predictions(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write the arrays of `snnlab.runs.predictions`."""
+    write_npz(folder / PREDICTIONS, arrays)
+
+
+def write_trained_on(folder: Path, checksums: np.ndarray) -> None:
+    """Write the checksums of the recordings on which a run is trained, sorted and each once.
+
+    Args:
+        checksums: Checksum of each recording's events, from `Store.hashes`, and identity of what it shows.
+
+    Shape:
+        checksums: uint64 `[N]`.
+    """
+    values = np.unique(checksums).astype("<u8")
+    write_atomically(folder / TRAINED_ON, lambda file: np.save(file, values, allow_pickle=False))
+
+
+def write_hot_pixels(folder: Path, pixels: Sequence[int]) -> None:
+    """Write the indices y * W + x of the hot pixels."""
+    write_json(folder / HOT_PIXELS, {"pixels": list(pixels)})
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from snnlab.errors import ConfigError, DamagedError, RunFolderError, VersionError, did_you_mean
 from snnlab.files import folders_at, read_text, unwritable, write_json, write_text
 from snnlab.printable import without_passwords
-from snnlab.runs.recorded import RecordedRun, find_runs, is_run, read_config, read_run_if_ended, resolve_references
+from snnlab.runs.recorded import RecordedRun, RunFiles, find_runs, flat, is_run, read_run_if_ended, read_run_if_usable
 from snnlab.runs.tables import Table, csv_text, mean_sd_text
 
 Settings = Mapping[str, Any]
@@ -170,7 +170,7 @@ class ListedRun:
 
     Attributes:
         status: completed, failed, interrupted, `not ended`, or `damaged`.
-        config: Content of config.yaml by dotted keys, with references resolved.
+        settings: The settings by dotted keys.
         result: Content of result.json by dotted keys; metrics by their own names.
         fit_s: Duration of the training, s, or None.
         problem: The error of a file that cannot be read, or None.
@@ -178,7 +178,7 @@ class ListedRun:
 
     folder: Path
     status: str
-    config: dict[str, Any]
+    settings: dict[str, Any]
     result: dict[str, Any]
     fit_s: float | None = None
     problem: RunFolderError | None = None
@@ -186,31 +186,31 @@ class ListedRun:
     @property
     def name(self) -> str:
         """Name of the experiment."""
-        return str(self.config.get("name") or self.folder.absolute().parent.name)
+        return str(self.settings.get("name") or self.folder.absolute().parent.name)
 
     @property
     def tags(self) -> list[str]:
         """The experiment's tags."""
-        found = self.config.get("tags")
+        found = self.settings.get("tags")
         return [str(tag) for tag in found] if isinstance(found, list) else []
 
     @property
     def marked_status(self) -> str:
         """Status, with marks of a control and of a training on some batches."""
-        return ", ".join([self.status, *run_marks(self.config)])
+        return ", ".join([self.status, *run_marks(self.settings)])
 
     def value(self, key: str) -> Any:
         """Return the value of a key from the result or the configuration; None if it is in neither."""
-        return self.status if key == "status" else self.result.get(key, self.config.get(key))
+        return self.status if key == "status" else self.result.get(key, self.settings.get(key))
 
 
 def read_listed_run(folder: Path) -> ListedRun:
     """Read a run, also one that has not ended, or one with damaged files."""
-    config: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     recorded: RecordedRun | None = None
     problem: RunFolderError | None = None
     try:
-        config = flat(resolve_references(read_config(folder)))
+        settings = RunFiles(folder).settings
     except DamagedError as error:
         problem = error
     try:
@@ -218,23 +218,13 @@ def read_listed_run(folder: Path) -> ListedRun:
     except (DamagedError, VersionError) as error:
         problem = problem or error
     if recorded is None:
-        return ListedRun(folder, DAMAGED if problem else _RUNNING, config, {}, problem=problem)
+        return ListedRun(folder, DAMAGED if problem else _RUNNING, settings, {}, problem=problem)
     result = (
         flat({name: value for name, value in recorded.content.items() if name not in _NOT_COMPARED}) | recorded.metrics
     )
     return ListedRun(
-        folder, DAMAGED if problem else recorded.status, config, result, recorded.timing.get("fit_s"), problem
+        folder, DAMAGED if problem else recorded.status, settings, result, recorded.timing.get("fit_s"), problem
     )
-
-
-def flat(node: Any, place: str = "") -> dict[str, Any]:
-    """Return the values of nested mappings by dotted keys; lists stay whole."""
-    if not isinstance(node, Mapping):
-        return {place: node}
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= flat(value, f"{place}.{key}" if place else str(key))
-    return found
 
 
 def filter_runs(lines: Sequence[ListedRun], conditions: Sequence[tuple[str, ...]], sort: str | None) -> list[ListedRun]:
@@ -247,7 +237,7 @@ def filter_runs(lines: Sequence[ListedRun], conditions: Sequence[tuple[str, ...]
     Raises:
         ConfigError: if no run has such a key.
     """
-    known = {"status"}.union(*(line.config.keys() | line.result.keys() for line in lines))
+    known = {"status"}.union(*(line.settings.keys() | line.result.keys() for line in lines))
     for key in [key for key, _ in conditions] + ([sort] if sort else []):
         if lines and key not in known:
             raise ConfigError("runs list", f"no run has {key}", did_you_mean(key, known))
@@ -282,7 +272,7 @@ def print_runs(lines: Sequence[ListedRun], root: Path, total: int) -> None:
                     _score(line, "test"),
                 ),
                 *("" if epoch is None else f"{epoch + 1} of {of}", _formatted(line.fit_s, ".0f"), line.name),
-                *(str(line.config.get("data.type", "")), *(", ".join(line.tags) for _ in tags)),
+                *(str(line.settings.get("data.type", "")), *(", ".join(line.tags) for _ in tags)),
                 *(differs, str(line.folder)),
             ]
         )
@@ -298,13 +288,13 @@ def differing_overrides(lines: Sequence[ListedRun]) -> list[str]:
     """Return for each run, as overrides, the settings that differ between runs with the same name and layers."""
 
     def kind(index: int) -> tuple[str, ...]:
-        layers = (key for key in lines[index].config if key.startswith("model.layers.") and key.endswith(".type"))
+        layers = (key for key in lines[index].settings if key.startswith("model.layers.") and key.endswith(".type"))
         return lines[index].name, *layers
 
     found = [""] * len(lines)
     for indices in group_by(range(len(lines)), kind).values():
         run_settings = [
-            {key: value for key, value in lines[index].config.items() if key not in RUN_KEYS} for index in indices
+            {key: value for key, value in lines[index].settings.items() if key not in RUN_KEYS} for index in indices
         ]
         columns = differing_settings(run_settings)
         for number, index in enumerate(indices):
@@ -318,7 +308,7 @@ def differing_overrides(lines: Sequence[ListedRun]) -> list[str]:
 
 def print_comparison(one: ListedRun, other: ListedRun) -> None:
     """Print the differences between two runs, first the settings, then the results."""
-    for title, first, second in (("settings", one.config, other.config), ("results", one.result, other.result)):
+    for title, first, second in (("settings", one.settings, other.settings), ("results", one.result, other.result)):
         keys = [key for key in dict.fromkeys([*first, *second]) if first.get(key) != second.get(key)]
         rows = [[key, _value_text(first, key), _value_text(second, key)] for key in keys]
         Table(("", str(one.folder), str(other.folder)), rows, title, text_columns=(0, 1, 2)).print()
@@ -518,8 +508,5 @@ def print_grid(grid: Grid) -> None:
 
 
 def _read_metrics(folder: Path) -> Mapping[str, float] | None:
-    try:
-        recorded = read_run_if_ended(folder)
-    except DamagedError:
-        return None
+    recorded = read_run_if_usable(folder)
     return recorded.metrics if recorded is not None and recorded.status == "completed" else None

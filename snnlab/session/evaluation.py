@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 from matplotlib.image import imsave
 
@@ -19,19 +19,18 @@ from snnlab.data.data_module import EventDataModule
 from snnlab.data.dataset import Dataset
 from snnlab.errors import ConfigError, did_you_mean
 from snnlab.files import unwritable, write_json, write_npz, write_text
-from snnlab.nn.operations import count_operations
 from snnlab.runs.early_exit import at_threshold, early_exit_csv, early_exit_curve, fastest_threshold, recorded_answers
 from snnlab.runs.plots.answers import draw_early_exit, draw_predictions
 from snnlab.runs.plots.style import default_style, render
 from snnlab.runs.predictions import CumulativeSpikes, Predictions, layer_names, prediction_metrics
-from snnlab.runs.recorded import is_imported, is_run, read_run_if_ended
-from snnlab.runs.run_folder import require_no_links
+from snnlab.runs.recorded import is_run, read_run_if_ended
+from snnlab.runs.run_folder import PREDICTIONS, RESULT, CheckpointName, require_no_links
 from snnlab.session.early_exit_options import EarlyExitOptions, EarlyExitResult, early_exit_lines, step_time
-from snnlab.session.fit import operation_metrics
+from snnlab.session.fit import evaluate_stage
 from snnlab.session.opened_run import PARTS
 from snnlab.session.session import Session
-from snnlab.session.weights import Checkpoint, require_not_trained_on
-from snnlab.training.module import SpikingModule
+from snnlab.session.weights import require_not_trained_on
+from snnlab.training.progress import Timing, bar_callbacks
 from snnlab.zoo import is_packaged
 
 _log = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ def evaluate(
     run: Path,
     experiment: Experiment,
     part: str,
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointName,
     out: str | Path | None,
     overrides: list[str],
     exit_options: EarlyExitOptions | None = None,
@@ -65,8 +64,7 @@ def evaluate(
         raise ConfigError(
             "evaluate", f"--out: {out} is a run folder, and its result would be overwritten", "choose another folder"
         )
-    without_loggers = replace(experiment, logger=None, callbacks=None)
-    session = Session(without_loggers, folder, run=run, checkpoint=checkpoint)
+    session = Session(experiment, folder, run=run, checkpoint=checkpoint)
     session.use_threads()
     session.build("loss", "network")
     settings, data = session.settings, session.data
@@ -79,21 +77,15 @@ def evaluate(
     if not any(override.lstrip("+~").startswith("data") for override in overrides):
         _warn_if_recordings_changed(run, data.store.fingerprint)
     with quiet_lightning():
-        module = session.module
-        predictions = Predictions("test", data.groups)
-        trainer = session.trainer([predictions])
         # As in the training: a first convolution on events and one on frames differ in the last digits.
-        session.decide_computation(trainer.strategy.root_device)
-        with count_operations(module.network) as operations:
-            (found,) = trainer.test(module, datamodule=data, verbose=False)
-        early_exit = (
-            _evaluate_early_exit(exit_options, predictions.arrays(), trainer, module, data) if exit_options else None
-        )
-    found = {**found, **operation_metrics(operations.totals(), "test")}
-    plain = {**predictions.arrays(), **(early_exit.arrays if early_exit else {})}
+        session.set_computation()
+        found, tested = evaluate_stage(session, "test", bar_callbacks(Timing(time.perf_counter())))
+        early_exit = _evaluate_early_exit(exit_options, tested, session) if exit_options else None
+    plain = {**tested, **(early_exit.arrays if early_exit else {})}
     arrays = {name.replace("test_", f"{part}_", 1): values for name, values in plain.items()}
     values = _evaluation_record(experiment, session.dataset, data, part, checkpoint, overrides, dict(found), arrays)
-    values["imported"] = is_imported(run)
+    ended = read_run_if_ended(run)
+    values["imported"] = ended is not None and ended.imported is not None
     if early_exit:
         values["anytime"] = early_exit.record
     _write_evaluation(
@@ -130,20 +122,16 @@ def result_lines(values: dict[str, Any]) -> list[str]:
 
 
 def _evaluate_early_exit(
-    exit_options: EarlyExitOptions,
-    arrays: Mapping[str, np.ndarray],
-    trainer: L.Trainer,
-    module: SpikingModule,
-    data: EventDataModule,
+    exit_options: EarlyExitOptions, arrays: Mapping[str, np.ndarray], session: Session
 ) -> EarlyExitResult:
     """Evaluate early exit from the arrays of a test; spikes and validation need one more pass each.
 
     If a threshold is chosen, the data's test recordings are the validation recordings afterwards.
     """
+    data = session.data
 
-    def test_with(callback: Any) -> dict[str, np.ndarray]:
-        trainer.callbacks = [callback]  # type: ignore[attr-defined]
-        trainer.test(module, datamodule=data, verbose=False)
+    def test_with(callback: CumulativeSpikes | Predictions) -> dict[str, np.ndarray]:
+        session.evaluator([callback]).test(session.module, datamodule=data, verbose=False)
         return callback.arrays()
 
     # A separate pass, since the test itself counts operations.
@@ -230,7 +218,7 @@ def _write_evaluation(
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_npz(folder / "predictions.npz", arrays)
+        write_npz(folder / PREDICTIONS, arrays)
         with default_style():
             drawn = []
             if early_exit:
@@ -243,6 +231,6 @@ def _write_evaluation(
                 imsave(folder / f"{name}.png", render(figure))
         if early_exit:
             write_text(folder / "anytime.csv", early_exit_csv(early_exit.rows, early_exit.times))
-        write_json(folder / "result.json", values)
+        write_json(folder / RESULT, values)
     except OSError as error:
         raise unwritable(folder, error) from error

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,12 @@ from typing import Any
 import lightning as L
 import numpy as np
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from snnlab.config.plugins import plugin_files
 from snnlab.config.schema import Experiment
 from snnlab.data.data_module import EventDataModule
 from snnlab.errors import ConfigError, DamagedError, Interrupted, RunFolderError
-from snnlab.files import write_json, write_npz
 from snnlab.kernels.function import kernel_version
 from snnlab.memory import is_out_of_memory, out_of_memory_hint
 from snnlab.nn import BuiltNetwork
@@ -29,23 +27,36 @@ from snnlab.nn.operations import OperationCounts, connection_sparsity, count_ope
 from snnlab.nn.summary import learned_metrics
 from snnlab.printable import masked
 from snnlab.process import ignore_further_signals
-from snnlab.runs.loggers import MetricsCSV, RunLogging
+from snnlab.runs.loggers import LoggedTest, MetricsCSV, RunLogging
 from snnlab.runs.predictions import Predictions, layer_names
 from snnlab.runs.provenance import config_hash, provenance
-from snnlab.runs.recorded import archive_result, read_run_if_ended, search_record
-from snnlab.runs.run_folder import SPLIT, Result, config_text, create_run_folder, locked, log_file
+from snnlab.runs.recorded import read_run_if_ended, read_run_if_usable, search_record
+from snnlab.runs.run_folder import (
+    CHECKPOINTS,
+    DAMAGED_RESULT,
+    EARLIER_RESULT,
+    METRICS,
+    RESULT,
+    Result,
+    config_text,
+    create_run_folder,
+    locked,
+    log_file,
+    write_hot_pixels,
+    write_predictions,
+    write_split,
+)
 from snnlab.session import Session
 from snnlab.session.build_trainer import (
     annealing_callbacks,
     averaging_callbacks,
-    batch_norm_note,
     layer_schedule_callbacks,
     mode_callbacks,
     monitor_callbacks,
     plot_callbacks,
 )
 from snnlab.session.launcher import TrainingSpec, process_group, share_threads
-from snnlab.session.opened_run import write_hot_pixels
+from snnlab.session.processes import batch_norm_note
 from snnlab.session.weights import (
     TRAINED_BEFORE,
     count_trained_before,
@@ -57,7 +68,6 @@ from snnlab.target_kinds import IGNORED
 from snnlab.training.checkpoints import read_checkpoint, weights_hash
 from snnlab.training.distributed import all_gather
 from snnlab.training.health import DeadLayerWarning, DivergenceGuard, LossRiseWarning
-from snnlab.training.module import SpikingModule
 from snnlab.training.progress import Bar, Timing, console_callbacks
 from snnlab.training.ranks import RankInfo, ranks_of_training
 from snnlab.training.resuming import ExtendedRun, Resumption
@@ -120,36 +130,33 @@ def interruption_error(
 _SCORES = ("loss", "accuracy", "mae", "rmse", "r2")
 
 
-def evaluate_chosen_epoch(
-    trainer: L.Trainer,
-    module: SpikingModule,
-    data: EventDataModule,
-    selection: BestCheckpoint,
-    built: BuiltNetwork,
-    test: bool,
+def _evaluate_chosen_epoch(
+    spec: TrainingSpec, training: _Training, session: Session, rank_info: RankInfo
 ) -> dict[str, float]:
     """Return the flat metrics of the chosen epoch, and write its predictions; all ranks must call this."""
+    trainer, selection, module, data = training.trainer, training.selection, session.module, session.data
     last = {f"last/{k}": float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-    tests = test and data.split.test.size > 0
+    tests = spec.experiment.test and data.split.test.size > 0
     # Tables show the last epoch next to the chosen one; it is tested before the chosen weights are loaded.
     if tests and selection.epoch not in (None, trainer.current_epoch - 1):
         with averaged_weights(trainer, module):
-            last |= _last_scores(_run_stage(trainer, module, data, "test", []))
+            last |= _last_scores(_run_stage(session, "test", training.bars, rank_info))
     if selection.epoch is not None:  # None: no epoch was trained, so the initial network is tested
         module.load_state_dict(read_checkpoint(selection.best_path)["state_dict"])
     metrics: dict[str, float] = {}
-    arrays = {"layers": layer_names(built.spiking)}
+    arrays = {"layers": layer_names(session.built.spiking)}
+    # The training has logged the validation of this epoch: a second time would distort its curve.
+    loggers = {"val": (), "test": (LoggedTest(trainer),)}
     validated = any(name.startswith("last/val/") for name in last)
-    stages = [("val", validated), ("test", tests)]
-    for stage in (name for name, runs in stages if runs):
-        values, of_stage = evaluate_stage(trainer, module, data, stage)
+    for stage in (name for name, runs in (("val", validated), ("test", tests)) if runs):
+        values, of_stage = evaluate_stage(session, stage, [*training.bars, *loggers[stage]], rank_info)
         metrics.update(values)
         arrays.update(of_stage)
     if trainer.is_global_zero:
-        write_npz(Path(trainer.default_root_dir) / "predictions.npz", arrays)
+        write_predictions(spec.folder, arrays)
     if tests and selection.epoch == trainer.current_epoch - 1:
         last |= _last_scores(metrics)
-    return {**metrics, **last, **size_metrics(built), **learned_metrics(module.network)}
+    return {**metrics, **last, **size_metrics(session.built), **learned_metrics(module.network)}
 
 
 def _last_scores(values: Mapping[str, float]) -> dict[str, float]:
@@ -166,7 +173,7 @@ def size_metrics(built: BuiltNetwork) -> dict[str, float]:
     }
 
 
-def operation_metrics(found: OperationCounts | None, stage: str) -> dict[str, float]:
+def _operation_metrics(found: OperationCounts | None, stage: str) -> dict[str, float]:
     """Return the metrics of the operations, summed over all ranks, which must call this together.
 
     Empty if a rank could not count them.
@@ -180,17 +187,15 @@ def operation_metrics(found: OperationCounts | None, stage: str) -> dict[str, fl
 
 
 def evaluate_stage(
-    trainer: L.Trainer, module: SpikingModule, data: EventDataModule, stage: str
+    session: Session, stage: str, callbacks: Sequence[L.Callback] = (), rank_info: RankInfo | None = None
 ) -> tuple[Mapping[str, float], dict[str, Any]]:
-    """Return the metrics of a stage and the arrays of its predictions."""
+    """Return the metrics of a stage, `val` or `test`, and the arrays of its predictions."""
+    data = session.data
     predictions = Predictions(stage, data.groups)
-    if stage == "test":
-        with count_operations(module.network) as operations:
-            values = _run_stage(trainer, module, data, stage, [predictions], trainer.loggers)
-        values = {**values, **operation_metrics(operations.totals(), stage)}
-    else:
-        # The training has logged the validation of this epoch: a second time would distort its curve.
-        values = _run_stage(trainer, module, data, stage, [predictions])
+    with count_operations(session.module.network) if stage == "test" else nullcontext() as operations:
+        values = _run_stage(session, stage, [predictions, *callbacks], rank_info)
+    if operations is not None:
+        values = {**values, **_operation_metrics(operations.totals(), stage)}
     arrays = predictions.gather_arrays()
     targets = arrays[f"{stage}_target"]
     sizes = {f"{stage}/recordings": float(np.unique(arrays[f"{stage}_recording"]).size)}
@@ -202,23 +207,13 @@ def evaluate_stage(
 
 
 def _run_stage(
-    trainer: L.Trainer,
-    module: SpikingModule,
-    data: EventDataModule,
-    stage: str,
-    callbacks: list[L.Callback],
-    loggers: Sequence[Logger] = (),
+    session: Session, stage: str, callbacks: Sequence[L.Callback], rank_info: RankInfo | None
 ) -> Mapping[str, float]:
-    """Evaluate the current network on the recordings of a stage, with only these callbacks and loggers."""
-    before = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined]
-    kept = [callback for callback in before[0] if isinstance(callback, Bar)]
-    stops = [StopEvaluationOnSignal()] if trainer.world_size > 1 else []
-    trainer.callbacks, trainer.loggers = [*callbacks, *kept, *stops], list(loggers)  # type: ignore[attr-defined]
-    try:
-        run = trainer.test if stage == "test" else trainer.validate
-        (values,) = run(module, datamodule=data, verbose=False)
-    finally:
-        trainer.callbacks, trainer.loggers = before  # type: ignore[attr-defined]
+    """Evaluate the current network on the recordings of a stage."""
+    stops = [StopEvaluationOnSignal()] if rank_info and rank_info.world_size > 1 else []
+    trainer = session.evaluator([*callbacks, *stops], rank_info)
+    run = trainer.test if stage == "test" else trainer.validate
+    (values,) = run(session.module, datamodule=session.data, verbose=False)
     return values
 
 
@@ -227,6 +222,7 @@ class _Training:
     """The trainer of a run and its callbacks that are needed later."""
 
     trainer: L.Trainer
+    bars: Sequence[L.Callback]
     timing: Timing
     selection: BestCheckpoint
     snapshots: Snapshots
@@ -273,7 +269,7 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
         create_run_folder(folder, text, plugin_files(experiment.plugins))
         search = search_record(folder)
         earlier_weights = _earlier_weights(folder)
-        archive_result(folder)
+        _archive_result(folder)
         if not resumption:
             stack.enter_context(locked(folder))
         result = Result(folder, "failed", experiment.seed, resumed=training.snapshots.resumed, search=search)
@@ -297,7 +293,7 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
             group.join(gpu=processes.gpu)
             _fit(spec, training, session)
             result.selection = {**_selection_record(training, data), **count_trained_before(leaked)}
-            result.metrics = _test_chosen_epoch(spec, training, session)
+            result.metrics = _evaluate_chosen_epoch(spec, training, session, group.rank_info)
             result.status = "completed"
             training.logged.log_final_metrics(training.trainer, result.metrics)
     return result
@@ -306,18 +302,35 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
 def _record_data(folder: Path, experiment: Experiment, data: EventDataModule, leaked: Mapping[str, Any] | None) -> None:
     """Write the split, the recordings that were trained on, and the hot pixels."""
     split = {**data.split.as_record(), "classes": data.class_names}
-    write_json(folder / SPLIT, split if leaked is None else {**split, TRAINED_BEFORE: leaked})
+    write_split(folder, split if leaked is None else {**split, TRAINED_BEFORE: leaked})
     record_trained_on(folder, experiment, data)
-    write_hot_pixels(folder, data.hot)
+    if data.hot is not None:
+        write_hot_pixels(folder, data.hot.nonzero().flatten().tolist())
+
+
+def _archive_result(folder: Path) -> None:
+    """Remove the result of a run that is resumed.
+
+    A completed result becomes `result_before_N.json`, an unreadable one `result_damaged.json`, any other is deleted.
+    """
+    path = folder / RESULT
+    try:
+        recorded = read_run_if_ended(folder)
+    except DamagedError:
+        path.rename(folder / DAMAGED_RESULT)
+        return
+    if recorded is None:
+        return
+    if recorded.status == "completed":
+        path.rename(folder / EARLIER_RESULT.format(1 + len(list(folder.glob(EARLIER_RESULT.format("*"))))))
+    else:
+        path.unlink()
 
 
 def _earlier_weights(folder: Path) -> dict[str, str]:
     """Return the hashes in the result of a run that is resumed: a foreign checkpoint is refused before it is read."""
-    with suppress(DamagedError):  # `resume` has logged it, and the file is written anew
-        if ended := read_run_if_ended(folder):
-            found = ended.content.get("weights")
-            return dict(found) if isinstance(found, dict) else {}
-    return {}
+    ended = read_run_if_usable(folder)  # `resume` has logged a damaged one, and the file is written anew
+    return dict(ended.weights) if ended else {}
 
 
 def _written_weights(training: _Training) -> dict[str, str]:
@@ -334,9 +347,8 @@ def _start_command(experiment: Experiment, folder: Path, resumption: Resumption 
     if resumption is None:
         return [masked(word) for word in experiment.command]
     command = resumption.node.get("command")
-    with suppress(DamagedError):  # `resume` has logged it, and the file is written anew
-        if command is None and (ended := read_run_if_ended(folder)):  # the run ended before its first checkpoint
-            command = ended.content.get("provenance", {}).get("command")
+    if command is None and (ended := read_run_if_usable(folder)):  # the run ended before its first checkpoint
+        command = ended.provenance.get("command")
     return list(command or resumption.command)
 
 
@@ -345,17 +357,17 @@ def train_other_rank(spec: TrainingSpec, session: Session, rank_info: RankInfo) 
     training = _build_training(spec, session, 0.0, rank_info)
     _decide_numerics(spec, training, session)
     _fit(spec, training, session)
-    _test_chosen_epoch(spec, training, session)
+    _evaluate_chosen_epoch(spec, training, session, rank_info)
 
 
 def _decide_numerics(spec: TrainingSpec, training: _Training, session: Session) -> dict[str, Any]:
     """Decide how the network is computed, and return it for the provenance."""
     trainer = training.trainer
     sparse_input = spec.resumption.node.get("sparse_input") if spec.resumption else None
-    found = session.decide_computation(trainer.strategy.root_device, sparse_input)
+    found = session.set_computation(trainer.strategy.root_device, sparse_input)
     # Each checkpoint stores it, so that a resumed run does not decide again.
-    training.snapshots.identity["sparse_input"] = found.sparse_input
-    return {**found._asdict(), "precision": str(trainer.precision)}
+    training.snapshots.identity["sparse_input"] = found["sparse_input"]
+    return {**found, "precision": str(trainer.precision)}
 
 
 def _fit(spec: TrainingSpec, training: _Training, session: Session) -> None:
@@ -363,22 +375,18 @@ def _fit(spec: TrainingSpec, training: _Training, session: Session) -> None:
     training.trainer.fit(session.module, datamodule=session.data, ckpt_path=checkpoint, weights_only=True)
 
 
-def _test_chosen_epoch(spec: TrainingSpec, training: _Training, session: Session) -> dict[str, float]:
-    objects = session.module, session.data, training.selection, session.built
-    return evaluate_chosen_epoch(training.trainer, *objects, spec.experiment.test)
-
-
 def _build_training(spec: TrainingSpec, session: Session, started: float, rank_info: RankInfo) -> _Training:
     """Build the trainer with its callbacks; on ranks other than 0 only those that all ranks need."""
     experiment, folder, resumption = spec.experiment, spec.folder, spec.resumption
     validates = session.data.split.val.size > 0 and experiment.trainer.get("limit_val_batches") != 0
-    selection = BestCheckpoint(folder / "checkpoints", experiment.selection if validates else "last")
+    selection = BestCheckpoint(folder / CHECKPOINTS, experiment.selection if validates else "last")
     resumed, warned = (resumption.resumed, resumption.warnings) if resumption else ([], [])
     identity = {**spec.identity, "processes": rank_info.world_size}
     snapshots = Snapshots(selection, experiment.checkpoint_every_s, identity, resumed, warned)
     timing, logged = Timing(started), RunLogging(experiment.record or {}, folder)
+    console = console_callbacks(timing, bar=experiment.trainer.get("enable_progress_bar", True))
     rank_zero_callbacks = [
-        *console_callbacks(timing, bar=experiment.trainer.get("enable_progress_bar", True)),
+        *console,
         DeadLayerWarning(),
         LossRiseWarning(),
         *plot_callbacks(experiment),
@@ -394,13 +402,14 @@ def _build_training(spec: TrainingSpec, session: Session, started: float, rank_i
         *averaging_callbacks(experiment),
         *mode_callbacks(experiment, folder),
         *([ExtendedRun(resumption)] if resumption else []),
-        MetricsCSV(folder / "metrics.csv"),
+        MetricsCSV(folder / METRICS),
         selection,
         snapshots,
         StopOnSignal(snapshots),
     ]
     trainer = session.trainer(callbacks, resumption.logged_steps if resumption else None, rank_info)
-    return _Training(trainer, timing, selection, snapshots, logged)
+    bars = [callback for callback in console if rank_info.is_rank_zero and isinstance(callback, Bar)]
+    return _Training(trainer, bars, timing, selection, snapshots, logged)
 
 
 @contextmanager

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import platform
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import h5py
 import torch
@@ -19,19 +17,20 @@ from snnlab.config.compose import compose_experiment
 from snnlab.config.schema import Experiment
 from snnlab.data.data_settings import read_settings
 from snnlab.errors import ConfigError, DataError, RunFolderError, SnnlabError
-from snnlab.files import unwritable, write_atomically
+from snnlab.files import unwritable
 from snnlab.interop.nir_files import nir_package, read_graph
 from snnlab.interop.nir_import import ReadNetwork, read_network
 from snnlab.interop.nir_options import NIRReadOptions, read_options
 from snnlab.nn.network import BuiltNetwork
 from snnlab.nn.neurons.base import Neuron
-from snnlab.runs.provenance import CODE, code_state, config_hash
-from snnlab.runs.run_folder import CHECKPOINTS, Result, config_text, create_run_folder
+from snnlab.runs.provenance import software
+from snnlab.runs.recorded import RunFiles
+from snnlab.runs.run_folder import CheckpointName, Result, config_text, create_run_folder
 from snnlab.runs.signature import file_hash
 from snnlab.session.session import Session
-from snnlab.session.weights import CHECKPOINTS as CHECKPOINT_NAMES, load_foreign
+from snnlab.session.weights import load_foreign
 from snnlab.settings import key_of, literal
-from snnlab.training.checkpoints import tensors_hash
+from snnlab.training.checkpoints import tensors_hash, write_weights
 
 _PACKAGES = ("snnlab-train", "torch", "numpy", "nir", "h5py")
 
@@ -243,10 +242,8 @@ def _write_run(folder: Path, experiment: Experiment, built: BuiltNetwork, source
     try:
         folder.mkdir(parents=True, exist_ok=True)
         create_run_folder(folder, text)
-        state = {f"network.{key}": value.clone() for key, value in built.network.state_dict().items()}
-        for name in CHECKPOINT_NAMES:
-            target = folder / CHECKPOINTS / f"{name}.ckpt"
-            write_atomically(target, lambda file: torch.save({"state_dict": state, "epoch": 0}, file))
+        for name in get_args(CheckpointName):
+            write_weights(RunFiles(folder).checkpoint(name), built.network.state_dict())
         _write_result(folder, experiment, built, source, text).write()
     except BaseException as error:
         (shutil.rmtree(folder, ignore_errors=True) if new else _delete_content(folder))
@@ -264,27 +261,12 @@ def _write_result(
     folder: Path, experiment: Experiment, built: BuiltNetwork, source: Mapping[str, Any], text: str
 ) -> Result:
     params = sum(parameter.numel() for parameter in built.network.parameters())
-    provenance = {
-        "git": code_state(CODE),
-        "python": platform.python_version(),
-        "packages": {name: _package_version(name) for name in _PACKAGES},
-        "platform": platform.platform(),
-        "config_hash": config_hash(text),
-        "imported": dict(source),
-    }
     return Result(
         folder,
         "completed",
         experiment.seed,
         metrics={"params": float(params)},
-        provenance=provenance,
+        provenance={**software(text, _PACKAGES), "imported": dict(source)},
         name=experiment.name,
-        weights=dict.fromkeys(CHECKPOINT_NAMES, tensors_hash(built.network.state_dict())),
+        weights=dict.fromkeys(get_args(CheckpointName), tensors_hash(built.network.state_dict())),
     )
-
-
-def _package_version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

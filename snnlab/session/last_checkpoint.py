@@ -11,7 +11,8 @@ from typing import Any
 from snnlab.errors import ConfigError, RunFolderError
 from snnlab.kernels.function import Backend, kernel_version
 from snnlab.runs.provenance import config_hash
-from snnlab.runs.run_folder import CONFIG, earlier_configs
+from snnlab.runs.recorded import RunFiles
+from snnlab.runs.run_folder import CONFIG
 from snnlab.training.checkpoints import read_checkpoint
 from snnlab.training.resuming import Resumption
 from snnlab.training.snapshots import FORMAT, NODE
@@ -30,7 +31,8 @@ def read_resumption(folder: Path, changed: Mapping[str, Any], *, extend_schedule
         RunFolderError: if the checkpoint is damaged, or is not from this run.
     """
     now = datetime.now().astimezone().isoformat(timespec="seconds")
-    path = folder / "checkpoints" / "last.ckpt"
+    files = RunFiles(folder)
+    path = files.checkpoint("last")
     if not path.is_file():
         _log.info("%s has no checkpoint yet and starts from the beginning", folder.name)
         return Resumption(None, {}, changed, now)
@@ -40,8 +42,7 @@ def read_resumption(folder: Path, changed: Mapping[str, Any], *, extend_schedule
         raise RunFolderError(
             path, "this version of snnlab cannot resume from it", f"init_from={folder} uses its weights"
         )
-    texts = [config.read_text(encoding="utf-8") for config in (folder / CONFIG, *earlier_configs(folder))]
-    if node["config_hash"] not in map(config_hash, texts):
+    if node["config_hash"] not in map(config_hash, files.config_texts):
         raise RunFolderError(folder, f"its {CONFIG} differs from the one of its checkpoint")
     return Resumption(path, {**node, "states": list(checkpoint["callbacks"])}, changed, now, extend_schedule)
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from snnlab.config.recorded_run import compose_run
 from snnlab.errors import ConfigError
 from snnlab.runs.recorded import read_run
+from snnlab.runs.run_folder import CheckpointName
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.prediction import RunPredictor
-from snnlab.session.weights import Checkpoint
 from snnlab.settings import is_override, type_problem
 from snnlab.zoo import run_path
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def load(
-    run: str | Path, checkpoint: Checkpoint = "best", plugins: Sequence[str] = (), overrides: Sequence[str] = ()
+    run: str | Path, checkpoint: CheckpointName = "best", plugins: Sequence[str] = (), overrides: Sequence[str] = ()
 ) -> Run:
     """Open a run of `snnlab train`: its network with the chosen epoch's weights, its configuration, its results.
 

@@ -5,7 +5,6 @@ Axes: T steps, B recordings, then the layer's own.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,20 +19,17 @@ from torch import Tensor
 from snnlab.config.recorded_run import compose_run
 from snnlab.config.schema import Experiment
 from snnlab.data.data_settings import DATASETS, DataSettings, without_download
-from snnlab.data.events import SensorSize
 from snnlab.data.events.frames import Batch
 from snnlab.data.hot_pixels import hot_pixels
 from snnlab.data.splits import read_split
-from snnlab.errors import ConfigError, DataError, RunFolderError, SnnlabError, did_you_mean, join_names, one_line
-from snnlab.files import open_regular, write_atomically, write_json, write_npz
+from snnlab.errors import ConfigError, DataError, SnnlabError, did_you_mean, join_names
+from snnlab.files import write_atomically, write_npz
 from snnlab.nn import BuiltNetwork, Network
 from snnlab.nn.record import NetworkRecord, record
 from snnlab.nn.summary import learned
-from snnlab.runs.recorded import RecordedRun, read_resolved
-from snnlab.runs.run_folder import summary_line
+from snnlab.runs.recorded import RecordedRun, resolve_references
+from snnlab.runs.run_folder import SPLIT, CheckpointName, summary_line
 from snnlab.session.session import Session
-from snnlab.session.weights import Checkpoint
-from snnlab.settings import type_problem
 
 if TYPE_CHECKING:
     from snnlab.data.data_module import EventDataModule  # imports Lightning
@@ -53,7 +49,7 @@ class OpenedRun:
 
     folder: Path
     recorded: RecordedRun
-    checkpoint: Checkpoint = "best"
+    checkpoint: CheckpointName = "best"
     plugins: Sequence[str] = ()
     overrides: Sequence[str] = ()
 
@@ -70,7 +66,7 @@ class OpenedRun:
     @property
     def config(self) -> dict[str, Any]:
         """The content of `config.yaml`, with interpolations resolved."""
-        return read_resolved(self.folder / "config.yaml")
+        return resolve_references(self.recorded.config)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -191,51 +187,6 @@ class OpenedRun:
         )
 
 
-# The hot pixels of a run; they follow from its training recordings alone.
-HOT_PIXELS = "hot_pixels.json"
-
-
-def write_hot_pixels(folder: Path, hot: Tensor | None) -> None:
-    """Write the indices y * W + x of the hot pixels.
-
-    Args:
-        hot: The mask of hot pixels; None: nothing is written.
-
-    Shape:
-        hot: bool `[H * W]`.
-    """
-    if hot is not None:
-        write_json(folder / HOT_PIXELS, {"pixels": hot.nonzero().flatten().tolist()})
-
-
-def read_hot_pixels(folder: Path, sensor_size: SensorSize) -> Tensor | None:
-    """Return the hot-pixel mask of a run, or None without the file.
-
-    Args:
-        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-
-    Shape:
-        bool `[H * W]`.
-
-    Raises:
-        RunFolderError: if the file cannot be read.
-    """
-    path = folder / HOT_PIXELS
-    width, height, _ = sensor_size
-    hot = torch.zeros(width * height, dtype=torch.bool)
-    try:
-        with open_regular(path) as file:
-            pixels = json.load(file)["pixels"]
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunFolderError(path, f"cannot be read ({one_line(error)})") from error
-    if type_problem(pixels, list[int]) or not all(0 <= pixel < hot.numel() for pixel in pixels):
-        raise RunFolderError(path, f"cannot be read (it has no list of pixels from 0 to {hot.numel() - 1})")
-    hot[pixels] = True
-    return hot
-
-
 def hot_pixel_mask(run: OpenedRun, settings: DataSettings) -> Tensor | None:
     """Return the hot-pixel mask of a run: the recorded one, or one computed from its training recordings.
 
@@ -247,8 +198,13 @@ def hot_pixel_mask(run: OpenedRun, settings: DataSettings) -> Tensor | None:
     """
     if settings.hot_pixels_hz is None:
         return None
-    written = read_hot_pixels(run.folder, settings.size)
-    return _compute_hot_pixels(run, settings) if written is None else written
+    width, height, _ = settings.size
+    pixels = run.recorded.hot_pixels(width * height)
+    if pixels is None:
+        return _compute_hot_pixels(run, settings)
+    hot = torch.zeros(width * height, dtype=torch.bool)
+    hot[pixels] = True
+    return hot
 
 
 def _compute_hot_pixels(run: OpenedRun, settings: DataSettings) -> Tensor:
@@ -261,7 +217,7 @@ def _compute_hot_pixels(run: OpenedRun, settings: DataSettings) -> Tensor:
     if store.fingerprint != run.recorded.provenance.get("data_fingerprint"):
         raise DataError("", f"{why}, and these have changed", "restore them, or train again")
     names = [str(index) for index in range(len(store))]
-    return hot_pixels(store, read_split(run.folder / "split.json", names, np.zeros_like(store.split)).train, settings)
+    return hot_pixels(store, read_split(run.folder / SPLIT, names, np.zeros_like(store.split)).train, settings)
 
 
 Arrays = dict[str, np.ndarray]

@@ -70,10 +70,10 @@ def figure(run: OpenedRun, name: str, part: str, recording: int) -> Figure:
 def _file_figures(run: OpenedRun, part: str) -> dict[str, Callable[[], Figure]]:
     """Return the functions that draw the plots that need no recordings."""
     found: dict[str, Callable[[], Figure]] = {}
-    if (run.folder / METRICS).is_file():
+    if run.recorded.has(METRICS):
         chosen_epoch = run.recorded.selection.get("epoch")
         found |= {name: partial(draw_curve, run.epochs, one, chosen_epoch) for name, one in curves(run.epochs).items()}
-    if (run.folder / PREDICTIONS).is_file() and f"{part}_target" in run.predictions:
+    if run.recorded.has(PREDICTIONS) and f"{part}_target" in run.predictions:
         found |= _prediction_figures(run, part)
     return found
 

@@ -29,9 +29,8 @@ from snnlab.nn.losses.loss import LOSSES
 from snnlab.nn.surrogate import SURROGATES
 from snnlab.registry import Registry
 from snnlab.runs.provenance import ComparedItem
-from snnlab.runs.recorded import resolve_references
+from snnlab.runs.recorded import flat, resolve_references
 from snnlab.runs.run_folder import config_text
-from snnlab.runs.runs_table import flat
 from snnlab.session.suite_records import answers_of, public_config, setting_differences, targets_of
 from snnlab.settings import MISSING, settings_of
 from snnlab.target_kinds import IGNORED, kind_of
@@ -87,7 +86,7 @@ def compare_settings(spec: RunSpec, record: RowRecord, experiment: Experiment) -
     """
     composed = yaml.safe_load(config_text(public_config(experiment.record or {})))
     now = flat(resolve_references(composed))
-    then = {**record.config, **record.entry(spec.seed)["differs"]}
+    then = record.run(spec.seed).settings
     differing = setting_differences(then, now)
     one_only = [key for key in differing if key not in then or key not in now]
     changed = [
@@ -240,7 +239,7 @@ def different_numbers(
         tested: The test with its weights; None: it has none.
         slack: The factor of the tolerances; 0 if the outputs are equal in every bit.
     """
-    entry, rows = record.entry(seed), record.epochs(seed)
+    entry, rows = record.entry(seed), record.run(seed).epoch_rows()
     result = entry["result"]
     selection, metrics = result.get("selection") or {}, result["metrics"]
     chosen = _chosen_epoch(rows, experiment)

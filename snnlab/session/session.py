@@ -20,14 +20,16 @@ from snnlab.data.data_settings import DataSettings, build_dataset, read_settings
 from snnlab.data.dataset import Dataset
 from snnlab.data.events import Store
 from snnlab.kernels.function import resolve_backend
+from snnlab.memory import keep_heap
 from snnlab.nn import BuiltNetwork, Network
 from snnlab.nn.losses import Loss, build_loss
+from snnlab.runs.run_folder import CheckpointName
 from snnlab.session.build_network import make_network
 from snnlab.session.build_optimizer import Optimization, make_optimization, make_optimizer
 from snnlab.session.build_store import open_store
 from snnlab.session.checks import check_batches, check_memory, check_monitors, check_targets
+from snnlab.session.computation import decide_computation
 from snnlab.session.weights import (
-    Checkpoint,
     checkpoint_file,
     find_trained_before,
     init_from,
@@ -42,14 +44,14 @@ if TYPE_CHECKING:
     import lightning as L
 
     from snnlab.data.data_module import EventDataModule
-    from snnlab.session.build_trainer import Computation, Processes
+    from snnlab.session.processes import Processes
     from snnlab.training.module import SpikingModule
     from snnlab.training.ranks import RankInfo
 
 _log = logging.getLogger(__name__)
 
 
-# Both modules import Lightning, which takes three seconds, so they are imported at the first use.
+# These modules import Lightning, which takes three seconds, so they are imported at the first use.
 def _import_build_data():
     from snnlab.session import build_data
 
@@ -60,6 +62,12 @@ def _import_build_trainer():
     from snnlab.session import build_trainer
 
     return build_trainer
+
+
+def _import_processes():
+    from snnlab.session import processes
+
+    return processes
 
 
 class Session:
@@ -83,7 +91,7 @@ class Session:
         folder: Path = Path(),
         *,
         run: Path | None = None,
-        checkpoint: Checkpoint = "best",
+        checkpoint: CheckpointName = "best",
         skip_target_check: bool = False,
         data: EventDataModule | None = None,
     ) -> None:
@@ -92,7 +100,7 @@ class Session:
             raise TypeError(f"Session takes an Experiment, not {experiment!r}; {hint}")
         self.experiment, self.folder = experiment, folder
         self.run, self.skip_target_check = run, skip_target_check
-        self.checkpoint: Checkpoint = checkpoint
+        self.checkpoint: CheckpointName = checkpoint
         self._data = data
 
     @classmethod
@@ -181,7 +189,7 @@ class Session:
     @cached_property
     def processes(self) -> Processes:
         """The processes and the device of a training."""
-        return _import_build_trainer().find_processes(self.experiment)
+        return _import_processes().find_processes(self.experiment)
 
     @cached_property
     def module(self) -> SpikingModule:
@@ -214,15 +222,27 @@ class Session:
         """
         return _import_build_trainer().make_trainer(self.experiment, self.folder, callbacks, logged_steps, rank_info)
 
-    def decide_computation(self, device: torch.device, resumed_sparse_input: bool | None = None) -> Computation:
-        """Decide how the network is computed on a device, and set it so.
+    def evaluator(self, callbacks: Sequence[L.Callback], rank_info: RankInfo | None = None) -> L.Trainer:
+        """Build a trainer that validates or tests, with these callbacks alone and without loggers.
 
         Args:
+            rank_info: The processes of the training; None: this process alone, independent of the experiment.
+        """
+        return _import_build_trainer().make_evaluator(self.experiment, self.folder, callbacks, rank_info)
+
+    def set_computation(
+        self, device: torch.device | None = None, resumed_sparse_input: bool | None = None
+    ) -> dict[str, Any]:
+        """Decide how the network is computed, set it so, and return it for the provenance.
+
+        Args:
+            device: The device; None: that of an evaluation in this process.
             resumed_sparse_input: For a resumed run, whether its first layer summed single events.
         """
-        return _import_build_trainer().decide_computation(
-            self.experiment, self.built, self.data, device, resumed_sparse_input
-        )
+        device = self.evaluator([]).strategy.root_device if device is None else device
+        found = decide_computation(self.experiment, self.built, self.data, device, resumed_sparse_input)
+        found.apply(self.built.network, self.data, self.experiment.tbptt_steps)
+        return {**found._asdict(), "heap_kept": keep_heap()}
 
     def check(self, *, here: bool = True) -> None:
         """Build everything except the data to find mistakes; quick checks come first.
@@ -265,7 +285,7 @@ class Session:
         if self.processes.device.type == "cpu":
             check_memory(self.experiment, self.settings, self.built)
         data = self.data
-        _import_build_trainer().require_recording_per_process(self.processes, self.experiment, data)
+        _import_processes().require_recording_per_process(self.processes, self.experiment, data)
         check_batches(self.experiment, data, self.processes.world_size)
         verify_identities(self.experiment, self.dataset)
         find_trained_before(self.experiment, data, warn=True)

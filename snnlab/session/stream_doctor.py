@@ -18,11 +18,11 @@ from snnlab.data.events.frames import EventBatch
 from snnlab.data.formats import read_file
 from snnlab.interop.fold_norm import fold_norm
 from snnlab.nn.layers.norm import BatchNorm
+from snnlab.runs.run_folder import CheckpointName
 from snnlab.session.loading import load
 from snnlab.session.open_stream import stream
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.prediction import RunPredictor
-from snnlab.session.weights import Checkpoint
 from snnlab.streaming.certificate import Certificate, Columns, LayerCertificate, certify
 from snnlab.streaming.event_input import columns_of
 from snnlab.streaming.event_stream import EventStream
@@ -43,7 +43,7 @@ class StreamDoctorOptions(NamedTuple):
     """
 
     recording: Path | None
-    checkpoint: Checkpoint
+    checkpoint: CheckpointName
     plugins: Sequence[str]
     dt: float | None
     fold_norm: bool

@@ -27,7 +27,7 @@ from snnlab.config.overrides import merge_overrides
 from snnlab.config.schema import Experiment
 from snnlab.console import quiet_lightning
 from snnlab.errors import ConfigError, RunFolderError, did_you_mean
-from snnlab.experiments.row_record import RowRecord, csv_rows, folders_of_rows
+from snnlab.experiments.row_record import RowRecord, folders_of_rows
 from snnlab.experiments.space import Space, written
 from snnlab.experiments.suite_plan import RunSpec, SuitePlan
 from snnlab.experiments.suite_reading import SUITE_PAGE, SUITE_STATE, energy_of, read_suite_state, read_suite_yaml
@@ -36,6 +36,7 @@ from snnlab.experiments.suite_table import TABLE, table_text
 from snnlab.files import read_text
 from snnlab.nn.summary import learned_metrics
 from snnlab.runs.provenance import ComparedItem
+from snnlab.runs.recorded import RunFiles
 from snnlab.runs.run_folder import METRICS, WEIGHTS
 from snnlab.runs.runs_table import group_by
 from snnlab.safe_tensors import write_safe_tensors
@@ -195,7 +196,7 @@ class _Row:
             yield _repeat_first_epoch(self.plan, recorded[0], self.record)
 
     def _machine(self, spec: RunSpec) -> tuple[Any, ...]:
-        return _machine(self.record.entry(spec.seed)["result"]["provenance"])
+        return _machine(self.record.run(spec.seed).provenance)
 
     def _check_seed(self, spec: RunSpec, weights: Mapping[int, Mapping[str, Tensor]]) -> Iterator[ComparedItem]:
         record, entry, own = self.record, self.record.entry(spec.seed), weights.get(spec.seed) or {}
@@ -212,7 +213,7 @@ class _Row:
                 yield self._without_weights(spec, weights, experiment)
             if own:
                 write_safe_tensors(folder / WEIGHTS, own)
-                tested = evaluate_test(replace(experiment, logger=None, callbacks=None), folder)
+                tested = evaluate_test(experiment, folder)
                 self.duplicates = tested.duplicates
                 yield from self._compare_test(spec, experiment, tested)
             elif different := different_numbers(record, spec.seed, experiment, None, 0.0):
@@ -279,9 +280,8 @@ def evaluate_test(experiment: Experiment, run_folder: Path) -> TestedAgain:
     session.use_threads()
     with experiment.located_errors(), quiet_lightning(), silence_console():
         session.build("loss", "network", "data", "module")
-        trainer = session.trainer([])
-        session.decide_computation(trainer.strategy.root_device)
-        metrics, arrays = evaluate_stage(trainer, session.module, session.data, "test")
+        session.set_computation()
+        metrics, arrays = evaluate_stage(session, "test")
     data, built, copies = session.data, session.built, find_duplicates(session.settings, session.store, session.dataset)
     return TestedAgain(
         arrays,
@@ -381,7 +381,7 @@ def _repeat_first_epoch(plan: SuitePlan, spec: RunSpec, record: RowRecord) -> Co
     two trainings differ as much as two seeds, near those of any recorded seed.
     """
     what = f"{spec}: first epoch"
-    recorded = {seed: rows[0] for seed in record.seeds if (rows := record.epochs(seed))}
+    recorded = {seed: rows[0] for seed in record.seeds if (rows := record.run(seed).epoch_rows())}
     if spec.seed not in recorded:
         return ComparedItem(what, False, f"not in {METRICS}")
     with TemporaryDirectory() as temporary:
@@ -390,16 +390,15 @@ def _repeat_first_epoch(plan: SuitePlan, spec: RunSpec, record: RowRecord) -> Co
         session = _OneEpochSession(experiment, folder)
         with silence_console():
             made = run(session, time.perf_counter())
-        (again, *_) = csv_rows(folder / METRICS)
-    then = {name: text for name, text in recorded[spec.seed].items() if text and name != "seed"}
+        (again, *_) = RunFiles(folder).epoch_rows()
+    then = {name: text for name, text in recorded[spec.seed].items() if text}
     again = {name: text for name, text in again.items() if text}
     scores = [name for name in again if name.endswith(("loss", "accuracy"))]
     # A column that the record lacks may be newer, unless it is a score.
     names = [name for name in dict.fromkeys([*again, *then]) if name in then or name in scores]
     if all(again.get(name) == then.get(name) for name in names):
         return ComparedItem(what, True, f"{len(names)} metrics are equal in every digit")
-    provenance = record.entry(spec.seed)["result"]["provenance"]
-    here = _machine(made.provenance) == _machine(provenance)
+    here = _machine(made.provenance) == _machine(record.run(spec.seed).provenance)
     compared = [then] if here else list(recorded.values())
     if here and any(again[name] == then.get(name) for name in scores if name.endswith("loss")):
         # The processor rounds as that of the record did: nothing else may differ but in the last digits.

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from snnlab.config.recorded_run import compose_run
 from snnlab.errors import DataError, RunFolderError, join_names
-from snnlab.experiments.row_record import SCHEMA, RowRecord, csv_rows, is_row_record
+from snnlab.experiments.row_record import SCHEMA, RowRecord, is_row_record
 from snnlab.experiments.suite_plan import SuitePlan
 from snnlab.experiments.suite_reading import (
     SUITE_PAGE,
@@ -33,14 +33,14 @@ from snnlab.experiments.suite_reading import (
     read_suite_state,
     read_suite_yaml,
 )
-from snnlab.experiments.suite_runner import RunResult, match_values
+from snnlab.experiments.suite_runner import match_values
 from snnlab.experiments.suite_settings import Method, Suite
 from snnlab.experiments.suite_statistics import accuracy_over_time
 from snnlab.files import unwritable, write_json, write_npz, write_text
 from snnlab.printable import map_texts
-from snnlab.runs.recorded import read_config, resolve_references
+from snnlab.runs.recorded import RecordedRun, RunFiles, flat, resolve_references
 from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS, RESULT, WEIGHTS, config_text
-from snnlab.runs.runs_table import flat, settings_beyond_seed
+from snnlab.runs.runs_table import settings_beyond_seed
 from snnlab.safe_tensors import read_safe_tensors, write_safe_tensors
 from snnlab.session.session import Session
 from snnlab.session.weights import run_weights
@@ -156,10 +156,9 @@ def suite_of_page(page: Mapping[str, Any]) -> Suite:
 def recorded_match(suite: Suite, records: Path) -> dict[str, dict[str, Any]]:
     """Return the quantity that the recorded methods of a suite should have in common, as `match_values`."""
 
-    def results(dataset: str, method: str) -> list[RunResult]:
+    def results(dataset: str, method: str) -> Sequence[RecordedRun]:
         folder = records / dataset / method
-        runs = RowRecord.read(folder).recorded_runs() if is_row_record(folder) else []
-        return [RunResult(run.content, lambda run=run: run.config) for run in runs]
+        return RowRecord.read(folder).recorded_runs() if is_row_record(folder) else []
 
     return match_values(suite, results)
 
@@ -194,8 +193,8 @@ def write_row(folder: Path, runs: Sequence[SuiteRun], overrides: Sequence[str] =
     """
     of_row = _arrays_of_row(runs)
     earlier = _usable_record(folder, runs, of_row)
-    first = earlier.config if earlier else _settings_of(runs[0].folder)
-    config = public_config(read_config(folder if earlier else runs[0].folder))
+    config = public_config((earlier.files if earlier else _recorded(runs[0])).config)
+    first = flat(resolve_references(config))
     found = {one.seed: one for one in _earlier_seeds(earlier)}
     found |= {one.seed: _seed_of_run(one, first, overrides) for one in runs}
     seeds = [found[seed] for seed in sorted(found)]
@@ -225,7 +224,7 @@ def _usable_record(folder: Path, runs: Sequence[SuiteRun], of_row: Mapping[str, 
     earlier = RowRecord.read(folder)
     if set(earlier.seeds) <= {one.seed for one in runs}:
         return None
-    if other := settings_beyond_seed([flat(public_config(read_config(at))) for at in (folder, runs[0].folder)]):
+    if other := settings_beyond_seed([_settings_of(one) for one in (earlier.files, _recorded(runs[0]))]):
         _log.warning("%s: the earlier seeds had other settings (%s), they are left out", folder, join_names(other))
         return None
     if any(not np.array_equal(earlier.arrays[name], of_row[name]) for name in ("recording", "target")):
@@ -244,7 +243,7 @@ def _earlier_seeds(earlier: RowRecord | None) -> list[_RecordedSeed]:
             dict(entry),
             weights.get(seed, {}),
             {name: found for name in per_seed if (found := earlier.array(name, seed)) is not None},
-            [{key: value for key, value in row.items() if key != "seed"} for row in earlier.epochs(seed)],
+            earlier.run(seed).epoch_rows(),
         )
         for seed, entry in zip(earlier.seeds, earlier.runs, strict=True)
     ]
@@ -256,8 +255,8 @@ def _seed_of_run(one: SuiteRun, first: Mapping[str, Any], overrides: Sequence[st
     Args:
         first: The settings of the first seed.
     """
-    assert one.recorded is not None
-    stored, permutation = one.recorded.predictions(), _permutation(one, overrides)
+    run, permutation = _recorded(one), _permutation(one, overrides)
+    stored = run.predictions()
     over_time = accuracy_over_time(stored)
     arrays = {
         "answer": answers_of(stored["test_target"], stored["test_readout"]),
@@ -266,14 +265,14 @@ def _seed_of_run(one: SuiteRun, first: Mapping[str, Any], overrides: Sequence[st
     }
     entry = {
         "seed": one.seed,
-        "differs": setting_differences(first, _settings_of(one.folder)),
+        "differs": setting_differences(first, _settings_of(run)),
         "tuned": one.tuned,
         "test_reads": test_reads(one),
         "readout_sha256": readout_hash(stored["test_readout"]),
         "wall_s": one.wall_s,
-        "result": public_result(one.recorded.content),
+        "result": public_result(run.content),
     }
-    return _RecordedSeed(entry, _network_weights(one, overrides), arrays, csv_rows(one.folder / METRICS))
+    return _RecordedSeed(entry, _network_weights(one, overrides), arrays, run.epoch_rows())
 
 
 def _arrays_of_row(runs: Sequence[SuiteRun]) -> dict[str, np.ndarray]:
@@ -297,8 +296,13 @@ def test_reads(one: SuiteRun) -> dict[str, int]:
     return {"training": 2 if both else 1, "evaluations": later}
 
 
-def _settings_of(run_folder: Path) -> dict[str, Any]:
-    return flat(resolve_references(public_config(read_config(run_folder))))
+def _recorded(one: SuiteRun) -> RecordedRun:
+    assert one.recorded is not None
+    return one.recorded
+
+
+def _settings_of(files: RunFiles) -> dict[str, Any]:
+    return flat(resolve_references(public_config(files.config)))
 
 
 def setting_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -313,8 +317,7 @@ def _is_of_machine(key: str) -> bool:
 
 def _test_arrays(one: SuiteRun) -> dict[str, np.ndarray]:
     """Return the arrays of a run's test, by their names without `test_`."""
-    assert one.recorded is not None
-    stored = one.recorded.predictions()
+    stored = _recorded(one).predictions()
     if "test_readout" not in stored:
         raise RunFolderError(one.folder, "was not tested", "a record is one of a test")
     return {name.removeprefix("test_"): values for name, values in stored.items() if name.startswith("test_")}

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from snnlab.config.folders import group_files
+from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.settings import check_settings, has_parameter
 
@@ -21,6 +22,11 @@ _HYDRA_KEYS = {
     "_convert_": "remove it: arguments are plain lists and mappings",
     "_recursive_": "remove it: an argument with _target_ becomes an object",
 }
+
+
+def plugin_classes(experiment: Experiment) -> InnerClasses:
+    """Allow any class of the plugins that the user has named as an argument."""
+    return dict.fromkeys(experiment.plugins, object)
 
 
 def find_target(node: Mapping[str, Any], kinds: Sequence[type[T]], modules: Collection[str], place: str) -> type[T]:

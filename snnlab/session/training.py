@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -102,9 +102,7 @@ def read_completed(folder: Path, run: Path) -> Result | None:
     except DamagedError as error:
         _log.warning("%s: %s cannot be read (%s) and is written anew", run, error.path.name, error.reason)
         return None
-    known = {field.name for field in fields(Result)}
-    stored = {key: value for key, value in recorded.content.items() if key in known}
-    return Result(folder, **{**stored, "name": recorded.name})
+    return recorded.result()
 
 
 def _changes_schedule(before: Experiment, now: Experiment, changed: Mapping[str, Any]) -> bool:

@@ -167,7 +167,7 @@ def _short_session(experiment: Experiment, folder: Path, steps: int) -> Session:
     ends: dict[str, Any] = {"max_epochs": -1, "max_steps": steps, "limit_val_batches": 0, "enable_progress_bar": False}
     trainer = {key: value for key, value in experiment.trainer.items() if key not in ("min_epochs", "min_steps")}
     silent = {"scheduler": None, "logger": None, "callbacks": None, "plots": None, "monitors": None}
-    trainer |= {**ends, "enable_checkpointing": False, "log_every_n_steps": 1}
+    trainer |= {**ends, "log_every_n_steps": 1}
     session = Session(replace(experiment, trainer=trainer, weight_averaging=None, **silent), folder)
     session.prepare()
     return session
@@ -175,7 +175,7 @@ def _short_session(experiment: Experiment, folder: Path, steps: int) -> Session:
 
 def _prepare_trainer(session: Session, callback: L.Callback) -> L.Trainer:
     trainer = session.trainer([callback, *annealing_callbacks(session.experiment, session.network)])
-    session.decide_computation(trainer.strategy.root_device)
+    session.set_computation(trainer.strategy.root_device)
     return trainer
 
 

@@ -9,17 +9,16 @@ import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from snnlab.data.duplicates import FEW_EVENTS
 from snnlab.errors import ConfigError, DamagedError, DataError, RunFolderError, error_context
-from snnlab.files import load_array, write_atomically
 from snnlab.interop.state_dicts import load_state_dict, loaded_text
 from snnlab.nn import Network
-from snnlab.runs.recorded import read_config, read_run, read_run_if_ended, read_split
-from snnlab.runs.run_folder import RESULT, SPLIT, WEIGHTS
+from snnlab.runs.recorded import RunFiles, read_run, read_run_if_ended
+from snnlab.runs.run_folder import CONFIG, RESULT, SPLIT, TRAINED_ON, WEIGHTS, CheckpointName, write_trained_on
 from snnlab.runs.signature import file_hash
 from snnlab.training.checkpoints import network_weights, tensors_hash
 from snnlab.zoo import is_packaged, run_label, run_path
@@ -34,51 +33,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-TRAINED_ON_FILE = "trained_on.npy"
 
-
-def write_trained_on(folder: Path, checksums: np.ndarray) -> None:
-    """Write the checksums of the recordings on which a run is trained, sorted and each once.
-
-    Args:
-        checksums: Checksum of each recording's events, from `Store.hashes`, and identity of what it shows.
-
-    Shape:
-        checksums: uint64 `[N]`.
-    """
-    values = np.unique(checksums).astype("<u8")
-    write_atomically(folder / TRAINED_ON_FILE, lambda file: np.save(file, values, allow_pickle=False))
-
-
-def read_trained_on(folder: Path) -> np.ndarray | None:
-    """Return the checksums, uint64 `[N]`; None for an older run without the file.
-
-    Raises:
-        RunFolderError: if the file cannot be read.
-    """
-    path = folder / TRAINED_ON_FILE
-    try:
-        found = load_array(path)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise RunFolderError(path, f"cannot be read ({error})") from error
-    if found.ndim != 1 or found.dtype != np.uint64:
-        raise RunFolderError(path, "was not written by a run")
-    return found
-
-
-Checkpoint = Literal["best", "last"]
-CHECKPOINTS: tuple[Checkpoint, ...] = ("best", "last")
-
-
-def checkpoint_file(folder: Path, checkpoint: Checkpoint) -> Path:
+def checkpoint_file(folder: Path, checkpoint: CheckpointName) -> Path:
     """Return the path of a run's checkpoint, or of the weights of a packaged network or of a seed of a record.
 
     Raises:
         RunFolderError: if there is none, or the folder is a record, with the weights of several seeds.
     """
-    path = folder / "checkpoints" / f"{checkpoint}.ckpt"
+    files = RunFiles(folder)
+    path = files.checkpoint(checkpoint)
     if is_packaged(folder) or (not path.is_file() and (folder / WEIGHTS).is_file()):
         if checkpoint != "best":
             raise RunFolderError(
@@ -87,12 +50,12 @@ def checkpoint_file(folder: Path, checkpoint: Checkpoint) -> Path:
         read_run_if_ended(folder)  # refuses a record
         return folder / WEIGHTS
     if not path.is_file():
-        why = "the run ended before it was written" if (folder / "config.yaml").is_file() else "it is not a run folder"
+        why = "the run ended before it was written" if files.has(CONFIG) else "it is not a run folder"
         raise RunFolderError(folder, f"there is no checkpoints/{checkpoint}.ckpt in it", why)
     return path
 
 
-def run_weights(run: Path, checkpoint: Checkpoint) -> dict[str, Tensor]:
+def run_weights(run: Path, checkpoint: CheckpointName) -> dict[str, Tensor]:
     """Return the weights that a run has written, on the CPU.
 
     Raises:
@@ -100,14 +63,13 @@ def run_weights(run: Path, checkpoint: Checkpoint) -> dict[str, Tensor]:
     """
     path = checkpoint_file(run, checkpoint)
     weights, ended = network_weights(path), read_run_if_ended(run)
-    hashes = ended.content.get("weights") if ended else None
-    recorded = hashes.get(checkpoint) if isinstance(hashes, dict) else None  # None: of an older version
+    recorded = ended.weights.get(checkpoint) if ended else None
     if recorded is not None and path.name != WEIGHTS and recorded != tensors_hash(weights):
         raise RunFolderError(path, f"is not the checkpoint of which {RESULT} tells", "copy this run's own file back")
     return weights
 
 
-def load_weights(network: Network, run: Path, checkpoint: Checkpoint) -> None:
+def load_weights(network: Network, run: Path, checkpoint: CheckpointName) -> None:
     """Load the weights of a run into a network.
 
     Raises:
@@ -125,7 +87,7 @@ def load_weights(network: Network, run: Path, checkpoint: Checkpoint) -> None:
 def warn_of_other_dt(run: Path, step: float | None) -> None:
     """Warn if a network was imported for steps of another length, ms."""
     found = read_run_if_ended(run)
-    dt = found and found.provenance.get("imported", {}).get("dt")
+    dt = ((found and found.imported) or {}).get("dt")
     if isinstance(dt, float) and (step is None or not math.isclose(step, dt)):
         length = "have no length" if step is None else f"are of {step:g} ms"
         what = "gains that depend on dt, and biases, which act once a step, are those of the former"
@@ -190,12 +152,12 @@ def require_not_trained_on(run: Path, data: EventDataModule, part: str) -> None:
         ConfigError: if some of the part's recordings were trained on.
         RunFolderError: if the run's folder cannot be read.
     """
-    if read_split(run).get("hash") == data.split.hash and _has_same_store(run, data.store):
+    if RunFiles(run).split().get("hash") == data.split.hash and _has_same_store(run, data.store):
         return
     recordings: np.ndarray = getattr(data.split, part)
     seen = trained_on_mask(run, data.store, data.identities)
     if seen is None:
-        _log.warning("%s: has no %s: it may have been trained on some of these recordings", run, TRAINED_ON_FILE)
+        _log.warning("%s: has no %s: it may have been trained on some of these recordings", run, TRAINED_ON)
     elif count := int(seen[recordings].sum()):
         raise ConfigError(
             "evaluate",
@@ -261,9 +223,9 @@ def find_trained_before(experiment: Experiment, data: EventDataModule, *, warn: 
 def read_trained_before(folder: Path, data: EventDataModule) -> dict[str, Any] | None:
     """Return the recorded result of `find_trained_before` of a resumed run; compute it again if the file is damaged."""
     try:
-        return read_split(folder).get(TRAINED_BEFORE)
+        return RunFiles(folder).split().get(TRAINED_BEFORE)
     except DamagedError:
-        config = read_config(folder)
+        config = RunFiles(folder).config
         weights = (config.get("model") or {}).get("weights") or {}
         return _trained_before(config.get("init_from"), weights.get("file"), data)
 
@@ -288,14 +250,14 @@ def count_trained_before(before: dict[str, Any] | None) -> dict[str, Any]:
 
 def record_trained_on(folder: Path, experiment: Experiment, data: EventDataModule) -> None:
     """Write the training recordings of a run and of its `init_from` run, unless the file exists."""
-    if read_trained_on(folder) is not None:
+    if RunFiles(folder).trained_on() is not None:
         return
     store = data.store
     own = data.split.train[store.sizes[data.split.train] >= FEW_EVENTS]
     found = [store.hashes[own], *([] if data.identities is None else [data.identities[data.split.train]])]
     if experiment.init_from is not None:
         run = run_path(experiment.init_from)
-        before, seen = read_trained_on(run), trained_on_mask(run, store, None)
+        before, seen = RunFiles(run).trained_on(), trained_on_mask(run, store, None)
         found += [] if before is None else [before]
         found += [] if seen is None else [store.hashes[seen & (store.sizes >= FEW_EVENTS)]]
     write_trained_on(folder, np.concatenate(found))
@@ -313,7 +275,7 @@ def trained_on_mask(run: Path, store: Store, identities: np.ndarray | None) -> n
     Raises:
         RunFolderError: if the run's folder cannot be read.
     """
-    checksums, same = read_trained_on(run), _has_same_store(run, store)
+    checksums, same = RunFiles(run).trained_on(), _has_same_store(run, store)
     if checksums is None and not same:
         return None
     seen = np.zeros(len(store), bool)
@@ -322,7 +284,7 @@ def trained_on_mask(run: Path, store: Store, identities: np.ndarray | None) -> n
         seen |= False if identities is None else np.isin(identities, checksums)
     if same:
         try:
-            seen[np.array(read_split(run).get("train", []), np.int64)] = True
+            seen[np.array(RunFiles(run).split().get("train", []), np.int64)] = True
         except (ValueError, TypeError, IndexError) as error:
             raise RunFolderError(run / SPLIT, f"was not written by a run ({error})") from error
     return seen
@@ -330,7 +292,6 @@ def trained_on_mask(run: Path, store: Store, identities: np.ndarray | None) -> n
 
 def _has_same_store(run: Path, store: Store) -> bool:
     try:
-        content = read_run(run).content
+        return read_run(run).provenance.get("data_fingerprint") == store.fingerprint
     except RunFolderError:  # a run that was killed has no result
         return False
-    return (content.get("provenance") or {}).get("data_fingerprint") == store.fingerprint

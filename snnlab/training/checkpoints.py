@@ -1,4 +1,4 @@
-"""Reads checkpoints: verifies them, and never executes their contents."""
+"""Reads checkpoints, verifies them, and never executes their contents; writes those of weights alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from snnlab.errors import DataError, RunFolderError, one_line
-from snnlab.files import open_regular
+from snnlab.files import open_regular, write_atomically
 from snnlab.safe_tensors import read_safe_tensors
 
 if TYPE_CHECKING:
@@ -61,6 +61,12 @@ def network_weights(path: Path) -> dict[str, Tensor]:
             raise RunFolderError(error.place, error.message) from error
     state = read_checkpoint(path)["state_dict"]
     return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
+
+
+def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write a network's weights as a checkpoint that `network_weights` reads, and that nothing resumes from."""
+    state = {f"network.{name}": value.clone() for name, value in weights.items()}
+    write_atomically(path, lambda file: torch.save({"state_dict": state, "epoch": 0}, file))
 
 
 def weights_hash(path: Path) -> str:

@@ -7,14 +7,13 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, nn
 
 from snnlab.data.events.frames import Batch
 from snnlab.errors import SnnlabError
 from snnlab.nn.layer import Counts
 from snnlab.nn.losses import Loss
-from snnlab.training.module import SpikingModule, batch_loss
+from snnlab.training.module import EpochCallback, SpikingModule, batch_loss
 
 _log = logging.getLogger(__name__)
 
@@ -129,18 +128,15 @@ _FIXES = {
 }
 
 
-class DeadLayerWarning(Checkpoint):
-    """Warns after the first epoch in which a layer is dead, or saturated, on all training recordings.
-
-    A Checkpoint only because Lightning calls those last, when the module has logged its epoch.
-    """
+class DeadLayerWarning(EpochCallback):
+    """Warns after the first epoch in which a layer is dead, or saturated, on all training recordings."""
 
     state_key = "silent_layers"  # type: ignore[assignment]
 
     def __init__(self) -> None:
         self.reported: set[str] = set()
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_epoch_logged(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check the epoch's fraction of dead neurons and its spikes per step."""
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         dead = {k.removeprefix(_SILENT_PREFIX) for k, v in values.items() if k.startswith(_SILENT_PREFIX) and v == 1.0}
@@ -175,11 +171,8 @@ _RISE_FACTOR = 10
 _LEARNED = 0.9
 
 
-class LossRiseWarning(Checkpoint):
-    """Warns after the first epoch whose training loss is far above that of the first batch, and finite.
-
-    A Checkpoint only because Lightning calls those last, when the module has logged its epoch.
-    """
+class LossRiseWarning(EpochCallback):
+    """Warns after the first epoch whose training loss is far above that of the first batch, and finite."""
 
     state_key = "risen_loss"  # type: ignore[assignment]
 
@@ -194,7 +187,7 @@ class LossRiseWarning(Checkpoint):
         if self.first is None and isinstance(pl_module, SpikingModule):
             self.first = pl_module.running_values()["loss"]
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_epoch_logged(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check the epoch's loss."""
         loss = float(trainer.callback_metrics["train/loss"])
         if self.reported or self.first is None or not 0 < _RISE_FACTOR * self.first < loss:

@@ -86,6 +86,20 @@ class Outputs(NamedTuple):
     batch: Batch
 
 
+class EpochCallback(L.Callback):
+    """A callback that is called when an epoch is logged; Lightning calls `on_train_epoch_end` before that."""
+
+    def on_epoch_logged(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Act on the epoch that `trainer.callback_metrics` describes."""
+
+
+def call_epoch_callbacks(module: L.LightningModule) -> None:
+    """Call the callbacks that wait for the epoch that a module has logged."""
+    for callback in module.trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, EpochCallback):
+            callback.on_epoch_logged(module.trainer, module)
+
+
 class SpikingModule(L.LightningModule):
     """Trains a network on event frames and logs the loss, the scores and the activity of every spiking layer.
 
@@ -189,10 +203,11 @@ class SpikingModule(L.LightningModule):
         return self._shared_step(batch, "test")[2]
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's means, its learning rates and the learned constants of neurons."""
+        """Log the epoch's means, its learning rates and the learned constants of neurons; call what waits for them."""
         self.log_dict(self._rates)
         self.log_dict(learned_metrics(self.network))
         self._log_stage("train")
+        call_epoch_callbacks(self)
 
     def on_validation_epoch_end(self) -> None:
         self._log_stage("val")

@@ -12,13 +12,13 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from snnlab.console import draws_bars
 from snnlab.training.distributed import size_of
-from snnlab.training.module import SpikingModule
+from snnlab.training.module import EpochCallback, SpikingModule
 
 _log = logging.getLogger(__name__)
 
@@ -316,10 +316,8 @@ _COLUMNS = (
 )
 
 
-class EpochLines(Checkpoint):
+class EpochLines(EpochCallback):
     """Logs one line of results after each epoch, on the console and in the run's log.
-
-    A Checkpoint only because Lightning calls those last, when the module has logged its epoch.
 
     Args:
         timing: The callback that measures the epoch's seconds.
@@ -339,7 +337,7 @@ class EpochLines(Checkpoint):
         """Store the number of samples at the start of the epoch."""
         self._samples = self.timing.samples
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_epoch_logged(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the epoch's line."""
         values = trainer.callback_metrics
         shown = [(label, form(float(values[name])), brief) for name, label, form, brief in _COLUMNS if name in values]
@@ -366,5 +364,9 @@ def console_callbacks(timing: Timing, *, bar: bool = True) -> list[L.Callback]:
         timing: The callback that counts samples and seconds.
         bar: Whether to draw a bar if stderr is a terminal.
     """
-    lines = EpochLines(timing)
-    return [Bar(timing), lines] if bar and draws_bars() else [lines]
+    return [*(bar_callbacks(timing) if bar else ()), EpochLines(timing)]
+
+
+def bar_callbacks(timing: Timing) -> list[L.Callback]:
+    """Return the callback that draws a bar, if stderr is a terminal."""
+    return [Bar(timing)] if draws_bars() else []

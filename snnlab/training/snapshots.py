@@ -19,7 +19,6 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from snnlab.compat import batches_that_stepped
@@ -29,6 +28,7 @@ from snnlab.files import write_atomically
 from snnlab.training.checkpoints import read_checkpoint, weights_hash
 from snnlab.training.distributed import all_gather, all_reduce_max
 from snnlab.training.health import DivergedError
+from snnlab.training.module import EpochCallback
 from snnlab.training.resuming import Position, align_loop_state
 
 _log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def rank_of_epoch(rule: SelectionRule, values: Mapping[str, float]) -> tuple[flo
     return (loss,) if rule == "lowest_val_loss" else (-values["val/accuracy"], loss)
 
 
-class BestCheckpoint(Checkpoint):
+class BestCheckpoint(EpochCallback):
     """Saves the weights of the best epoch, by validation metrics, in `best.ckpt`.
 
     The process may be killed between writing this file and the checkpoint that the run resumes from. So the previous
@@ -70,7 +70,7 @@ class BestCheckpoint(Checkpoint):
         self.weights: str | None = None
         self._key: tuple[float, ...] | None = None
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_epoch_logged(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the epoch if it is the best."""
         values = {
             name: float(trainer.callback_metrics[name])
@@ -148,7 +148,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return read_checkpoint(Path(path))
 
 
-class Snapshots(Checkpoint):
+class Snapshots(L.Callback):
     """Saves the state of the training between two batches: after each epoch, every `every_s` seconds, and at the end.
 
     Saving before the end takes at most a hundredth of the time.
@@ -156,7 +156,7 @@ class Snapshots(Checkpoint):
     A checkpoint is written when a batch begins, after schedule steps, validation and logs of the batch before. It is
     postponed to a later batch while accumulated gradients are unused, or within an epoch right after a validation.
 
-    Subclass of Checkpoint only because Lightning calls those last.
+    The session puts it behind all callbacks whose state it saves.
 
     Args:
         selection: The callback that keeps the best epoch; `drop_previous` is called after each checkpoint.
@@ -366,10 +366,10 @@ class StopEvaluationOnSignal(L.Callback):
         raise StoppedError(signal.Signals(number))
 
 
-class StopOnSignal(Checkpoint):
+class StopOnSignal(L.Callback):
     """Ends the training at the next position that can be saved; a second Ctrl-C ends it at once.
 
-    Subclass of Checkpoint only because Lightning calls those last: it must run after the checkpoints.
+    The session puts it last: it must run after the checkpoints.
 
     Args:
         snapshots: The callback that saves.

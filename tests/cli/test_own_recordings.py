@@ -266,7 +266,7 @@ def test_fewer_recordings_than_processes_are_refused_before_the_training(
 def test_the_density_of_frames_is_that_of_the_training_windows(people: list[str], workplace: Path) -> None:
     from snnlab.config.compose import compose_experiment
     from snnlab.session import Session
-    from snnlab.session.build_trainer import event_density
+    from snnlab.session.computation import event_density
 
     for stride in (None, 50.0):
         more = [] if stride is None else [f"data.stride_ms={stride}"]

@@ -17,7 +17,7 @@ from snnlab import load, train
 from snnlab.config.compose import compose_experiment
 from snnlab.errors import ConfigError
 from snnlab.session import Session
-from snnlab.session.build_trainer import Processes, batch_norm_note, find_processes
+from snnlab.session.processes import Processes, batch_norm_note, find_processes
 
 from ..refusals import assert_error_has, assert_raises, assert_text_has
 from . import killing
@@ -210,14 +210,14 @@ def test_batch_norm_in_several_processes_is_a_warning():
 
 
 def test_many_more_processes_than_cores_are_refused_unless_they_run_already(monkeypatch: pytest.MonkeyPatch):
-    from snnlab.session import build_trainer
+    from snnlab.session import processes
 
-    monkeypatch.setattr(build_trainer, "available_cpus", lambda: 2)
+    monkeypatch.setattr(processes, "available_cpus", lambda: 2)
     few, many = (compose_experiment([*RUN, "trainer=ddp", f"trainer.devices={n}"], None)[0] for n in (8, 9))
     assert find_processes(few).world_size == 8
     with assert_raises(ConfigError, "trainer.devices", 9, 2, 8, "torchrun"):
         find_processes(many)
-    monkeypatch.setattr(build_trainer, "has_launcher", lambda: True)
+    monkeypatch.setattr(processes, "has_launcher", lambda: True)
     assert find_processes(many).world_size == 9
 
 

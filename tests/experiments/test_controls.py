@@ -13,8 +13,9 @@ import torch
 
 from snnlab.experiments.controls import judge_controls, renaming_p_value
 from snnlab.experiments.suite_plan import RunSpec
-from snnlab.experiments.suite_state import RunState, SuiteState, read_result
+from snnlab.experiments.suite_state import RunState, SuiteState
 from snnlab.files import write_json
+from snnlab.runs.recorded import read_run
 
 from ..refusals import assert_text_has
 from .conftest import write_run
@@ -39,7 +40,7 @@ def save(folder: Path, weight: float) -> None:
 
 
 def change(folder: Path, part: str, key: str, value: Any) -> None:
-    page: Any = read_result(folder)
+    page: Any = read_run(folder).content
     page[part][key] = value
     write_json(folder / "result.json", page)
 

@@ -19,7 +19,7 @@ def _end_epoch(writer: MetricsCSV, epoch: int, *, zero: bool = True, validated: 
     writer.on_train_epoch_start(trainer, None)  # type: ignore[arg-type]
     if validated:
         writer.on_validation_end(trainer, None)  # type: ignore[arg-type]
-    writer.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
+    writer.on_epoch_logged(trainer, None)  # type: ignore[arg-type]
 
 
 def _read(path: Path) -> list[dict[str, str]]:

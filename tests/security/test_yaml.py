@@ -129,14 +129,14 @@ TAGS = (
 
 @pytest.mark.parametrize("tag", TAGS)
 def test_no_tag_makes_an_object(tag: str, theirs: Theirs, canary: Path, snnlab: Snnlab) -> None:
-    from snnlab.runs.recorded import read_unresolved
+    from snnlab.yaml_files import read_yaml
 
     value = tag.format(canary=canary)
     folder = theirs({"experiment/nice.yaml": f"{HEAD}name: {value}\n", "config.yaml": f"data: {value}\n"})
     for words in (["train", "--config-dir", "theirs", "experiment=nice"], ["show", str(folder)]):
         assert snnlab(*words).status == 2
     with pytest.raises((yaml.YAMLError, SnnlabError)):
-        read_unresolved(folder / "config.yaml")
+        read_yaml(folder / "config.yaml")
     assert not canary.exists()
 
 

@@ -47,6 +47,14 @@ def test_a_callback_takes_objects(tmp_path: Path) -> None:
     assert timedelta(minutes=30) in [callback._train_time_interval for callback in kept]
 
 
+def test_the_callbacks_of_a_run_are_called_last_and_in_their_order(tmp_path: Path) -> None:
+    keep, own = f"+callbacks.keep={{_target_: {CALLBACKS}.ModelCheckpoint}}", [L.Callback(), L.Callback()]
+    trainer: Any = make_trainer(compose_experiment([keep, "trainer.max_time=00:01:00:00"], None)[0], tmp_path, own)
+    assert trainer.callbacks[-2:] == own
+    assert len(trainer.checkpoint_callbacks) == 1
+    assert not trainer_of(tmp_path).checkpoint_callbacks  # a run has its own
+
+
 def test_a_user_defined_bar_is_drawn_like_other_bars(tmp_path: Path) -> None:
     bar = f"+callbacks.bar={{_target_: {CALLBACKS}.RichProgressBar, theme: {THEME}}}"
     (drawn,) = [one for one in trainer_of(tmp_path, bar, "trainer.enable_progress_bar=true").callbacks if is_bar(one)]

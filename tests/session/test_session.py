@@ -12,6 +12,7 @@ import torch
 from snnlab.config.compose import compose_experiment
 from snnlab.errors import ConfigError
 from snnlab.session import Session
+from snnlab.session.computation import decide_computation
 from snnlab.session.session import check_experiment
 
 from ..refusals import assert_raises
@@ -75,6 +76,21 @@ def test_composed_takes_the_arguments_of_train_and_session_refuses_them() -> Non
     with pytest.raises(TypeError) as caught:
         Session("model=conv_lif")  # pyright: ignore[reportArgumentType]
     assert "Session.composed" in str(caught.value)
+
+
+def test_a_decision_on_the_computation_changes_nothing_until_it_is_applied(digits_store: str, tmp_path: Path) -> None:
+    small = [f"model.layers.conv{number}.out_channels=2" for number in (1, 2)]
+    experiment, _ = compose_experiment([digits_store, "model=conv_lif", *small, "data.num_bins=40"], None)
+    session = Session(experiment, tmp_path)
+    network, data = session.network, session.data
+    before = network.run_settings, data.allow_lists
+    found = decide_computation(experiment, session.built, data, torch.device("cpu"))
+    assert found.sparse_input
+    assert (network.run_settings, data.allow_lists) == before
+    found.apply(network, data, None)
+    assert (network.run_settings.sparse_input, data.allow_lists) == ("always", True)
+    found._replace(sparse_input=False).apply(network, data, None)
+    assert (network.run_settings.sparse_input, data.allow_lists) == ("never", False)
 
 
 def test_a_session_takes_the_data_of_another_one(session: Session) -> None:

@@ -73,7 +73,10 @@ def test_a_row_has_the_files_of_all_seeds_and_no_folder_of_this_machine(suite: P
     assert row.arrays["answer"].dtype == np.uint8
     right = (row.arrays["answer"] == row.arrays["target"]).mean(1)
     assert right == pytest.approx([one["result"]["metrics"]["test/accuracy"] for one in row.runs])
-    assert len(row.epochs(3)) == 2
+    of_seed = row.run(3)
+    assert len(of_seed.epoch_rows()) == 2
+    assert (of_seed.config["seed"], of_seed.settings["seed"]) == (3, 3)
+    assert of_seed.config["data"]["type"] == of_seed.settings["data.type"] == "yin_yang"
     for path in (suite / "records").rglob("*.*"):
         assert str(suite).encode() not in path.read_bytes()
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from snnlab.data.events.frames import Batch
 from snnlab.nn import build_network
 from snnlab.nn.losses import CrossEntropy
-from snnlab.training.module import Schedule, SpikingModule
+from snnlab.training.module import Schedule, SpikingModule, call_epoch_callbacks
 
 T, B, INPUTS, CLASSES, HIDDEN = 6, 4, 5, 3, 8
 LAYERS: dict[str, dict[str, Any]] = {
@@ -80,6 +80,9 @@ class Scripted(L.LightningModule):
         self.log("val/loss", self.losses[self.current_epoch])
         self.log("val/accuracy", self.accuracies[self.current_epoch])
 
+    def on_train_epoch_end(self) -> None:
+        call_epoch_callbacks(self)
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=1.0)
 
@@ -92,7 +95,7 @@ def fit_scripted(quiet_trainer: Callable[..., L.Trainer], loader: DataLoader[Any
         callbacks: list[L.Callback], losses: Sequence[float], accuracies: Sequence[float] | None = None, **more: Any
     ):
         module = Scripted(losses, accuracies or [0.5] * len(losses))
-        settings = {"max_epochs": len(losses), "enable_checkpointing": True, **more}
+        settings = {"max_epochs": len(losses), **more}
         trainer = quiet_trainer(callbacks=callbacks, **settings)
         trainer.fit(module, loader, loader)
         return trainer

@@ -17,7 +17,7 @@ def warnings_of(warning: DeadLayerWarning, caplog: pytest.LogCaptureFixture, **v
     caplog.clear()
     metrics = {f"train/{name.replace('__', '/')}": torch.tensor(value) for name, value in values.items()}
     trainer = SimpleNamespace(callback_metrics=metrics, current_epoch=0)
-    warning.on_train_epoch_end(cast(Any, trainer), cast(Any, None))
+    warning.on_epoch_logged(cast(Any, trainer), cast(Any, None))
     return [record.getMessage() for record in caplog.records]
 
 

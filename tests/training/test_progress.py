@@ -29,7 +29,7 @@ def test_training_and_spikes_are_in_the_line(
     timing = Timing(0.0)
     callbacks = [timing, EpochLines(timing)]
     with caplog.at_level(logging.INFO, logger="snnlab"):
-        quiet_trainer(max_epochs=1, callbacks=callbacks, enable_checkpointing=True).fit(make_module(), loader, loader)
+        quiet_trainer(max_epochs=1, callbacks=callbacks).fit(make_module(), loader, loader)
     _, line = [record.getMessage() for record in caplog.records if record.name.startswith("snnlab")]
     figures = [
         r"epoch 1/1",
@@ -56,7 +56,7 @@ def test_a_narrow_terminal_gets_a_line_of_less_than_80_characters(
     timing = Timing(0.0)
     callbacks = [timing, EpochLines(timing)]
     with caplog.at_level(logging.INFO, logger="snnlab"):
-        quiet_trainer(max_epochs=1, callbacks=callbacks, enable_checkpointing=True).fit(make_module(), loader, loader)
+        quiet_trainer(max_epochs=1, callbacks=callbacks).fit(make_module(), loader, loader)
     record = next(record for record in caplog.records if "epoch 1/1" in record.getMessage())
     short = record.short  # type: ignore[attr-defined]
     assert re.fullmatch(r"epoch 1/1 train [\d.]+ [\d.]+% \| val [\d.]+ [\d.]+% spikes \d+ \| \d+ s", short), short

@@ -19,7 +19,7 @@ Make = Callable[..., Any]
 def fitted(make_module: Make, quiet_trainer: Make, loader: DataLoader[Any], lr: float, epochs: int) -> LossRiseWarning:
     module, risen = make_module(), LossRiseWarning()
     module.make_optimizer = lambda network: torch.optim.SGD(network.parameters(), lr=lr)
-    quiet_trainer(max_epochs=epochs, callbacks=[risen], enable_checkpointing=True).fit(module, loader, loader)
+    quiet_trainer(max_epochs=epochs, callbacks=[risen]).fit(module, loader, loader)
     return risen
 
 
@@ -58,5 +58,5 @@ def test_an_easy_first_batch_is_not_reported_with_a_high_training_accuracy(
     monkeypatch.setattr(health, "_LEARNED", learned)
     risen = LossRiseWarning()
     risen.first = 1e-9
-    quiet_trainer(max_epochs=1, callbacks=[risen], enable_checkpointing=True).fit(make_module(), loader, loader)
+    quiet_trainer(max_epochs=1, callbacks=[risen]).fit(make_module(), loader, loader)
     assert risen.reported is reported
