@@ -15,8 +15,8 @@ from snnlab.data import fetching
 from snnlab.errors import DataError
 
 from ..refusals import assert_error_has, assert_text_has
-from . import genuine, killing
-from .conftest import Outcome
+from ..cli import genuine, killing
+from ..cli.conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
 
