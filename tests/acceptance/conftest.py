@@ -9,9 +9,9 @@ import pytest
 
 from snnlab import load, train
 
-from ..cli.conftest import FAST, digits_store, snnlab, workplace
+from ..cli.conftest import FAST, Outcome, digits_store, snnlab, workplace
 
-__all__ = ["FAST", "digits_store", "snnlab", "workplace"]
+__all__ = ["FAST", "Outcome", "digits_store", "snnlab", "workplace"]
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from snnlab.session import Session
 from snnlab.session.build_trainer import Processes, batch_norm_note, find_processes
 
 from ..refusals import assert_error_has, assert_raises, assert_text_has
-from . import killing
+from ..cli import killing
 from .conftest import Outcome
 from .test_resume import assert_same, result
 

@@ -22,7 +22,7 @@ from snnlab.runs.run_folder import locked
 from snnlab.session.last_checkpoint import changed_kernels
 
 from ..refusals import assert_error_has, assert_text_has
-from . import killing
+from ..cli import killing
 from .conftest import FAST, Outcome
 
 # Each kind of randomness, and a short training.

@@ -14,7 +14,7 @@ import pytest
 from snnlab.config.folders import find_file
 
 from .conftest import Outcome
-from .genuine import WRITERS
+from ..cli.genuine import WRITERS
 
 STEPS = (
     "trainer.max_epochs=1",

@@ -17,7 +17,7 @@ from snnlab import train
 from snnlab.errors import Interrupted
 
 from ..refusals import assert_raises, assert_text_has
-from . import killing
+from ..cli import killing
 from .conftest import FAST
 
 # Long enough to last until the signal.
