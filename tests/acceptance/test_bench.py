@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from ..cli.browser import COUNT, clicks, in_a_browser, seen
-from ..cli.conftest import Outcome
 from ..refusals import assert_error_has, assert_text_has
 from .calling import call
+from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
 SUITE = """

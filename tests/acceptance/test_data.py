@@ -14,9 +14,9 @@ from matplotlib.image import imread
 from snnlab.data import fetching
 from snnlab.errors import DataError
 
-from ..refusals import assert_error_has, assert_text_has
 from ..cli import genuine, killing
-from ..cli.conftest import Outcome
+from ..refusals import assert_error_has, assert_text_has
+from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
 

@@ -10,7 +10,7 @@ import pytest
 from snnlab.cli import docs
 from snnlab.cli.main import COMMANDS, PAGES
 
-from ..cli.conftest import Outcome
+from .conftest import Outcome
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,7 +14,7 @@ from snnlab import train
 from snnlab.config.overrides import merge_overrides
 
 from ..refusals import assert_error_has, assert_text_has
-from ..cli.conftest import Outcome
+from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
 

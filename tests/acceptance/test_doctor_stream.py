@@ -15,7 +15,7 @@ from snnlab.session.import_run import import_weights
 from snnlab.streaming import EventStream
 
 from ..refusals import assert_error_has, assert_text_has
-from ..cli.conftest import Outcome
+from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
 

@@ -11,7 +11,7 @@ from snnlab.config.compose import compose_experiment
 from snnlab.session import tuner
 
 from ..refusals import assert_text_has
-from ..cli.conftest import FAST, Outcome
+from .conftest import FAST, Outcome
 
 SMALL = (*(text for text in FAST if "max_epochs" not in text), "threads=1")
 

@@ -15,7 +15,7 @@ from snnlab.nn.surrogate import Triangle
 from snnlab.settings import argument_texts, first_sentence, settings_of
 
 from ..refusals import assert_text_has
-from ..cli.conftest import Outcome
+from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
 

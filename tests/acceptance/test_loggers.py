@@ -16,7 +16,7 @@ from snnlab import load, train
 from snnlab.runs.run_folder import Result
 
 from ..refusals import assert_error_has
-from ..cli.conftest import FAST, Outcome
+from .conftest import FAST, Outcome
 
 SHORT = (*FAST, "plots=null", "monitors.every_steps=1", "trainer.log_every_n_steps=1")
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from snnlab.config.compose import compose_experiment
 
 from ..refusals import assert_error_has, assert_text_has
-from ..cli.conftest import Outcome
+from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
 

@@ -13,8 +13,8 @@ import pytest
 
 from snnlab.config.folders import find_file
 
-from .conftest import Outcome
 from ..cli.genuine import WRITERS
+from .conftest import Outcome
 
 STEPS = (
     "trainer.max_epochs=1",

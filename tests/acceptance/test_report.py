@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from ..cli.browser import COUNT, clicks, in_a_browser, seen
-from ..cli.conftest import Outcome
 from ..refusals import assert_error_has, assert_text_has
 from .calling import call
-from .conftest import FAST
+from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
 

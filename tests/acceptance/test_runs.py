@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ..refusals import assert_error_has, assert_text_has
-from ..cli.conftest import Outcome
+from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
 

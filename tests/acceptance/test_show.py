@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ..refusals import assert_error_has, assert_text_has
-from ..cli.conftest import Outcome
+from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
 

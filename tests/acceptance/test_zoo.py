@@ -22,7 +22,7 @@ from snnlab.session.weights import read_trained_on
 from snnlab.zoo import CARD_FILE, FOLDER, is_packaged, run_label, run_path, zoo_names
 
 from ..refusals import assert_error_has, assert_raises, assert_text_has
-from ..cli.conftest import Outcome
+from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
 DIGITS = "zoo:saccade_digits"
