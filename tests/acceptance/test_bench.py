@@ -137,12 +137,10 @@ def test_the_table_has_intervals_costs_flags_and_the_protocol_and_does_not_rank_
         "spikes /",
     )
     assert not [word for word in words if word not in out]
-    rows = json.loads(call(bench.root, "bench", "table", str(bench.folder), "--format", "json").out)
-    text = (bench.folder / "table.json").read_text()
-    assert rows == json.loads(text)
-    assert {"test_accuracy", "test_interval", "params", "spikes_per_sample", "energy_nj"} <= set(
-        re.findall(r'"(\w+)":', text)
-    )
+    page = json.loads(call(bench.root, "bench", "table", str(bench.folder), "--format", "json").out)
+    assert page == json.loads((bench.folder / "table.json").read_text())
+    keys = {column["key"] for column in page["columns"]}
+    assert {"test_accuracy", "test_interval", "params", "spikes_per_sample", "energy_nj"} <= keys
 
 
 @pytest.mark.parametrize("form", ["md", "csv", "tex"])
@@ -239,6 +237,17 @@ def test_new_methods_are_added_failures_recorded_and_a_missing_dataset_leaves_a_
     assert_text_has(call(root, "report", "outputs/suite_points").out, "report.html")
     text = (root / "outputs" / "suite_points" / "report.html").read_text()
     assert_text_has(text, "<td>broken</td><td>0</td><td>failed</td>", "overflow")
+
+
+def test_each_method_is_tuned_with_the_same_number_of_trials_on_validation_recordings(bench: Bench, tmp_path: Path):
+    root = bench.copy(tmp_path)
+    few = ("seeds=[0]", "controls=[]", "tune={trials: 2, space: {trainer.max_epochs: [1, 2]}}", "folder=tuned")
+    done = call(root, *OURS, *few)
+    assert done.status == 0, done.err
+    for method in ("lif", "linear"):
+        trials = list((root / "tuned" / "tune").glob(f"*/{method}/trials/*/result.json"))
+        assert len(trials) == 2, list((root / "tuned" / "tune").rglob("result.json"))
+        assert not any("test/" in name for path in trials for name in json.loads(path.read_text())["metrics"])
 
 
 def test_other_settings_need_another_folder(bench: Bench):

@@ -1,4 +1,4 @@
-"""`snnlab data` on small simulated patterns, packed into a store of the test."""
+"""What docs/data.md and `snnlab data --help` promise, on small simulated patterns and recordings in files."""
 
 from __future__ import annotations
 

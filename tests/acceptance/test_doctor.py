@@ -1,4 +1,4 @@
-"""`snnlab doctor` finds and fixes planted faults, as training shows, and finds nothing in good networks."""
+"""What docs/doctor.md and `snnlab doctor --help` promise: planted faults are found, fixed, and training shows it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(name, marks=pytest.mark.long if "weights" not in name else ()) for name in FAULTS]
+)
 def test_a_planted_fault_is_found_and_training_with_the_fix_is_clearly_better(
     fault: str, workplace: Path, snnlab: Snnlab, digits_store: str
 ):

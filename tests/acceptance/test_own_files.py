@@ -1,4 +1,4 @@
-"""`cp`, `new` and `validate`: a user's files."""
+"""What docs/layers.md and the `--help` of `cp`, `new` and `validate` promise: a user's own files."""
 
 from __future__ import annotations
 
@@ -87,15 +87,6 @@ def test_validate_names_each_wrong_file_and_exits_with_2(workplace: Path, snnlab
     assert_text_has(done.out, "1 of 5 files")
 
 
-@pytest.mark.slow  # tests/config/test_packaged.py builds each of them
-def test_every_packaged_file_is_valid(workplace: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv("SNNLAB_CONFIG_DIR", raising=False)
-    done = snnlab("validate")
-    assert done.status == 0, done.out
-    assert done.out.count("\nok ") >= 20
-    assert "open   data/folder.yaml\n       data.duration_ms, data.num_classes" in done.out
-
-
 def test_validate_accepts_overrides_that_every_file_needs(workplace: Path, snnlab: Snnlab):
     (workplace / "my_valid_layers.py").write_text(
         "from torch import nn\nfrom snnlab.nn import LAYERS\nLAYERS.register('valid')(nn.Identity)\n"
@@ -106,6 +97,18 @@ def test_validate_accepts_overrides_that_every_file_needs(workplace: Path, snnla
     )
     assert snnlab("validate", "mine").status == 2
     assert snnlab("validate", "mine", "plugins=[my_valid_layers]").status == 0
+
+
+def test_a_file_that_leaves_values_to_its_user_is_open_and_the_folder_may_be_in_the_environment(
+    workplace: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
+):
+    (workplace / "own" / "data").mkdir(parents=True)
+    monkeypatch.setenv("SNNLAB_CONFIG_DIR", "own")
+    assert snnlab("new", "experiment", "fast", "model=mlp_lif", "seed=1").status == 0
+    (workplace / "own" / "data" / "half.yaml").write_text("defaults: [nmnist, _self_]\nduration_ms: ???\n")
+    done = snnlab("validate")
+    assert done.status == 0, done.out
+    assert_text_has(done.out, "open", "half.yaml", "data.duration_ms", "ok", "fast.yaml", "2 of 2 files")
 
 
 def test_validate_reports_an_empty_folder(workplace: Path, snnlab: Snnlab):

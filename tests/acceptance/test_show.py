@@ -1,3 +1,5 @@
+"""What docs/train.md and `snnlab show --help` promise: the network as tables or a figure, without data."""
+
 from __future__ import annotations
 
 import re
@@ -77,6 +79,16 @@ def test_the_plan_prints_fused_and_separate_layers(workplace: Path, snnlab: Snnl
     done = snnlab("show", "--plan", "model=sew_resnet", "fuse=false")
     assert "block2.shortcut.lif" in done.out
     assert "lif1, pool1" not in done.out
+
+
+def test_the_kernels_of_its_neurons_are_printed_or_why_there_are_none(workplace: Path, snnlab: Snnlab):
+    shown = snnlab("show", "--kernels", "model=mlp_lif")
+    assert shown.status == 0, shown.err
+    assert "def " in shown.out
+    none = snnlab("show", "--kernels", "model=mlp_lif", "neuron=lava_cuba")
+    assert none.status == 0, none.err
+    assert "LavaCuba.integrate" in none.out
+    assert "LavaCuba.integrate" not in shown.out
 
 
 def test_a_neuron_that_a_named_backend_cannot_run_is_refused_before_data_are_read(workplace: Path, snnlab: Snnlab):
