@@ -94,7 +94,8 @@ def test_trials_are_never_tested_and_the_winner_is_with_fresh_seeds(search: Sear
         assert result["metrics"]["test/accuracy"] >= 0
         record = result["search"]  # a run of a search says so
         assert record.pop("chosen_by").startswith("val/loss, mean")
-        assert record == {"trials": 3, "val_size": 8, "seeds": [1]}
+        assert record.pop("trials") in (2, 3)  # the same winner is not trained again
+        assert record == {"val_size": 8, "seeds": [1]}
 
 
 def test_a_continued_search_repeats_no_finished_trial(search: Search):
@@ -173,16 +174,18 @@ def test_a_mistake_is_found_before_anything_runs(search: Search, snnlab: Snnlab,
     assert not (search.root / "outputs" / "wrong").exists()
 
 
+@pytest.mark.long
 def test_trials_with_low_scores_are_pruned_and_count(search: Search):
-    rates = "sweep.space={optimizer.lr: [0.01, 0.011, 1.0e-9]}"
-    arguments = ("sweep.sampler=grid", "sweep.prune={by: median, after: 0}", "trainer.max_epochs=3", "name=pruned")
-    done = call(search.root, "sweep", *NET, rates, *arguments, *SEARCH[-1:], "sweep.test_seeds=0", "sweep.finalists=0")
+    rates = "sweep.space={optimizer.lr: [0.01, 0.011, 0.012, 0.013, 0.014, 1.0e-9]}"
+    arguments = ("sweep.sampler=grid", "sweep.prune={by: median, after: 0}", "trainer.max_epochs=4", "name=pruned")
+    none = ("sweep.test_seeds=0", "sweep.finalists=0", "sweep.engine=here")
+    done = call(search.root, "sweep", *NET, rates, *arguments, *none)
     assert done.status == 0, done.err
     folder = search.root / done.out.splitlines()[-1]
     with (folder / "trials.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert any("pruned" in row["state"] and int(row["epochs"]) < 3 for row in rows), rows
-    assert json.loads((folder / "search.json").read_text())["trials"]["finished"] == 3
+    assert any("pruned" in row["state"] and int(row["epochs"]) < 4 for row in rows), rows
+    assert json.loads((folder / "search.json").read_text())["trials"]["finished"] == 6
 
 
 @pytest.mark.long

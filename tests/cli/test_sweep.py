@@ -66,6 +66,7 @@ def finished_at(folder: Path) -> dict[int, Any]:
     return {trial.number: (trial.datetime_complete, trial.values) for trial in done}
 
 
+@pytest.mark.long
 def test_a_full_disk_ends_it_with_a_line_and_it_can_be_resumed(
     workplace: Path, store: str, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
 ):
@@ -109,6 +110,7 @@ def test_gpus_are_shared_at_first_and_when_resumed(
     assert given == [["trainer.devices=[0]"]] * 2
 
 
+@pytest.mark.long
 def test_a_search_continues_after_its_working_folder_was_moved(
     workplace: Path, store: str, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
 ):
