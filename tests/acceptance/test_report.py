@@ -1,6 +1,6 @@
-"""What `snnlab report --help`, docs/runs.md and docs/search.md promise of pages: of a run, a folder of runs, a grid.
+"""What `snnlab report --help` and docs/runs.md promise of the page of a run.
 
-tests/acceptance/test_bench.py and test_sweep.py have those of a suite and of a search.
+Those of a suite, a search and a grid are in test_bench.py, test_sweep.py and test_grid.py.
 """
 
 from __future__ import annotations
@@ -12,26 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from ..cli.browser import COUNT, clicks, in_a_browser, seen
-from ..refusals import assert_error_has, assert_text_has
+from ..cli.browser import COUNT, in_a_browser, seen
+from ..refusals import assert_error_has
 from .calling import call
 from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
-
-
-SWEPT = ("optimizer.lr=0.001,0.1", "seed=0,1")
-KEPT = ("plots=null", "monitors=null", "logger=none", "hydra.sweep.dir=outputs/mine")
-
-
-@pytest.fixture(scope="module")
-def grid(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
-    """Return the folder of a grid: four runs, of two learning rates and two seeds."""
-    root = tmp_path_factory.mktemp("grid")
-    done = call(root, "train", "-m", *FAST, digits_store, *SWEPT, *KEPT)
-    assert done.status == 0, done.err
-    assert Path(done.out.splitlines()[-1]) == root / "outputs" / "mine"
-    return root / "outputs" / "mine"
 
 
 @pytest.fixture(scope="module")
@@ -83,26 +69,6 @@ def test_an_interrupted_run_has_a_page_up_to_its_end(snnlab: Snnlab, run: Path, 
     assert "<h2>Answers</h2>" not in text
 
 
-def test_a_folder_of_runs_has_a_table_with_the_settings_that_differ(snnlab: Snnlab, grid: Path, tmp_path: Path):
-    for name in ("0_0", "2_0"):
-        shutil.copytree(grid / name, tmp_path / name)
-    done = snnlab("report", str(tmp_path), "--out", str(tmp_path / "all.html"))
-    assert done.status == 0, done.err
-    text = (tmp_path / "all.html").read_text()
-    heads = re.findall("<th>(.*?)</th>", text)
-    assert heads[:3] == ["run", "status", "val/accuracy"]
-    assert heads[-1] == "optimizer.lr"
-    assert_text_has(text, "2 runs", "2 completed")
-
-
-def test_a_page_of_a_grid_plots_the_results_against_the_swept_settings(snnlab: Snnlab, grid: Path):
-    done = snnlab("report", str(grid))
-    assert done.status == 0, done.err
-    text = (grid / "report.html").read_text()
-    assert_text_has(text, "4 runs", "4 completed")
-    assert re.search('alt="[^"]*accuracy[^"]*optimizer.lr', text)
-
-
 def test_what_has_no_page_is_refused(snnlab: Snnlab, tmp_path: Path):
     for words, facts in ((("nowhere",), ("report", "nowhere")), ((str(tmp_path),), ("report", tmp_path))):
         done = snnlab("report", *words)
@@ -117,44 +83,3 @@ def test_a_browser_reports_no_error_and_shows_every_image(run: Path):
     assert complaints == ""
     number = (run / "report.html").read_text().count("<img")
     assert f"<title>decoded {number}</title>" in shown
-
-
-@in_a_browser
-def test_a_table_sorts_by_a_click(snnlab: Snnlab, grid: Path):
-    snnlab("report", str(grid))
-    shown, complaints = seen(grid / "report.html", clicks("val/loss"))
-    assert complaints == ""
-    assert 'aria-sort="descending"' in shown
-    table = next(part for part in shown.split("<table") if 'aria-sort="descending"' in part)
-    losses = [float(re.findall("<td>(.*?)</td>", row)[3].split()[0]) for row in re.findall("<tr>(<td>.*?)</tr>", table)]
-    assert len(losses) == 2  # means over the seeds
-    assert losses == sorted(losses, reverse=True)
-    assert losses != sorted(losses)
-
-
-def test_a_grid_ends_with_a_table_over_every_key_but_the_seed(snnlab: Snnlab, grid: Path):
-    head, *rows = (line.split(",") for line in (grid / "table.csv").read_text().splitlines())
-    found = [dict(zip(head, row, strict=True)) for row in rows]
-    assert [(row["optimizer.lr"], row["test/accuracy_n"]) for row in found] == [("0.001", "2"), ("0.1", "2")]
-    assert_text_has(snnlab("runs", str(grid)).out, "4 runs", "mean ± sd")
-
-
-def test_the_same_grid_repeats_no_run_and_another_one_needs_another_folder(grid: Path, digits_store: str):
-    kept = ("train", "-m", *FAST, digits_store, *KEPT)
-    before = {path: path.stat().st_mtime_ns for path in grid.glob("*/result.json")}
-    (grid / "3_1" / "result.json").unlink()  # as after a kill in the test of the last one
-    again = call(grid.parents[1], *kept, *SWEPT)
-    assert again.status == 0, again.err
-    after = {path: path.stat().st_mtime_ns for path in grid.glob("*/result.json")}
-    assert {path for path in after if after[path] != before[path]} == {grid / "3_1" / "result.json"}
-    for others, named in ((("optimizer.lr=0.001,0.3", "seed=0,1"), "2_0"), (("seed=0,1",), "0_0")):
-        refused = call(grid.parents[1], *kept, *others)
-        assert refused.status == 2
-        assert_error_has(refused.error, "outputs/mine", "hydra.sweep.dir=FOLDER", named)
-
-
-def test_a_grid_is_checked_completely_before_its_first_run(workplace: Path, snnlab: Snnlab):
-    done = snnlab("train", "-m", *FAST, "neuron=lif,liff")
-    assert done.status == 2
-    assert done.err.count("neuron=liff:") == 1
-    assert not list(workplace.iterdir())

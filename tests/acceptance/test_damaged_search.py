@@ -1,4 +1,4 @@
-"""The page of a search that still runs, or of which a file is missing or old."""
+"""A search that still runs, or of which a file is missing, old or damaged: its page, or the file and the remedy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_search(folder: Path, trials: list[dict[str, Any]], ended: bool) -> Pat
     objectives = {"val/accuracy": "maximize"}
     space = {"optimizer.lr": {"low": 0.0001, "high": 0.1, "log": True}}
     page = {"schema": 1, "name": "digits", "seed": 0, "overrides": ["data=digits"], "config_dir": None, "place": "."}
-    folder.mkdir()
+    folder.mkdir(parents=True)
     (folder / "sweep.yaml").write_text(yaml.safe_dump({**page, "sweep": {"space": space, "objectives": objectives}}))
     if not ended:
         return folder
@@ -56,6 +56,7 @@ def write_search(folder: Path, trials: list[dict[str, Any]], ended: bool) -> Pat
     return folder
 
 
+FILES = ("sweep.yaml", "search.json", "trials.csv")
 TRIALS = [
     {"trial": n, "state": "complete", "val/accuracy": score, "optimizer.lr": lr, "epochs": 3, "error": ""}
     for n, (score, lr) in enumerate([(0.8, 0.0001), (0.95, 0.01), (0.5, 0.1)])
@@ -101,3 +102,50 @@ def test_a_summary_that_is_older_than_the_study_is_ignored(snnlab: Snnlab, tmp_p
     (folder / "study.db").touch()
     os.utime(folder / "search.json", (1, 1))
     assert_error_has(snnlab("report", str(folder)).error, "report", "trial")
+
+
+@pytest.fixture
+def search(workplace: Path) -> Path:
+    """Return the folder of a search that has ended, without its study."""
+    return write_search(workplace / "outputs" / "digits" / "1_sweep", TRIALS, ended=True)
+
+
+def _gone(path: Path) -> None:
+    path.unlink()
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _emptied(path: Path) -> None:
+    path.write_text("")
+
+
+def _of_another_form(path: Path) -> None:
+    path.write_text("winner: [1, 2" if path.suffix == ".yaml" else '{"winner": [1]}')
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [("trials.csv", _gone), *((name, harm) for name in FILES for harm in (_cut, _emptied, _of_another_form))],
+)
+def test_the_file_and_the_remedy_are_named(snnlab: Snnlab, search: Path, name: str, harm: Callable[[Path], None]):
+    harm(search / name)
+    done = snnlab("report", str(search))
+    assert (done.status, done.out) == (2, "")
+    assert_error_has(done.error, search / name, "read")
+    hint = "snnlab runs list" if name == "sweep.yaml" else f"snnlab sweep resume={search}"
+    assert hint in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("part", ["name", "seed", "overrides", "place", "sweep", "config_dir"])
+def test_a_description_without_one_of_its_parts_is_named(snnlab: Snnlab, search: Path, part: str):
+    path = search / "sweep.yaml"
+    page = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**page, part: 3.5}))
+    for command in (("report", str(search)), ("sweep", f"resume={search}")):
+        done = snnlab(*command)
+        assert done.status == 2
+        assert_error_has(done.error, "outputs/digits/1_sweep/sweep.yaml", "read", path, part)
