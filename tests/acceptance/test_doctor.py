@@ -135,6 +135,7 @@ def test_a_time_constant_below_a_step_is_found_and_a_task_with_memory_is_learned
     assert fixed["val/accuracy"] > 0.8 > 0.7 > faulty["val/accuracy"]
 
 
+@pytest.mark.long
 def test_a_dead_polarity_is_found_and_merged_so_that_recordings_with_the_other_one_are_correct(
     workplace: Path, snnlab: Snnlab
 ):
