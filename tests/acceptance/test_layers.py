@@ -76,10 +76,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Made:
 
 def test_show_has_the_shape_after_each_layer_of_each_block(made: Made):
     assert made.shown.status == 0, made.shown.err
-    rows = {line.split()[0]: line for line in made.shown.out.splitlines() if " × " in line}
-    assert_text_has(rows["conv1"], "conv2d", "4 × 15 × 15", "204")
-    names = ("twice.0.block.conv", "both.other.inner.lif", "loop1.fc1", "wired.b", "gru", "readout")
-    assert not [name for name in names if name not in made.shown.out], made.shown.out
+    assert_text_has(made.shown.out, "conv1", "conv2d", "4 × 15 × 15", "204", "twice", "copy2", "residual, iand", "148")
+    assert_text_has(made.shown.out, "both", "parallel", "6 × 7 × 7", "branch", "sequential", "pool2", "6 × 2 × 2")
+    assert_text_has(made.shown.out, "delayed", "loop1", "feedback", "wired", "graph", "delay 1", "gru", "readout")
 
 
 def test_copies_of_a_repeat_and_blocks_have_weights_of_their_own(made: Made):

@@ -105,7 +105,7 @@ def test_a_file_that_leaves_values_to_its_user_is_open_and_the_folder_may_be_in_
     (workplace / "own" / "data").mkdir(parents=True)
     monkeypatch.setenv("SNNLAB_CONFIG_DIR", "own")
     assert snnlab("new", "experiment", "fast", "model=mlp_lif", "seed=1").status == 0
-    (workplace / "own" / "data" / "half.yaml").write_text("defaults: [nmnist, _self_]\nduration_ms: ???\n")
+    assert snnlab("cp", "data/folder", "own/data/half.yaml").status == 0
     done = snnlab("validate")
     assert done.status == 0, done.out
     assert_text_has(done.out, "open", "half.yaml", "data.duration_ms", "ok", "fast.yaml", "2 of 2 files")
