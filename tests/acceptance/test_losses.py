@@ -40,7 +40,7 @@ def test_a_loss_of_spikes_is_refused_where_the_network_ends_without(workplace: P
 
 def test_each_regularizer_is_added_with_its_weight_and_logged(tmp_path: Path, digits_store: str):
     regularizers = {
-        "rate": "{type: rate_band, lower: 1.0, upper: 50.0, weight: 0.1}",
+        "rate": "{type: rate_band, lower: 1.0, upper: 40.0, weight: 0.1}",
         "ops": "{type: synaptic_operations, budget: 10, weight: 0.2}",
         "budget": "{type: spike_budget, budget: 1, weight: 0.2}",
         "few": "{type: spikes, weight: 0.2}",

@@ -72,6 +72,8 @@ def test_validate_names_each_wrong_file_and_exits_with_2(workplace: Path, snnlab
         "model/late.yml": "layers: {}\n",
         "models/lost.yaml": "layers: {}\n",
         "experiment/shape.yaml": "# @package _global_\nmodel:\n  layers:\n    out: {out_features: 3}\n",
+        "sweep/wide.yaml": "space: {optimizer.lrr: [0.1, 0.2]}\n",
+        "suite/lost.yaml": "methods: {bad: [model=mlp_liff]}\ndatasets: {p: [data=spike_patterns]}\n",
     }
     for name, text in files.items():
         path = workplace / "mine" / name
@@ -81,10 +83,10 @@ def test_validate_names_each_wrong_file_and_exits_with_2(workplace: Path, snnlab
     assert done.status == 2
     assert "ok     model/good.yaml" in done.out
     assert_text_has(done.out, "typo.yaml:3: model.layers.out", "'out_featurs'")
-    assert "shape.yaml" in done.out
+    assert all(name in done.out for name in ("shape.yaml", "'lrr'", "model=mlp_liff"))
     assert_text_has(done.out, "Hydra", ".yaml")
     assert_text_has(done.out, "models", "no group")
-    assert_text_has(done.out, "1 of 5 files")
+    assert_text_has(done.out, "1 of 7 files")
 
 
 def test_validate_accepts_overrides_that_every_file_needs(workplace: Path, snnlab: Snnlab):
