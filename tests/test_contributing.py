@@ -65,10 +65,12 @@ def test_it_takes_one_file_one_yaml_and_one_test():
     ]
 
 
+@pytest.mark.long
 def test_its_test_passes_and_so_do_those_for_all_neurons(said: str):
     assert re.search(r"\d\d passed", said)
 
 
+@pytest.mark.long
 def test_it_is_listed_and_trains(said: str):
     assert re.search(r"^refractory_lif +refractory_lif +Leaky", said, re.M)
     assert "outputs/mlp_lif" in said

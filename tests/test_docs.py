@@ -45,6 +45,8 @@ SHORT = (
     "trainer.accelerator=cpu",
     "plots=null",
     "monitors=null",
+    # Each neuron would be compiled; other tests compare the spikes of the compiled loops.
+    "backend=reference",
 )
 
 
@@ -166,10 +168,11 @@ def test_a_command_of_a_page_works(
         arguments.append(f"output_dir={tmp_path}")
     trains = arguments[0] == "train" and not {"--help", "--cfg", "resume=RUN", "RUN/config.yaml"} & set(arguments)
     if arguments[:1] == ["bench"] and any(word.startswith("suite=") for word in arguments):
-        arguments.append("--dry-run")  # tests/cli/test_bench_suite.py trains one
+        arguments.append("--dry-run")  # tests/acceptance/test_bench.py trains one
     if "data.root=FOLDER" in command and "data.download=false" not in arguments:
         arguments.append("data.download=false")  # a test fetches nothing
-    monkeypatch.setattr(sys, "argv", ["snnlab", *arguments, *(SHORT if trains else ())])
+    short = [text for text in SHORT if not (text.startswith("backend=") and "backend=" in command)] if trains else []
+    monkeypatch.setattr(sys, "argv", ["snnlab", *arguments, *short])
     try:
         status = main.main()
     except SystemExit as exit_:  # Hydra's --help exits

@@ -16,13 +16,13 @@ from snnlab.cli import main
 
 from .pages import PAGES, TUTORIALS, Block, assert_shows, blocks_of, commands_of, own_registries
 
-# The tutorials that take seconds; the others run in `make slow`.
-QUICK = ("coming_from", "pytorch")
+# The tutorials that take seconds: `make test` has one, `make check` the other too, `make slow` the rest.
+MARKS = {"pytorch": (), "coming_from": pytest.mark.long}
 
 
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(page, id=page.stem, marks=() if page.stem in QUICK else pytest.mark.slow) for page in TUTORIALS],
+    [pytest.param(page, id=page.stem, marks=MARKS.get(page.stem, pytest.mark.slow)) for page in TUTORIALS],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the other libraries
 def test_a_tutorial_works(

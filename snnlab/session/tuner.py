@@ -1,7 +1,7 @@
 """Proposes a learning rate from a few training steps.
 
 It replaces Lightning's Tuner, which sets one rate for all parameter groups and removes the experiment's callbacks
-(`tests/cli/test_find.py`: groups keep their rate).
+(`tests/acceptance/test_find.py`: groups keep their rate).
 """
 
 from __future__ import annotations

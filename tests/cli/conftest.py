@@ -36,8 +36,8 @@ class Outcome(NamedTuple):
 
 @pytest.fixture(scope="session")
 def digits_store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return a store_dir where saccade_digits is packed once for all tests."""
-    return f"data.store_dir={tmp_path_factory.mktemp('digits')}"
+    """Return a store_dir where saccade_digits is packed once for all tests, those of other folders too."""
+    return f"data.store_dir={tmp_path_factory.getbasetemp() / 'digits'}"
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from .networks import NETWORKS, SIZES
 
 pytestmark = pytest.mark.peers
 ATAN = ("neuron.detach_reset=true", "neuron.surrogate={type: atan, alpha: 2.0}")
-FAST = {"plif_conv5", "sew_gesture", "sew_resnet18"}
+# `make test` has one, `make check` these two more, `make slow` the rest.
+FAST, LONG = {"sew_gesture"}, {"plif_conv5", "sew_resnet18"}
 STEPS = 2
 
 
@@ -49,7 +50,11 @@ def assert_near(found: Tensor | None, expected: Tensor | None, fraction: float, 
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in jelly.MAKE]
+    "name",
+    [
+        name if name in FAST else pytest.param(name, marks=pytest.mark.long if name in LONG else pytest.mark.slow)
+        for name in jelly.MAKE
+    ],
 )
 def test_it_loads_spikingjellys_weights_and_gives_its_outputs_and_gradients(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)

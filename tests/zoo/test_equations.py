@@ -109,7 +109,12 @@ def network(name: str) -> Network:
 
 
 @pytest.mark.parametrize(
-    ("name", "equations"), [("mlp_radlif", radlif), ("mlp_adlif", adlif), ("mlp_adlif_small", adlif)]
+    ("name", "equations"),
+    [
+        ("mlp_radlif", radlif),
+        pytest.param("mlp_adlif", adlif, marks=pytest.mark.long),
+        ("mlp_adlif_small", adlif),
+    ],
 )
 def test_it_equals_a_loop_over_the_equations(name: str, equations: Callable[[Tensor, Weights], Tensor]) -> None:
     ours = network(name)

@@ -188,7 +188,10 @@ def assert_near(found: Tensor | None, expected: Tensor | None, fraction: float, 
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in ("qkformer", "spike_driven") else pytest.param(name, marks=pytest.mark.long) for name in PAIRS],
+)
 def test_it_loads_spikingjellys_weights_and_gives_its_outputs_and_gradients(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     pair = PAIRS[name]

@@ -1,4 +1,4 @@
-"""`snnlab doctor --stream` certifies a run's stream: its lines and its exit status."""
+"""What docs/stream.md and `snnlab doctor --help` promise of `--stream`: a certificate, and an exit status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`snnlab doctor` finds and fixes planted faults, as training shows, and finds nothing in good networks."""
+"""What docs/doctor.md and `snnlab doctor --help` promise: planted faults are found, fixed, and training shows it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(name, marks=pytest.mark.long if "weights" not in name else ()) for name in FAULTS]
+)
 def test_a_planted_fault_is_found_and_training_with_the_fix_is_clearly_better(
     fault: str, workplace: Path, snnlab: Snnlab, digits_store: str
 ):
@@ -133,6 +135,7 @@ def test_a_time_constant_below_a_step_is_found_and_a_task_with_memory_is_learned
     assert fixed["val/accuracy"] > 0.8 > 0.7 > faulty["val/accuracy"]
 
 
+@pytest.mark.long
 def test_a_dead_polarity_is_found_and_merged_so_that_recordings_with_the_other_one_are_correct(
     workplace: Path, snnlab: Snnlab
 ):

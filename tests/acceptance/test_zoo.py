@@ -1,4 +1,4 @@
-"""Trained networks that come with snnlab: `zoo:NAME` in place of a run's folder, read-only, each with a card."""
+"""What docs/layers.md promises of trained networks: `zoo:NAME` in place of a run's folder, read-only, with a card."""
 
 from __future__ import annotations
 

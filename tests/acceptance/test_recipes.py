@@ -13,8 +13,8 @@ import pytest
 
 from snnlab.config.folders import find_file
 
+from ..cli.genuine import WRITERS
 from .conftest import Outcome
-from .genuine import WRITERS
 
 STEPS = (
     "trainer.max_epochs=1",

@@ -16,8 +16,8 @@ import pytest
 from snnlab import train
 from snnlab.errors import Interrupted
 
+from ..cli import killing
 from ..refusals import assert_raises, assert_text_has
-from . import killing
 from .conftest import FAST
 
 # Long enough to last until the signal.

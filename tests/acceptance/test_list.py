@@ -1,3 +1,5 @@
+"""What docs/layers.md and `snnlab list --help` promise: all that a configuration can name, with its settings."""
+
 from __future__ import annotations
 
 import re

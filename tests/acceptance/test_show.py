@@ -1,3 +1,5 @@
+"""What docs/train.md and `snnlab show --help` promise: the network as tables or a figure, without data."""
+
 from __future__ import annotations
 
 import re
@@ -79,6 +81,16 @@ def test_the_plan_prints_fused_and_separate_layers(workplace: Path, snnlab: Snnl
     assert "lif1, pool1" not in done.out
 
 
+def test_the_kernels_of_its_neurons_are_printed_or_why_there_are_none(workplace: Path, snnlab: Snnlab):
+    shown = snnlab("show", "--kernels", "model=mlp_lif")
+    assert shown.status == 0, shown.err
+    assert "def " in shown.out
+    none = snnlab("show", "--kernels", "model=mlp_lif", "neuron=lava_cuba")
+    assert none.status == 0, none.err
+    assert "LavaCuba.integrate" in none.out
+    assert "LavaCuba.integrate" not in shown.out
+
+
 def test_a_neuron_that_a_named_backend_cannot_run_is_refused_before_data_are_read(workplace: Path, snnlab: Snnlab):
     done = snnlab("train", "neuron=lava_cuba", "backend=numba")
     assert done.status == 2
@@ -119,20 +131,20 @@ def test_it_draws_a_figure(workplace: Path, snnlab: Snnlab, name: str):
     assert (workplace / name).read_bytes().startswith(starts[Path(name).suffix])
 
 
-@pytest.mark.parametrize(("command", "light"), [("show", ["--help"]), ("list", ["--help"]), ("list", ["models"])])
-def test_help_and_files_need_no_heavy_import(command: str, light: list[str]):
-    assert not heavy(command, *light, modules=("torch", "hydra", "omegaconf", "rich", "matplotlib"))
+def test_help_and_files_need_no_heavy_import():
+    commands = (["show", "--help"], ["list", "--help"], ["list", "models"])
+    assert not heavy(*commands, modules=("torch", "hydra", "omegaconf", "rich", "matplotlib"))
 
 
-@pytest.mark.parametrize("command", [("show",), ("list",), ("list", "losses", "cross_entropy")])
-def test_neither_imports_packages_of_training_alone(command: tuple[str, ...]):
-    assert not heavy(*command, modules=("lightning", "tonic", "torchmetrics", "tensorboard", "matplotlib"))
+def test_neither_imports_packages_of_training_alone():
+    commands = (["show"], ["list"], ["list", "losses", "cross_entropy"])
+    assert not heavy(*commands, modules=("lightning", "tonic", "torchmetrics", "tensorboard", "matplotlib"))
 
 
-def heavy(*arguments: str, modules: tuple[str, ...]) -> list[str]:
-    code = (
-        f"import sys; sys.argv = ['snnlab', *{arguments!r}]; from snnlab.cli.main import main; assert main() == 0\n"
-        f"print('imported', *[name for name in {modules!r} if name in sys.modules])"
-    )
+def heavy(*commands: list[str], modules: tuple[str, ...]) -> list[str]:
+    """Return those of the modules that a process has imported after these commands."""
+    code = "import sys; from snnlab.cli.main import main\n"
+    code += f"for words in {commands!r}: sys.argv = ['snnlab', *words]; assert main() == 0\n"
+    code += f"print('imported', *[name for name in {modules!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[-1].split()[1:]

@@ -1,4 +1,4 @@
-"""A search from the command line: its results, its test, errors, signals."""
+"""A search that is killed, interrupted, moved, or shared. What a search does: tests/acceptance/test_sweep.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv
 import errno
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -56,10 +55,6 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def page(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "search.json").read_text())
-
-
 def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
     url = f"sqlite:///{folder / 'study.db'}"
     return optuna.load_study(study_name=folder.name, storage=url).get_trials()
@@ -71,79 +66,7 @@ def finished_at(folder: Path) -> dict[int, Any]:
     return {trial.number: (trial.datetime_complete, trial.values) for trial in done}
 
 
-def test_four_trials_in_two_processes_end_with_a_winner_that_is_tested(workplace: Path, store: str, snnlab: Snnlab):
-    space = "sweep.space={optimizer.lr: {low: 0.001, high: 0.1, log: true}, neuron.v_threshold: {low: 0.5, high: 2.0}}"
-    sizes = ("sweep.trials=4", "sweep.finalists=2", "sweep.finalist_seeds=1", "sweep.test_seeds=2")
-    goals = "sweep.objectives={val/loss: minimize, val/spikes_per_sample: minimize}"
-    done = snnlab("sweep", *NET, space, *sizes, goals, "threads=1", store)
-    assert done.status == 0, done.err
-    folder = folder_of(done.out)
-    assert folder.parent == workplace / "outputs" / "mlp_lif_spike_patterns"
-    assert [row["state"] for row in rows(folder)] == ["complete"] * 4
-    assert done.err.count("finished") == 4  # a line per trial
-    for number in range(4):
-        result = json.loads((folder / "trials" / f"{number:03d}" / "result.json").read_text())
-        assert result["status"] == "completed"
-        assert not [name for name in result["metrics"] if "test/" in name]
-        assert result["provenance"]["threads"] == 1
-    best = page(folder)["winner"]
-    assert best["test_seeds"] == [2, 3]
-    assert len(best["runs"]) == 2
-    for run in best["runs"]:
-        result = json.loads((folder / run / "result.json").read_text())
-        assert result["metrics"]["test/accuracy"] >= 0
-        search = result["search"]
-        assert search.pop("chosen_by").startswith("val/loss, mean")
-        assert search == {"trials": 4, "val_size": 8, "seeds": [1]}
-    assert_text_has(done.out, "validation", "chosen")
-    assert re.search(r"validation .*\b8 ", done.out + done.err)
-    assert {"pareto.png", "slice_val_loss.png"} <= {path.name for path in (folder / "plots").iterdir()}
-    again = next(line for line in done.out.splitlines() if line.startswith("snnlab train --config-dir"))
-    checked = snnlab(*again.split()[1:], "--cfg", "job")
-    assert checked.status == 0, checked.err
-    assert f"lr: {best['overrides'][-2].partition('=')[2]}" in checked.out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "facts"),
-    [
-        (["sweep.objectives={test/accuracy: maximize}"], ("sweep.objectives.test/accuracy", "recordings")),
-        (["sweep.objectives={val/acuracy: maximize}"], ("sweep.objectives.val/acuracy", "val/loss", "val/accuracy")),
-        (["sweep.objectives={val/acuracy: maximize}"], ("sweep.objectives.val/acuracy", "val/accuracy")),
-        (["sweep.space={optimizer.rl: [0.1, 0.2]}"], ("optimizer.rl", "optimizer.rl=0.1", "sweep.space")),
-        (["sweep.space={neuron.tau_mem: [300, 0.001]}"], ("neuron.tau_mem", 0.001, "sweep.space")),
-        (["sweep.space={}"], ("sweep.space", "empty")),
-        (["optimizer.lr=0.1"], ("optimizer.lr=0.1", "searched")),
-        (["test=true"], ("test=true", "search")),
-        (["sweep=defualt"], ("sweep=defualt", "default")),
-        (["sweep.wrokers=3"], ("sweep.wrokers", "workers")),
-        (["sweep.storage=nowhere"], ("sweep.storage", "nowhere")),
-        (["sweep.storage=sqlite:////no/such/folder/study.db"], ("sweep.storage", "no/such/folder")),
-    ],
-)
-def test_a_mistake_is_found_before_anything_runs(
-    workplace: Path, store: str, snnlab: Snnlab, arguments: list[str], facts: tuple
-):
-    space = SEARCH[:1] if not any(text.startswith("sweep.space") for text in arguments) else ()
-    resumes = any(text.startswith("resume=") for text in arguments)
-    given = () if resumes else (*NET[:-3], *NET[-2:], *space, "sweep.engine=here", store)
-    done = snnlab("sweep", *given, *arguments)
-    assert done.status == 2, done.out
-    assert_error_has(done.error, *facts)
-    assert not list(workplace.glob("outputs/*/*_sweep"))
-
-
-def test_a_trial_that_fails_is_recorded_with_its_error_and_passed_over(workplace: Path, store: str, snnlab: Snnlab):
-    rates = "sweep.space={optimizer.lr: [0.01, 0.02, 3.0e+38]}"
-    overrides = (*NET, rates, "sweep.sampler=grid", "sweep.test_seeds=0", "sweep.finalists=0")
-    done = snnlab("sweep", *overrides, "sweep.engine=here", store)
-    assert done.status == 0, done.err
-    states = {row["optimizer.lr"]: row["state"] for row in rows(folder_of(done.out))}
-    assert states == {"0.01": "complete", "0.02": "complete", "3e+38": "failed"}
-    (failed,) = [row for row in rows(folder_of(done.out)) if row["state"] == "failed"]
-    assert "overflow" in failed["error"]
-
-
+@pytest.mark.long
 def test_a_full_disk_ends_it_with_a_line_and_it_can_be_resumed(
     workplace: Path, store: str, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
 ):
@@ -167,19 +90,6 @@ def test_a_full_disk_ends_it_with_a_line_and_it_can_be_resumed(
     assert (len(after), {number: after[number] for number in before}) == (2, before)
 
 
-def test_a_search_continues_with_more_trials_and_repeats_none(workplace: Path, store: str, snnlab: Snnlab):
-    first = snnlab("sweep", *QUICK, "sweep.trials=2", store)
-    assert first.status == 0, first.err
-    folder = folder_of(first.out)
-    before = finished_at(folder)
-    done = snnlab("sweep", f"resume={folder}", "sweep.trials=3")
-    assert done.status == 0, done.err
-    assert folder_of(done.out) == folder
-    after = finished_at(folder)
-    assert len(after) == 3
-    assert {number: after[number] for number in before} == before
-
-
 def test_gpus_are_shared_at_first_and_when_resumed(
     workplace: Path, store: str, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
 ):
@@ -200,6 +110,7 @@ def test_gpus_are_shared_at_first_and_when_resumed(
     assert given == [["trainer.devices=[0]"]] * 2
 
 
+@pytest.mark.long
 def test_a_search_continues_after_its_working_folder_was_moved(
     workplace: Path, store: str, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
 ):
@@ -212,18 +123,6 @@ def test_a_search_continues_after_its_working_folder_was_moved(
     done = snnlab("sweep", f"resume={folder_of(first.out)}", "sweep.trials=2")
     assert done.status == 0, done.err
     assert [row["state"] for row in rows(folder_of(done.out))] == ["complete"] * 2
-
-
-def test_trials_with_low_scores_are_pruned_and_count(workplace: Path, store: str, snnlab: Snnlab):
-    rates = "sweep.space={optimizer.lr: [0.01, 0.011, 0.012, 0.013, 0.014, 1.0e-9]}"
-    arguments = ("sweep.sampler=grid", "sweep.prune={by: median, after: 0}", "trainer.max_epochs=4")
-    given = (*NET, rates, *arguments, "sweep.test_seeds=0", "sweep.finalists=0", "sweep.engine=here", store)
-    done = snnlab("sweep", *given)
-    assert done.status == 0, done.err
-    last = rows(folder_of(done.out))[-1]
-    assert_text_has(last["state"], "pruned")
-    assert int(last["epochs"]) < 4
-    assert page(folder_of(done.out))["trials"]["finished"] == 6
 
 
 def started(*arguments: str) -> subprocess.Popen[str]:
@@ -332,7 +231,9 @@ def test_two_searches_at_once_on_one_folder_share_it(workplace: Path, store: str
     assert len({trial.params["optimizer.lr"] for trial in done}) == 6
 
 
-@pytest.mark.parametrize("engine", ["here", pytest.param("joblib", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "engine", [pytest.param("here", marks=pytest.mark.long), pytest.param("joblib", marks=pytest.mark.slow)]
+)
 def test_ctrl_c_ends_it_with_a_line_that_says_how_to_continue(workplace: Path, store: str, snnlab: Snnlab, engine: str):
     arguments = (*NET, *SEARCH, "trainer.max_epochs=100000", "threads=1", f"sweep.engine={engine}", store)
     with started(*arguments) as process:

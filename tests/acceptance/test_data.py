@@ -1,11 +1,13 @@
-"""`snnlab data` on small simulated patterns, packed into a store of the test."""
+"""What docs/data.md and `snnlab data --help` promise, on small simulated patterns and recordings in files."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -14,8 +16,8 @@ from matplotlib.image import imread
 from snnlab.data import fetching
 from snnlab.errors import DataError
 
+from ..cli import genuine, killing
 from ..refusals import assert_error_has, assert_text_has
-from . import genuine, killing
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -117,6 +119,35 @@ def test_a_training_reports_a_damaged_copy(key: str, workplace: Path, snnlab: Sn
         assert_error_has(done.error, column.parent, "damaged")
         assert "data.sensor_size" not in done.err
     assert_error_has(snnlab("data", "inspect", *mine).error, column.parent, "damaged")
+
+
+def test_missing_recordings_are_fetched_checked_unpacked_and_packed(workplace: Path, snnlab: Snnlab) -> None:
+    genuine.shd(workplace / "theirs", np.random.default_rng(0))
+    nodes = []
+    for name in ("shd_train.h5", "shd_test.h5"):
+        with ZipFile(workplace / f"{name}.zip", "w") as file:
+            file.write(workplace / "theirs" / "SHD" / name, name)
+        content = (workplace / f"{name}.zip").read_bytes()
+        url = (workplace / f"{name}.zip").as_uri()
+        nodes.append(f"{{name: {name}.zip, md5: {hashlib.md5(content).hexdigest()}, url: '{url}'}}")
+    given = ("data", "prepare", "data=shd", "data.store_dir=store")
+    none = snnlab(*given, "data.root=mine", "data.download=false")
+    assert_error_has(none.error, "data.root", "mine/SHD/shd_train.h5", "data.download=true")
+    assert not (workplace / "mine").exists()
+    done = snnlab(*given, "data.root=mine", f"data.archives=[{', '.join(nodes)}]")
+    assert done.status == 0, done.err
+    assert_text_has(done.err, (workplace / "shd_train.h5.zip").as_uri(), "mine/SHD", "shd_train.h5.zip", "MB")
+    assert_text_has(done.out, "40 recordings", "120,000 events")
+    (workplace / "shd_train.h5.zip").write_bytes(b"another file")
+    damaged = snnlab(*given, "data.root=others", f"data.archives=[{', '.join(nodes)}]")
+    assert damaged.status == 2
+    assert_text_has(damaged.err, "shd_train.h5.zip", "md5")
+
+
+def test_a_manual_download_names_the_source_and_the_folder(workplace: Path, snnlab: Snnlab) -> None:
+    done = snnlab("data", "prepare", "data=asldvs", "data.root=mine")
+    assert_error_has(done.error, "data.root", "mine/ASLDVS", "ICCV2019_DVS_dataset.zip", "https://github.com/")
+    assert not (workplace / "mine").exists()
 
 
 def test_what_cannot_be_fetched_leaves_no_folder_behind(

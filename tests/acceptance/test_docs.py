@@ -1,3 +1,5 @@
+"""What `snnlab docs --help` promises: the pages, and where each one is."""
+
 from __future__ import annotations
 
 import sys

@@ -16,7 +16,7 @@ from PIL import Image
 
 from snnlab import load, train
 
-from .browser import Chromium, in_a_browser
+from ..cli.browser import Chromium, in_a_browser
 from .conftest import FAST
 
 WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"

@@ -21,8 +21,8 @@ from snnlab.kernels import function
 from snnlab.runs.run_folder import locked
 from snnlab.session.last_checkpoint import changed_kernels
 
+from ..cli import killing
 from ..refusals import assert_error_has, assert_text_has
-from . import killing
 from .conftest import FAST, Outcome
 
 # Each kind of randomness, and a short training.

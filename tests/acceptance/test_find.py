@@ -1,4 +1,4 @@
-"""`snnlab find lr`: a proposal, a curve and an override, and no run folder."""
+"""What docs/doctor.md and `snnlab find --help` promise: a proposal, a curve and an override, and no run folder."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""What docs/train.md promises of Tab: commands, options, files, types and keys are completed."""
+
 from __future__ import annotations
 
 import os

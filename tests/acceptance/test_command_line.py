@@ -1,3 +1,5 @@
+"""What `snnlab --help` promises: every command, the version, a proposal for a misspelt one."""
+
 from __future__ import annotations
 
 import re

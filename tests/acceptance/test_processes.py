@@ -19,8 +19,8 @@ from snnlab.errors import ConfigError
 from snnlab.session import Session
 from snnlab.session.processes import Processes, batch_norm_note, find_processes
 
+from ..cli import killing
 from ..refusals import assert_error_has, assert_raises, assert_text_has
-from . import killing
 from .conftest import Outcome
 from .test_resume import assert_same, result
 
