@@ -21,8 +21,8 @@ Snnlab = Callable[..., Outcome]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
-    return train(*FAST, digits_store, "plots=null", f"output_dir={tmp_path_factory.mktemp('runs')}").folder
+def trained(digits_run: Path) -> Path:
+    return digits_run
 
 
 @pytest.fixture
@@ -176,12 +176,13 @@ def test_the_checkpoint_of_another_run_is_refused(snnlab: Snnlab, run: Path, dig
 
 def test_a_training_does_not_go_on_with_the_checkpoint_of_another_run(snnlab: Snnlab, run: Path):
     _change_weights(run / "checkpoints" / "best.ckpt")
+    chosen = json.loads((run / "result.json").read_text())["selection"]["epoch"] + 1
     for ended in (True, False):  # a run that was killed has no result
         if not ended:
             (run / "result.json").unlink()
-        done = snnlab("train", f"resume={run}", "trainer.max_epochs=2")
+        done = snnlab("train", f"resume={run}", "trainer.max_epochs=3")
         assert done.status == 2
-        assert_error_has(done.error, run / "checkpoints" / "best.ckpt", 1)
+        assert_error_has(done.error, run / "checkpoints" / "best.ckpt", chosen)
         # The attempt has recorded its failure, and not the weights of the other run as its own.
         assert snnlab("evaluate", str(run)).status == 2
 

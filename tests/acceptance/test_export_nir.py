@@ -14,14 +14,13 @@ from snnlab.interop.nir_metadata import node_digests
 from snnlab.nn import build_network
 
 from ..refusals import assert_text_has
-from .conftest import Outcome
+from .conftest import WHOLE, Outcome
 
 pytest.importorskip("nir")
 
 Snnlab = Callable[..., Outcome]
-SMALL = ("model=mlp_lif", "model.layers.fc1.out_features=16", "data.num_bins=4", "trainer.accelerator=cpu")
 SAYABLE = ("neuron.reset=value", "neuron.threshold=strict")
-BRIEF = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "test=false")
+BRIEF = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "test=false", "logger=none")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +30,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> dict[st
     norm = "+model.layers.norm={type: batch_norm, after: fc1}"
     wanted = {"default": (), "sayable": SAYABLE, "norm": (*SAYABLE, norm)}
     return {
-        name: train(*SMALL, *BRIEF, digits_store, f"output_dir={folder}/{name}", *given).folder
+        name: train(*WHOLE, *BRIEF, digits_store, f"output_dir={folder}/{name}", *given).folder
         for name, given in wanted.items()
     }
 

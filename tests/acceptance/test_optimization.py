@@ -20,7 +20,7 @@ Snnlab = Callable[..., Outcome]
 
 
 def run(store: str, *overrides: str) -> Result:
-    return train(*FAST, store, "trainer.max_epochs=2", "plots=null", "logger=none", *overrides)
+    return train(*FAST, store, "trainer.max_epochs=2", "logger=none", *overrides)
 
 
 def trained_weights(result: Result, which: str = "last") -> dict[str, torch.Tensor]:

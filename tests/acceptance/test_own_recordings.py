@@ -125,7 +125,9 @@ def test_validation_recordings_of_another_split_are_refused_where_they_were_trai
     tables = (hands / "user5.csv").read_text().replace(",test", ",").replace(",train", ",")
     (tmp_path / "all.csv").write_text(tables)
     given = [f"data.split_file={path}", f"data.labels={tmp_path / 'all.csv'}"]
-    assert snnlab("evaluate", str(run.folder), "--split", "val", *given).status == 0
+    done = snnlab("evaluate", str(run.folder), "--split", "val", *given)
+    assert done.status == 0, done.err
+    assert "trained and tested" not in done.err  # the files have not changed: other ones were named
 
 
 def test_a_threshold_is_not_chosen_on_training_recordings(run: Any, snnlab: Snnlab) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from snnlab.config.folders import find_file
 
-from .conftest import Outcome
 from ..cli.genuine import WRITERS
+from .conftest import Outcome
 
 STEPS = (
     "trainer.max_epochs=1",
@@ -39,6 +39,7 @@ class Recipe(NamedTuple):
     smaller: tuple[str, ...] = ()
 
 
+ALWAYS = ("cifar10dvs_vgg_tet", "shd_adlif")
 RECIPES = [
     Recipe("nmnist_plif", "nmnist", ("model.layers.fc1.out_features=128", "scheduler.T_max=1")),
     Recipe("dvsgesture_plif", "dvsgesture", ("data.downsample=4", "scheduler.T_max=1")),
@@ -53,7 +54,14 @@ RECIPES = [
 ]
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+# Each format of files once; the other recipes differ in layers and settings, which `snnlab validate` checks.
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(recipe, marks=() if recipe.name in ALWAYS else pytest.mark.long, id=recipe.name)
+        for recipe in RECIPES
+    ],
+)
 @pytest.mark.usefixtures("stand_in_aedat")
 def test_a_recipe_trains_on_files_of_its_data_sets_format(
     recipe: Recipe, workplace: Path, snnlab: Callable[..., Outcome]
