@@ -74,7 +74,9 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(snnlab: Snnlab, run: Path, 
     assert len(done.err.splitlines()) <= 2, done.err
 
 
-@pytest.mark.parametrize("name", [name for name in HARMS if name != "config.yaml"])
+@pytest.mark.parametrize(
+    "name", ["result.json", *(pytest.param(name, marks=pytest.mark.long) for name in HARMS if name[0] in "psm")]
+)
 def test_resuming_the_run_writes_the_file_again(trained: Path, run: Path, name: str):
     HARMS[name](run / name)
     train(f"resume={run}")

@@ -228,7 +228,7 @@ def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Ten
             torch.testing.assert_close(other[name], values, rtol=1e-6, atol=1e-8, msg=name)
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy_steps", "mse"])
+@pytest.mark.parametrize("loss", ["cross_entropy_steps", pytest.param("mse", marks=pytest.mark.long)])
 def test_accumulated_batches_train_like_one_large_batch(loss: str, blobs: Path, halves: Path, snnlab: Snnlab) -> None:
     # 43 recordings to train: the last step has 11, which come as 8 and 3.
     given = experiment(*((halves, "steps") if loss == "cross_entropy_steps" else (blobs, "value")), loss)
@@ -273,6 +273,7 @@ def test_incompatible_settings_are_reported_before_training(blobs: Path, halves:
     assert not Path("outputs").exists()
 
 
+@pytest.mark.long
 def test_values_and_labels_are_inspected(blobs: Path, halves: Path, snnlab: Snnlab) -> None:
     done = snnlab("data", "inspect", *experiment(blobs, "value", "mse"))
     assert done.status == 0, done.err
@@ -286,6 +287,7 @@ def test_values_and_labels_are_inspected(blobs: Path, halves: Path, snnlab: Snnl
     assert sum(float(rows[side][4].replace(",", "")) for side in ("left", "right")) == 60 * 90
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["overfit", "fast"])
 def test_the_debug_modes_work_with_values(mode: str, blobs: Path, snnlab: Snnlab) -> None:
     done = snnlab("train", *experiment(blobs, "value", "mse"), f"debug={mode}")

@@ -182,7 +182,7 @@ def test_missing_classes_of_a_part_are_a_warning(hands: Path, workplace: Path, s
     assert_text_has(done.err, *expected)
 
 
-@pytest.mark.parametrize(("unit", "factor"), [("ms", 1e-3), ("s", 1e-6)])
+@pytest.mark.parametrize(("unit", "factor"), [("ms", 1e-3), pytest.param("s", 1e-6, marks=pytest.mark.long)])
 def test_times_in_another_unit_are_noticed(
     unit: str, factor: float, workplace: Path, snnlab: Snnlab, store_dir: Path
 ) -> None:
@@ -216,6 +216,7 @@ def test_own_recordings_are_called_as_their_yaml(people: list[str], workplace: P
     assert (workplace / "outputs" / "data_hands.png").is_file()
 
 
+@pytest.mark.long
 def test_pixels_outside_of_all_frames_are_explained(people: list[str], workplace: Path, snnlab: Snnlab) -> None:
     done = snnlab("data", "inspect", *people, "data.downsample=3")
     assert_text_has(done.out, "last 2 columns", "data.downsample=3")
@@ -285,7 +286,7 @@ def test_the_density_of_frames_is_that_of_the_training_windows(people: list[str]
         assert event_density(data) == pytest.approx(events / (windows * 8 * 6 * 2 * 4))
 
 
-@pytest.mark.parametrize(("duration", "unit"), [(0.1, "ns"), (100, None)])
+@pytest.mark.parametrize(("duration", "unit"), [(0.1, "ns"), pytest.param(100, None, marks=pytest.mark.long)])
 def test_the_doctor_and_inspect_name_a_window_that_loses_most_events(
     duration: float, unit: str | None, people: list[str], snnlab: Snnlab
 ) -> None:
@@ -300,7 +301,7 @@ def test_the_doctor_and_inspect_name_a_window_that_loses_most_events(
         assert "Nothing is wrong with it" not in done.out
 
 
-@pytest.mark.parametrize("parts", ["group", "group,split"])
+@pytest.mark.parametrize("parts", ["group", pytest.param("group,split", marks=pytest.mark.long)])
 def test_inspect_shows_recordings_with_groups_of_which_one_cannot_be_read(
     parts: str, workplace: Path, snnlab: Snnlab, store_dir: Path
 ) -> None:

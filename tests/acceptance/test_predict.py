@@ -134,7 +134,7 @@ def test_a_run_of_windows_answers_to_each(run: Path, snnlab: Snnlab, tmp_path: P
     assert rows[0]["probability"] == whole["probability"]
 
 
-@pytest.mark.parametrize("length", ["20", "60", "1000"])
+@pytest.mark.parametrize("length", ["20", pytest.param("60", marks=pytest.mark.long), "1000"])
 def test_in_pieces_the_answer_is_the_same(run: Path, snnlab: Snnlab, length: str) -> None:
     files = [str(path) for path in sorted((run.parents[2] / "mine" / "right").glob("*.npy"))[:3]]
     whole = _rows(snnlab("predict", str(run), *files))
@@ -183,6 +183,7 @@ def test_hot_pixels_are_those_of_the_run(hot_run: Path, snnlab: Snnlab) -> None:
     assert np.allclose([float(row["probability"]) for row in rows], odds.max(1), atol=1e-4)
 
 
+@pytest.mark.long
 def test_hot_pixels_of_an_older_run_are_computed_again(hot_run: Path, snnlab: Snnlab) -> None:
     mine = hot_run.parents[2] / "mine"
     file = next((mine / "left").glob("*.npy"))

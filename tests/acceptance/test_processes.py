@@ -85,7 +85,7 @@ def test_two_processes_are_one_with_twice_the_batch(
 ) -> None:
     # In double precision: with rounding, some spikes depend on the machine. Three steps per epoch; the last one has 136
     # recordings on one rank and 135 on the other.
-    double = (digits_store, "trainer.precision=64-true")
+    double = (digits_store, "trainer.precision=64-true", "trainer.max_epochs=1")
     one = trained(tmp_path / "one", *double, "trainer=cpu", "data.batch_size=512")
     two = trained(tmp_path / "two", *double, "data.batch_size=256")
     states = [weights(run) for run in (one, two)]

@@ -39,7 +39,7 @@ class Recipe(NamedTuple):
     smaller: tuple[str, ...] = ()
 
 
-ALWAYS = ("cifar10dvs_vgg_tet", "shd_adlif")
+ALWAYS = ("nmnist_plif", "shd_adlif")
 RECIPES = [
     Recipe("nmnist_plif", "nmnist", ("model.layers.fc1.out_features=128", "scheduler.T_max=1")),
     Recipe("dvsgesture_plif", "dvsgesture", ("data.downsample=4", "scheduler.T_max=1")),
@@ -54,7 +54,6 @@ RECIPES = [
 ]
 
 
-# Each format of files once; the other recipes differ in layers and settings, which `snnlab validate` checks.
 @pytest.mark.parametrize(
     "recipe",
     [

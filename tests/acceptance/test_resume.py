@@ -214,6 +214,7 @@ def test_a_run_stopped_by_a_signal_resumes_with_the_next_batch(
     assert (entry["epoch"], entry["batch"]) == (1, 3)
 
 
+@pytest.mark.long
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, digits_store: str, whole: Path):
     run = trained(tmp_path / "run", (digits_store,), "full:12", 2)
     log = (tmp_path / "run.log").read_text()

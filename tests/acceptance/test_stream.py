@@ -544,6 +544,7 @@ def test_a_file_is_read_on_in_the_form_of_its_place_or_not_at_all(
     assert_text_has(snnlab(*words, *columns).err, "0 late")
 
 
+@pytest.mark.long
 def test_a_file_that_was_replaced_is_not_read_on(run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path) -> None:
     source, state, lines = tmp_path / "e.csv", tmp_path / "state", as_lines(recording).splitlines(keepends=True)[:2000]
     for words in (("--columns", "t,x,y,p"), ("--follow", "--until", "0.001", "--every", "20")):
@@ -558,6 +559,7 @@ def test_a_file_that_was_replaced_is_not_read_on(run: Path, recording: Path, snn
         state.unlink()
 
 
+@pytest.mark.long
 def test_the_columns_that_a_file_names_hold_after_its_place(
     run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path
 ) -> None:
@@ -585,6 +587,7 @@ def test_the_columns_that_a_file_names_hold_after_its_place(
     assert_error_has(done.error, str(source), "--follow")
 
 
+@pytest.mark.long
 def test_the_beginning_of_an_event_is_read_again_with_its_end(
     run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path
 ) -> None:
@@ -598,6 +601,7 @@ def test_the_beginning_of_an_event_is_read_again_with_its_end(
     assert_text_has(done.err, "0 outside", "0 unreadable")
 
 
+@pytest.mark.long
 def test_a_state_of_single_events_is_none_of_steps(
     run: Path, recording: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -615,6 +619,7 @@ def test_a_state_of_single_events_is_none_of_steps(
         state.unlink()
 
 
+@pytest.mark.long
 def test_any_other_file_for_the_state_is_one_line_and_stays(
     run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path
 ) -> None:

@@ -35,6 +35,7 @@ def open_unread_pipe() -> int:
     return writer
 
 
+@pytest.mark.long
 def test_a_training_with_a_closed_stdout_completes_its_run(workplace: Path, digits_store: str):
     writer = open_unread_pipe()
     closed = {"stdout": writer, "stderr": None, "preexec_fn": lambda: (os.close(0), os.close(2))}
@@ -80,6 +81,7 @@ def test_tables_go_to_a_stdout_of_any_encoding(encoding: str):
     assert done.stdout.startswith(b"conv_lif_saccade_digits: saccade_digits, 34 ")
 
 
+@pytest.mark.long
 def test_warnings_of_other_packages_are_no_errors_of_ours(workplace: Path):
     data = ("data=nmnist", "data.root=nowhere", "data.download=false")
     done = started("train", *data, options=("-W", "error"))
@@ -177,8 +179,8 @@ def test_a_command_leaves_without_taking_the_interpreter_apart():
 @pytest.mark.parametrize(
     ("typed", "heavy"),
     mostly_long(
-        ["optimizer.lr=abc", ("lightning", "torchmetrics", "tonic", "sklearn", "matplotlib", "optuna", *SCIPY)],
         ["trainer.epochs=5", ("torch",)],
+        ["optimizer.lr=abc", ("lightning", "torchmetrics", "tonic", "sklearn", "matplotlib", "optuna", *SCIPY)],
         ["neuron.taumem=3", ("lightning", "torchmetrics")],
         ["loss=mse", ("lightning", "torchmetrics")],
         ["callbacks=early_stopping callbacks.early_stopping.monitor=val/los", ("lightning", "torchmetrics")],
