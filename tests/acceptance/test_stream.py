@@ -72,12 +72,25 @@ def test_a_stream_in_python_takes_pieces_goes_on_from_a_state_and_begins_again(r
     other.load(one.state())
     after = [[steps.y.copy() for steps in each.feed(events.take(np.flatnonzero(~half)))] for each in (one, other)]
     ends = [each.finish().copy() for each in (one, other)]
-    assert all(np.array_equal(*pair) for pair in zip(*after, strict=True))
-    assert np.array_equal(*ends)
+    assert all(np.array_equal(a, b) for a, b in zip(*after, strict=True))
+    assert np.array_equal(ends[0], ends[1])
     one.reset()
     whole = np.concatenate([steps.y.copy() for steps in one.feed(events)])
     assert np.array_equal(np.concatenate([*before, *after[0]]), whole)
     assert "lif1" in str(one.stats())
+
+
+def test_dt_is_the_length_of_a_step_and_every_the_time_between_lines(
+    run: Path, recording: Path, snnlab: Snnlab
+) -> None:
+    found = rows(snnlab("stream", str(run), str(recording), "--dt", "5", "--every", "10"))
+    assert [row["t_ms"] for row in found[:-1]] == [10.0 * (n + 1) for n in range(len(found) - 1)]
+    table = np.load(recording)
+    expected = stream(run, dt=5.0)
+    ends = [end for part in expected.feed({name: table[name] for name in "txyp"}) for end in part.t.tolist()]
+    expected.finish()
+    assert ends[:3] == [5.0, 10.0, 15.0]
+    assert sum(row["spikes"] for row in found) == expected.num_spikes > 0
 
 
 def as_lines(recording: Path) -> bytes:
