@@ -1,4 +1,4 @@
-"""User-defined recordings of several people: counts, messages, and refused evaluations."""
+"""Recordings of one's own: what docs/data.md promises of parts, people, windows and refused evaluations."""
 
 from __future__ import annotations
 
@@ -70,6 +70,15 @@ def run(people: list[str], tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     folder = tmp_path_factory.mktemp("runs")
     return train(*people, "data.stride_ms=100", "data.val_fraction=0.2", f"output_dir={folder}")
+
+
+def test_a_wrong_number_of_classes_or_sensor_is_named(people: list[str], workplace: Path, snnlab: Snnlab) -> None:
+    done = snnlab("train", *people, "data.num_classes=3")
+    assert done.status == 2
+    assert_error_has(done.error, "data.num_classes", 3, 2)
+    done = snnlab("train", *people, "data.sensor_size=[8,4,2]")
+    assert done.status == 2
+    assert_error_has(done.error, "", "spans")
 
 
 def test_windows_recordings_and_groups_are_counted(run: Any) -> None:

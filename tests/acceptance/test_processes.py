@@ -233,7 +233,6 @@ def test_many_more_processes_than_cores_are_refused_unless_they_run_already(monk
     [
         ("trainer.num_nodes=2", ("trainer.num_nodes", "processes")),
         ("+trainer.sync_batchnorm=true", ("trainer.sync_batchnorm", "torch")),
-        ("trainer.strategy=ddp_spawn", ("trainer.strategy", "auto")),
         ("trainer=slurm", ("trainer", "slurm", "trainer=ddp")),
     ],
 )
