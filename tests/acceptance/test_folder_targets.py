@@ -247,6 +247,7 @@ def test_several_processes_learn_labels_over_time_as_one_does(halves: Path, snnl
     assert_same_weights(one, two)
 
 
+@pytest.mark.long
 def test_incompatible_settings_are_reported_before_training(blobs: Path, halves: Path, snnlab: Snnlab) -> None:
     values = experiment(blobs, "value", "mse")
     for wrong, *facts in (

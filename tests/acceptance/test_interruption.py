@@ -53,7 +53,7 @@ def stopped(*arguments: str, signals: list[int], after: str = "epoch      2/") -
     ("signals", "status", "workers"),
     [
         pytest.param([signal.SIGINT], 130, 0, marks=pytest.mark.slow),
-        ([signal.SIGINT] * 2, 130, 1),
+        pytest.param([signal.SIGINT] * 2, 130, 1, marks=pytest.mark.long),
         pytest.param([signal.SIGTERM] * 2, 143, 0, marks=pytest.mark.long),
         pytest.param([signal.SIGHUP] * 2, 129, 1, marks=pytest.mark.slow),
     ],

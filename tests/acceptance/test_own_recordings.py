@@ -275,6 +275,7 @@ def test_fewer_recordings_than_processes_are_refused_before_the_training(
     assert not (workplace / "runs").exists()
 
 
+@pytest.mark.long
 def test_the_density_of_frames_is_that_of_the_training_windows(people: list[str], workplace: Path) -> None:
     from snnlab.config.compose import compose_experiment
     from snnlab.session import Session
@@ -295,7 +296,8 @@ def test_the_density_of_frames_is_that_of_the_training_windows(people: list[str]
         assert event_density(data) == pytest.approx(events / (windows * 8 * 6 * 2 * 4))
 
 
-@pytest.mark.parametrize(("duration", "unit"), [(0.1, "ns"), pytest.param(100, None, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize(("duration", "unit"), [(0.1, "ns"), (100, None)])
 def test_the_doctor_and_inspect_name_a_window_that_loses_most_events(
     duration: float, unit: str | None, people: list[str], snnlab: Snnlab
 ) -> None:
@@ -310,7 +312,8 @@ def test_the_doctor_and_inspect_name_a_window_that_loses_most_events(
         assert "Nothing is wrong with it" not in done.out
 
 
-@pytest.mark.parametrize("parts", ["group", pytest.param("group,split", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("parts", ["group", "group,split"])
 def test_inspect_shows_recordings_with_groups_of_which_one_cannot_be_read(
     parts: str, workplace: Path, snnlab: Snnlab, store_dir: Path
 ) -> None:

@@ -112,7 +112,7 @@ PLACES = {
 
 # Worker processes make a difference within an epoch and between epochs; the other places run with them in make slow.
 WITH_WORKERS = ("the last batch of an epoch", "a validation", "a batch at random (1)")
-ALWAYS = ("the end of an epoch", "a batch at random (1)")
+ALWAYS = ("a batch at random (1)",)
 
 
 def mark_of(name: str, workers: int) -> list[pytest.MarkDecorator]:
@@ -270,6 +270,7 @@ def test_a_complete_run_is_shown_again_at_once(snnlab: Callable[..., Outcome], w
     assert (whole / "result.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.long
 def test_a_complete_run_is_trained_for_longer_along_the_longer_schedule(
     tmp_path: Path, digits_store: str, whole: Path, snnlab: Callable[..., Outcome]
 ):
