@@ -9,16 +9,21 @@ import pytest
 
 from snnlab import load, train
 
-from ..cli.conftest import FAST, Outcome, digits_store, snnlab, workplace
+from ..cli.conftest import FAST as DRAWN, Outcome, digits_store, snnlab, workplace
 
-__all__ = ["FAST", "Outcome", "digits_store", "snnlab", "workplace"]
+__all__ = ["DRAWN", "Outcome", "digits_store", "snnlab", "workplace"]
+
+# A run of a third of a second; with its plots and monitors, of DRAWN, it takes one.
+FAST = (*DRAWN, "plots=null", "monitors=null")
+# The same network on all digits: an epoch takes half a second.
+WHOLE = ("model=mlp_lif", "model.layers.fc1.out_features=16", "data.num_bins=4", "trainer.accelerator=cpu", *FAST[-2:])
 
 
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
-    """Return a run of `FAST` in 16 steps of 20 ms; a test that changes files changes a copy."""
-    folder = tmp_path_factory.mktemp("digits_run")
-    return train(*FAST, "data.num_bins=16", digits_store, "plots=null", f"output_dir={folder}").folder
+    """Return a run of `WHOLE` in 16 steps of 20 ms and two epochs; a test that changes files changes a copy."""
+    longer = ("data.num_bins=16", "trainer.max_epochs=2", f"output_dir={tmp_path_factory.mktemp('digits_run')}")
+    return train(*WHOLE, digits_store, *longer).folder
 
 
 @pytest.fixture(scope="session")

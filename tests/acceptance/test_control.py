@@ -1,4 +1,4 @@
-"""Trainings under a control: their messages, their records and their results."""
+"""`snnlab train control=NAME`: what docs/statistics.md promises of controls."""
 
 from __future__ import annotations
 
@@ -10,22 +10,17 @@ import numpy as np
 import pytest
 
 from snnlab import load, train
-from snnlab.config.compose import compose_experiment
-from snnlab.files import write_json
 from snnlab.runs.run_folder import Result
-from snnlab.session import Session
-from snnlab.session.build_store import find_duplicates
 
-from .conftest import FAST, Outcome
+from .conftest import FAST, WHOLE, Outcome
 
 Snnlab = Callable[..., Outcome]
-QUIET = ("plots=null", "monitors=null", "logger=none")
 # Chance of 10 classes, and four standard deviations of 160 test recordings.
 CHANCE, TOLERANCE = 0.1, 0.095
 
 
 def run(store: str, control: str) -> Result:
-    return train(*FAST, store, *QUIET, f"control={control}")
+    return train(*FAST, store, "logger=none", f"control={control}")
 
 
 def test_permuted_test_labels_change_nothing_before_the_test(workplace: Path, digits_store: str):
@@ -42,7 +37,7 @@ def test_permuted_test_labels_change_nothing_before_the_test(workplace: Path, di
 def test_a_control_is_recorded_printed_and_evaluated_as_it_was_tested(
     workplace: Path, snnlab: Snnlab, digits_store: str
 ):
-    done = snnlab("train", *FAST, digits_store, *QUIET, "control=shuffled_time")
+    done = snnlab("train", *FAST, digits_store, "logger=none", "control=shuffled_time")
     assert done.status == 0, done.err
     assert "control" in done.out
     folder = Path(done.out.splitlines()[-1])
@@ -60,30 +55,9 @@ def test_a_control_is_recorded_printed_and_evaluated_as_it_was_tested(
     assert losses[1] != losses[0]
 
 
-def test_a_run_from_before_controls_is_none(workplace: Path, snnlab: Snnlab, digits_store: str):
-    result = run(digits_store, "null")
-    text = (result.folder / "config.yaml").read_text()
-    (result.folder / "config.yaml").write_text(text.replace("control: null\n", ""))
-    page = json.loads((result.folder / "result.json").read_text())
-    del page["control"]
-    write_json(result.folder / "result.json", page)
-    assert load(result.folder).experiment.control is None
-    assert snnlab("report", str(result.folder)).status == 0
-    assert snnlab("evaluate", str(result.folder)).status == 0
-
-
-def test_a_dataset_is_checked_for_duplicates(workplace: Path, digits_store: str):
-    experiment, _ = compose_experiment([digits_store], None)
-    session = Session(experiment)
-    found = find_duplicates(session.settings, session.store, session.dataset)
-    assert found.passed
-    assert found.compared > 1000
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("control", "learns"), [("shuffled_labels", False), ("counts_only", True)])
 def test_labels_that_are_shuffled_give_chance(workplace: Path, digits_store: str, control: str, learns: bool):
-    result = train(
-        "model=mlp_lif", "data.num_bins=8", digits_store, *QUIET, "trainer.max_epochs=3", f"control={control}"
-    )
+    wide = ("data.num_bins=8", "model.layers.fc1.out_features=256", "trainer.max_epochs=3")
+    result = train(*WHOLE, *wide, digits_store, f"control={control}")
     assert (abs(result.metrics["test/accuracy"] - CHANCE) > TOLERANCE) == learns

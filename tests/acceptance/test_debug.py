@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ..refusals import assert_error_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -91,12 +90,3 @@ def test_profile_reports_the_time_of_each_part(workplace: Path, snnlab: Snnlab, 
     text = (folder / "profile.txt").read_text().strip()
     assert text in done.err
     assert text in (folder / "log.txt").read_text()
-
-
-def test_a_misspelt_mode_is_refused(workplace: Path, snnlab: Snnlab):
-    done = snnlab("train", "mode=profil")
-    assert done.status == 2
-    assert_error_has(done.error, "mode", "profil")
-    done = snnlab("train", "debug=fats")
-    assert done.status == 2
-    assert_error_has(done.error, "debug=fats", "fast")

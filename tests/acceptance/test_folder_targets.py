@@ -29,7 +29,8 @@ defaults:
   - override /model: mlp_lif
   - override /loss: {loss}
 name: {loss}
-plots: {{recordings: 1}}
+plots: null
+monitors: null
 data:
   root: {root}
   labels: labels.csv
@@ -201,7 +202,7 @@ def test_a_network_learns_labels_over_time(halves: Path, snnlab: Snnlab) -> None
 
 def test_labels_go_with_the_windows_of_long_recordings(halves: Path, snnlab: Snnlab) -> None:
     given = experiment(halves, "steps", "cross_entropy_steps", "stride_ms: 40")
-    given += ["data.duration_ms=50", "data.num_bins=5", "trainer.max_epochs=1", "plots=null"]
+    given += ["data.duration_ms=50", "data.num_bins=5", "trainer.max_epochs=1"]
     folder, _ = record(snnlab("train", *given))
     arrays = np.load(folder / "predictions.npz")
     starts, target = arrays["test_start_us"], arrays["test_target"]
@@ -227,11 +228,11 @@ def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Ten
             torch.testing.assert_close(other[name], values, rtol=1e-6, atol=1e-8, msg=name)
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy_steps", "mse"])
+@pytest.mark.parametrize("loss", ["cross_entropy_steps", pytest.param("mse", marks=pytest.mark.long)])
 def test_accumulated_batches_train_like_one_large_batch(loss: str, blobs: Path, halves: Path, snnlab: Snnlab) -> None:
     # 43 recordings to train: the last step has 11, which come as 8 and 3.
     given = experiment(*((halves, "steps") if loss == "cross_entropy_steps" else (blobs, "value")), loss)
-    given += [*PLAIN, "plots=null", "monitors=null"]
+    given += PLAIN
     large = trained_weights(snnlab("train", *given, "data.batch_size=16"))
     small = trained_weights(snnlab("train", *given, "data.batch_size=8", "trainer.accumulate_grad_batches=2"))
     assert_same_weights(large, small)
@@ -239,13 +240,14 @@ def test_accumulated_batches_train_like_one_large_batch(loss: str, blobs: Path, 
 
 @pytest.mark.slow
 def test_several_processes_learn_labels_over_time_as_one_does(halves: Path, snnlab: Snnlab) -> None:
-    given = [*experiment(halves, "steps", "cross_entropy_steps"), *PLAIN, "plots=null", "monitors=null"]
+    given = [*experiment(halves, "steps", "cross_entropy_steps"), *PLAIN]
     given += ["loss.regularizers.few={type: spikes, weight: 1e-4}"]
     one = trained_weights(snnlab("train", *given, "data.batch_size=16"))
     two = trained_weights(snnlab("train", *given, "trainer=ddp", "trainer.devices=2"))
     assert_same_weights(one, two)
 
 
+@pytest.mark.long
 def test_incompatible_settings_are_reported_before_training(blobs: Path, halves: Path, snnlab: Snnlab) -> None:
     values = experiment(blobs, "value", "mse")
     for wrong, *facts in (
@@ -272,6 +274,7 @@ def test_incompatible_settings_are_reported_before_training(blobs: Path, halves:
     assert not Path("outputs").exists()
 
 
+@pytest.mark.long
 def test_values_and_labels_are_inspected(blobs: Path, halves: Path, snnlab: Snnlab) -> None:
     done = snnlab("data", "inspect", *experiment(blobs, "value", "mse"))
     assert done.status == 0, done.err
@@ -285,9 +288,10 @@ def test_values_and_labels_are_inspected(blobs: Path, halves: Path, snnlab: Snnl
     assert sum(float(rows[side][4].replace(",", "")) for side in ("left", "right")) == 60 * 90
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["overfit", "fast"])
 def test_the_debug_modes_work_with_values(mode: str, blobs: Path, snnlab: Snnlab) -> None:
-    done = snnlab("train", *experiment(blobs, "value", "mse"), f"debug={mode}", "plots=null")
+    done = snnlab("train", *experiment(blobs, "value", "mse"), f"debug={mode}")
     assert done.status == 0, done.err
     if mode == "overfit":
         assert "overfit: " in done.err + done.out

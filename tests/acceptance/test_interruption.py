@@ -1,4 +1,4 @@
-"""Ctrl-C and other signals during a training."""
+"""Ctrl-C, SIGTERM and a closed terminal during `snnlab train`: what docs/runs.md promises of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from .conftest import FAST
 LONG = [text for text in FAST if "max_epochs" not in text] + [
     "trainer.max_epochs=100000",
     "logger=none",
-    "plots=null",
 ]
 
 
@@ -54,8 +53,8 @@ def stopped(*arguments: str, signals: list[int], after: str = "epoch      2/") -
     ("signals", "status", "workers"),
     [
         pytest.param([signal.SIGINT], 130, 0, marks=pytest.mark.slow),
-        ([signal.SIGINT] * 2, 130, 1),
-        ([signal.SIGTERM] * 2, 143, 0),
+        pytest.param([signal.SIGINT] * 2, 130, 1, marks=pytest.mark.long),
+        pytest.param([signal.SIGTERM] * 2, 143, 0, marks=pytest.mark.long),
         pytest.param([signal.SIGHUP] * 2, 129, 1, marks=pytest.mark.slow),
     ],
     ids=["ctrl_c", "ctrl_c_twice_with_a_worker", "sigterm", "a_closed_terminal_with_a_worker"],
@@ -86,7 +85,7 @@ def test_a_signal_ends_the_training_with_a_message_and_a_run_folder(
 KILLED = ("plugins=[tests.cli.killing]", "+callbacks.kill={_target_: tests.cli.killing.Kill}")
 
 
-@pytest.mark.parametrize("name", ["TERM", "HUP"])
+@pytest.mark.parametrize("name", ["TERM", pytest.param("HUP", marks=pytest.mark.long)])
 def test_a_signal_before_the_run_exists_writes_only_a_message(workplace: Path, digits_store: str, name: str):
     status = killing.run(["train", *LONG, *KILLED, digits_store], workplace / "log", f"{name}@built")
     assert status == 128 + signal.Signals[f"SIG{name}"]
@@ -104,7 +103,8 @@ def test_a_signal_before_the_first_batch_records_an_interrupted_run(workplace: P
     assert_text_has(hint, f"snnlab train resume={record.parent}")
 
 
-def test_ctrl_c_stops_a_sweep_and_not_only_its_run(workplace: Path, digits_store: str):
+@pytest.mark.long
+def test_ctrl_c_stops_a_grid_and_not_only_its_run(workplace: Path, digits_store: str):
     code, _, err = stopped("-m", "seed=0,1", *LONG, digits_store, signals=[signal.SIGINT])
     assert code == 130, err
     assert len(list(workplace.glob("outputs/*/*_sweep/*/result.json"))) == 1

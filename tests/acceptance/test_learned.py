@@ -16,7 +16,7 @@ import torch
 from snnlab import load, train
 
 from ..refusals import assert_text_has
-from .conftest import FAST, Outcome
+from .conftest import DRAWN, Outcome
 
 Snnlab = Callable[..., Outcome]
 LEARNS = ("neuron.learn={tau_mem: channel, v_threshold: layer}", "optimizer.lr=0.1", "monitors.every_steps=1")
@@ -27,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
     """Return a run whose 16 neurons have trained a time constant each, and a common threshold."""
     folder = tmp_path_factory.mktemp("learned")
     shown = ("logger=[tensorboard,csv]", "plots=null", "trainer.max_epochs=2", "selection=last")
-    return train(*FAST, *LEARNS, *shown, digits_store, f"output_dir={folder}").folder
+    return train(*DRAWN, *LEARNS, *shown, digits_store, f"output_dir={folder}").folder
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,14 @@ FILES = [
 ]
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: repr(file[0])[:60])
+# Each third file is tried always, the others in the longer half.
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(file, marks=pytest.mark.long if number % 3 else (), id=repr(file[0])[:60])
+        for number, file in enumerate(FILES)
+    ],
+)
 def test_a_file_that_would_be_ignored_or_cannot_be_read_is_refused(file: tuple, workplace: Path, snnlab: Snnlab):
     text, place, *facts = file
     path = workplace / "own" / "experiment" / "mine.yaml"

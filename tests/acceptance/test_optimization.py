@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from snnlab import load, train
@@ -20,7 +21,7 @@ Snnlab = Callable[..., Outcome]
 
 
 def run(store: str, *overrides: str) -> Result:
-    return train(*FAST, store, "trainer.max_epochs=2", "plots=null", "logger=none", *overrides)
+    return train(*FAST, store, "trainer.max_epochs=2", "logger=none", *overrides)
 
 
 def trained_weights(result: Result, which: str = "last") -> dict[str, torch.Tensor]:
@@ -63,6 +64,7 @@ def test_frozen_layers_keep_the_weights_of_the_initial_run(workplace: Path, digi
     assert not torch.equal(begun["out.weight"], ended["network.out.weight"])
 
 
+@pytest.mark.long
 def test_annealing_changes_what_is_learned(workplace: Path, digits_store: str):
     plain, annealed = run(digits_store), run(digits_store, "surrogate_annealing={start: 5.0, epochs: 2}")
     assert not equal(trained_weights(plain), trained_weights(annealed))

@@ -1,4 +1,4 @@
-"""User-defined recordings of several people: counts, messages, and refused evaluations."""
+"""Recordings of one's own: what docs/data.md promises of parts, people, windows and refused evaluations."""
 
 from __future__ import annotations
 
@@ -72,6 +72,15 @@ def run(people: list[str], tmp_path_factory: pytest.TempPathFactory) -> Any:
     return train(*people, "data.stride_ms=100", "data.val_fraction=0.2", f"output_dir={folder}")
 
 
+def test_a_wrong_number_of_classes_or_sensor_is_named(people: list[str], workplace: Path, snnlab: Snnlab) -> None:
+    done = snnlab("train", *people, "data.num_classes=3")
+    assert done.status == 2
+    assert_error_has(done.error, "data.num_classes", 3, 2)
+    done = snnlab("train", *people, "data.sensor_size=[8,4,2]")
+    assert done.status == 2
+    assert_error_has(done.error, "", "spans")
+
+
 def test_windows_recordings_and_groups_are_counted(run: Any) -> None:
     with np.load(run.folder / "predictions.npz") as arrays:
         found = {name: arrays[name] for name in arrays.files}
@@ -125,7 +134,9 @@ def test_validation_recordings_of_another_split_are_refused_where_they_were_trai
     tables = (hands / "user5.csv").read_text().replace(",test", ",").replace(",train", ",")
     (tmp_path / "all.csv").write_text(tables)
     given = [f"data.split_file={path}", f"data.labels={tmp_path / 'all.csv'}"]
-    assert snnlab("evaluate", str(run.folder), "--split", "val", *given).status == 0
+    done = snnlab("evaluate", str(run.folder), "--split", "val", *given)
+    assert done.status == 0, done.err
+    assert "trained and tested" not in done.err  # the files have not changed: other ones were named
 
 
 def test_a_threshold_is_not_chosen_on_training_recordings(run: Any, snnlab: Snnlab) -> None:
@@ -180,7 +191,7 @@ def test_missing_classes_of_a_part_are_a_warning(hands: Path, workplace: Path, s
     assert_text_has(done.err, *expected)
 
 
-@pytest.mark.parametrize(("unit", "factor"), [("ms", 1e-3), ("s", 1e-6)])
+@pytest.mark.parametrize(("unit", "factor"), [("ms", 1e-3), pytest.param("s", 1e-6, marks=pytest.mark.long)])
 def test_times_in_another_unit_are_noticed(
     unit: str, factor: float, workplace: Path, snnlab: Snnlab, store_dir: Path
 ) -> None:
@@ -214,6 +225,7 @@ def test_own_recordings_are_called_as_their_yaml(people: list[str], workplace: P
     assert (workplace / "outputs" / "data_hands.png").is_file()
 
 
+@pytest.mark.long
 def test_pixels_outside_of_all_frames_are_explained(people: list[str], workplace: Path, snnlab: Snnlab) -> None:
     done = snnlab("data", "inspect", *people, "data.downsample=3")
     assert_text_has(done.out, "last 2 columns", "data.downsample=3")
@@ -263,6 +275,7 @@ def test_fewer_recordings_than_processes_are_refused_before_the_training(
     assert not (workplace / "runs").exists()
 
 
+@pytest.mark.long
 def test_the_density_of_frames_is_that_of_the_training_windows(people: list[str], workplace: Path) -> None:
     from snnlab.config.compose import compose_experiment
     from snnlab.session import Session
@@ -283,6 +296,7 @@ def test_the_density_of_frames_is_that_of_the_training_windows(people: list[str]
         assert event_density(data) == pytest.approx(events / (windows * 8 * 6 * 2 * 4))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("duration", "unit"), [(0.1, "ns"), (100, None)])
 def test_the_doctor_and_inspect_name_a_window_that_loses_most_events(
     duration: float, unit: str | None, people: list[str], snnlab: Snnlab
@@ -298,6 +312,7 @@ def test_the_doctor_and_inspect_name_a_window_that_loses_most_events(
         assert "Nothing is wrong with it" not in done.out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("parts", ["group", "group,split"])
 def test_inspect_shows_recordings_with_groups_of_which_one_cannot_be_read(
     parts: str, workplace: Path, snnlab: Snnlab, store_dir: Path

@@ -1,4 +1,4 @@
-"""A run predicts on files as on the recordings of its dataset."""
+"""`snnlab predict`: what docs/runs.md and its `--help` promise."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def _trained(folder: Path, *more: str, hot: int = 0) -> Path:
     where = (f"data.root={folder / 'mine'}", f"data.store_dir={folder}", f"output_dir={folder / 'outputs'}")
     network = ("model=mlp_lif", "model.layers.fc1.out_features=16", "trainer.max_epochs=3", "trainer.accelerator=cpu")
     loud = ("model.layers.lif1.v_threshold=0.2", "optimizer.lr=0.01")  # so that the answers differ
-    return train("data=folder", "data.time_unit=ms", *data, *where, *network, *loud, *more).folder
+    quiet = ("plots=null", "monitors=null", "logger=none")
+    return train("data=folder", "data.time_unit=ms", *data, *where, *network, *loud, *quiet, *more).folder
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_a_run_of_windows_answers_to_each(run: Path, snnlab: Snnlab, tmp_path: P
     assert rows[0]["probability"] == whole["probability"]
 
 
-@pytest.mark.parametrize("length", ["20", "60", "100", "1000"])
+@pytest.mark.parametrize("length", ["20", pytest.param("60", marks=pytest.mark.long), "1000"])
 def test_in_pieces_the_answer_is_the_same(run: Path, snnlab: Snnlab, length: str) -> None:
     files = [str(path) for path in sorted((run.parents[2] / "mine" / "right").glob("*.npy"))[:3]]
     whole = _rows(snnlab("predict", str(run), *files))
@@ -182,6 +183,7 @@ def test_hot_pixels_are_those_of_the_run(hot_run: Path, snnlab: Snnlab) -> None:
     assert np.allclose([float(row["probability"]) for row in rows], odds.max(1), atol=1e-4)
 
 
+@pytest.mark.long
 def test_hot_pixels_of_an_older_run_are_computed_again(hot_run: Path, snnlab: Snnlab) -> None:
     mine = hot_run.parents[2] / "mine"
     file = next((mine / "left").glob("*.npy"))

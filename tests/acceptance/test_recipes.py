@@ -39,6 +39,7 @@ class Recipe(NamedTuple):
     smaller: tuple[str, ...] = ()
 
 
+ALWAYS = ("nmnist_plif", "shd_adlif")
 RECIPES = [
     Recipe("nmnist_plif", "nmnist", ("model.layers.fc1.out_features=128", "scheduler.T_max=1")),
     Recipe("dvsgesture_plif", "dvsgesture", ("data.downsample=4", "scheduler.T_max=1")),
@@ -53,7 +54,13 @@ RECIPES = [
 ]
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(recipe, marks=() if recipe.name in ALWAYS else pytest.mark.long, id=recipe.name)
+        for recipe in RECIPES
+    ],
+)
 @pytest.mark.usefixtures("stand_in_aedat")
 def test_a_recipe_trains_on_files_of_its_data_sets_format(
     recipe: Recipe, workplace: Path, snnlab: Callable[..., Outcome]

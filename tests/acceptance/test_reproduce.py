@@ -1,4 +1,4 @@
-"""A run repeated from its record ends with the same numbers, and differences are printed."""
+"""`snnlab reproduce` and `train RUN/config.yaml`: what docs/runs.md and `--help` promise."""
 
 from __future__ import annotations
 
@@ -13,15 +13,12 @@ import torch
 import yaml
 
 from snnlab import train
-from snnlab.kernels import function
-from snnlab.runs.provenance import environment_differences
 from snnlab.runs.recorded import read_run
 
 from ..refusals import assert_error_has, assert_text_has
-from .conftest import Outcome
+from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
-SMALL = ("model=mlp_lif", "model.layers.fc1.out_features=16", "data.num_bins=4", "trainer.accelerator=cpu")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +27,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Pat
     chance = ("+model.layers.drop={type: dropout, p: 0.3, after: lif1}", "data.augment=[{type: affine, shift: 2}]")
     folder = tmp_path_factory.mktemp("runs")
     where = (digits_store, f"output_dir={folder}", "trainer.max_epochs=2", "data.mix=mixup", "seed=3")
-    return train(*SMALL, *chance, *where).folder
+    return train(*FAST, *chance, *where).folder
 
 
 @pytest.fixture
@@ -110,6 +107,7 @@ def test_differences_are_printed(run: Path, snnlab: Snnlab) -> None:
     np.savez(run / "predictions.npz", **changed)
     page = json.loads((run / "result.json").read_text())
     page["provenance"]["packages"]["torch"] = "2.0.0"
+    page["provenance"]["numerics"]["kernels"] = 7
     (run / "result.json").write_text(json.dumps(page))
     done = snnlab("reproduce", str(run))
     assert done.status == 1, done.err
@@ -120,15 +118,7 @@ def test_differences_are_printed(run: Path, snnlab: Snnlab) -> None:
     )
     assert_text_has(found["predictions"], "test_target")
     assert "packages.torch: 2.0.0 then," in done.out
-
-
-def test_other_kernels_are_named_where_something_differs(recorded: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(recorded, tmp_path / recorded.name))
-    page = json.loads((run / "result.json").read_text())
-    page["provenance"]["numerics"]["kernels"] = 7
-    (run / "result.json").write_text(json.dumps(page))
-    differing = environment_differences(read_run(recorded), read_run(run))
-    assert differing == [f"numerics.kernels: {function.KERNEL_VERSION} then, 7 now"]
+    assert "numerics.kernels: 7 then," in done.out
 
 
 def test_the_versions_can_be_installed_again(run: Path, snnlab: Snnlab) -> None:

@@ -1,9 +1,8 @@
-"""A run that is killed and resumed ends with the same results as an uninterrupted one."""
+"""`snnlab train resume=RUN`: what docs/runs.md and docs/reproducibility.md promise of a run that was killed."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import random
 import re
 import shutil
@@ -19,7 +18,6 @@ from snnlab import load, train
 from snnlab.cli.report import write_report
 from snnlab.kernels import function
 from snnlab.runs.run_folder import locked
-from snnlab.session.last_checkpoint import changed_kernels
 
 from ..cli import killing
 from ..refusals import assert_error_has, assert_text_has
@@ -114,11 +112,19 @@ PLACES = {
 
 # Worker processes make a difference within an epoch and between epochs; the other places run with them in make slow.
 WITH_WORKERS = ("the last batch of an epoch", "a validation", "a batch at random (1)")
+ALWAYS = ("a batch at random (1)",)
+
+
+def mark_of(name: str, workers: int) -> list[pytest.MarkDecorator]:
+    if (name in WITH_WORKERS) != (workers == 2):
+        return [pytest.mark.slow]
+    return [] if name in ALWAYS else [pytest.mark.long]
+
+
 KILLS = [
-    pytest.param(place, workers, id=f"{name}-{workers}", marks=pytest.mark.slow if slow else ())
+    pytest.param(place, workers, id=f"{name}-{workers}", marks=mark_of(name, workers))
     for name, place in PLACES.items()
     for workers in (0, 2)
-    for slow in [(name in WITH_WORKERS) != (workers == 2)]
 ]
 
 
@@ -181,7 +187,9 @@ VARIANTS = {
 OFTEN = ("an_average_of_each_step", "windows_annealing_and_a_frozen_layer")
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in OFTEN else pytest.mark.slow) for n in VARIANTS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.long if n in OFTEN else pytest.mark.slow) for n in VARIANTS]
+)
 def test_killed_with(tmp_path: Path, digits_store: str, name: str):
     stops_early = name == "early_stopping"
     places = [f"batch:1:{random.Random(name).randrange(BATCHES)}", "over" if stops_early else "end:0"]
@@ -191,7 +199,7 @@ def test_killed_with(tmp_path: Path, digits_store: str, name: str):
         assert_same(resumed(run), runs[0])
 
 
-@pytest.mark.parametrize("name", ["INT", "TERM"])
+@pytest.mark.parametrize("name", ["INT", pytest.param("TERM", marks=pytest.mark.long)])
 def test_a_run_stopped_by_a_signal_resumes_with_the_next_batch(
     tmp_path: Path, digits_store: str, whole: Path, name: str
 ):
@@ -206,6 +214,7 @@ def test_a_run_stopped_by_a_signal_resumes_with_the_next_batch(
     assert (entry["epoch"], entry["batch"]) == (1, 3)
 
 
+@pytest.mark.long
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, digits_store: str, whole: Path):
     run = trained(tmp_path / "run", (digits_store,), "full:12", 2)
     log = (tmp_path / "run.log").read_text()
@@ -214,6 +223,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, digits_store: 
     assert_same(resumed(run), whole)
 
 
+@pytest.mark.long
 def test_a_requeued_slurm_job_resumes_its_run(tmp_path: Path, digits_store: str, whole: Path):
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
@@ -240,6 +250,7 @@ def copy(tmp_path: Path, stopped: Path) -> Path:
     return Path(shutil.copytree(stopped, tmp_path / "copy"))
 
 
+@pytest.mark.long
 def test_tensorboard_shows_each_step_once(copy: Path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -259,6 +270,7 @@ def test_a_complete_run_is_shown_again_at_once(snnlab: Callable[..., Outcome], w
     assert (whole / "result.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.long
 def test_a_complete_run_is_trained_for_longer_along_the_longer_schedule(
     tmp_path: Path, digits_store: str, whole: Path, snnlab: Callable[..., Outcome]
 ):
@@ -275,6 +287,7 @@ def test_a_complete_run_is_trained_for_longer_along_the_longer_schedule(
     assert_error_has(snnlab("reproduce", str(run)).error, run, 3, 5)
 
 
+@pytest.mark.long
 def test_a_schedule_of_the_whole_run_becomes_longer_with_it(tmp_path: Path, digits_store: str):
     run = trained(tmp_path / "run", (digits_store, "scheduler=warmup_cosine"))
     resumed(run, "trainer.max_epochs=5")
@@ -282,6 +295,7 @@ def test_a_schedule_of_the_whole_run_becomes_longer_with_it(tmp_path: Path, digi
     assert np.array_equal(load(run).epochs["lr"][3:], load(longer).epochs["lr"][3:])
 
 
+@pytest.mark.long
 def test_a_longer_run_that_is_killed_before_its_first_batch_is_a_longer_run(tmp_path: Path, digits_store: str):
     given = (digits_store, "scheduler=warmup_cosine", "weight_averaging={type: swa, start: 0.5}")
     run = trained(tmp_path / "run", (*given, "trainer.max_epochs=1"))
@@ -294,6 +308,7 @@ def test_a_longer_run_that_is_killed_before_its_first_batch_is_a_longer_run(tmp_
     assert [state["callbacks"]["average"]["updates"] for state in states] == [2, 2]
 
 
+@pytest.mark.long
 def test_an_average_of_the_last_part_of_a_run_is_that_of_the_longer_one(tmp_path: Path, digits_store: str):
     given = (
         *FAST,
@@ -301,7 +316,6 @@ def test_an_average_of_the_last_part_of_a_run_is_that_of_the_longer_one(tmp_path
         "weight_averaging={type: swa, start: 0.5}",
         "scheduler=none",
         "selection=last",
-        "plots=null",
     )
     run = train(*given, f"output_dir={tmp_path / 'run'}", "trainer.max_epochs=2").folder
     train(f"resume={run}", "trainer.max_epochs=6")
@@ -417,25 +431,14 @@ def test_other_recordings_are_refused(snnlab: Callable[..., Outcome], copy: Path
     assert_error_has(done.error, "", "data")
 
 
-def hold(folder: Path, held: Any, ended: Any) -> None:
-    with locked(folder):
-        held.set()
-        ended.wait(60)
-
-
 def test_a_run_that_is_training_is_not_resumed(snnlab: Callable[..., Outcome], stopped: Path):
-    context = multiprocessing.get_context("spawn")
-    held, ended = context.Event(), context.Event()
-    other = context.Process(target=hold, args=(stopped, held, ended))
-    other.start()
-    assert held.wait(60)
-    done = snnlab("train", f"resume={stopped}")
-    ended.set()
-    other.join()
+    with locked(stopped):  # as the process that trains it does
+        done = snnlab("train", f"resume={stopped}")
     assert done.status == 2
     assert_error_has(done.error, stopped, "process")
 
 
+@pytest.mark.long
 def test_the_record_of_a_search_survives_a_resumed_run(tmp_path: Path, digits_store: str):
     run = trained(tmp_path / "run", (digits_store, "trainer.max_epochs=1"))
     search = {"trials": 20, "chosen_by": "val/loss, one seed", "val_size": 100, "seeds": []}
@@ -460,21 +463,3 @@ def test_a_run_resumed_with_other_kernels_warns_once_and_records_it(
         assert result(run)["provenance"]["numerics"]["kernels"] == version
     assert [entry.get("kernels") for entry in result(run)["resumed"]] == [None, [began, began + 1], None]
     assert_text_has(write_report(run).read_text(), "epoch 3", "kernels")
-
-
-@pytest.mark.parametrize(
-    ("node", "backend", "found"),
-    [
-        ({"kernels": 1}, "auto", (1, 3)),
-        ({"kernels": 3}, "auto", ()),
-        ({"kernels": 3}, "numba", ()),
-        ({"kernels": None}, "reference", ()),
-        ({"kernels": "a stranger's"}, "auto", (None, 3)),
-        ({}, "auto", ()),  # without a checkpoint the run starts from the beginning
-    ],
-)
-def test_the_plain_loop_has_no_versions(
-    node: dict[str, Any], backend: function.Backend, found: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(function, "KERNEL_VERSION", 3)
-    assert changed_kernels(node, backend) == found

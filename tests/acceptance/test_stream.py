@@ -1,4 +1,4 @@
-"""`snnlab stream` answers while events arrive, as the run's network does."""
+"""`snnlab stream`: what docs/stream.md and its `--help` promise."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import torch
 
-from snnlab import load, stream, train
+from snnlab import load, stream
 from snnlab.errors import ConfigError
 from snnlab.nn import build_network
 from snnlab.session import live_stream, stream_page
@@ -32,30 +32,20 @@ from snnlab.streaming.event_decoders import BinaryDecoder, LineDecoder
 from snnlab.streaming.event_input import LiveInput
 
 from ..refusals import assert_error_has, assert_raises, assert_text_has
-from .conftest import FAST, Outcome
+from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
 PipeIn = Callable[[bytes], None]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
-    folder = tmp_path_factory.mktemp("stream")
-    return train(*FAST, "data.num_bins=16", digits_store, f"output_dir={folder}").folder
+def run(digits_run: Path) -> Path:
+    return digits_run
 
 
 @pytest.fixture(scope="module")
-def recording(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file of the run's first test recording."""
-    opened = load(run)
-    store, place = opened.data.store, opened.store_indices("test", [0])
-    events = store[int(place[0])]
-    path = tmp_path_factory.mktemp("recordings") / "one.npy"
-    table = np.zeros(events.t.size, [(name, np.int64) for name in "txyp"])
-    for name in "txyp":
-        table[name] = getattr(events, name)
-    np.save(path, table)
-    return path
+def recording(digit: Path) -> Path:
+    return digit
 
 
 def rows(done: Outcome) -> list[dict[str, float]]:
@@ -71,6 +61,36 @@ def test_the_stream_of_a_run_has_the_outputs_of_its_network(run: Path) -> None:
     with torch.no_grad():
         y = opened.network(x)[0][: len(steps), 0].numpy()
     np.testing.assert_allclose(steps, y, atol=1e-4)
+
+
+def test_a_stream_in_python_takes_pieces_goes_on_from_a_state_and_begins_again(run: Path) -> None:
+    opened = load(run)
+    events = opened.data.store[int(opened.store_indices("test", [0])[0])]
+    half = np.arange(len(events.t)) < len(events.t) // 2
+    one, other = stream(opened), stream(run)
+    before = [steps.y.copy() for steps in one.feed(events.take(np.flatnonzero(half)))]
+    other.load(one.state())
+    after = [[steps.y.copy() for steps in each.feed(events.take(np.flatnonzero(~half)))] for each in (one, other)]
+    ends = [each.finish().copy() for each in (one, other)]
+    assert all(np.array_equal(a, b) for a, b in zip(*after, strict=True))
+    assert np.array_equal(ends[0], ends[1])
+    one.reset()
+    whole = np.concatenate([steps.y.copy() for steps in one.feed(events)])
+    assert np.array_equal(np.concatenate([*before, *after[0]]), whole)
+    assert "lif1" in str(one.stats())
+
+
+def test_dt_is_the_length_of_a_step_and_every_the_time_between_lines(
+    run: Path, recording: Path, snnlab: Snnlab
+) -> None:
+    found = rows(snnlab("stream", str(run), str(recording), "--dt", "5", "--every", "10"))
+    assert [row["t_ms"] for row in found[:-1]] == [10.0 * (n + 1) for n in range(len(found) - 1)]
+    table = np.load(recording)
+    expected = stream(run, dt=5.0)
+    ends = [end for part in expected.feed({name: table[name] for name in "txyp"}) for end in part.t.tolist()]
+    expected.finish()
+    assert ends[:3] == [5.0, 10.0, 15.0]
+    assert sum(row["spikes"] for row in found) == expected.num_spikes > 0
 
 
 def as_lines(recording: Path) -> bytes:
@@ -537,6 +557,7 @@ def test_a_file_is_read_on_in_the_form_of_its_place_or_not_at_all(
     assert_text_has(snnlab(*words, *columns).err, "0 late")
 
 
+@pytest.mark.long
 def test_a_file_that_was_replaced_is_not_read_on(run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path) -> None:
     source, state, lines = tmp_path / "e.csv", tmp_path / "state", as_lines(recording).splitlines(keepends=True)[:2000]
     for words in (("--columns", "t,x,y,p"), ("--follow", "--until", "0.001", "--every", "20")):
@@ -551,6 +572,7 @@ def test_a_file_that_was_replaced_is_not_read_on(run: Path, recording: Path, snn
         state.unlink()
 
 
+@pytest.mark.long
 def test_the_columns_that_a_file_names_hold_after_its_place(
     run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path
 ) -> None:
@@ -578,6 +600,7 @@ def test_the_columns_that_a_file_names_hold_after_its_place(
     assert_error_has(done.error, str(source), "--follow")
 
 
+@pytest.mark.long
 def test_the_beginning_of_an_event_is_read_again_with_its_end(
     run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path
 ) -> None:
@@ -591,6 +614,7 @@ def test_the_beginning_of_an_event_is_read_again_with_its_end(
     assert_text_has(done.err, "0 outside", "0 unreadable")
 
 
+@pytest.mark.long
 def test_a_state_of_single_events_is_none_of_steps(
     run: Path, recording: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -608,6 +632,7 @@ def test_a_state_of_single_events_is_none_of_steps(
         state.unlink()
 
 
+@pytest.mark.long
 def test_any_other_file_for_the_state_is_one_line_and_stays(
     run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path
 ) -> None:

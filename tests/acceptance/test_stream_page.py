@@ -14,10 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from snnlab import load, train
-
 from ..cli.browser import Chromium, in_a_browser
-from .conftest import FAST
 
 WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 TEXT = "document.body.innerText"
@@ -32,18 +29,10 @@ def browser(tmp_path: Path) -> Iterator[Chromium]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def streamed(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> tuple[Path, Path]:
+@pytest.fixture
+def streamed(digits_run: Path, digit: Path) -> tuple[Path, Path]:
     """Return a run and a recording of its test part."""
-    folder = tmp_path_factory.mktemp("page")
-    run = train(*FAST, "data.num_bins=16", digits_store, f"output_dir={folder}").folder
-    opened = load(run)
-    events = opened.data.store[int(opened.store_indices("test", [0])[0])]
-    table = np.zeros(events.t.size, [(name, np.int64) for name in "txyp"])
-    for name in "txyp":
-        table[name] = getattr(events, name)
-    np.save(folder / "one.npy", table)
-    return run, folder / "one.npy"
+    return digits_run, digit
 
 
 @contextmanager
