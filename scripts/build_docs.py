@@ -31,7 +31,8 @@ from snnlab.config.folders import description, file_kinds, group_files
 from snnlab.config.schema import Experiment
 from snnlab.data.data_settings import DataSettings
 from snnlab.runs.console_tables import OWN_ARGUMENTS, as_yaml
-from snnlab.settings import argument_texts, first_sentence, settings_of
+from snnlab.spec.docstrings import argument_texts, first_sentence
+from snnlab.spec.signatures import fields_of
 
 ROOT = Path(__file__).parents[1]
 # Pages outside of docs/ that the site shows, and their names there.
@@ -229,7 +230,7 @@ def setting_rows(factory: Callable[..., Any]) -> list[tuple[str, str, str, str, 
             "required" if one.required else default_text(one.default),
             texts.get(one.name, ""),
         )
-        for one in settings_of(factory, OWN_ARGUMENTS).values()
+        for one in fields_of(factory, OWN_ARGUMENTS).values()
     ]
 
 

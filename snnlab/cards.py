@@ -12,7 +12,9 @@ import yaml
 from snnlab.errors import ConfigError, one_line
 from snnlab.files import read_text
 from snnlab.printable import printable_data
-from snnlab.settings import Count, check_settings, value_text
+from snnlab.spec.annotations import value_text
+from snnlab.spec.interval import Count
+from snnlab.spec.signatures import check_settings
 from snnlab.yaml_files import require_bounded
 
 KEY = "card"

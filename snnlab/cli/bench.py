@@ -9,7 +9,7 @@ from snnlab.cli.options import split_options
 from snnlab.console import console_logging, until_pipe_closes
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.experiments.verdicts import print_comparison, read_methods
-from snnlab.settings import is_override
+from snnlab.spec.override_texts import is_override
 
 USAGE = """usage: snnlab bench suite=NAME [OVERRIDES] [--dry-run] [--config-dir DIR]
                     [--check [--records FOLDER] [--allow-missing NAME,...]]

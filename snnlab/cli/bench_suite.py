@@ -49,7 +49,8 @@ from snnlab.files import write_text
 from snnlab.runs.run_folder import locked
 from snnlab.runs.runs_table import group_by
 from snnlab.runs.tables import format_duration
-from snnlab.settings import has_parameter, key_of
+from snnlab.spec.override_texts import key_of
+from snnlab.spec.signatures import has_parameter
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from snnlab.cli.options import figure_file, split_options
 from snnlab.config.compose import compose_experiment
 from snnlab.console import console_logging, quiet_lightning
 from snnlab.errors import ConfigError, did_you_mean
-from snnlab.settings import key_of
+from snnlab.spec.override_texts import key_of
 
 USAGE = """usage: snnlab find lr [--figure FILE] [--config-dir DIR] [OVERRIDES]
 

@@ -24,7 +24,7 @@ from snnlab.runs.run_folder import Result, print_result_and_folder
 from snnlab.runs.runs_table import Grid, print_grid, read_grid, write_table
 from snnlab.runs.tables import format_path, format_settings, format_value
 from snnlab.session.session import check_experiment
-from snnlab.settings import key_of
+from snnlab.spec.override_texts import key_of
 
 _log = logging.getLogger(__name__)
 

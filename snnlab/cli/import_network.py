@@ -7,7 +7,7 @@ from pathlib import Path
 from snnlab.cli.options import split_options
 from snnlab.console import console_logging, say
 from snnlab.errors import ConfigError
-from snnlab.settings import is_override, key_of
+from snnlab.spec.override_texts import is_override, key_of
 
 USAGE = """usage: snnlab import FILE.nir --out FOLDER [OPTIONS] [OVERRIDES]
        snnlab import FILE --out FOLDER model=NAME [OVERRIDES]

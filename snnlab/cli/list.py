@@ -19,7 +19,7 @@ from snnlab.errors import ConfigError, SnnlabError, did_you_mean, join_names, on
 from snnlab.files import load_array
 from snnlab.printable import printable
 from snnlab.registry import Registry
-from snnlab.settings import first_sentence
+from snnlab.spec.docstrings import first_sentence
 from snnlab.zoo import CARD_FILE, FOLDER, PREFIX, run_path, zoo_names
 
 DATASET_LEGEND = """

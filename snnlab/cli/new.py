@@ -15,7 +15,7 @@ from snnlab.config.compose import compose_experiment, read_overrides
 from snnlab.config.folders import config_folder, groups, user_folder, write_new
 from snnlab.config.overrides import rival_settings
 from snnlab.errors import ConfigError
-from snnlab.settings import key_of
+from snnlab.spec.override_texts import key_of
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment

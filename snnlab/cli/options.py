@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from snnlab.errors import ConfigError, did_you_mean, join_names
-from snnlab.settings import is_override
+from snnlab.spec.override_texts import is_override
 from snnlab.zoo import run_path
 
 _CONFIG_DIR = "--config-dir"

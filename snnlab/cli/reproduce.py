@@ -11,7 +11,7 @@ from snnlab.config.references import external_references
 from snnlab.console import console_logging, say
 from snnlab.errors import ConfigError, RunFolderError, join_names
 from snnlab.runs.recorded import RecordedRun, read_run, read_unresolved
-from snnlab.settings import key_of
+from snnlab.spec.override_texts import key_of
 
 USAGE = """usage: snnlab reproduce RUN [--env] [OVERRIDES]
 

@@ -15,7 +15,7 @@ from snnlab.experiments.space import overrides
 from snnlab.experiments.suite_plan import SuitePlan
 from snnlab.files import files_below
 from snnlab.session.session import compose_and_check
-from snnlab.settings import is_override
+from snnlab.spec.override_texts import is_override
 
 # A file is right; right so far, but its user has to set some values; or wrong.
 OK, OPEN, WRONG = "ok", "open", "WRONG"

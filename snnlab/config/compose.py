@@ -38,7 +38,9 @@ from snnlab.config.schema import Experiment, ForeignWeights, Origin, line_of
 from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ROOT, ConfigError, UnknownSettingError, UnsetError, did_you_mean
 from snnlab.printable import masked
-from snnlab.settings import check_settings, is_override, key_of, literal, quoted, value_text
+from snnlab.spec.annotations import value_text
+from snnlab.spec.override_texts import is_override, key_of, literal, quoted
+from snnlab.spec.signatures import check_settings
 from snnlab.zoo import run_path
 
 _log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.experiments.space import require_plain_queue
 from snnlab.experiments.suite_settings import Suite, SuiteSelection
 from snnlab.experiments.sweep_settings import Sweep
-from snnlab.settings import key_of
+from snnlab.spec.override_texts import key_of
 
 
 def read_file(group: str, name: str, user_dir: Path | None, what: str, example: str) -> dict[str, Any]:

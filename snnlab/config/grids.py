@@ -11,7 +11,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from snnlab.config.compose import parse_assignment, readable_errors, refuse_misspelled, set_entry
 from snnlab.errors import ROOT, ConfigError, did_you_mean, join_names
-from snnlab.settings import Count, check_settings, type_problem
+from snnlab.spec.field import type_problem
+from snnlab.spec.interval import Count
+from snnlab.spec.signatures import check_settings
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 from snnlab.config.folders import config_folder, group_files, groups
 from snnlab.config.trainer_settings import TrainerSettings
 from snnlab.errors import did_you_mean, join_names
-from snnlab.settings import is_override
+from snnlab.spec.override_texts import is_override
 
 # Settings of other frameworks, and the corresponding ones of snnlab.
 SETTINGS = {

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from snnlab.errors import ConfigError, did_you_mean, join_names
-from snnlab.settings import NEURON_EXCLUSIONS, SURROGATE_EXCLUSIONS, Exclusions, value_text
+from snnlab.spec.annotations import value_text
+from snnlab.spec.exclusions import NEURON_EXCLUSIONS, SURROGATE_EXCLUSIONS, Exclusions
 
 Nodes = dict[str, dict[str, Any]]
 

@@ -23,15 +23,8 @@ from snnlab.config.hints import SETTINGS, word_hint
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.experiments.space import written
-from snnlab.settings import (
-    NEURON_EXCLUSIONS,
-    SURROGATE_EXCLUSIONS,
-    TIME_EXCLUSIONS,
-    Exclusions,
-    is_override,
-    key_of,
-    quoted,
-)
+from snnlab.spec.exclusions import NEURON_EXCLUSIONS, SURROGATE_EXCLUSIONS, TIME_EXCLUSIONS, Exclusions
+from snnlab.spec.override_texts import is_override, key_of, quoted
 from snnlab.zoo import is_packaged, run_path
 
 # Settings that a typed mapping replaces instead of merging.

@@ -17,7 +17,7 @@ from snnlab.config.hints import group_hint
 from snnlab.config.schema import line_of
 from snnlab.errors import ConfigError, did_you_mean
 from snnlab.files import open_regular
-from snnlab.settings import value_text
+from snnlab.spec.annotations import value_text
 from snnlab.yaml_files import require_bounded
 
 _GROUPS = ("neuron", "model", "data", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")

@@ -37,7 +37,7 @@ from snnlab.runs.recorded import read_config, read_unresolved, require_form, req
 from snnlab.runs.run_folder import CONFIG, config_text
 from snnlab.runs.runs_table import flat
 from snnlab.runs.signature import file_hash, read_signature
-from snnlab.settings import key_of, literal
+from snnlab.spec.override_texts import key_of, literal
 from snnlab.zoo import is_packaged
 
 # How a command uses a run: it shows the record; shows the network too; runs the network; reads recordings; trains in

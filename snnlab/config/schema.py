@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 
 from snnlab.errors import ConfigError, SnnlabError, UnknownSettingError
-from snnlab.settings import NonNegative, at_least, between
+from snnlab.spec.interval import NonNegative, at_least, between
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from snnlab.data.events.recording import polarity_dtype
 from snnlab.errors import ConfigError
 from snnlab.registry import Registry
 from snnlab.seeds import Stream, generator
-from snnlab.settings import Interval, Positive, above, at_least, between, checks_arguments
+from snnlab.spec.interval import Interval, Positive, above, at_least, between
+from snnlab.spec.signatures import checks_arguments
 from snnlab.target_kinds import Targets, kind_of
 
 AUGMENTATIONS = Registry("augmentation")

@@ -19,17 +19,8 @@ from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Reg
 from snnlab.data.mixing import Mixing, build_mixing
 from snnlab.data.splits import OnDividedGroup
 from snnlab.errors import ConfigError, DataError, error_context, join_names
-from snnlab.settings import (
-    Count,
-    NonNegative,
-    above,
-    at_least,
-    between,
-    check_known,
-    checks_arguments,
-    has_parameter,
-    settings_of,
-)
+from snnlab.spec.interval import Count, NonNegative, above, at_least, between
+from snnlab.spec.signatures import check_known, checks_arguments, fields_of, has_parameter
 from snnlab.target_kinds import Targets
 
 if TYPE_CHECKING:
@@ -292,7 +283,7 @@ def read_settings(node: Mapping[str, Any]) -> tuple[DataSettings, str, dict[str,
     settings = dict(node)
     kind = settings.pop("type", None)
     factory = DATASETS.get(kind, "data")
-    shared, own = settings_of(DataSettings), settings_of(factory, SHARED)
+    shared, own = fields_of(DataSettings), fields_of(factory, SHARED)
     for name, reason in NOT_FOR_ALL.items():
         if has_parameter(factory, name):
             continue
@@ -326,7 +317,7 @@ def read_shared_settings(node: Mapping[str, Any]) -> DataSettings:
     Raises:
         ConfigError: names the setting that is missing, of the wrong type or out of its range.
     """
-    known = settings_of(DataSettings)
+    known = fields_of(DataSettings)
     settings = {name: value for name, value in node.items() if name in known}
     check_known(known, settings, "data", str(node.get("type")))
     with error_context("data"):
@@ -342,7 +333,7 @@ def build_dataset(node: Mapping[str, Any]) -> Dataset:
     """
     common, kind, own = read_settings(node)
     # Settings that the YAML leaves out have the defaults of the dataset's class, if it has any.
-    defaults = {name for name, setting in settings_of(DATASETS.get(kind, "data")).items() if not setting.required}
+    defaults = {name for name, setting in fields_of(DATASETS.get(kind, "data")).items() if not setting.required}
     context = {name: getattr(common, name) for name in SHARED if name not in defaults or node.get(name) is not None}
     dataset: Dataset = DATASETS.build(kind, own, "data", **context)
     if dataset.num_classes != common.num_classes:

@@ -18,7 +18,7 @@ from snnlab.data.augmentation import Probability
 from snnlab.data.events.frames import Batch, Mix
 from snnlab.errors import ConfigError
 from snnlab.registry import Registry
-from snnlab.settings import Count, Positive
+from snnlab.spec.interval import Count, Positive
 from snnlab.target_kinds import Targets, kind_of
 
 MIXES = Registry("mixing")

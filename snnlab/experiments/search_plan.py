@@ -19,7 +19,7 @@ from snnlab.files import unwritable, write_text
 from snnlab.printable import holds_password, masked, printable_data, without_passwords
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.signature import sign
-from snnlab.settings import key_of
+from snnlab.spec.override_texts import key_of
 from snnlab.yaml_files import require_bounded
 
 SCHEMA = 1

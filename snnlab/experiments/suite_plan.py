@@ -13,7 +13,7 @@ from snnlab.experiments.space import Values, overrides
 from snnlab.experiments.suite_reading import relative_run_folder
 from snnlab.experiments.suite_settings import TUNE_SEED, Suite, SuiteSelection
 from snnlab.experiments.workers import RunTask
-from snnlab.settings import key_of
+from snnlab.spec.override_texts import key_of
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from snnlab.experiments.sweep_settings import parse_settings
 from snnlab.experiments.winner import find_winner
 from snnlab.experiments.workers import MACHINE_SETTINGS, RunTask, threads_per_run
 from snnlab.runs.tables import format_duration, format_path
-from snnlab.settings import key_of
+from snnlab.spec.override_texts import key_of
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from snnlab.experiments.suite_reading import energy_of
 from snnlab.experiments.suite_statistics import check_published
 from snnlab.experiments.sweep_settings import PLACE as SWEEP, parse_settings as checked_sweep
 from snnlab.printable import holds_password, masked
-from snnlab.settings import Count, at_least, check_settings
+from snnlab.spec.interval import Count, at_least
+from snnlab.spec.signatures import check_settings
 
 PLACE = "suite"
 CONTROLS = ("shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only")

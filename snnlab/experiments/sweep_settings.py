@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.experiments.space import Space
 from snnlab.printable import is_masked, masked
-from snnlab.settings import Count, NonNegative, at_least, check_settings
+from snnlab.spec.interval import Count, NonNegative, at_least
+from snnlab.spec.signatures import check_settings
 
 PLACE = "sweep"
 Sampler = Literal["tpe", "random", "cmaes", "nsga", "grid"]

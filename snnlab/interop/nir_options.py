@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from snnlab.errors import ConfigError, join_names
 from snnlab.interop.nir_graphs import POPULATIONS
-from snnlab.settings import FINITE, Count, at_least, check_settings
+from snnlab.spec.interval import FINITE, Count, at_least
+from snnlab.spec.signatures import check_settings
 
 # Length of a file's unit of time, ms; a step for `steps`.
 UNITS = {"s": 1000.0, "ms": 1.0}

@@ -15,7 +15,9 @@ from torch import Tensor
 from snnlab.errors import ConfigError, join_names
 from snnlab.kernels.trace import Symbol, equals_constant, with_slope
 from snnlab.registry import Registry
-from snnlab.settings import Positive, above, at_least, checks_arguments, library_size_groups
+from snnlab.spec.exclusions import library_size_groups
+from snnlab.spec.interval import Positive, above, at_least
+from snnlab.spec.signatures import checks_arguments
 
 SURROGATES = Registry("surrogate")
 DEFAULT_WIDTH = 0.3

@@ -26,7 +26,8 @@ from snnlab.nn.summary import learned
 from snnlab.runs.plots.activity import draw_gradients
 from snnlab.runs.plots.style import default_style, render
 from snnlab.seeds import Stream, derived_seed
-from snnlab.settings import Count, at_least, checks_arguments
+from snnlab.spec.interval import Count, at_least
+from snnlab.spec.signatures import checks_arguments
 from snnlab.target_kinds import kind_of
 from snnlab.training.module import SpikingModule, batch_loss
 

@@ -47,7 +47,7 @@ from snnlab.runs.profile import LayerTimes, ProfileReport
 from snnlab.session.build_network import freeze
 from snnlab.session.build_optimizer import Optimization
 from snnlab.session.targets import InnerClasses, find_target, partial_target
-from snnlab.settings import check_settings, has_parameter
+from snnlab.spec.signatures import check_settings, has_parameter
 from snnlab.training.denormals import FlushDenormals
 from snnlab.training.health import OverfitCheck
 from snnlab.training.layer_schedules import LayerSchedules

@@ -30,7 +30,7 @@ from snnlab.runs.run_folder import CHECKPOINTS, Result, config_text, create_run_
 from snnlab.runs.signature import file_hash
 from snnlab.session.session import Session
 from snnlab.session.weights import CHECKPOINTS as CHECKPOINT_NAMES, load_foreign
-from snnlab.settings import key_of, literal
+from snnlab.spec.override_texts import key_of, literal
 from snnlab.training.checkpoints import tensors_hash
 
 _PACKAGES = ("snnlab-train", "torch", "numpy", "nir", "h5py")

@@ -17,7 +17,8 @@ from snnlab.runs.recorded import read_run
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.prediction import RunPredictor
 from snnlab.session.weights import Checkpoint
-from snnlab.settings import is_override, type_problem
+from snnlab.spec.field import type_problem
+from snnlab.spec.override_texts import is_override
 from snnlab.zoo import run_path
 
 if TYPE_CHECKING:

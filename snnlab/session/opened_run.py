@@ -33,7 +33,7 @@ from snnlab.runs.recorded import RecordedRun, read_resolved
 from snnlab.runs.run_folder import summary_line
 from snnlab.session.session import Session
 from snnlab.session.weights import Checkpoint
-from snnlab.settings import type_problem
+from snnlab.spec.field import type_problem
 
 if TYPE_CHECKING:
     from snnlab.data.data_module import EventDataModule  # imports Lightning

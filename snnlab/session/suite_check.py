@@ -65,7 +65,7 @@ from snnlab.session.suite_records import (
 )
 from snnlab.session.training import run
 from snnlab.session.trial import silence_console
-from snnlab.settings import has_parameter
+from snnlab.spec.signatures import has_parameter
 
 
 class _OneEpoch(L.Callback):

@@ -7,7 +7,8 @@ from torch import nn
 
 from snnlab.errors import ConfigError
 from snnlab.nn.surrogate import Surrogate
-from snnlab.settings import Count, Positive, checks_arguments
+from snnlab.spec.interval import Count, Positive
+from snnlab.spec.signatures import checks_arguments
 
 
 @checks_arguments

@@ -8,7 +8,8 @@ from snnlab.config.overrides import mark_overrides, merge_overrides, repetition_
 from snnlab.errors import ConfigError
 from snnlab.nn import SURROGATES
 from snnlab.nn.surrogate import LibrarySurrogate
-from snnlab.settings import SURROGATE_EXCLUSIONS, settings_of
+from snnlab.spec.exclusions import SURROGATE_EXCLUSIONS
+from snnlab.spec.signatures import fields_of
 
 from ..refusals import assert_lines_have, assert_raises
 
@@ -80,7 +81,7 @@ def test_null_sets_nothing_and_leaves_the_rival_alone():
 
 def test_every_size_setting_of_a_surrogate_has_its_rivals():
     kinds = [SURROGATES.get(name, "") for name in SURROGATES]
-    names = {name for kind in kinds if issubclass(kind, LibrarySurrogate) for name in settings_of(kind)}  # type: ignore[arg-type]
+    names = {name for kind in kinds if issubclass(kind, LibrarySurrogate) for name in fields_of(kind)}  # type: ignore[arg-type]
     assert names - {"h", "s"} == set(SURROGATE_EXCLUSIONS)
 
 

@@ -17,7 +17,7 @@ from snnlab.nn.layer import LAYERS
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.neurons.membrane import DEFAULT_TAU_MEM, DEFAULT_TAU_SYN
 from snnlab.nn.record import record
-from snnlab.settings import settings_of
+from snnlab.spec.signatures import fields_of
 
 from .interpreter import Reading, interpret
 from .random_graphs import STEP, graph_of, nir, random_graph
@@ -114,7 +114,7 @@ RESETS: list[tuple[dict[str, Any], Reading]] = [
 ]
 
 
-def fields_of(kind: str) -> list[str]:
+def names_of(kind: str) -> list[str]:
     own = [field.name for field in dataclasses.fields(getattr(nir, kind)) if field.name in ORDINARY]
     return own if "v_reset" in own or "v_threshold" not in own else [*own, "v_reset"]
 
@@ -133,7 +133,7 @@ def single(kind: str, values: dict[str, Any], size: int = 3) -> Any:
 
 @pytest.mark.parametrize("kind", LAYER_OF)
 def test_each_setting_of_a_population_comes_from_the_file_or_an_option_or_does_nothing(kind: str) -> None:
-    known = settings_of(LAYERS.get(LAYER_OF[kind], ""))
+    known = fields_of(LAYERS.get(LAYER_OF[kind], ""))
     assert {*known} - FROM_A_FILE - FROM_OPTIONS - WAYS_TO_TRAIN - {"beta", "alpha"} <= {*UNSAID}
     assert all(known[name].default == value for name, value in UNSAID.items() if name in known)
 
@@ -149,8 +149,8 @@ def special_values() -> list[tuple[str, str, Any]]:
     """Return values such as 0, 1 and -1, and the defaults of the settings here, for each field of each population."""
     found: list[tuple[str, str, Any]] = []
     for kind in KINDS:
-        known = settings_of(LAYERS.get(LAYER_OF[kind], ""))
-        for name in fields_of(kind):
+        known = fields_of(LAYERS.get(LAYER_OF[kind], ""))
+        for name in names_of(kind):
             values = SPECIAL[name]
             default = known[name].default if name in known else None
             found += [(kind, name, value) for value in dict.fromkeys([*values, *([default] if default else [])])]
@@ -160,7 +160,7 @@ def special_values() -> list[tuple[str, str, Any]]:
 
 @pytest.mark.parametrize(("kind", "name", "value"), special_values())
 def test_no_value_of_a_file_is_lost_where_it_is_0_or_1_or_a_default(kind: str, name: str, value: Any) -> None:
-    values = {field: ORDINARY[field] for field in fields_of(kind)} | {name: value}
+    values = {field: ORDINARY[field] for field in names_of(kind)} | {name: value}
     found = 0
     for options, reading in RESETS:
         spikes, wrong = compare(single(kind, values), options, reading)
@@ -196,7 +196,7 @@ GAINS_OF_1: list[tuple[str, dict[str, Any], dict[str, Any], float]] = [
 
 @pytest.mark.parametrize(("kind", "options", "more", "per_r"), GAINS_OF_1)
 def test_a_gain_of_exactly_1_is_kept(kind: str, options: dict[str, Any], more: dict[str, Any], per_r: float) -> None:
-    values = {name: ORDINARY[name] for name in fields_of(kind)} | more | {"r": r_for(1.0, per_r)}
+    values = {name: ORDINARY[name] for name in names_of(kind)} | more | {"r": r_for(1.0, per_r)}
     read = from_graph(single(kind, values), NIRReadOptions(**options))
     neuron: Any = read.build().network.get_submodule("n")
     assert neuron.coefficients().g == 1.0
@@ -213,7 +213,7 @@ def test_a_cuba_lif_with_a_gain_of_1_has_the_membranes_of_a_calculation_by_hand(
 
 
 def test_a_time_constant_of_a_step_is_read_also_where_other_neurons_have_longer_ones() -> None:
-    values = {name: ORDINARY[name] for name in fields_of("CubaLIF")}
+    values = {name: ORDINARY[name] for name in names_of("CubaLIF")}
     values |= {"tau_mem": np.array([STEP, 2 * STEP, 3 * STEP]), "tau_syn": np.array([STEP, STEP, 4 * STEP])}
     options: dict[str, Any] = {"discretization": "euler"}
     assert compare(single("CubaLIF", values), options, Reading(STEP, euler=True, reset="value"))[1] == 0

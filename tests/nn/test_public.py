@@ -10,7 +10,8 @@ import pytest
 
 from snnlab import nn
 from snnlab.registry import Registry
-from snnlab.settings import argument_texts, settings_of
+from snnlab.spec.docstrings import argument_texts
+from snnlab.spec.signatures import fields_of
 
 REGISTRIES = [nn.LAYERS, nn.NEURONS, nn.SURROGATES, nn.ENCODERS, nn.INITS, nn.LOSSES, nn.REGULARIZERS]
 ENTRIES = [(registry, name) for registry in REGISTRIES for name in registry]
@@ -41,7 +42,7 @@ def test_help_on_a_neuron_shows_each_argument_with_its_unit(name: str) -> None:
     page = help_on(neuron)
     lines = [line.strip(" |") for line in page.splitlines()]
     first = {line.partition(":")[0]: line for line in reversed(lines)}
-    for setting in settings_of(neuron).values():
+    for setting in fields_of(neuron).values():
         assert setting.name in first
         assert not setting.unit or setting.unit in " ".join(argument_texts(neuron)[setting.name].split())
     if "dt" in inspect.signature(neuron).parameters:

@@ -16,7 +16,8 @@ from snnlab.errors import ConfigError, did_you_mean, error_context
 from snnlab.nn.layer import Counts, valid_steps
 from snnlab.nn.network import BuiltNetwork, Shape
 from snnlab.registry import Registry
-from snnlab.settings import at_least, type_problem
+from snnlab.spec.field import type_problem
+from snnlab.spec.interval import at_least
 from snnlab.target_kinds import Targets
 
 LOSSES = Registry("loss")

@@ -33,7 +33,7 @@ from snnlab.nn.neurons.membrane import (
 )
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauAdapt, TauMem
-from snnlab.settings import FINITE, Finite, Interval, Positive
+from snnlab.spec.interval import FINITE, Finite, Interval, Positive
 
 Coupling = Literal["before_reset", "after_reset"]
 AdaptationGain = Annotated[float | Literal["1-rho"], FINITE]

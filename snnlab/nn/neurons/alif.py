@@ -22,7 +22,7 @@ from snnlab.nn.neurons.membrane import (
 )
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauAdapt, TauMem
-from snnlab.settings import Finite, Positive, at_least
+from snnlab.spec.interval import Finite, Positive, at_least
 
 
 class ALIFState(NamedTuple):

@@ -17,7 +17,7 @@ from snnlab.kernels.layout import Pool
 from snnlab.nn.layer import OWN_SPIKES, Counts, Reach, TemporalLayer
 from snnlab.nn.neurons.info import NeuronInfo
 from snnlab.nn.neurons.time_constants import Constant
-from snnlab.settings import checks_arguments
+from snnlab.spec.signatures import checks_arguments
 
 HALF = (torch.bfloat16, torch.float16)
 

@@ -16,7 +16,7 @@ from snnlab.nn.neurons.membrane import SurrogateSetting
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import FACTOR, Constant, Decay, Dt
 from snnlab.nn.surrogate import DoubleGaussian, as_surrogate, spike
-from snnlab.settings import Finite, Positive
+from snnlab.spec.interval import Finite, Positive
 
 DEFAULT_DT = 10.0
 

@@ -11,7 +11,7 @@ from snnlab.nn.neurons.learn import Learn, Shape
 from snnlab.nn.neurons.membrane import InputGain, MembraneCoefficients, PerNeuron, Synapse, SynapticMembrane
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem, TauSyn
-from snnlab.settings import Finite
+from snnlab.spec.interval import Finite
 
 
 class CubaLIState(NamedTuple):

@@ -23,7 +23,7 @@ from snnlab.nn.neurons.psn import NumSteps, require_num_steps
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Dt
 from snnlab.nn.surrogate import Sigmoid, as_surrogate, spike
-from snnlab.settings import Interval
+from snnlab.spec.interval import Interval
 
 # A fraction that is learned between its bounds.
 Fraction = Annotated[float, Interval(0.0, 1.0)]

@@ -20,7 +20,7 @@ from snnlab.nn.neurons.membrane import (
 )
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Dt
-from snnlab.settings import FINITE, Finite, Positive
+from snnlab.spec.interval import FINITE, Finite, Positive
 
 VInit = Annotated[float | Literal["v_reset"], FINITE]
 

@@ -10,7 +10,7 @@ from snnlab.nn.neurons.learn import Shape
 from snnlab.nn.neurons.membrane import LeakyMembrane, MembraneCoefficients, PerNeuron
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Dt
-from snnlab.settings import Finite
+from snnlab.spec.interval import Finite
 
 
 class IntegratorState(NamedTuple):

@@ -13,7 +13,7 @@ from snnlab.nn.neurons.membrane import SurrogateSetting
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Constant, Dt
 from snnlab.nn.surrogate import Atan, as_surrogate, spike
-from snnlab.settings import Finite, Positive, above
+from snnlab.spec.interval import Finite, Positive, above
 
 
 class IzhikevichState(NamedTuple):

@@ -18,7 +18,7 @@ from snnlab.nn.neurons.membrane import (
 )
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem
-from snnlab.settings import FINITE, Finite, Interval, Positive
+from snnlab.spec.interval import FINITE, Finite, Interval, Positive
 
 
 class KLIFState(NamedTuple):

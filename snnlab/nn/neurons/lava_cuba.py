@@ -14,7 +14,7 @@ from snnlab.nn.neurons.membrane import SurrogateSetting
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Constant, Decay, Dt, Factor, TauMem, TauSyn
 from snnlab.nn.surrogate import Exponential, as_surrogate, spike
-from snnlab.settings import Count, Positive
+from snnlab.spec.interval import Count, Positive
 
 # The decays have 12 bits: a factor is a whole number of 4096ths.
 DECAY_SCALE = 1 << 12

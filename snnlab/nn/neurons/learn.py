@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from snnlab.errors import ConfigError, did_you_mean
 from snnlab.nn.neurons.time_constants import FACTOR, Decay
-from snnlab.settings import Interval, above
+from snnlab.spec.interval import Interval, above
 
 Number = float | Tensor
 Shape = tuple[int, ...]

@@ -12,7 +12,7 @@ from snnlab.nn.neurons.learn import Learn, Shape
 from snnlab.nn.neurons.membrane import InputGain, LeakyMembrane, MembraneCoefficients, PerNeuron
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem
-from snnlab.settings import Finite, at_least
+from snnlab.spec.interval import Finite, at_least
 
 
 class LIState(NamedTuple):

@@ -20,7 +20,7 @@ from snnlab.nn.neurons.membrane import (
 )
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem
-from snnlab.settings import Finite, Positive
+from snnlab.spec.interval import Finite, Positive
 
 
 class LIFState(NamedTuple):

@@ -19,7 +19,7 @@ from snnlab.nn.neurons.membrane import (
 )
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem, TauSyn
-from snnlab.settings import Finite, Positive
+from snnlab.spec.interval import Finite, Positive
 
 
 class LIFExState(NamedTuple):

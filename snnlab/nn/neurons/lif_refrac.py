@@ -23,7 +23,7 @@ from snnlab.nn.neurons.membrane import (
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem, TauSyn
 from snnlab.nn.surrogate import spike
-from snnlab.settings import Finite, NonNegative, Positive
+from snnlab.spec.interval import Finite, NonNegative, Positive
 
 
 class LIFRefracState(NamedTuple):

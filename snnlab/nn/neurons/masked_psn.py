@@ -18,7 +18,7 @@ from snnlab.nn.neurons.parallel import ParallelNeuron, init_over_time_, over_tim
 from snnlab.nn.neurons.psn import NumSteps, own_steps, require_num_steps
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Dt
-from snnlab.settings import Count, UnitInterval
+from snnlab.spec.interval import Count, UnitInterval
 
 
 class MaskedPSNState(NamedTuple):

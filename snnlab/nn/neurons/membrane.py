@@ -34,7 +34,7 @@ from snnlab.nn.neurons.learn import (
 )
 from snnlab.nn.neurons.time_constants import Constant, Decay, DecayRule, TimeConstant
 from snnlab.nn.surrogate import Atan, Surrogate, as_surrogate, notify_observers, spike
-from snnlab.settings import FINITE, Interval, above, below
+from snnlab.spec.interval import FINITE, Interval, above, below
 
 InputGain = Annotated[float | Literal["1-a", "average"], FINITE]
 # Settings that have a value for each neuron, in the weights and not learned.

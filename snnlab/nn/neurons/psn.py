@@ -16,7 +16,7 @@ from snnlab.nn.neurons.membrane import SurrogateSetting
 from snnlab.nn.neurons.parallel import ParallelNeuron, init_over_time_, over_time
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Dt
-from snnlab.settings import at_least
+from snnlab.spec.interval import at_least
 
 NumSteps = Annotated[int | None, at_least(1)]
 

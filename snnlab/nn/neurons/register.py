@@ -14,7 +14,8 @@ from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.learn import Shape
 from snnlab.nn.neurons.recurrent import Feedback, FeedbackSetting, Recurrent, feedback
 from snnlab.registry import Registry
-from snnlab.settings import checks_arguments, document_arguments
+from snnlab.spec.docstrings import document_arguments
+from snnlab.spec.signatures import checks_arguments
 
 N = TypeVar("N", bound=type[Neuron])
 

@@ -14,7 +14,7 @@ from snnlab.nn.neurons.membrane import LeakyMembrane, MembraneCoefficients, Surr
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauMem, TauSyn
 from snnlab.nn.surrogate import Exponential, as_surrogate
-from snnlab.settings import FINITE, Interval, Positive
+from snnlab.spec.interval import FINITE, Interval, Positive
 
 InputGain = Annotated[float | Literal["1-a"], FINITE]
 

@@ -15,7 +15,7 @@ from snnlab.nn.neurons.membrane import SurrogateSetting
 from snnlab.nn.neurons.parallel import ParallelNeuron, init_over_time_, over_time
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Dt
-from snnlab.settings import Count
+from snnlab.spec.interval import Count
 
 
 class SlidingPSNState(NamedTuple):

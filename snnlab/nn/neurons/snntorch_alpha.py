@@ -15,7 +15,7 @@ from snnlab.nn.neurons.membrane import Reset, SurrogateSetting
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Constant, Decay, Dt, Factor, TauMem, TauSyn
 from snnlab.nn.surrogate import Atan, as_surrogate, spike
-from snnlab.settings import Positive
+from snnlab.spec.interval import Positive
 
 DEFAULT_ALPHA, DEFAULT_BETA = 0.95, 0.9
 

@@ -15,7 +15,7 @@ from snnlab.nn.neurons.membrane import SurrogateSetting
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Dt
 from snnlab.nn.surrogate import Triangle, as_surrogate, spike
-from snnlab.settings import Finite, Interval, Positive
+from snnlab.spec.interval import Finite, Interval, Positive
 
 
 class TCLIFState(NamedTuple):

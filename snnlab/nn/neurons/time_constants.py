@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.settings import Interval, above, between
+from snnlab.spec.interval import Interval, above, between
 
 DecayRule = Literal["exact", "euler"]
 TimeConstant = float | str

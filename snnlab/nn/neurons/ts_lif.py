@@ -16,7 +16,7 @@ from snnlab.nn.neurons.membrane import SurrogateSetting
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Dt
 from snnlab.nn.surrogate import Atan, as_surrogate, spike
-from snnlab.settings import Finite, Positive
+from snnlab.spec.interval import Finite, Positive
 
 
 class TSLIFState(NamedTuple):

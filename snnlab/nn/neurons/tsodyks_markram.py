@@ -11,7 +11,7 @@ from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.info import Gain, NeuronInfo
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Constant, Decay, DecayRule, Dt, TimeConstant
-from snnlab.settings import Interval, above
+from snnlab.spec.interval import Interval, above
 
 
 class TsodyksMarkramState(NamedTuple):

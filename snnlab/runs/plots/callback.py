@@ -23,7 +23,8 @@ from snnlab.nn.network import Network
 from snnlab.nn.record import record
 from snnlab.runs.plots import SpikeRecord, default_style, draw_network_activity, draw_rates, draw_recording, render
 from snnlab.runs.plots.answers import draw_confusion
-from snnlab.settings import Count, checks_arguments
+from snnlab.spec.interval import Count
+from snnlab.spec.signatures import checks_arguments
 from snnlab.target_kinds import IGNORED, kind_of
 from snnlab.training.module import Outputs, SpikingModule, scored_targets
 from snnlab.training.weight_averaging import averaged_weights

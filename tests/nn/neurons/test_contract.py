@@ -18,7 +18,7 @@ from snnlab.nn.neurons import Recurrent
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.surrogate import Atan
 from snnlab.runs.console_tables import neuron_properties
-from snnlab.settings import has_parameter
+from snnlab.spec.signatures import has_parameter
 
 from ...refusals import assert_raises
 

@@ -1,0 +1,70 @@
+"""The Args of docstrings: read with those of the bases, and written in the order of the signature."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+# `name: text` or, as torch writes it, `name (int, optional): text`.
+_ENTRY = re.compile(r"\s+\*{0,2}(\w+)(?: \([^)]*\))?: ?(.*)")
+# The text of an argument begins so where a base class documents it.
+_REFERENCE = "See `"
+
+
+def first_sentence(thing: Any) -> str:
+    """Return the first sentence of a docstring, or an empty text."""
+    paragraph = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+    return re.split(r"(?<=\.)\s", paragraph)[0]
+
+
+def argument_texts(factory: Callable[..., Any]) -> dict[str, str]:
+    """Return the text of each argument in the docstring's Args; for a class, with the missing ones from its bases."""
+    texts: dict[str, str] = {}
+    factory = inspect.unwrap(factory)
+    for source in inspect.getmro(factory) if isinstance(factory, type) else (factory,):
+        for name, text in _argument_docs(source.__doc__ or "").items():
+            if not text.startswith(_REFERENCE):
+                texts.setdefault(name, text)
+    return texts
+
+
+def _argument_docs(doc: str) -> dict[str, str]:
+    lines = inspect.cleandoc(doc).splitlines()
+    if "Args:" not in lines:
+        return {}
+    texts: dict[str, str] = {}
+    name, indent = "", 0
+    for line in lines[lines.index("Args:") + 1 :]:
+        depth = len(line) - len(line.lstrip())
+        if line and not depth:
+            break
+        entry = _ENTRY.match(line)
+        if entry and depth <= (indent or depth):
+            name, indent = entry[1], depth
+            texts[name] = entry[2]
+        elif name:
+            texts[name] = f"{texts[name]} {line.strip()}".strip()
+    return texts
+
+
+# The beginning of a section of a docstring.
+_SECTION = re.compile(r"^(?=(?:Args|Attributes|Shape|Returns|Raises|Source):)", re.M)
+
+
+def document_arguments(kind: Callable[..., Any]) -> None:
+    """Rewrite the Args of a class's docstring: all arguments of its constructor in order, those of its bases too."""
+    texts = argument_texts(kind)
+    names = [name for name in inspect.signature(kind).parameters if name in texts]
+    if not isinstance(kind, type) or not kind.__doc__ or not names:
+        return
+    summary, *sections = _SECTION.split(inspect.cleandoc(kind.__doc__))
+    lines = (
+        textwrap.fill(f"{name}: {texts[name]}", 110, initial_indent=4 * " ", subsequent_indent=8 * " ")
+        for name in names
+    )
+    arguments = "\n".join(["Args:", *lines])
+    others = (section for section in sections if not section.startswith("Args:"))
+    kind.__doc__ = "\n\n".join(section.rstrip() for section in (summary, arguments, *others))
