@@ -1,12 +1,14 @@
-"""Limits for untrusted YAML: the size of its data is checked before it is built."""
+"""Untrusted YAML: its size is checked while it is parsed, before data is built, and the line of each key is kept."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
+from yaml.constructor import ConstructorError
 
 from snnlab.errors import ConfigError
 from snnlab.files import open_regular
@@ -18,6 +20,37 @@ MAX_DEPTH = 100
 # Digits of one number: the time to read or print it is quadratic in them.
 MAX_DIGITS = 100
 _NUMBER = re.compile(r"[-+.]?[0-9]")
+
+
+class ContentError(ValueError):
+    """A YAML text exceeds a limit of this module, or a value does not fit its tag; `line` is its line, from 1."""
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+class Parsed(NamedTuple):
+    """A YAML text: its data, and the line, from 1, of each key, such as `model.layers.lif1`."""
+
+    content: Any
+    lines: Mapping[str, int]
+
+
+def parse(text: str) -> Parsed:
+    """Parse a YAML text once, as OmegaConf does: `1e3` is a number, dates are texts, a key cannot be repeated.
+
+    Raises:
+        ContentError: if it exceeds a limit, or a value does not fit its tag.
+        yaml.YAMLError: if it is not valid.
+    """
+    loader = _LimitedLoader(text)
+    try:
+        node = loader.get_single_node()
+        # The lines come last: constructing a mapping merges those of `<<` into its node.
+        return Parsed(None if node is None else loader.construct_document(node), dict(_lines(node)))
+    finally:
+        loader.dispose()
 
 
 def require_bounded(path: Path) -> None:
@@ -45,48 +78,142 @@ def too_large(path: Path, loader: Any = yaml.SafeLoader) -> str | None:
     """
     with open_regular(path) as file:
         content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        return f"is larger than {MAX_BYTES:,} bytes, the limit for a YAML file"
+    if problem := bytes_problem(content):
+        return problem
     try:
-        return _exceeded_limit(content.decode("utf-8"), loader)
+        _check_limits(content.decode("utf-8"), loader)
+    except ContentError as error:
+        return str(error)
     except (UnicodeDecodeError, yaml.YAMLError):
         return None
+    return None
 
 
-def _exceeded_limit(text: str, loader: Any, *, parse_string: bool = True) -> str | None:
-    """Return the limit that a YAML text exceeds, or None.
+def bytes_problem(content: bytes) -> str | None:
+    """Return the message about a file that is too large to be parsed, or None."""
+    return f"is larger than {MAX_BYTES:,} bytes, the limit for a YAML file" if len(content) > MAX_BYTES else None
+
+
+def _check_limits(text: str, loader: Any, *, parse_string: bool = True) -> None:
+    """Check a YAML text for another reader.
 
     Args:
         text: YAML.
         loader: The loader of its reader.
         parse_string: Whether a document that is only a string is parsed as YAML again, as OmegaConf does.
     """
-    sizes: dict[str, int] = {}
-    opened: list[tuple[str | None, int]] = []
-    total = 0
+    limits = _Limits()
     for event in yaml.parse(text, Loader=loader):
+        limits.count(event)
+        if parse_string and not limits.depth and isinstance(event, yaml.ScalarEvent):
+            _check_limits(event.value, loader, parse_string=False)
+
+
+class _Limits:
+    """Counts the values of a document as its events are parsed."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[str, int] = {}
+        self._opened: list[tuple[str | None, int]] = []
+        self._total = 0
+
+    @property
+    def depth(self) -> int:
+        """The number of lists and mappings around the next event."""
+        return len(self._opened)
+
+    def count(self, event: yaml.Event) -> None:
+        """Count the value that an event begins; an alias counts as the values that it stands for."""
         if isinstance(event, yaml.SequenceStartEvent | yaml.MappingStartEvent):
-            opened.append((event.anchor, total))
-            total += 1
-            if len(opened) > MAX_DEPTH:
-                return f"is nested more than {MAX_DEPTH} deep"
+            self._opened.append((event.anchor, self._total))
+            self._total += 1
+            if self.depth > MAX_DEPTH:
+                raise _limit_error(event, f"is nested more than {MAX_DEPTH} deep")
         elif isinstance(event, yaml.SequenceEndEvent | yaml.MappingEndEvent):
-            anchor, before = opened.pop()
+            anchor, before = self._opened.pop()
             if anchor is not None:
-                sizes[anchor] = total - before
+                self._sizes[anchor] = self._total - before
         elif isinstance(event, yaml.AliasEvent):
-            if event.anchor not in sizes:
-                return f"*{event.anchor} is inside or before its own anchor"
-            total += sizes[event.anchor]
+            if event.anchor not in self._sizes:
+                raise _limit_error(event, f"*{event.anchor} is inside or before its own anchor")
+            self._total += self._sizes[event.anchor]
         elif isinstance(event, yaml.ScalarEvent):
-            total += 1
-            if event.anchor is not None:
-                sizes[event.anchor] = 1
-            if not opened and parse_string:
-                return _exceeded_limit(event.value, loader, parse_string=False)
-            number = event.implicit[0] or str(event.tag).endswith((":int", ":float"))
-            if number and len(event.value) > MAX_DIGITS and _NUMBER.match(event.value):
-                return f"has a number of {len(event.value):,} digits"
-        if total > MAX_VALUES:
-            return f"has more than {MAX_VALUES:,} values"
-    return None
+            self._count_scalar(event)
+        if self._total > MAX_VALUES:
+            raise _limit_error(event, f"has more than {MAX_VALUES:,} values")
+
+    def _count_scalar(self, event: yaml.ScalarEvent) -> None:
+        self._total += 1
+        if event.anchor is not None:
+            self._sizes[event.anchor] = 1
+        number = event.implicit[0] or str(event.tag).endswith((":int", ":float"))
+        if number and len(event.value) > MAX_DIGITS and _NUMBER.match(event.value):
+            raise _limit_error(event, f"has a number of {len(event.value):,} digits")
+
+
+def _limit_error(event: yaml.Event, message: str) -> ContentError:
+    return ContentError(message, event.start_mark.line + 1)
+
+
+class _LimitedLoader(yaml.SafeLoader):
+    """PyYAML's safe loader with the limits, and with OmegaConf's rules for numbers, dates and repeated keys."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._limits = _Limits()
+
+    def get_event(self) -> Any:
+        event = super().get_event()
+        self._limits.count(event)
+        return event
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except ContentError:
+            raise
+        except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:  # such as !!int abc
+            raise ContentError(" ".join(str(error).split()), node.start_mark.line + 1) from error
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        texts = [key for key, _ in node.value if key.tag == self.DEFAULT_SCALAR_TAG]
+        seen: set[str] = set()
+        for key in texts:
+            if key.value in seen:
+                message = f"found duplicate key {key.value}"
+                raise ConstructorError("while constructing a mapping", node.start_mark, message, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+_LimitedLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"""^(?:
+         [-+]?[0-9]+(?:_[0-9]+)*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
+        |[-+]?[0-9]+(?:_[0-9]+)*(?:[eE][-+]?[0-9]+)
+        |\.[0-9]+(?:_[0-9]+)*(?:[eE][-+][0-9]+)?
+        |[-+]?[0-9]+(?:_[0-9]+)*(?::[0-5]?[0-9])+\.[0-9_]*
+        |[-+]?\.(?:inf|Inf|INF)
+        |\.(?:nan|NaN|NAN))$""",
+        re.X,
+    ),
+    list("-+0123456789."),
+)
+_LimitedLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in _LimitedLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _lines(node: Any, place: str = "") -> Iterator[tuple[str, int]]:
+    """Yield the keys below a constructed node with their lines; those of a merged mapping (`<<`) come first."""
+    pairs: list[tuple[str, int, Any]] = []
+    if isinstance(node, yaml.SequenceNode):
+        pairs = [(str(number), entry.start_mark.line, entry) for number, entry in enumerate(node.value)]
+    elif isinstance(node, yaml.MappingNode):
+        pairs = [(str(key.value), key.start_mark.line, value) for key, value in node.value]
+    for key, line, value in pairs:
+        inner = f"{place}.{key}" if place else key
+        yield inner, line + 1
+        yield from _lines(value, inner)

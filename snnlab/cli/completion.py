@@ -1,13 +1,13 @@
-"""Tab completion: snnlab completes commands, actions, options, files of groups and types; Hydra completes keys."""
+"""Tab completion of commands, actions, options, files of groups, types, and the keys and values of an experiment."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from snnlab.cli.list import REGISTRIES, registry
 from snnlab.cli.main import COMMANDS
@@ -29,6 +29,8 @@ _FIRST_WORDS: dict[str, Sequence[str] | str] = {
     "runs": "ACTIONS",
     "find": "FINDS",
 }
+# bash expands the proposals, and a name in a stranger's file could be $(a command).
+_PLAIN = re.compile(r"[\w./=+~:,@%-]+")
 _TRAIN_OPTIONS = ("--config-dir", "--cfg", "--help", "--multirun", "-m")
 
 
@@ -53,21 +55,17 @@ def main(arguments: list[str], started: float) -> int:
     what, _, shell = "".join(arguments[:1]).partition("=")
     if len(arguments) != 1 or what not in ("install", "uninstall", "query") or shell not in ("bash", "zsh", "fish"):
         raise ConfigError("completion", 'eval "$(snnlab -sc install=bash)", or zsh', "snnlab -sc install=fish | source")
-    if arguments[0] == "install=zsh":  # bash's script, which zsh runs after bashcompinit
-        print("autoload -Uz compinit bashcompinit && compinit && bashcompinit", flush=True)
-        return _call_hydra(["install=bash"])
-    if not arguments[0].startswith("query="):
-        return _call_hydra(arguments)
+    if what != "query":
+        print(_SCRIPTS[what, shell])
+        return 0
     try:
         line = parse_command_line(os.environ.get("COMP_LINE", ""))
         words = completions(line)
-        if words is not None:
-            print(" ".join(words))
-            return 0
-        os.environ["COMP_LINE"] = hydra_line(line)
-        return _call_hydra(arguments, _user_folder(line))
+        proposals = filter(_PLAIN.fullmatch, _key_completions(line) if words is None else words)
+        print(("\n" if shell == "fish" else " ").join(proposals))
     except Exception:  # a file with a mistake: no proposals, and no place to print the error
         return 0
+    return 0
 
 
 def parse_command_line(text: str) -> CommandLine:
@@ -85,7 +83,7 @@ def parse_command_line(text: str) -> CommandLine:
 
 
 def completions(line: CommandLine) -> list[str] | None:
-    """Return the proposals of snnlab, None if Hydra completes the word; an empty list leaves it to the shell."""
+    """Return the proposals, None if the word is a key of the experiment; an empty list leaves it to the shell."""
     command, before, current, _ = line
     if not command:
         return _starting_with(current, COMMANDS)
@@ -114,12 +112,6 @@ def options_of(command: str) -> list[str]:
         return list(_TRAIN_OPTIONS)
     found = (option for name, both in OPTIONS.items() if name.split()[0] == command for of in both for option in of)
     return sorted({*found, "--help"})
-
-
-def hydra_line(line: CommandLine) -> str:
-    """Return the line for Hydra: the program and the overrides."""
-    words = _without_options(line.before)[WORDS_BEFORE_OVERRIDES[line.command] :]
-    return " ".join(["snnlab", *words, line.current])
 
 
 def _first_words(command: str) -> Iterable[str]:
@@ -187,8 +179,45 @@ def _group_completions(line: CommandLine, key: str, value: str) -> list[str] | N
     return [f"{key}={name}" for name in _starting_with(value, group_files(key, user_dir))]
 
 
-def _call_hydra(arguments: list[str], user_dir: Path | None = None) -> int:
-    from snnlab.config.compose import call_hydra  # late: snnlab's own proposals do not need Hydra
+def _key_completions(line: CommandLine) -> list[str]:
+    """Return the keys of the composed experiment that begin as the word, and the value of a whole one."""
+    from snnlab.config.compose import composed_values  # late: other proposals need no Hydra
 
-    call_hydra([*([] if user_dir is None else ["--config-dir", str(user_dir)]), "-sc", *arguments])
-    return 0
+    user_dir = _user_folder(line)
+    words = _without_options(line.before)[WORDS_BEFORE_OVERRIDES[line.command] :]
+    typed = line.current.lstrip("+~")
+    head = line.current.removesuffix(typed)
+    key, equals, start = typed.partition("=")
+    *above, last = key.split(".")
+    node: Any = composed_values(words, user_dir)
+    for name in above:
+        node = node.get(name) if isinstance(node, Mapping) else None
+    known = node if isinstance(node, Mapping) else {}
+    if equals:
+        value = known.get(last)
+        text = str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+        is_value = text.startswith(start) and not isinstance(value, Mapping)
+        return [f"{head}{key}={text}"] if text and is_value else []
+    place = "".join(f"{name}." for name in above)
+    keys = {f"{name}{'.' if isinstance(value, Mapping) else '='}" for name, value in known.items()}
+    keys |= {f"{name}=" for name in groups(config_folder(), user_dir)} if not above else set()
+    return sorted(f"{head}{place}{name}" for name in keys if name.startswith(last))
+
+
+_BASH = """_snnlab_completion()
+{
+    local choices
+    choices=$(COMP_LINE=$COMP_LINE snnlab -sc query=bash)
+    COMPREPLY=($(compgen -o nospace -o default -W "$choices" -- "${COMP_WORDS[$COMP_CWORD]}"))
+}
+COMP_WORDBREAKS=${COMP_WORDBREAKS//=}
+complete -o nospace -o default -F _snnlab_completion snnlab"""
+# zsh runs the script of bash after bashcompinit.
+_SCRIPTS = {
+    ("install", "bash"): _BASH,
+    ("install", "zsh"): f"autoload -Uz compinit bashcompinit && compinit && bashcompinit\n{_BASH}",
+    ("install", "fish"): "complete -c snnlab -x -a '(COMP_LINE=(commandline -cp) snnlab -sc query=fish)'",
+    ("uninstall", "bash"): "complete -r snnlab; unset -f _snnlab_completion",
+    ("uninstall", "zsh"): "complete -r snnlab; unset -f _snnlab_completion",
+    ("uninstall", "fish"): "complete -c snnlab -e",
+}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from snnlab.cli.options import split_options
-from snnlab.config.compose import compose_experiment, let_hydra_answer
+from snnlab.config.compose import compose_experiment, print_configuration
 from snnlab.config.folders import config_folder, groups, user_folder
 from snnlab.config.grids import split_launch
 from snnlab.config.overrides import as_overrides, read_arguments, run_to_resume, split_config_file
@@ -93,7 +93,7 @@ def _main(arguments: list[str], started: float) -> int:
     config_file, rest = split_config_file(rest)
     parsed = read_arguments(rest)
     if parsed.flags:
-        let_hydra_answer(parsed.flags, parsed.overrides, parsed.config_dir)
+        print_configuration(parsed.flags, parsed.overrides, parsed.config_dir)
         return 0
     if parsed.several:
         from snnlab.cli import grid

@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from snnlab.config.compose import parse_assignment, readable_errors, refuse_misspelled, set_entry
+from snnlab.config.compose import parse_assignment, refuse_misspelled, set_entry
+from snnlab.config.hydra_errors import readable_errors
 from snnlab.errors import ROOT, ConfigError, did_you_mean, join_names
 from snnlab.spec.field import type_problem
 from snnlab.spec.interval import Count

@@ -308,23 +308,10 @@ def _plain(value: Any, place: str, what: str) -> Any:
 _RECORDED = "config.yaml"
 _SEVERAL = ("-m", "--multirun")
 _CONFIG_DIR = ("--config-dir", "-cd")
-# The flags of Hydra that are answered, and whether they take a value.
-_HYDRA_FLAGS = {
-    "-h": False,
-    "--help": False,
-    "--cfg": True,
-    "-c": True,
-    "--package": True,
-    "-p": True,
-    "--resolve": False,
-    "--info": True,
-    "-i": True,
-}
-_CFG = ("job", "hydra", "all")
-_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-_FLAG_VALUES = {"--cfg": _CFG, "-c": _CFG, "--info": _INFO, "-i": _INFO}
-_WITH_CFG = ("--package", "-p", "--resolve")
-_KNOWN = (*_CONFIG_DIR, *_SEVERAL, "--cfg", "--resolve", "--package", "--info", "--help")
+# The flags that print the configuration, their full names, and their values; None: any.
+_PRINTING = {"--cfg": ("job", "hydra", "all"), "--package": None, "--resolve": (), "--help": ()}
+_SHORT = {"-h": "--help", "-c": "--cfg", "-p": "--package"}
+_KNOWN = (*_CONFIG_DIR, *_SEVERAL, *_PRINTING)
 _FLAGS_INSTEAD = {
     "--config": "--config-dir DIR names a folder of YAML files, experiment=NAME one of DIR/experiment",
     "--config-name": "experiment=NAME chooses one of DIR/experiment",
@@ -334,6 +321,7 @@ _FLAGS_INSTEAD = {
     "--version": "snnlab --version",
     "--resume": "write resume=RUN",
     "--ckpt_path": "write resume=RUN",
+    **dict.fromkeys(("--info", "-i"), "--cfg all prints the configuration, with the chosen files"),
 }
 
 
@@ -345,13 +333,13 @@ class Arguments:
         overrides: `key=value`, `+key=value`, `~key`.
         config_dir: The user's folder of YAML files, or None.
         several: Whether a setting can have several values, one run for each.
-        flags: Those that Hydra answers, without training.
+        flags: Those that only print, by their full names, with their values.
     """
 
     overrides: list[str] = field(default_factory=list)
     config_dir: str | None = None
     several: bool = False
-    flags: list[str] = field(default_factory=list)
+    flags: dict[str, str] = field(default_factory=dict)
 
 
 def read_arguments(arguments: Sequence[str]) -> Arguments:
@@ -372,8 +360,8 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
             found.config_dir = value if equals else _pop_value(name, waiting)
         elif argument in ("-r", "--run"):
             pass  # the default
-        elif name in _HYDRA_FLAGS:
-            found.flags += [name, *([value if equals else _pop_value(name, waiting)] if _HYDRA_FLAGS[name] else [])]
+        elif (flag := _SHORT.get(name, name)) in _PRINTING:
+            found.flags[flag] = value if equals or _PRINTING[flag] == () else _pop_value(name, waiting)
         elif argument.startswith("-"):
             raise ConfigError("train", f"there is no option {name}", _option_hint(name, value, waiting))
         elif is_override(argument):
@@ -385,7 +373,7 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
             positional[0] or repr(positional[0]),
             f"not an override{word_hint(positional[0], user_folder(found.config_dir))}",
         )
-    _check_hydra_flags(found)
+    _check_flags(found)
     return found
 
 
@@ -393,7 +381,7 @@ def split_config_file(arguments: Sequence[str]) -> tuple[Path | None, list[str]]
     """Return the config.yaml of a run to train again, None if none is given, and the other arguments.
 
     Raises:
-        ConfigError: if several are given, or one together with `-m` or a flag of Hydra.
+        ConfigError: if several are given, or one together with `-m` or a flag that only prints.
     """
     named = [word for word in arguments if Path(word).name == _RECORDED and not is_override(word)]
     found = [path for path in (Path(word).expanduser() for word in named) if path.is_file()]
@@ -402,7 +390,9 @@ def split_config_file(arguments: Sequence[str]) -> tuple[Path | None, list[str]]
         return None, list(arguments)
     if len(named) > 1:
         raise ConfigError("train", f"takes one run's {_RECORDED}, got {join_names(named)}")
-    if option := next((word for word in others if word in _SEVERAL or word.partition("=")[0] in _HYDRA_FLAGS), None):
+    if option := next(
+        (word for word in others if word in _SEVERAL or word.partition("=")[0] in (*_PRINTING, *_SHORT)), None
+    ):
         what = "is one run" if option in _SEVERAL else "is composed already"
         raise ConfigError(option, f"{named[0]} {what}", "leave it out")
     return found[0], others
@@ -410,21 +400,22 @@ def split_config_file(arguments: Sequence[str]) -> tuple[Path | None, list[str]]
 
 def _pop_value(name: str, waiting: list[str]) -> str:
     if not waiting or waiting[0].startswith("-"):
-        example = f", such as {name} {_FLAG_VALUES[name][0]}" if name in _FLAG_VALUES else ""
-        raise ConfigError(name, f"needs a value{example}")
+        choices = _PRINTING.get(_SHORT.get(name, name))
+        raise ConfigError(name, f"needs a value{f', such as {name} {choices[0]}' if choices else ''}")
     return waiting.pop(0)
 
 
-def _check_hydra_flags(found: Arguments) -> None:
-    if not found.flags:
+def _check_flags(found: Arguments) -> None:
+    if "--help" in found.flags or not found.flags:
         return
-    if found.several and not {"-h", "--help"} & set(found.flags):
-        raise ConfigError("train", f"{found.flags[0]} prints one configuration", "leave out -m")
-    if found.flags[0] in _WITH_CFG and not {"--cfg", "-c", "-h", "--help"} & set(found.flags):
-        raise ConfigError(found.flags[0], "is for --cfg job")
-    for name, value in zip(found.flags, [*found.flags[1:], ""], strict=True):
-        if name in _FLAG_VALUES and value not in _FLAG_VALUES[name]:
-            raise ConfigError(name, f"expected one of {join_names(_FLAG_VALUES[name])}, got '{value}'")
+    first = next(iter(found.flags))
+    if found.several:
+        raise ConfigError("train", f"{first} prints one configuration", "leave out -m")
+    if "--cfg" not in found.flags:
+        raise ConfigError(first, "is for --cfg job")
+    value, known = found.flags["--cfg"], _PRINTING["--cfg"]
+    if known and value not in known:
+        raise ConfigError("--cfg", f"expected one of {join_names(known)}, got '{value}'")
 
 
 def _option_hint(name: str, value: str, waiting: Sequence[str]) -> str:

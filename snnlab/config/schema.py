@@ -1,4 +1,4 @@
-"""The experiment's settings with their types, and the line of a user's file that has a mistake."""
+"""The experiment's settings with their types, and where they were set."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import yaml
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from snnlab.errors import ConfigError, SnnlabError, UnknownSettingError
 from snnlab.spec.interval import NonNegative, at_least, between
+
+if TYPE_CHECKING:
+    from snnlab.config.own_files import ConfigFile
 
 
 @dataclass(frozen=True)
@@ -19,46 +20,31 @@ class Origin:
     """The sources of an experiment's settings.
 
     Attributes:
-        files: The user's files with the package of each ("" is the root); later files override earlier ones.
+        files: The user's files; later ones override earlier ones.
         overridden: Keys that were set on the command line.
     """
 
-    files: Sequence[tuple[Path, str]]
+    files: Sequence[ConfigFile]
     overridden: Sequence[str]
 
     def locate(self, error: SnnlabError) -> SnnlabError:
         """Return the error with the file and line of its place, or of its parent key, if a user's file sets it."""
+        if error.origin is not None:
+            return error
         for place in (error.key, error.key.rpartition(".")[0]):
-            if not place or any(_in_package(place, key) or _in_package(key, place) for key in self.overridden):
+            if not place or any(_is_within(place, key) or _is_within(key, place) for key in self.overridden):
                 return error
-            for path, package in reversed(self.files):
-                line = line_of(path, place, package)
-                if line is not None:
-                    return error.with_fields(origin=(path, line))
+            for file in reversed(self.files):
+                if (line := file.line_of(place)) is not None:
+                    return error.with_fields(origin=(file.path, line))
         if isinstance(error, UnknownSettingError):
             # Such as neuron.q of a packaged experiment, with another neuron.
             return error.with_fields(hint=f"a packaged file sets it, ~{error.key} removes it; {error.hint}")
         return error
 
 
-def line_of(path: Path, place: str, package: str) -> int | None:
-    """Return the line, from 1, in which a file sets the key at `place`, or None."""
-    if not _in_package(place, package) or place == package:
-        return None
-    node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    line = None
-    for key in place.removeprefix(package).strip(".").split("."):
-        if not isinstance(node, yaml.MappingNode):
-            return None
-        found = {k.value: (k.start_mark.line + 1, value) for k, value in node.value}
-        if key not in found:
-            return None
-        line, node = found[key]
-    return line
-
-
-def _in_package(place: str, package: str) -> bool:
-    return not package or place == package or place.startswith(f"{package}.")
+def _is_within(place: str, above: str) -> bool:
+    return place == above or place.startswith(f"{above}.")
 
 
 Node = Mapping[str, Any]

@@ -99,6 +99,12 @@ def test_a_mistake_in_a_file_prints_nothing(completed: Offered, workplace: Path)
     assert completed("snnlab train --config-dir mine experiment=bad seed") == []
 
 
+def test_a_key_that_a_shell_would_run_is_not_proposed(completed: Offered, workplace: Path):
+    (workplace / "mine" / "model").mkdir(parents=True)
+    (workplace / "mine" / "model" / "net.yaml").write_text("layers: {'lif$(touch ran)': {type: lif}, lif1: {}}\n")
+    assert completed("snnlab train --config-dir mine model=net model.layers.l") == ["model.layers.lif1."]
+
+
 def test_an_installed_script_calls_the_program():
     environment = {**os.environ, "COMP_LINE": "snnlab train data.num_b"}
     command = [sys.executable, "-m", "snnlab", "-sc", "query=bash"]
@@ -125,7 +131,7 @@ def test_the_script_for_bash_completes_snnlab():
         text=True,
         check=True,
     )
-    assert done.stdout.rstrip().endswith("hydra_bash_completion snnlab")
+    assert done.stdout.rstrip().endswith("_snnlab_completion snnlab")
 
 
 def test_zsh_runs_the_script_of_bash():
@@ -133,7 +139,7 @@ def test_zsh_runs_the_script_of_bash():
         [sys.executable, "-m", "snnlab", "-sc", "install=zsh"], capture_output=True, text=True, check=True
     )
     assert_text_has(done.stdout.splitlines()[0], "compinit", "bashcompinit")
-    assert "hydra_bash_completion" in done.stdout
+    assert "_snnlab_completion" in done.stdout
 
 
 def test_a_wrong_request_names_the_install_commands():

@@ -17,7 +17,7 @@ def test_options_flags_and_overrides_are_separated():
     with assert_raises(ConfigError, "train", "-m"):
         read_arguments(typed)
     assert read_arguments(typed[:6]) == Arguments(["seed=0,1", "~model.layers.pool1", "+a.b={c: 1}"], "mine", True)
-    assert read_arguments(["-cd=mine", "--cfg=job", "--resolve"]).flags == ["--cfg", "job", "--resolve"]
+    assert read_arguments(["-cd=mine", "--cfg=job", "--resolve"]).flags == {"--cfg": "job", "--resolve": ""}
 
 
 def test_a_path_with_an_equals_sign_is_no_override(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

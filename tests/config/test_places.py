@@ -1,0 +1,119 @@
+"""A mistake is answered with its key, and with the line of the user's file that set the key last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from snnlab.config.compose import compose_experiment
+from snnlab.config.own_files import ConfigFile, read_own
+from snnlab.config.schema import Origin
+from snnlab.errors import ConfigError, SnnlabError, UnknownSettingError
+from snnlab.session.session import compose_and_check
+
+from ..refusals import assert_raises
+
+HEAD = "# @package _global_\n"
+MODEL = """# mine
+layers:
+  fc:
+    type: linear
+    out_featurs: 3
+"""
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> ConfigFile:
+    return read_own(write(tmp_path, "model/mine", MODEL), "model", {"model"})
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        ("model.layers", 2),
+        ("model.layers.fc", 3),
+        ("model.layers.fc.out_featurs", 5),
+        ("model.layers.lif", None),
+        ("data.layers", None),
+        ("modelling.layers", None),
+    ],
+)
+def test_a_file_knows_the_lines_of_the_keys_of_its_package(model: ConfigFile, place: str, line: int | None):
+    assert model.line_of(place) == line
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (UnknownSettingError("model.layers.fc", "out_featurs"), 5),
+        (ConfigError("model.layers.fc", "too small"), 3),
+        (ConfigError("model.layers.fc.bias", "is missing"), 3),
+        (ConfigError("", "something else"), None),
+    ],
+)
+def test_a_mistake_is_located_by_its_key_or_the_one_above(model: ConfigFile, error: SnnlabError, line: int | None):
+    located = Origin([model], []).locate(error)
+    assert located.origin == (line and (model.path, line))
+    assert type(located) is type(error)
+
+
+@pytest.mark.parametrize("key", ["model.layers.fc", "model.layers.fc.out_featurs"])
+def test_a_typed_setting_has_no_file(model: ConfigFile, key: str):
+    error = UnknownSettingError("model.layers.fc", "out_featurs")
+    assert Origin([model], [key]).locate(error) is error
+
+
+FILES = {
+    "experiment/mine": f"{HEAD}defaults:\n  - base\n  - override /data: own\n\nneuron:\n  v_threshold: 1.0\n",
+    "experiment/base": f"{HEAD}\nseed: 1\n",
+    "data/own": "defaults: [nmnist]\ndt: 20.0\nnum_bins: null\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "added", "place", "line"),
+    [
+        ("experiment/mine", "  tau_mem: -3\n", "neuron.tau_mem", 8),
+        ("experiment/mine", "seed: one\n", "seed", 8),
+        ("experiment/base", "\nneuron: {tau_mem: -3}\n", "neuron.tau_mem", 5),
+        ("experiment/base", "nothing: 3\n", "nothing", 4),
+        ("data/own", "batch_size: 0\n", "data.batch_size", 4),
+        ("data/own", "shuffle: 0\n", "data.shuffle", 4),
+    ],
+)
+@pytest.mark.parametrize("typed", [(), ("optimizer.lr=0.1",)])
+def test_a_wrong_value_is_found_in_the_file_that_sets_it(
+    name: str, added: str, place: str, line: int, typed: tuple[str, ...], tmp_path: Path
+):
+    for other, text in FILES.items():
+        write(tmp_path, other, text + added * (other == name))
+    with pytest.raises(ConfigError) as caught:
+        compose_and_check(["experiment=mine", *typed], tmp_path)
+    assert caught.value.key == place
+    assert caught.value.origin == (tmp_path / f"{name}.yaml", line)
+
+
+def test_of_several_files_that_set_a_key_the_one_that_won_is_named(tmp_path: Path):
+    write(tmp_path, "experiment/base", f"{HEAD}seed: one\n")
+    write(tmp_path, "experiment/after", f"{HEAD}defaults: [base]\nseed: two\n")
+    write(tmp_path, "experiment/before", f"{HEAD}defaults: [_self_, base]\nseed: two\n")
+    for name, file, line in (("after", "after", 3), ("before", "base", 2)):
+        with assert_raises(ConfigError, "seed") as caught:
+            compose_experiment([f"experiment={name}"], tmp_path)
+        assert caught.value.origin == (tmp_path / "experiment" / f"{file}.yaml", line)
+
+
+def test_a_wrong_value_on_the_command_line_is_named_without_a_file(tmp_path: Path):
+    for name, text in FILES.items():
+        write(tmp_path, name, text)
+    with assert_raises(ConfigError, "seed", "one") as caught:
+        compose_experiment(["experiment=mine", "seed=one"], tmp_path)
+    assert caught.value.origin is None
