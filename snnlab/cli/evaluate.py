@@ -50,10 +50,9 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.session import evaluation
 
     early_exit = evaluation.EarlyExitOptions(accuracy) if {"--anytime", "--accuracy"} & {*options} else None
-    with experiment.located_errors():
-        values, folder = evaluation.evaluate(
-            run, experiment, split, checkpoint, options.get("--out"), overrides, early_exit
-        )
+    values, folder = evaluation.evaluate(
+        run, experiment, split, checkpoint, options.get("--out"), overrides, early_exit
+    )
     with until_pipe_closes():
         for line in evaluation.result_lines(values):
             say(line)

@@ -66,11 +66,10 @@ def main(arguments: list[str], started: float) -> int:
     experiment = compose_run(run, overrides, options.get("--config-dir"), "data")
 
     make_session, opened_run, _ = _import_session()
-    with experiment.located_errors():
-        session = make_session(experiment, run, run=run, checkpoint=checkpoint)
-        session.use_threads()
-        wanted = opened_run.ExportRequest(what, layers, options.get("--samples", "0:8"), split)
-        arrays = opened_run.collect_arrays(session, wanted)
+    session = make_session(experiment, run, run=run, checkpoint=checkpoint)
+    session.use_threads()
+    wanted = opened_run.ExportRequest(what, layers, options.get("--samples", "0:8"), split)
+    arrays = opened_run.collect_arrays(session, wanted)
     opened_run.write_arrays(target, arrays)
     for name, array in arrays.items():
         print(f"{name}  {list(array.shape)}  {array.dtype}")
@@ -95,11 +94,10 @@ def _export_nir(run: Path, overrides: list[str], options: dict[str, str]) -> int
 
     make_session, _, network_export = _import_session()
     wanted = network_export.NirOptions("--lossy" in options, "--fold-norm" in options, "--for" in options)
-    with experiment.located_errors():
-        session = make_session(experiment, run, run=run, checkpoint=checkpoint)
-        session.use_threads()
-        for line in network_export.export_nir(session, target, wanted):
-            say(line)
+    session = make_session(experiment, run, run=run, checkpoint=checkpoint)
+    session.use_threads()
+    for line in network_export.export_nir(session, target, wanted):
+        say(line)
     print(target)
     return 0
 

@@ -43,7 +43,7 @@ def main(arguments: list[str], started: float) -> int:
 
     from snnlab.session import tuner
 
-    with experiment.located_errors(), quiet_lightning():
+    with quiet_lightning():
         draw, override = tuner.propose_rate(experiment, folder, low, high, steps)
     target = Path(figure) if figure else folder.parent / f"find_{what}_{folder.name}.png"
     tuner.write_figure(draw, target)

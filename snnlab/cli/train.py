@@ -120,8 +120,7 @@ def _train(experiment: Experiment, folder: Path, started: float, command: Sequen
     from snnlab.session import Session  # brings torch
 
     session = Session(replace(experiment, command=command), folder)
-    with experiment.located_errors():
-        session.check_without_lightning()
+    session.check_without_lightning()
     return _import_training().run(session, started)
 
 

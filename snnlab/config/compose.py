@@ -65,13 +65,12 @@ def _experiment_name(name: str | None, choices: Mapping[str, Any]) -> str | None
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 
 
-def check_config(cfg: DictConfig, files: ConfigFiles, choices: Mapping[str, Any]) -> Experiment:
+def check_config(cfg: DictConfig, files: ConfigFiles) -> Experiment:
     """Check a composed configuration and return it resolved.
 
     Args:
         cfg: The composed configuration without its `hydra` node.
         files: The files that it was composed from.
-        choices: Names of the chosen files, by group.
 
     Raises:
         ConfigError: for the first mistake found.
@@ -93,9 +92,9 @@ def check_config(cfg: DictConfig, files: ConfigFiles, choices: Mapping[str, Any]
         raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron)}
         for group in GLOBAL_GROUPS:
             _require_nothing(group, raw.pop(group, None))
-        _drop_replaced_time(raw, files, choices)
-        raw["name"] = run_name(_experiment_name(raw.get("name"), choices), choices)
-        _name_data(raw.get("data"), choices.get("data"))
+        _drop_replaced_time(raw, files)
+        raw["name"] = run_name(_experiment_name(raw.get("name"), files.choices), files.choices)
+        _name_data(raw.get("data"), files.choices.get("data"))
         _require_values(raw)
         _require_written_addresses(raw)
         resolved = _to_dict(OmegaConf.create(raw), resolve=True)
@@ -220,13 +219,13 @@ def _resolve_neuron(cfg: DictConfig, neuron: Any) -> dict[str, Any] | None:
     return {str(key): value for key, value in node.items()}
 
 
-def _drop_replaced_time(raw: dict[str, Any], files: ConfigFiles, choices: Mapping[str, Any]) -> None:
+def _drop_replaced_time(raw: dict[str, Any], files: ConfigFiles) -> None:
     """Let a `dt` or `num_bins` of an experiment replace the other one in the data file."""
     data = raw.get("data")
     if not isinstance(data, dict) or data.get("num_bins") is None or data.get("dt") is None:
         return
-    in_file = _set_times(files.content_of("data", choices.get("data")))
-    in_experiment = _set_times(files.content_of("experiment", choices.get("experiment")).get("data"))
+    in_file = _set_times(files.content_of("data"))
+    in_experiment = _set_times(files.content_of("experiment").get("data"))
     if len(in_file) != 1 or len(in_experiment) == 2:
         raise ConfigError("data", "give either num_bins or dt (ms), not both")
     data[in_file.pop()] = None
@@ -316,8 +315,10 @@ def print_configuration(flags: Mapping[str, str], overrides: Sequence[str], conf
             print(_help_text(cfg, files))
             return
         with hydra_values(cfg):
-            raw = OmegaConf.to_container(cfg, resolve="--resolve" in flags)
-        assert isinstance(raw, dict)
+            OmegaConf.set_readonly(cfg.hydra, None)
+            if "--resolve" in flags:
+                OmegaConf.resolve(cfg)
+            raw = _to_dict(cfg, resolve=False)
         shown = OmegaConf.create({key: value for key, value in raw.items() if _CFG_PARTS[flags["--cfg"]](key)})
         package = flags.get("--package", "_global_")
         node = shown if package == "_global_" else OmegaConf.select(shown, package)
@@ -375,39 +376,27 @@ def _compose(
     """Compose an experiment, and resolve the wanted settings of `hydra`."""
     user_dir = user_folder(config_dir)
     files, ready = _prepare(overrides, user_dir)
-    typed = list(map(key_of, ready))
-    try:
-        with readable_errors(files):
-            experiment, folders = _compose_and_check(files, [*ready, *extra], typed, wanted)
-    except ConfigError as error:
-        located = Origin(files.own({}), typed).locate(error)
-        raise located from (None if located is error else error)
-    if empty := next((key for key, name in zip(wanted, folders, strict=True) if not name.strip()), None):
-        raise ConfigError(f"hydra.{empty}", "is empty", "name a folder")
-    return experiment, folders
-
-
-def _compose_and_check(
-    files: ConfigFiles, ready: Sequence[str], typed: Sequence[str], wanted: Sequence[str]
-) -> tuple[Experiment, tuple[str, ...]]:
-    try:
-        cfg = compose(files, ready)
-    except ConfigCompositionException as error:
-        if (own := files.own({})) and (found := type_conflict(own, composed_values((), None))):
-            raise found from error
-        raise
-    with hydra_values(cfg):
-        plain = without_hydra(cfg)
-        choices = {str(group): name for group, name in cfg.hydra.runtime.choices.items()}
-        origin = Origin(files.own(choices), [key for key in typed if key not in choices])
-        try:
-            _require_places(plain, ready, files, choices)
-            experiment = check_config(plain, files, choices)
+    origin = Origin(files, [key for key in map(key_of, ready) if key not in files.groups])
+    with origin.located_errors(), readable_errors(files):
+        cfg = _compose_files(files, [*ready, *extra])
+        with hydra_values(cfg):
+            _require_places(cfg, ready, files)
+            experiment = check_config(without_hydra(cfg), files)
             check_trainer(experiment.trainer, test=experiment.test)
             require_typed_plugins(experiment.plugins, origin.overridden)
-        except ConfigError as error:
-            raise origin.locate(error) from error
-        return replace(experiment, origin=origin), tuple(str(OmegaConf.select(cfg.hydra, key)) for key in wanted)
+            folders = tuple(str(OmegaConf.select(cfg.hydra, key)) for key in wanted)
+    if empty := next((key for key, name in zip(wanted, folders, strict=True) if not name.strip()), None):
+        raise ConfigError(f"hydra.{empty}", "is empty", "name a folder")
+    return replace(experiment, origin=origin), folders
+
+
+def _compose_files(files: ConfigFiles, ready: Sequence[str]) -> DictConfig:
+    try:
+        return compose(files, ready)
+    except ConfigCompositionException as error:
+        if files.own and (found := type_conflict(files.own, composed_values((), None))):
+            raise found from error
+        raise
 
 
 def composed_values(overrides: Sequence[str], user_dir: Path | None) -> dict[str, Any]:
@@ -416,22 +405,21 @@ def composed_values(overrides: Sequence[str], user_dir: Path | None) -> dict[str
     return _to_dict(without_hydra(compose(files, ready)), resolve=False)
 
 
-def _require_places(cfg: DictConfig, ready: Sequence[str], files: ConfigFiles, choices: Mapping[str, Any]) -> None:
+def _require_places(cfg: DictConfig, ready: Sequence[str], files: ConfigFiles) -> None:
     """Refuse a new layer without `after`: it would come after the readout.
 
     Args:
         cfg: The composed configuration.
         ready: Overrides for Hydra.
         files: The files that were composed.
-        choices: Names of the chosen files, by group.
     """
     layers = OmegaConf.select(cfg, "model.layers")
-    in_files = [name for one in files.own(choices) if not one.package for name in _layers(one.content)]
+    in_files = [name for one in files.own if not one.package for name in _layers(one.content)]
     typed = [match["name"] for text in ready if (match := _LAYER.match(text))]
     nodes = layers if isinstance(layers, DictConfig) else {}
     new = [name for name in [*typed, *in_files] if isinstance(nodes.get(name), DictConfig) and "type" in nodes[name]]
     unplaced = [name for name in new if "after" not in nodes[name]]
-    if not unplaced or (choice := choices.get("model")) is None:
+    if not unplaced or (choice := files.choices.get("model")) is None:
         return
     before = OmegaConf.select(compose(files, [f"model={quoted(choice)}"]), "model.layers") or {}
     for name in unplaced:

@@ -42,6 +42,7 @@ class ConfigFiles:
     Attributes:
         groups: Names of the groups.
         read: The files that were read, by Hydra's names for them.
+        choices: Names of the chosen files by group, once they are composed.
     """
 
     def __init__(self, user_dir: Path | None = None, record: Mapping[str, Any] | None = None) -> None:
@@ -50,6 +51,7 @@ class ConfigFiles:
         self._folders = [] if record is not None else [folder for folder in (config_folder(), user_dir) if folder]
         self.groups = groups(*self._folders)
         self.read: dict[str, ConfigFile] = {}
+        self.choices: dict[str, Any] = {}
 
     def find(self, name: str) -> Path | None:
         """Return the file that Hydra calls `group/name`, or None.
@@ -83,9 +85,9 @@ class ConfigFiles:
         """Return the names of the files of a group."""
         return self.names(group, ObjectType.CONFIG)
 
-    def content_of(self, group: str, name: Any) -> Mapping[str, Any]:
-        """Return what a file has set that was read; empty for any other."""
-        file = self.read.get(f"{group}/{name}")
+    def content_of(self, group: str) -> Mapping[str, Any]:
+        """Return what the chosen file of a group has set; empty without one."""
+        file = self.read.get(f"{group}/{self.choices.get(group)}")
         return {} if file is None else file.content
 
     def load(self, name: str) -> ConfigFile:
@@ -126,17 +128,14 @@ class ConfigFiles:
             if not choice.overrides and choice.key != "_self_":
                 yield from choice.files
 
-    def own(self, choices: Mapping[str, Any]) -> list[ConfigFile]:
-        """Return the user's files that were read, in the order in which they were merged: later ones override.
-
-        Args:
-            choices: Names of the chosen files, by group.
-        """
-        merged = [name for name in self._merged(PRIMARY, choices) if self.read[name].is_own]
+    @property
+    def own(self) -> list[ConfigFile]:
+        """The user's files that were read, in the order in which they are merged: later ones override."""
+        merged = [name for name in self._merged(PRIMARY) if self.read[name].is_own]
         others = [name for name, file in self.read.items() if file.is_own and name not in merged]
         return [self.read[name] for name in [*others, *merged]]
 
-    def _merged(self, name: str, choices: Mapping[str, Any]) -> Iterator[str]:
+    def _merged(self, name: str) -> Iterator[str]:
         """Yield a file and those of its defaults in Hydra's order: `_self_` is last, unless it is in the list."""
         if name not in self.read:
             return
@@ -145,10 +144,10 @@ class ConfigFiles:
             if choice.key == "_self_":
                 yield name
             elif not choice.overrides:
-                chosen = choices.get(choice.group) if choice.group else None
+                chosen = self.choices.get(choice.group) if choice.group else None
                 names = choice.files if chosen is None else (f"{choice.group}/{chosen}",)
                 for inner in names:
-                    yield from self._merged(inner, choices)
+                    yield from self._merged(inner)
         if all(choice.key != "_self_" for choice in found):
             yield name
 
@@ -224,7 +223,8 @@ def compose(files: ConfigFiles, overrides: Sequence[str], name: str = PRIMARY) -
     values = {str(key): value for key, value in raw.items()}
     require_bounded(values)
     require_printable({key: value for key, value in values.items() if key != "hydra"})
-    if any(file.is_own for file in files.read.values()):
+    files.choices = files.choices or {str(group): name for group, name in cfg.hydra.runtime.choices.items()}
+    if files.own:
         _require_own_hydra(values["hydra"], files)
     return cfg
 
@@ -289,7 +289,7 @@ def _require_own_hydra(node: Any, files: ConfigFiles) -> None:
     for key in [*found, *packaged]:
         if key not in found or key not in packaged or found[key] != packaged[key]:
             place = ".".join(key.split(".")[:2])
-            for file in files.read.values():
-                if file.is_own and "hydra" in file.content:
+            for file in files.own:
+                if "hydra" in file.content:
                     raise file.error(place, *hydra_problem(), line=file.lines["hydra"])
             raise ConfigError(place, *hydra_problem())

@@ -323,7 +323,8 @@ def compose_run(
     files = ConfigFiles(record={str(key): value for key, value in raw.items()})
     with readable_errors(files):
         composed = compose(files, marked)
-    experiment = check_config(without_hydra(composed), files, chosen)
+    files.choices |= chosen
+    experiment = check_config(without_hydra(composed), files)
     if any(key_of(text).startswith("trainer") for text in typed_overrides):
         check_trainer(experiment.trainer, test=experiment.test)
     _require_same_classes(cfg, recorded, run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,7 +12,7 @@ from snnlab.errors import ConfigError, SnnlabError, UnknownSettingError
 from snnlab.spec.interval import NonNegative, at_least, between
 
 if TYPE_CHECKING:
-    from snnlab.config.own_files import ConfigFile
+    from snnlab.config.hydra_source import ConfigFiles
 
 
 @dataclass(frozen=True)
@@ -20,27 +20,39 @@ class Origin:
     """The sources of an experiment's settings.
 
     Attributes:
-        files: The user's files; later ones override earlier ones.
-        overridden: Keys that were set on the command line.
+        files: The files that it is composed from.
+        overridden: Keys that are set on the command line.
     """
 
-    files: Sequence[ConfigFile]
+    files: ConfigFiles
     overridden: Sequence[str]
 
     def locate(self, error: SnnlabError) -> SnnlabError:
         """Return the error with the file and line of its place, or of its parent key, if a user's file sets it."""
-        if error.origin is not None:
+        removal = f"a packaged file sets it, ~{error.key} removes it"
+        if error.origin is not None or error.hint.startswith(removal):
             return error
         for place in (error.key, error.key.rpartition(".")[0]):
             if not place or any(_is_within(place, key) or _is_within(key, place) for key in self.overridden):
                 return error
-            for file in reversed(self.files):
+            for file in reversed(self.files.own):
                 if (line := file.line_of(place)) is not None:
                     return error.with_fields(origin=(file.path, line))
         if isinstance(error, UnknownSettingError):
             # Such as neuron.q of a packaged experiment, with another neuron.
-            return error.with_fields(hint=f"a packaged file sets it, ~{error.key} removes it; {error.hint}")
+            return error.with_fields(hint=f"{removal}; {error.hint}")
         return error
+
+    @contextmanager
+    def located_errors(self) -> Iterator[None]:
+        """Add file and line to errors raised inside whose cause is in a user's file."""
+        try:
+            yield
+        except ConfigError as error:
+            located = self.locate(error)
+            if located is error:
+                raise
+            raise located from error
 
 
 def _is_within(place: str, above: str) -> bool:
@@ -175,13 +187,6 @@ class Experiment:
         model = {key: value for key, value in self.model.items() if key != "weights"}
         return replace(self, init_from=None, model=model)
 
-    @contextmanager
-    def located_errors(self) -> Iterator[None]:
-        """Add file and line to errors raised inside whose cause is in a user's file."""
-        try:
-            yield
-        except ConfigError as error:
-            error_context = self.origin.locate(error) if self.origin else error
-            if error_context is error:
-                raise
-            raise error_context from error
+    def located_errors(self) -> AbstractContextManager[None]:
+        """Return a context that adds file and line to errors raised inside whose cause is in a user's file."""
+        return nullcontext() if self.origin is None else self.origin.located_errors()

@@ -118,15 +118,14 @@ def import_weights(path: Path, folder: Path, overrides: Sequence[str], config_di
         raise DataError(path, "is an HDF5 file, not one of torch.save", "without model=NAME it is read as a NIR file")
     chosen = [*overrides, f"model.weights.file={literal(str(path.absolute()))}"]
     experiment, _ = compose_experiment(chosen, config_dir)
-    with experiment.located_errors():
-        session = Session(experiment, folder)
-        try:
-            session.build("built", "loss")
-            weights = experiment.foreign_weights
-            assert weights is not None
-            loaded = load_foreign(session.built.network, weights)
-        except SnnlabError as error:
-            raise _with_data(error, session, overrides) from None
+    session = Session(experiment, folder)
+    try:
+        session.build("built", "loss")
+        weights = experiment.foreign_weights
+        assert weights is not None
+        loaded = load_foreign(session.built.network, weights)
+    except SnnlabError as error:
+        raise _with_data(error, session, overrides) from None
     source = {
         "file": str(path.absolute()),
         "sha256": file_hash(path),

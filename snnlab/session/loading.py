@@ -116,8 +116,7 @@ class Run(OpenedRun):
         evaluation, _ = _import_with_lightning()
         typed = [*self.all_overrides, *overrides]
         experiment = compose_run(self.folder, typed, None, "data")
-        with experiment.located_errors():
-            values, folder = evaluation.evaluate(self.folder, experiment, part, self.checkpoint, out, typed)
+        values, folder = evaluation.evaluate(self.folder, experiment, part, self.checkpoint, out, typed)
         return {**values, "folder": folder}
 
     def figure(self, name: str, part: str = "test", recording: int = 0) -> Figure:

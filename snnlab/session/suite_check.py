@@ -277,7 +277,7 @@ def evaluate_test(experiment: Experiment, run_folder: Path) -> TestedAgain:
     """Test an experiment's network with the weights of a folder."""
     session = Session(experiment, run_folder, run=run_folder)
     session.use_threads()
-    with experiment.located_errors(), quiet_lightning(), silence_console():
+    with quiet_lightning(), silence_console():
         session.build("loss", "network", "data", "module")
         trainer = session.trainer([])
         session.decide_computation(trainer.strategy.root_device)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from snnlab.config.compose import compose_experiment
-from snnlab.config.own_files import ConfigFile, read_own
+from snnlab.config.hydra_source import ConfigFiles
 from snnlab.config.schema import Origin
 from snnlab.errors import ConfigError, SnnlabError, UnknownSettingError
-from snnlab.session.session import compose_and_check
+from snnlab.session.session import Session, compose_and_check
 
 from ..refusals import assert_raises
 
@@ -31,8 +31,11 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> ConfigFile:
-    return read_own(write(tmp_path, "model/mine", MODEL), "model", {"model"})
+def files(tmp_path: Path) -> ConfigFiles:
+    write(tmp_path, "model/mine", MODEL)
+    read = ConfigFiles(tmp_path)
+    read.load("model/mine")
+    return read
 
 
 @pytest.mark.parametrize(
@@ -46,8 +49,8 @@ def model(tmp_path: Path) -> ConfigFile:
         ("modelling.layers", None),
     ],
 )
-def test_a_file_knows_the_lines_of_the_keys_of_its_package(model: ConfigFile, place: str, line: int | None):
-    assert model.line_of(place) == line
+def test_a_file_knows_the_lines_of_the_keys_of_its_package(files: ConfigFiles, place: str, line: int | None):
+    assert files.own[0].line_of(place) == line
 
 
 @pytest.mark.parametrize(
@@ -59,16 +62,16 @@ def test_a_file_knows_the_lines_of_the_keys_of_its_package(model: ConfigFile, pl
         (ConfigError("", "something else"), None),
     ],
 )
-def test_a_mistake_is_located_by_its_key_or_the_one_above(model: ConfigFile, error: SnnlabError, line: int | None):
-    located = Origin([model], []).locate(error)
-    assert located.origin == (line and (model.path, line))
+def test_a_mistake_is_located_by_its_key_or_the_one_above(files: ConfigFiles, error: SnnlabError, line: int | None):
+    located = Origin(files, []).locate(error)
+    assert located.origin == (line and (files.own[0].path, line))
     assert type(located) is type(error)
 
 
 @pytest.mark.parametrize("key", ["model.layers.fc", "model.layers.fc.out_featurs"])
-def test_a_typed_setting_has_no_file(model: ConfigFile, key: str):
+def test_a_typed_setting_has_no_file(files: ConfigFiles, key: str):
     error = UnknownSettingError("model.layers.fc", "out_featurs")
-    assert Origin([model], [key]).locate(error) is error
+    assert Origin(files, [key]).locate(error) is error
 
 
 FILES = {
@@ -117,3 +120,19 @@ def test_a_wrong_value_on_the_command_line_is_named_without_a_file(tmp_path: Pat
     with assert_raises(ConfigError, "seed", "one") as caught:
         compose_experiment(["experiment=mine", "seed=one"], tmp_path)
     assert caught.value.origin is None
+
+
+def test_a_mistake_that_only_building_finds_has_its_line_in_python_too(tmp_path: Path):
+    write(tmp_path, "experiment/mine", f"{HEAD}optimizer:\n  lrr: 0.1\n")
+    session = Session.composed("experiment=mine", config_dir=tmp_path)
+    for part in ("optimization", "check"):
+        with pytest.raises(UnknownSettingError) as caught:
+            getattr(session, part)()  # the property raises before it can be called
+        assert caught.value.key == "optimizer.lrr"
+        assert caught.value.origin == (tmp_path / "experiment" / "mine.yaml", 3)
+
+
+def test_a_packaged_setting_that_does_not_fit_is_explained_once():
+    with assert_raises(UnknownSettingError, "neuron.tau_mem") as caught:
+        compose_and_check(["experiment=nmnist_small", "neuron=psn"], None)
+    assert caught.value.hint.count("~neuron.tau_mem") == 1
