@@ -170,7 +170,7 @@ class ClassWeights(nn.Module):
     weights in the batch, so that the weight of a recording would depend on the other recordings in its batch.
 
     Args:
-        given: A list with one weight >= 0 for each class; `balanced`; None for equal weights.
+        class_weight: A list with one weight >= 0 for each class; `balanced`; None for equal weights.
 
     Raises:
         ConfigError: if a weight is negative, or all are 0.
