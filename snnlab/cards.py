@@ -10,12 +10,10 @@ from typing import Any
 import yaml
 
 from snnlab.errors import ConfigError, one_line
-from snnlab.files import read_text
-from snnlab.printable import printable_data
 from snnlab.spec.annotations import value_text
 from snnlab.spec.interval import Count
 from snnlab.spec.signatures import check_settings
-from snnlab.yaml_files import require_bounded
+from snnlab.yaml_files import read_yaml
 
 KEY = "card"
 PLACE = f"model.{KEY}"
@@ -100,9 +98,8 @@ def read_card_file(path: Path) -> Card:
 
 
 def _read(path: Path) -> Any:
-    require_bounded(path)
     try:
-        return printable_data(yaml.safe_load(read_text(path)))
+        return read_yaml(path)
     except yaml.YAMLError as error:
         raise ConfigError(path, f"is not YAML: {one_line(error)}") from error
 

@@ -11,7 +11,8 @@ import yaml
 from yaml.constructor import ConstructorError
 
 from snnlab.errors import ConfigError
-from snnlab.files import open_regular
+from snnlab.files import open_regular, read_text
+from snnlab.printable import printable_data
 
 # Limits far above any experiment, sweep, suite or run.
 MAX_BYTES = 4_000_000
@@ -53,25 +54,23 @@ def parse(text: str) -> Parsed:
         loader.dispose()
 
 
-def require_bounded(path: Path) -> None:
-    """Check that a YAML file stays within the limits of this module.
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML file that snnlab has written; references in it are texts.
 
     Raises:
-        ConfigError: with the file and the limit that it exceeds.
+        ConfigError: if it is larger than any experiment.
         OSError: if it cannot be read.
+        yaml.YAMLError: if it is no YAML.
     """
     if problem := too_large(path):
         raise ConfigError(path, problem)
+    return printable_data(yaml.load(read_text(path), Loader=_FastLoader))
 
 
-def too_large(path: Path, loader: Any = yaml.SafeLoader) -> str | None:
+def too_large(path: Path) -> str | None:
     """Return the limit that a YAML file exceeds (bytes, nesting, digits, values after anchors), or None.
 
     A file that is not YAML is left to its reader.
-
-    Args:
-        path: The file.
-        loader: The loader of that reader, since two parsers may read the same file differently.
 
     Raises:
         OSError: if it cannot be read.
@@ -80,33 +79,20 @@ def too_large(path: Path, loader: Any = yaml.SafeLoader) -> str | None:
         content = file.read(MAX_BYTES + 1)
     if problem := bytes_problem(content):
         return problem
+    limits = _Limits()
     try:
-        _check_limits(content.decode("utf-8"), loader)
+        for event in yaml.parse(content.decode("utf-8"), Loader=_FastLoader):
+            limits.count(event)
     except ContentError as error:
         return str(error)
     except (UnicodeDecodeError, yaml.YAMLError):
-        return None
+        pass
     return None
 
 
 def bytes_problem(content: bytes) -> str | None:
     """Return the message about a file that is too large to be parsed, or None."""
     return f"is larger than {MAX_BYTES:,} bytes, the limit for a YAML file" if len(content) > MAX_BYTES else None
-
-
-def _check_limits(text: str, loader: Any, *, parse_string: bool = True) -> None:
-    """Check a YAML text for another reader.
-
-    Args:
-        text: YAML.
-        loader: The loader of its reader.
-        parse_string: Whether a document that is only a string is parsed as YAML again, as OmegaConf does.
-    """
-    limits = _Limits()
-    for event in yaml.parse(text, Loader=loader):
-        limits.count(event)
-        if parse_string and not limits.depth and isinstance(event, yaml.ScalarEvent):
-            _check_limits(event.value, loader, parse_string=False)
 
 
 class _Limits:
@@ -117,17 +103,12 @@ class _Limits:
         self._opened: list[tuple[str | None, int]] = []
         self._total = 0
 
-    @property
-    def depth(self) -> int:
-        """The number of lists and mappings around the next event."""
-        return len(self._opened)
-
     def count(self, event: yaml.Event) -> None:
         """Count the value that an event begins; an alias counts as the values that it stands for."""
         if isinstance(event, yaml.SequenceStartEvent | yaml.MappingStartEvent):
             self._opened.append((event.anchor, self._total))
             self._total += 1
-            if self.depth > MAX_DEPTH:
+            if len(self._opened) > MAX_DEPTH:
                 raise _limit_error(event, f"is nested more than {MAX_DEPTH} deep")
         elif isinstance(event, yaml.SequenceEndEvent | yaml.MappingEndEvent):
             anchor, before = self._opened.pop()
@@ -155,8 +136,45 @@ def _limit_error(event: yaml.Event, message: str) -> ContentError:
     return ContentError(message, event.start_mark.line + 1)
 
 
-class _LimitedLoader(yaml.SafeLoader):
-    """PyYAML's safe loader with the limits, and with OmegaConf's rules for numbers, dates and repeated keys."""
+_FLOAT = re.compile(
+    r"""^(?:
+     [-+]?[0-9]+(?:_[0-9]+)*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
+    |[-+]?[0-9]+(?:_[0-9]+)*(?:[eE][-+]?[0-9]+)
+    |\.[0-9]+(?:_[0-9]+)*(?:[eE][-+][0-9]+)?
+    |[-+]?[0-9]+(?:_[0-9]+)*(?::[0-5]?[0-9])+\.[0-9_]*
+    |[-+]?\.(?:inf|Inf|INF)
+    |\.(?:nan|NaN|NAN))$""",
+    re.X,
+)
+
+
+def _with_rules(base: Any) -> Any:
+    """Return a loader with OmegaConf's rules for numbers, dates and repeated keys."""
+
+    class RuledLoader(base):
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            seen: set[str] = set()
+            for key in (key for key, _ in node.value if key.tag == self.DEFAULT_SCALAR_TAG):
+                if key.value in seen:
+                    message = f"found duplicate key {key.value}"
+                    raise ConstructorError("while constructing a mapping", node.start_mark, message, key.start_mark)
+                seen.add(key.value)
+            return super().construct_mapping(node, deep=deep)
+
+    RuledLoader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+    RuledLoader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in RuledLoader.yaml_implicit_resolvers.items()
+    }
+    return RuledLoader
+
+
+# In C it is ten times as fast, and there are many runs; its messages are less exact, and it cannot count as it parses.
+_FastLoader = _with_rules(getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+class _LimitedLoader(_with_rules(yaml.SafeLoader)):
+    """A loader that keeps within the limits."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -174,36 +192,6 @@ class _LimitedLoader(yaml.SafeLoader):
             raise
         except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:  # such as !!int abc
             raise ContentError(" ".join(str(error).split()), node.start_mark.line + 1) from error
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        texts = [key for key, _ in node.value if key.tag == self.DEFAULT_SCALAR_TAG]
-        seen: set[str] = set()
-        for key in texts:
-            if key.value in seen:
-                message = f"found duplicate key {key.value}"
-                raise ConstructorError("while constructing a mapping", node.start_mark, message, key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
-
-
-_LimitedLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"""^(?:
-         [-+]?[0-9]+(?:_[0-9]+)*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
-        |[-+]?[0-9]+(?:_[0-9]+)*(?:[eE][-+]?[0-9]+)
-        |\.[0-9]+(?:_[0-9]+)*(?:[eE][-+][0-9]+)?
-        |[-+]?[0-9]+(?:_[0-9]+)*(?::[0-5]?[0-9])+\.[0-9_]*
-        |[-+]?\.(?:inf|Inf|INF)
-        |\.(?:nan|NaN|NAN))$""",
-        re.X,
-    ),
-    list("-+0123456789."),
-)
-_LimitedLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in _LimitedLoader.yaml_implicit_resolvers.items()
-}
 
 
 def _lines(node: Any, place: str = "") -> Iterator[tuple[str, int]]:

@@ -34,10 +34,12 @@ from snnlab.config.references import external_references, iterate_texts
 from snnlab.config.schema import Experiment, ForeignWeights, Origin
 from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ROOT, ConfigError, UnknownSettingError, UnsetError, did_you_mean, join_names
+from snnlab.experiment_fields import DataFields
 from snnlab.printable import masked
 from snnlab.spec.annotations import value_text
+from snnlab.spec.nodes import load
 from snnlab.spec.override_texts import is_override, key_of, literal, quoted
-from snnlab.spec.signatures import check_settings
+from snnlab.spec.signatures import check_settings, fields_of
 from snnlab.zoo import run_path
 
 _log = logging.getLogger(__name__)
@@ -92,21 +94,46 @@ def check_config(cfg: DictConfig, files: ConfigFiles) -> Experiment:
         raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron)}
         for group in GLOBAL_GROUPS:
             _require_nothing(group, raw.pop(group, None))
-        _drop_replaced_time(raw, files)
+        _drop_replaced(raw, files)
         raw["name"] = run_name(_experiment_name(raw.get("name"), files.choices), files.choices)
         _name_data(raw.get("data"), files.choices.get("data"))
         _require_values(raw)
         _require_written_addresses(raw)
         resolved = _to_dict(OmegaConf.create(raw), resolve=True)
     _check_known(resolved, neuron)
-    check_settings(Experiment, resolved, ROOT, "an experiment", supplied=_NOT_SETTINGS)
+    experiment = _typed(resolved)
     _check_values(resolved)
+    _check_data(resolved["data"], known_types=not experiment.plugins)
     if unknown := sorted(resolved["model"].keys() - {"layers", "init", "weights"}):
         hint = f"; {unknown[0]} is a setting next to it: {unknown[0]}.KEY=VALUE" if unknown[0] in resolved else ""
         raise ConfigError("model", f"takes layers, init and weights, got {', '.join(unknown)}{hint}")
     _check_weights(resolved["model"].get("weights"), resolved.get("init_from"))
-    ordered = {f.name: resolved[f.name] for f in fields(Experiment) if f.name in resolved}
-    return Experiment(**ordered, neuron=neuron, record=experiment_record(raw, resolved))
+    return replace(experiment, neuron=neuron, record=experiment_record(raw, resolved))
+
+
+# How to do without an optional part.
+_WITHOUT = {"plots": "plots=null draws none", "monitors": "monitors=null turns them off"}
+
+
+def _typed(resolved: Mapping[str, Any]) -> Experiment:
+    try:
+        return load(Experiment, resolved, ROOT, "an experiment", supplied=_NOT_SETTINGS)
+    except ConfigError as error:
+        without = _WITHOUT.get(error.place.partition(".")[0], "") if "." in error.key else ""
+        raise error.with_fields(hint=error.hint or without) from error
+
+
+def _check_data(node: Mapping[str, Any], *, known_types: bool) -> None:
+    """Check the settings that every dataset has; those of its type are checked when it is built, which takes torch.
+
+    Args:
+        known_types: No plugin can register a dataset that describes them otherwise.
+    """
+    shared = fields_of(DataFields)
+    given = {name: value for name, value in node.items() if name in shared and known_types}
+    for name, value in given.items():
+        if problem := shared[name].problem(value):
+            raise ConfigError(f"data.{name}", problem)
 
 
 def _without_card(model: Any) -> Any:
@@ -219,16 +246,20 @@ def _resolve_neuron(cfg: DictConfig, neuron: Any) -> dict[str, Any] | None:
     return {str(key): value for key, value in node.items()}
 
 
-def _drop_replaced_time(raw: dict[str, Any], files: ConfigFiles) -> None:
-    """Let a `dt` or `num_bins` of an experiment replace the other one in the data file."""
+def _drop_replaced(raw: dict[str, Any], files: ConfigFiles) -> None:
+    """Let a setting of an experiment replace the one of the data file that it excludes, such as `dt` its `num_bins`."""
     data = raw.get("data")
-    if not isinstance(data, dict) or data.get("num_bins") is None or data.get("dt") is None:
+    if not isinstance(data, dict):
         return
-    in_file = _set_times(files.content_of("data"))
-    in_experiment = _set_times(files.content_of("experiment").get("data"))
-    if len(in_file) != 1 or len(in_experiment) == 2:
-        raise ConfigError("data", "give either num_bins or dt (ms), not both")
-    data[in_file.pop()] = None
+    in_file, in_experiment = files.content_of("data"), files.content_of("experiment").get("data")
+    shared = fields_of(DataFields)
+    for one, other in ((shared[name], shared[rival]) for name in shared for rival in shared[name].excludes):
+        if data.get(one.name) is None or data.get(other.name) is None:
+            continue
+        of_file, of_experiment = (_given((one.name, other.name), node) for node in (in_file, in_experiment))
+        if len(of_file) != 1 or len(of_experiment) == 2:
+            raise ConfigError("data", f"give either {one} or {other}, not both")
+        data[of_file.pop()] = None
 
 
 def _name_data(data: Any, chosen: Any) -> None:
@@ -237,8 +268,8 @@ def _name_data(data: Any, chosen: Any) -> None:
         data["name"] = chosen.rpartition("/")[2]
 
 
-def _set_times(node: Any) -> set[str]:
-    return {key for key in ("num_bins", "dt") if isinstance(node, Mapping) and node.get(key) is not None}
+def _given(names: Sequence[str], node: Any) -> list[str]:
+    return [name for name in names if isinstance(node, Mapping) and node.get(name) is not None]
 
 
 # References that stay in a run's config.yaml, so that they follow a later change of their target.

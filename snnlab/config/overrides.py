@@ -22,9 +22,11 @@ from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, user_fol
 from snnlab.config.hints import SETTINGS, word_hint
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, did_you_mean, join_names
+from snnlab.experiment_fields import DataFields
 from snnlab.experiments.space import written
-from snnlab.spec.exclusions import NEURON_EXCLUSIONS, SURROGATE_EXCLUSIONS, TIME_EXCLUSIONS, Exclusions
+from snnlab.spec.exclusions import NEURON_EXCLUSIONS, SURROGATE_EXCLUSIONS, Exclusions
 from snnlab.spec.override_texts import is_override, key_of, quoted
+from snnlab.spec.signatures import fields_of
 from snnlab.zoo import is_packaged, run_path
 
 # Settings that a typed mapping replaces instead of merging.
@@ -231,7 +233,7 @@ def rival_settings(key: str) -> list[str]:
     head, _, leaf = key.rpartition(".")
     table: Exclusions = {}
     if head == "data":
-        table = TIME_EXCLUSIONS
+        table = {name: field.excludes for name, field in fields_of(DataFields).items()}
     elif head.split(".")[0] in ("neuron", "model"):
         table = SURROGATE_EXCLUSIONS if head.endswith(".surrogate") else NEURON_EXCLUSIONS
     return [f"{head}.{rival}" for rival in table.get(leaf, ())]

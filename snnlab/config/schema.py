@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from snnlab.errors import ConfigError, SnnlabError, UnknownSettingError
+from snnlab.experiment_fields import AnnealingSettings, MonitorSettings, PlotSettings
 from snnlab.spec.interval import NonNegative, at_least, between
 
 if TYPE_CHECKING:
@@ -150,8 +151,8 @@ class Experiment:
     scheduler: Node | None = None
     callbacks: Node | None = None
     logger: Node | None = None
-    plots: Node | None = None
-    monitors: Node | None = None
+    plots: PlotSettings | None = None
+    monitors: MonitorSettings | None = None
     mode: Mode = "train"
     output_dir: str = "outputs"
     plugins: Sequence[str] = ()
@@ -165,7 +166,7 @@ class Experiment:
     freeze: Sequence[str] = ()
     weight_averaging: Node | None = None
     tbptt_steps: Annotated[int | None, at_least(1)] = None
-    surrogate_annealing: Node | None = None
+    surrogate_annealing: AnnealingSettings | None = None
     fit_on: FitOn = "train"
     control: Control | None = None
     checkpoint_every_s: Annotated[float | None, "s", at_least(0)] = 60.0

@@ -16,11 +16,11 @@ from snnlab.experiments.space import PLACE as SPACE, Space, Values, overrides
 from snnlab.experiments.sweep_settings import FIXED, Sweep, parse_settings
 from snnlab.experiments.workers import RunTask, TrialAddress
 from snnlab.files import unwritable, write_text
-from snnlab.printable import holds_password, masked, printable_data, without_passwords
+from snnlab.printable import holds_password, masked, without_passwords
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.signature import sign
 from snnlab.spec.override_texts import key_of
-from snnlab.yaml_files import require_bounded
+from snnlab.yaml_files import read_yaml
 
 SCHEMA = 1
 FILE = "sweep.yaml"
@@ -99,7 +99,7 @@ class SearchPlan:
         if self.sweep.prune is None:
             return task
         (metric,) = self.sweep.objectives
-        address = TrialAddress(url, self.folder.name, number, metric, dict(self.sweep.prune))
+        address = TrialAddress(url, self.folder.name, number, metric, vars(self.sweep.prune))
         return RunTask(task.folder, [*task.overrides, _PRUNING], task.config_dir, task.working_folder, address)
 
     def to_dict(self) -> dict[str, Any]:
@@ -141,8 +141,7 @@ def read_sweep_yaml(folder: Path) -> Mapping[str, Any]:
         other = f"; it is a run's folder: snnlab train resume={folder}" if run else ""
         raise RunFolderError(folder, f"is not a sweep's folder: it has no {FILE}{other}")
     try:
-        require_bounded(path)
-        content = without_passwords(printable_data(OmegaConf.to_container(OmegaConf.load(path), resolve=False)))
+        content = without_passwords(read_yaml(path))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise _damaged_error(path, one_line(error)) from error
     if not isinstance(content, Mapping) or "schema" not in content:

@@ -163,7 +163,7 @@ class SuitePlan:
             "datasets": {name: list(texts) for name, texts in suite.datasets.items()},
             "seeds": list(suite.seeds),
             "common": self.common,
-            "match": vars(suite.match_rule) if suite.match_rule else None,
+            "match": vars(suite.match) if suite.match else None,
             "tune": suite.tune,
             "controls": list(suite.controls),
             "published": list(suite.published),

@@ -30,7 +30,7 @@ from snnlab.runs.runs_table import (
 )
 from snnlab.spec.interval import above
 from snnlab.spec.signatures import check_settings
-from snnlab.yaml_files import require_bounded
+from snnlab.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,6 @@ def energy_of(node: Mapping[str, Any] | None, place: str) -> Energy:
 
 
 SUITE_PAGE, SUITE_STATE, SUITE_SCHEMA = "suite.yaml", "suite.json", 1
-# Ten times as fast as the Python loader; there are many files.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -308,8 +306,7 @@ def read_suite_yaml(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        require_bounded(path)
-        content = printable_data(yaml.load(read_text(path), Loader=_LOADER))
+        content = read_yaml(path)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise RunFolderError(path, f"cannot be read ({one_line(error)})") from error
     if not isinstance(content, dict) or content.get("schema") != SUITE_SCHEMA or not content.get("methods"):

@@ -99,7 +99,7 @@ def match_values(suite: Suite, results: Callable[[str, str], Sequence[RunResult]
     Args:
         results: Returns the results of the completed runs of a method on a dataset.
     """
-    match = suite.match_rule
+    match = suite.match
     if match is None:
         return {}
     found: dict[str, dict[str, Any]] = {}

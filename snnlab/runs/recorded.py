@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 import yaml
-from omegaconf import OmegaConf
 
-from snnlab.errors import DamagedError, RunFolderError, VersionError, one_line
+from snnlab.errors import ConfigError, DamagedError, RunFolderError, VersionError, one_line
 from snnlab.files import folders_at, load_arrays, read_text
 from snnlab.printable import printable, printable_data
 from snnlab.runs.run_folder import (
@@ -34,7 +33,7 @@ from snnlab.runs.run_folder import (
     SCHEMA_VERSION,
     SPLIT,
 )
-from snnlab.yaml_files import require_bounded, too_large
+from snnlab.yaml_files import read_yaml
 
 # A reference to another value of the same file.
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
@@ -48,8 +47,7 @@ def read_unresolved(path: Path) -> Any:
         OSError: if it cannot be read.
         yaml.YAMLError: if it is no YAML.
     """
-    require_bounded(path)
-    return printable_data(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
+    return read_yaml(path)
 
 
 def read_resolved(path: Path) -> Any:
@@ -82,8 +80,6 @@ def _resolve(node: Any, root: Any) -> Any:
     return node if target is None or isinstance(target, Mapping | list) else target
 
 
-# Ten times as fast as the loader in Python, and there are many files.
-_YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NUMBER, _NONE = (int, float), (type(None),)
 # The types of the values of result.json by dotted key, and the keys that must exist.
 _TYPES: Mapping[str, tuple[type, ...]] = {
@@ -356,9 +352,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     try:
-        if problem := too_large(path, _YAML_LOADER):
-            raise _damaged_error(path, problem)
-        config = printable_data(yaml.load(read_text(path), Loader=_YAML_LOADER))
+        config = read_yaml(path)
+    except ConfigError as error:
+        raise _damaged_error(path, error.message) from error
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise _damaged_error(path, one_line(error)) from error
     if not isinstance(config, dict) or not _is_experiment(config):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 Exclusions = Mapping[str, Collection[str]]
-TIME_EXCLUSIONS: Exclusions = {"num_bins": ["dt"], "dt": ["num_bins"]}
 NEURON_EXCLUSIONS: Exclusions = {"tau_mem": ["beta"], "beta": ["tau_mem"], "tau_syn": ["alpha"], "alpha": ["tau_syn"]}
 # Groups of settings for the size of a surrogate: the first of a group is required, the others are optional;
 # settings without a common group exclude each other.

@@ -136,3 +136,22 @@ def test_a_packaged_setting_that_does_not_fit_is_explained_once():
     with assert_raises(UnknownSettingError, "neuron.tau_mem") as caught:
         compose_and_check(["experiment=nmnist_small", "neuron=psn"], None)
     assert caught.value.hint.count("~neuron.tau_mem") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "line"),
+    [
+        ("plots: {recordings: 0}", "plots.recordings", 2),
+        ("monitors:\n  every_step: 3", "monitors.every_step", 3),
+        ("surrogate_annealing: {start: 2.0}", "surrogate_annealing", 2),
+        ("data:\n  batch_size: none", "data.batch_size", 3),
+        ("data:\n  folds: 1", "data.folds", 3),
+        ("trainer:\n  max_epoch: 3", "trainer.max_epoch", 3),
+        ("model:\n  weights: {fil: a.pt}", "model.weights.fil", 3),
+    ],
+)
+def test_a_setting_within_a_part_is_checked_when_it_is_composed(text: str, place: str, line: int, tmp_path: Path):
+    path = write(tmp_path, "experiment/mine", f"{HEAD}{text}\n")
+    with pytest.raises(ConfigError) as caught:
+        compose_experiment(["experiment=mine"], tmp_path)
+    assert (caught.value.key, caught.value.origin) == (place, (path, line))
