@@ -95,3 +95,12 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
     (tmp_path / "gone.yaml").symlink_to(tmp_path / "nowhere")
     with assert_raises(ConfigError, "gone.yaml", "read"):
         read_own(tmp_path / "gone.yaml", "model", GROUPS)
+
+
+@pytest.mark.parametrize("entry", ["override /callbacks: ../../outside/other", "/../outside/other", "/{outside}/other"])
+def test_a_harmless_file_outside_of_the_folders_is_not_read_either(entry: str, tmp_path: Path):
+    outside = write(tmp_path, "outside/other", "mine: {_target_: lightning.pytorch.callbacks.Timer}\n").parent
+    write(tmp_path, "own/experiment/mine", f"{HEAD}defaults:\n  - {entry.format(outside=outside)}\n")
+    with pytest.raises(ConfigError) as caught:
+        compose_experiment(["experiment=mine"], tmp_path / "own")
+    assert "outside/other" in caught.value.place
