@@ -15,6 +15,7 @@ from torch import Tensor
 from snnlab.errors import ConfigError, join_names
 from snnlab.kernels.trace import Symbol, equals_constant, with_slope
 from snnlab.registry import Registry
+from snnlab.spec.declared import Converted
 from snnlab.spec.exclusions import library_size_groups
 from snnlab.spec.interval import Positive, above, at_least
 from snnlab.spec.signatures import checks_arguments
@@ -92,6 +93,10 @@ class Surrogate(ABC):
         width, height, absolute, per_threshold = self.size
         units = " in units of u" * absolute, " / v_threshold" * per_threshold
         return f"{type(self).__name__}(width={width:g}{units[0]}, height={height:g}{units[1]})"
+
+
+# A setting: a surrogate, or its YAML node.
+SurrogateSetting = Converted[Surrogate | Mapping[str, Any] | None, Surrogate]
 
 
 def as_surrogate(surrogate: Surrogate | Mapping[str, Any]) -> Surrogate:

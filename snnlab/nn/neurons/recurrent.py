@@ -281,14 +281,9 @@ class Recurrent(Neuron):
     """
 
     def __init__(self, neuron: Neuron, feedback: Feedback) -> None:
-        super().__init__()
+        super().__init__(getattr(neuron, "dt", None))
         self.neuron, self.feedback = neuron, feedback
         self.spiking = neuron.spiking  # type: ignore[misc]
-
-    @property
-    def dt(self) -> float | None:
-        """Length of a step, ms; None where steps have no length."""
-        return getattr(self.neuron, "dt", None)
 
     def coefficients(self) -> tuple[Any, FeedbackWeights]:
         """Return the neurons' coefficients and the feedback's weights."""
