@@ -94,10 +94,12 @@ def field_of(name: str, annotation: Any, default: Any = MISSING, text: str = "")
 
 def with_mutual_exclusions(fields: Mapping[str, Field]) -> dict[str, Field]:
     """Return fields of which each excludes those that exclude it, and none that is not there."""
-    return {
-        name: replace(field, excludes=tuple(o for o in fields if o in field.excludes or name in fields[o].excludes))
-        for name, field in fields.items()
-    }
+
+    def rivals(name: str) -> tuple[str, ...]:
+        own = fields[name].excludes
+        return tuple(other for other in fields if other != name and (other in own or name in fields[other].excludes))
+
+    return {name: replace(field, excludes=rivals(name)) for name, field in fields.items()}
 
 
 def chosen(fields: Mapping[str, Field], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def chosen(fields: Mapping[str, Field], given: Mapping[str, Any]) -> dict[str, A
         else:
             values[name] = None if rivals else field.default
         if rivals and given.get(name) is not None:
-            raise ConfigError("", f"give exactly one of {field} and {fields[rivals[0]]}")
+            raise ConfigError("", f"give either {field} or {fields[rivals[0]]}, not both")
     return values
 
 

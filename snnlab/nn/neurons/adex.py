@@ -46,11 +46,6 @@ class AdExCoefficients(NamedTuple):
     relaxation: Number
     v_leak: Number
 
-    @property
-    def g(self) -> Number:
-        """Gain of the membrane's drive, for `LeakyMembrane.info`."""
-        return self.membrane.g
-
 
 @NEURONS.register("adex")
 class AdEx(SynapticMembrane, Adaptive):  # pyright: ignore[reportIncompatibleMethodOverride]

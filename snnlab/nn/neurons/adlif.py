@@ -61,11 +61,6 @@ class AdLIFCoefficients(NamedTuple):
     a: Number
     b: Number
 
-    @property
-    def g(self) -> Number:
-        """Gain of the membrane's drive, for `LeakyMembrane.info`."""
-        return self.membrane.g
-
 
 @NEURONS.register("adlif")
 class AdLIF(Adaptive):

@@ -6,14 +6,13 @@ Axes: T steps, B samples, then the layer's own; C channels.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.kernels.function import KernelOutput
-from snnlab.kernels.layout import Pool
 from snnlab.nn.layer import Counts
 from snnlab.nn.neurons.base import SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, NeuronInfo
@@ -161,17 +160,10 @@ class GLIF(SurrogateNeuron):
         return x * gain.reshape(gain.shape[0], *[1] * (x.dim() - gain.dim()), *gain.shape[1:]).to(x.dtype)
 
     def run(
-        self,
-        x: Tensor,
-        state: GLIFState | None,
-        lengths: Tensor | None,
-        counts: Counts | None,
-        *,
-        pool: Pool | None = None,
-        inplace: bool = False,
+        self, x: Tensor, state: GLIFState | None, lengths: Tensor | None, counts: Counts | None, **how: Any
     ) -> KernelOutput:
         if not self.conductance_per_step:
-            return super().run(x, state, lengths, counts, pool=pool, inplace=inplace)
+            return super().run(x, state, lengths, counts, **how)
         if state is not None or x.shape[0] != self.num_steps:
             raise ConfigError(
                 "", f"glif with conductance_per_step needs all {self.num_steps} steps in one call, got {x.shape[0]}"

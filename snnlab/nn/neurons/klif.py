@@ -30,11 +30,6 @@ class KLIFCoefficients(NamedTuple):
     k: Number
     scaled_threshold: Number
 
-    @property
-    def g(self) -> Number:
-        """Gain of the membrane's drive, for `LeakyMembrane.info`."""
-        return self.membrane.g
-
 
 @NEURONS.register("klif")
 class KLIF(SpikingMembrane):

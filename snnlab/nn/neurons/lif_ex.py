@@ -32,11 +32,6 @@ class LIFExCoefficients(NamedTuple):
     membrane: MembraneCoefficients
     growth: Number
 
-    @property
-    def g(self) -> Number:
-        """Gain of the membrane's drive, for `LeakyMembrane.info`."""
-        return self.membrane.g
-
 
 @NEURONS.register("lif_ex")
 class LIFEx(SynapticMembrane, SpikingMembrane):

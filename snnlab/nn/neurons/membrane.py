@@ -229,7 +229,8 @@ class LeakyMembrane(Neuron):
     def info(self) -> NeuronInfo:
         """Return the description; the gain `1-a` treats the input as a level, others treat it as impulses."""
         filters = self.input_gain == "1-a"
-        g = torch.as_tensor(self.coefficients().g).detach().mean().item()
+        k = self.coefficients()
+        g = torch.as_tensor(getattr(k, "membrane", k).g).detach().mean().item()
         fixes: dict[int, Fix] = {-1: (("input_gain", 1.0),)} if filters else {1: (("input_gain", "1-a"),)}
         power = -1 if filters else 0
         gain = Gain(self.input_gain, g)
@@ -548,11 +549,6 @@ class ThresholdCoefficients(NamedTuple):
     rho: Number
     relaxation: Number
     adaptation: Number
-
-    @property
-    def g(self) -> Number:
-        """Gain of the membrane's drive, for `LeakyMembrane.info`."""
-        return self.membrane.g
 
 
 class AdaptiveThreshold(Adaptive):

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.kernels.function import KernelOutput
-from snnlab.kernels.layout import Pool
 from snnlab.kernels.reference import valid_steps
 from snnlab.nn.layer import OWN_SPIKES, Counts
 from snnlab.nn.neurons.base import SurrogateNeuron, to_full_precision, without_autocast
@@ -67,16 +66,7 @@ class ParallelNeuron(SurrogateNeuron):
         """
         raise ConfigError("", f"{type(self).__name__} computes all steps at once and has no single step to run")
 
-    def run(
-        self,
-        x: Tensor,
-        state: Any,
-        lengths: Tensor | None,
-        counts: Counts | None,
-        *,
-        pool: Pool | None = None,
-        inplace: bool = False,
-    ) -> KernelOutput:
+    def run(self, x: Tensor, state: Any, lengths: Tensor | None, counts: Counts | None, **how: Any) -> KernelOutput:
         x = to_full_precision(x)
         valid = valid_steps(lengths, x.shape[0], x)
         with without_autocast(x.device.type):
