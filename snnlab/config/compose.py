@@ -26,6 +26,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from snnlab.cards import KEY, parse_card
+from snnlab.config.catalogue import catalogue, check_names, drop_replaced
 from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, user_folder
 from snnlab.config.hints import group_hint, setting_hint, word_hint
 from snnlab.config.hydra_limits import explain, guarded_hydra
@@ -82,13 +83,16 @@ def _experiment_name(name: str | None, choices: Mapping[str, Any]) -> str | None
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 
 
-def check_config(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) -> Experiment:
+def check_config(
+    cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any], given: Sequence[str]
+) -> Experiment:
     """Check a composed configuration and return it resolved.
 
     Args:
         cfg: The composed configuration without its `hydra` node.
         sources: Folders of YAML files; the first match counts.
         choices: Names of the chosen files, by group.
+        given: The overrides.
 
     Raises:
         ConfigError: for the first mistake found.
@@ -107,7 +111,9 @@ def check_config(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str,
             if isinstance(node, str) or (group in _REFERENCED and not isinstance(node, Mapping)):
                 raise ConfigError(group, f"expected a mapping, got {value_text(node)}", group_hint(group, node))
         neuron = _resolve_neuron(cfg, neuron)
-        raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron)}
+        known = catalogue(_plugins(raw))
+        drop_replaced(known, neuron, model, [key_of(text) for text in given if not text.endswith("=null")])
+        raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron, known)}
         for group in GLOBAL_GROUPS:
             _require_nothing(group, raw.pop(group, None))
         _drop_replaced_time(raw, sources, choices)
@@ -117,6 +123,8 @@ def check_config(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str,
         _require_written_addresses(raw)
         resolved = _to_dict(OmegaConf.create(raw), resolve=True)
     _check_known(resolved, neuron)
+    check_names(known, neuron, "neuron")
+    check_names(known, resolved["model"]["layers"], "model.layers")
     check_settings(Experiment, resolved, ROOT, "an experiment", supplied=_NOT_SETTINGS)
     _check_values(resolved)
     if unknown := sorted(resolved["model"].keys() - {"layers", "init", "weights"}):
@@ -125,6 +133,11 @@ def check_config(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str,
     _check_weights(resolved["model"].get("weights"), resolved.get("init_from"))
     ordered = {f.name: resolved[f.name] for f in fields(Experiment) if f.name in resolved}
     return Experiment(**ordered, neuron=neuron, record=experiment_record(raw, resolved))
+
+
+def _plugins(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    plugins = raw.get("plugins")
+    return tuple(name for name in plugins if isinstance(name, str)) if isinstance(plugins, list) else ()
 
 
 def _without_card(model: Any) -> Any:
@@ -487,7 +500,8 @@ def _check_with_origin(cfg: DictConfig, hydra_node: Any, user_dir: Path | None, 
     keys = [key for key in map(key_of, typed) if key not in choices]
     origin = Origin(tuple(files_and_packages(files)), tuple(keys))
     try:
-        experiment = check_config(cfg, tuple(folder for folder in (config_folder(), user_dir) if folder), choices)
+        sources = tuple(folder for folder in (config_folder(), user_dir) if folder)
+        experiment = check_config(cfg, sources, choices, typed)
         check_trainer(experiment.trainer, test=experiment.test)
         require_typed_plugins(experiment.plugins, keys)
     except ConfigError as error:

@@ -18,12 +18,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from snnlab.config.catalogue import rivals_in_any
 from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, user_folder
 from snnlab.config.hints import SETTINGS, word_hint
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.experiments.space import written
-from snnlab.spec.exclusions import NEURON_EXCLUSIONS, SURROGATE_EXCLUSIONS, TIME_EXCLUSIONS, Exclusions
 from snnlab.spec.override_texts import is_override, key_of, quoted
 from snnlab.zoo import is_packaged, run_path
 
@@ -168,7 +168,7 @@ def _refuse_marked_group(text: str, groups: Collection[str]) -> None:
 
 
 def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[str]:
-    """Return the overrides with every plain `key=value` marked `++`, and rivals of the set settings set to null.
+    """Return the overrides with every plain `key=value` marked `++`, and the other setting of the steps set to null.
 
     Args:
         overrides: Overrides as typed; those with `+` or `~`, of `hydra.` and of groups stay as they are, but
@@ -176,14 +176,14 @@ def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[st
         groups: Names of the config groups.
 
     Raises:
-        ConfigError: if both of two rivals are given.
+        ConfigError: if both num_bins and dt are given.
     """
     matches = [match for text in overrides if (match := _ASSIGNMENT.match(text.lstrip("+")))]
     keys = {match["key"] for match in matches if match["value"] != "null"}
     marked = [part for text in overrides for part in _marked_override(text, groups)]
     unset: dict[str, None] = {}
     for key in sorted(keys):
-        for rival in rival_settings(key):
+        for rival in rival_settings(key) if key.startswith("data.") else ():  # of others the kind decides
             if rival in keys:
                 raise ConfigError(key, f"give either this or {rival}, not both")
             unset[f"++{rival}=null"] = None
@@ -226,15 +226,18 @@ def merge_overrides(overrides: Sequence[str]) -> list[str]:
     return kept[::-1]
 
 
+# As the fields of the data exclude each other.
+_TIMES = {"num_bins": "dt", "dt": "num_bins"}
+
+
 def rival_settings(key: str) -> list[str]:
     """Return the rival settings of `key`: other settings for the same quantity, which it replaces."""
     head, _, leaf = key.rpartition(".")
-    table: Exclusions = {}
-    if head == "data":
-        table = TIME_EXCLUSIONS
-    elif head.split(".")[0] in ("neuron", "model"):
-        table = SURROGATE_EXCLUSIONS if head.endswith(".surrogate") else NEURON_EXCLUSIONS
-    return [f"{head}.{rival}" for rival in table.get(leaf, ())]
+    if head.split(".")[0] in ("neuron", "model"):
+        found = rivals_in_any("surrogate" if head.endswith(".surrogate") else "neuron", leaf)
+    else:
+        found = (_TIMES[leaf],) if head == "data" and leaf in _TIMES else ()
+    return [f"{head}.{rival}" for rival in found]
 
 
 # Nesting depth of the settings of a group, as in `model.layers.lif1.tau_mem`; of other groups 1, as in `optimizer.lr`.

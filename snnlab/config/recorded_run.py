@@ -325,7 +325,7 @@ def compose_run(
         OmegaConf.save(cfg, Path(folder) / CONFIG)
         hydra.initialize_config_dir(folder, version_base=VERSION_BASE, job_name=PRIMARY)
         composed = hydra.compose("config", marked)
-    experiment = check_config(composed, (), chosen)
+    experiment = check_config(composed, (), chosen, marked)
     if any(key_of(text).startswith("trainer") for text in typed_overrides):
         check_trainer(experiment.trainer, test=experiment.test)
     _require_same_classes(cfg, recorded, run)
