@@ -24,13 +24,14 @@ def argument_texts(factory: Callable[..., Any]) -> dict[str, str]:
     texts: dict[str, str] = {}
     factory = inspect.unwrap(factory)
     for source in inspect.getmro(factory) if isinstance(factory, type) else (factory,):
-        for name, text in _argument_docs(source.__doc__ or "").items():
+        for name, text in argument_texts_of(source.__doc__ or "").items():
             if not text.startswith(_REFERENCE):
                 texts.setdefault(name, text)
     return texts
 
 
-def _argument_docs(doc: str) -> dict[str, str]:
+def argument_texts_of(doc: str) -> dict[str, str]:
+    """Return the text of each argument in the Args of one docstring."""
     lines = inspect.cleandoc(doc).splitlines()
     if "Args:" not in lines:
         return {}

@@ -75,8 +75,6 @@ class AdLIF(Adaptive):
     - Norse's `ada_lif_step` after its synapse: a = 0, b_gain 1, `decay: euler`, `input_gain: 1-a`.
 
     Args:
-        tau_adapt: Time constant of w, ms, or `"2 steps"`.
-        rho: The factor of w in one step, in place of `tau_adapt`.
         a: Gain of the potential on w; a negative a excites the neuron.
         b: Gain of a spike on w.
         coupling: Whether the potential before or after the reset drives w.

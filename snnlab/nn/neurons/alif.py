@@ -38,8 +38,6 @@ class ALIF(AdaptiveThreshold):
     threshold has no gradient. Norse's `ada_lif_step` has an adaptation current, as the neuron `adlif`.
 
     Args:
-        tau_adapt: Time constant of w, ms, or `"2 steps"`.
-        rho: The factor of w in one step, in place of `tau_adapt`.
         adaptive: Number of the layer's channels or features that adapt, the last ones; null for all. The others are
             `lif` in the same layer, so that one feedback can connect all.
         adapted_reset: Whether reset `subtract` subtracts A, the adapted threshold, and not v_threshold.

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,15 @@ from snnlab.nn.neurons.info import NeuronInfo
 from snnlab.nn.neurons.time_constants import Constant, Dt
 from snnlab.nn.surrogate import SurrogateSetting, as_surrogate
 from snnlab.spec.declared import Declared, declared_fields, no_setting, setting
+from snnlab.spec.field import Help
+from snnlab.spec.interval import FINITE, above
 from snnlab.spec.signatures import checks_arguments
 
 HALF = (torch.bfloat16, torch.float16)
+# Fields of several neurons.
+DetachReset = Annotated[bool, Help("Whether the reset has no gradient.")]
+FiringThreshold = Annotated[float, above(0), Help("Firing threshold, dimensionless.")]
+InputFactor = Annotated[float, FINITE, Help("Factor of the input.")]
 
 
 class Neuron(Declared, TemporalLayer, ABC):

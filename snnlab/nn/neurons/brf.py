@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
-from snnlab.nn.neurons.base import SurrogateNeuron
+from snnlab.nn.neurons.base import FiringThreshold, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, Firing, Gain, NeuronInfo
 from snnlab.nn.neurons.learn import InShape, Number
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import FACTOR, Constant, Decay
 from snnlab.nn.surrogate import SurrogateSetting, spike
 from snnlab.spec.declared import Converted, setting
-from snnlab.spec.interval import Finite, Positive
+from snnlab.spec.interval import Finite
 
 DEFAULT_DT = 10.0
 
@@ -59,7 +59,6 @@ class BRF(SurrogateNeuron):
         omega: Range of the angular frequency, rad/s, `[low, high]`.
         damping: Range of b', 1/s, `[low, high]`.
         gamma: Factor of the refractory variable in one step.
-        v_threshold: Firing threshold, dimensionless.
         input_gain: Factor of the input, which is a level: it counts for the length of a step in s.
         learn: Whether omega and b' are learned.
 
@@ -83,7 +82,7 @@ class BRF(SurrogateNeuron):
     omega: Annotated[Converted[Sequence[float], Tensor], "rad/s"] = setting(default=(5.0, 10.0))
     damping: Annotated[Converted[Sequence[float], Tensor], "1/s"] = setting(default=(0.0, 3.0))
     gamma: Annotated[float, FACTOR] = 0.9
-    v_threshold: Positive = 1.0
+    v_threshold: FiringThreshold = 1.0
     input_gain: Finite = 1.0
     learn: bool = True
     surrogate: SurrogateSetting = setting(default={"type": "double_gaussian", "sigma": 0.5, "scale": 0.5})

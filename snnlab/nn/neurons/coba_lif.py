@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.nn.neurons.base import SurrogateNeuron
+from snnlab.nn.neurons.base import DetachReset, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, NeuronInfo
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Constant, Decay, Tau
@@ -51,7 +51,6 @@ class CobaLIF(SurrogateNeuron):
         v_leak: Resting potential, mV, where it starts.
         v_reset: Potential after a spike, mV.
         v_threshold: Firing threshold, mV, above v_leak and v_reset.
-        detach_reset: Whether the reset has no gradient.
         surrogate: A `Surrogate`, or its YAML node; relative widths are in units of v_threshold - v_leak.
 
     Shape:
@@ -79,7 +78,7 @@ class CobaLIF(SurrogateNeuron):
     v_leak: Annotated[float, "mV"] = -20.0
     v_reset: Annotated[float, "mV"] = -70.0
     v_threshold: Finite = -10.0
-    detach_reset: bool = True
+    detach_reset: DetachReset = True
 
     def prepare(self) -> None:
         if self.v_threshold <= max(self.v_leak, self.v_reset):

@@ -21,6 +21,7 @@ from snnlab.nn.neurons.parallel import NumSteps, require_num_steps
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.surrogate import SurrogateSetting, spike
 from snnlab.spec.declared import setting
+from snnlab.spec.field import Help
 from snnlab.spec.interval import Interval
 
 # A fraction that is learned between its bounds.
@@ -71,7 +72,6 @@ class GLIF(SurrogateNeuron):
         leak: Factor of the exponential leak in one step.
         linear_leak: Linear leak of one step; the authors have v_threshold / (2 T).
         reset_amount: What the reset by subtraction subtracts.
-        v_threshold: Firing threshold, dimensionless.
         conductance: Gain of the input.
         conductance_per_step: Whether each step has its own, as in the authors' code; this fixes the number of steps.
         init: `value`: the gates start as they are set; `random`: each a little off, as in the authors' code.
@@ -102,7 +102,7 @@ class GLIF(SurrogateNeuron):
     leak: Fraction = 0.25
     linear_leak: Fraction = 0.01
     reset_amount: Fraction = 0.5
-    v_threshold: Fraction = 0.5
+    v_threshold: Annotated[Fraction, Help("Firing threshold, dimensionless, below 1.")] = 0.5
     conductance: Fraction = 0.5
     conductance_per_step: bool = False
     init: Literal["value", "random"] = "random"

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.nn.neurons.base import SurrogateNeuron
+from snnlab.nn.neurons.base import DetachReset, InputFactor, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Constant
@@ -46,8 +46,6 @@ class Izhikevich(SurrogateNeuron):
         bias: Constant drive, mV/ms.
         v_threshold: Peak of a spike, mV.
         v_init: Membrane before the first step, mV; u starts at b * v_init.
-        input_gain: Factor of the input.
-        detach_reset: Whether the reset has no gradient.
 
     Shape:
         x: `[T, B, ...]`; state: `IzhikevichState(v, u)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and
@@ -73,8 +71,8 @@ class Izhikevich(SurrogateNeuron):
     bias: Annotated[float, "mV/ms"] = 140.0
     v_threshold: Positive = 30.0
     v_init: Annotated[float, "mV"] = -70.0
-    input_gain: Finite = 1.0
-    detach_reset: bool = True
+    input_gain: InputFactor = 1.0
+    detach_reset: DetachReset = True
 
     def coefficients(self) -> IzhikevichCoefficients:
         return IzhikevichCoefficients(self._step_length(), self.a)

@@ -13,11 +13,11 @@ from torch import Tensor
 from snnlab.errors import ConfigError
 from snnlab.nn.layer import Reach, Scheduled, copy_to
 from snnlab.nn.layers.elementwise import last_steps
-from snnlab.nn.neurons.parallel import NumSteps, ParallelNeuron, over_time
+from snnlab.nn.neurons.parallel import NumSteps, Order, ParallelNeuron, over_time
 from snnlab.nn.neurons.psn import own_steps
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.spec.declared import Converted, no_setting, setting
-from snnlab.spec.interval import Count, UnitInterval, between
+from snnlab.spec.interval import UnitInterval, between
 
 
 class MaskedPSNState(NamedTuple):
@@ -38,7 +38,6 @@ class MaskedPSN(ParallelNeuron, Scheduled):
 
     Args:
         num_steps: S, the steps of a recording; given by the data.
-        order: k, the steps that one step sees.
         masking: Weight of the band, 0 (none, as `psn`) to 1 (the band alone); at first, if it rises.
         masking_rise: Fraction of a training's epochs in which masking rises linearly to 1; None: it stays.
 
@@ -58,7 +57,7 @@ class MaskedPSN(ParallelNeuron, Scheduled):
     )
 
     num_steps: NumSteps = setting(default=None, kw_only=False)
-    order: Count = 8
+    order: Order = 8
     masking: Annotated[Converted[float, Tensor], between(0, 1)] = setting(default=1.0)
     masking_rise: UnitInterval | None = None
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.kernels.trace import Symbol, equals_constant, with_slope
-from snnlab.nn.neurons.base import Neuron, SurrogateNeuron
+from snnlab.nn.neurons.base import DetachReset, Neuron, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, Cause, DtWarning, Firing, Fix, Gain, NeuronInfo
 from snnlab.nn.neurons.learn import (
     InShape,
@@ -34,7 +34,7 @@ from snnlab.nn.neurons.learn import (
     require_learnable,
     values_key,
 )
-from snnlab.nn.neurons.time_constants import Constant, Decay, DecayRule, Factor, TauAdapt, TauMem, TauSyn
+from snnlab.nn.neurons.time_constants import Alpha, Constant, Decay, DecayRule, Factor, TauAdapt, TauMem, TauSyn
 from snnlab.nn.surrogate import Surrogate, notify_observers, spike
 from snnlab.spec.declared import no_setting, setting
 from snnlab.spec.field import Help
@@ -93,8 +93,6 @@ class LeakyMembrane(Neuron):
         tau_mem: The setting; where it is learned, its current value: ms, a number, or a tensor with a value per channel
             or neuron. The same holds for all quantities that can be learned.
 
-    Raises:
-        ConfigError: if a value is out of its range, or cannot be learned.
     """
 
     tau_mem: TauMem = setting(default=20.0, read_by=learnable_quantity)
@@ -300,19 +298,14 @@ class SpikingMembrane(SurrogateNeuron, LeakyMembrane):
         v_threshold: Firing threshold, dimensionless.
         v_reset: Potential after a spike where `reset` is `value`.
         reset: `subtract`, `value` or `none`.
-        detach_reset: Whether the reset has no gradient.
         threshold: `inclusive`: a spike at u >= v_threshold; `strict`: at u > v_threshold.
-
-    Raises:
-        ConfigError: if a value is out of its range or cannot be learned, or a delay needs a reset, or v_leak below
-            v_threshold.
     """
 
     v_threshold: Annotated[Learnable, above(0)] = setting(default=1.0, read_by=learnable_quantity)
     v_reset: Annotated[Learnable, FINITE] = setting(default=0.0, read_by=learnable_quantity)
     reset: Reset = "subtract"
     reset_delay: bool = no_setting(False)
-    detach_reset: bool = True
+    detach_reset: DetachReset = True
     threshold: Threshold = "inclusive"
     spikes: SpikesPerStep = no_setting("one")
     floor: Floor = no_setting(None)
@@ -459,7 +452,6 @@ class SynapticMembrane(LeakyMembrane):
 
     Args:
         tau_syn: Synaptic time constant, ms, or `"2 steps"`.
-        alpha: The factor b, in place of `tau_syn`.
         synapse: Whether a jump decays from the next step on (`jump_first`) or at once (`decay_first`), or reaches the
             membrane in the next step (`next_step`).
         input_gain: g: `average`: the average remainder, at a step's end, of a jump at any moment of it, filtered by the
@@ -468,7 +460,7 @@ class SynapticMembrane(LeakyMembrane):
     """
 
     tau_syn: TauSyn = setting(default=10.0, read_by=learnable_quantity)
-    alpha: Factor = setting(default=None, read_by=learnable_quantity)
+    alpha: Alpha = setting(default=None, read_by=learnable_quantity)
     synapse: Synapse = "jump_first"
     input_gain: InputGain = "average"
 
@@ -556,9 +548,6 @@ class AdaptiveThreshold(Adaptive):
 
     Args:
         adaptation: Rise of the threshold with a spike, dimensionless like v_threshold.
-
-    Raises:
-        ConfigError: if `adaptation` is zero and learned.
     """
 
     adaptation: Annotated[Learnable, at_least(0)] = setting(default=0.1, read_by=learnable_quantity)

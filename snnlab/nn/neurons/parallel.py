@@ -20,8 +20,10 @@ from snnlab.nn.neurons.base import SurrogateNeuron, to_full_precision, without_a
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, NeuronInfo
 from snnlab.nn.surrogate import SurrogateSetting, spike
 from snnlab.spec.declared import Converted, no_setting, setting
+from snnlab.spec.field import Help
 from snnlab.spec.interval import at_least
 
+Order = Annotated[int, at_least(1), Help("k, the steps that one step sees.")]
 NumSteps = Annotated[Converted[int | None, int], at_least(1)]
 
 

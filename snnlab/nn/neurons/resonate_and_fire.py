@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.nn.neurons.base import SurrogateNeuron
+from snnlab.nn.neurons.base import DetachReset, InputFactor, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Constant, Decay, Tau
@@ -42,8 +42,6 @@ class ResonateAndFire(SurrogateNeuron):
         v_threshold: Firing threshold of v, dimensionless.
         v_reset: v after a spike, where `reset` is `value`.
         reset: Effect of a spike on v: `value` or `subtract`; u never changes.
-        detach_reset: Whether the reset has no gradient.
-        input_gain: Factor of the input.
 
     Shape:
         x: `[T, B, ...]`; state: `ResonateAndFireState(u, v)`, each `[B, ...]`; returns spikes in {0, 1},
@@ -62,8 +60,8 @@ class ResonateAndFire(SurrogateNeuron):
     v_threshold: Positive = 1.0
     v_reset: Finite = 0.0
     reset: Literal["value", "subtract"] = "value"
-    detach_reset: bool = True
-    input_gain: Finite = 1.0
+    detach_reset: DetachReset = True
+    input_gain: InputFactor = 1.0
 
     def prepare(self) -> None:
         super().prepare()

@@ -8,15 +8,15 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.nn.neurons.base import SurrogateNeuron
+from snnlab.nn.neurons.base import FiringThreshold, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Fix, NeuronInfo
 from snnlab.nn.neurons.learn import Learnable, learnable_quantity
 from snnlab.nn.neurons.membrane import LeakyMembrane, MembraneCoefficients, multi_spike
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Decay, DecayRule, Factor, TauMem, TauSyn
+from snnlab.nn.neurons.time_constants import Alpha, Decay, DecayRule, TauMem, TauSyn
 from snnlab.nn.surrogate import SurrogateSetting
 from snnlab.spec.declared import no_setting, setting
-from snnlab.spec.interval import FINITE, Interval, Positive
+from snnlab.spec.interval import FINITE, Interval
 
 InputGain = Annotated[float | Literal["1-a"], FINITE]
 
@@ -39,8 +39,6 @@ class SinabsLIF(SurrogateNeuron, LeakyMembrane):
     Args:
         tau_mem: Membrane time constant, `"2 steps"` as in Sinabs, or ms.
         tau_syn: Synaptic time constant, `"2 steps"` or ms; no synapse where neither it nor `alpha` is given.
-        alpha: The factor b, in place of `tau_syn`.
-        v_threshold: Firing threshold, dimensionless.
         min_v_mem: Lower bound of the membrane; None: no bound.
         input_gain: g: `1-a`, Sinabs' norm_input=True, or a number, 1 for norm_input=False.
         learn: Learned quantities: `[tau_mem, tau_syn]`, or the factors that replace them.
@@ -62,9 +60,9 @@ class SinabsLIF(SurrogateNeuron, LeakyMembrane):
     graded: ClassVar[bool] = True
     tau_mem: TauMem = setting(default="2 steps")
     tau_syn: TauSyn = setting(default=None, read_by=learnable_quantity)
-    alpha: Factor = setting(default=None, read_by=learnable_quantity)
+    alpha: Alpha = setting(default=None, read_by=learnable_quantity)
     v_leak: Annotated[Learnable, FINITE] = no_setting(0.0)
-    v_threshold: Positive = 1.0
+    v_threshold: FiringThreshold = 1.0
     min_v_mem: Annotated[float | None, Interval(high=0, with_high=True)] = None
     decay: DecayRule = no_setting("exact")
     input_gain: InputGain = "1-a"  # pyright: ignore[reportIncompatibleVariableOverride]

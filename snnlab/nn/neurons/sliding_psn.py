@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.nn.layers.elementwise import last_steps
-from snnlab.nn.neurons.parallel import ParallelNeuron, init_over_time_, over_time
+from snnlab.nn.neurons.parallel import Order, ParallelNeuron, init_over_time_, over_time
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.spec.interval import Count
 
 
 class SlidingPSNState(NamedTuple):
@@ -27,7 +26,6 @@ class SlidingPSN(ParallelNeuron):
     """Parallel spiking neuron with one filter of k steps for all steps, so that recordings may have any length.
 
     Args:
-        order: k, the steps that one step sees.
         init: `powers`: 1, 1/2, 1/4, ... into the past; `uniform`: as a linear layer of k inputs.
 
     Shape:
@@ -41,7 +39,7 @@ class SlidingPSN(ParallelNeuron):
         "u[t] = weight[k-1] * x[t] + weight[k-2] * x[t-1] + ... + weight[0] * x[t-k+1] + bias,   s[t] = H(u[t])",
     )
 
-    order: Count = 8
+    order: Order = 8
     init: Literal["powers", "uniform"] = "powers"
 
     def prepare(self) -> None:

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.nn.neurons.base import SurrogateNeuron
+from snnlab.nn.neurons.base import FiringThreshold, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
 from snnlab.nn.neurons.membrane import Reset
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Constant, Decay, Factor, TauMem, TauSyn
 from snnlab.nn.surrogate import SurrogateSetting, spike
 from snnlab.spec.declared import setting
-from snnlab.spec.interval import Positive
 
 
 class SnntorchAlphaState(NamedTuple):
@@ -52,7 +51,6 @@ class SnntorchAlpha(SurrogateNeuron):
         tau_syn: Time constant of alpha = exp(-1 / tau_syn), `"20 steps"` or ms, in its place.
         beta: Factor of the inhibitory current in one step.
         tau_mem: Time constant of beta, `"10 steps"` or ms, in its place.
-        v_threshold: Firing threshold, dimensionless.
         reset: `value` (to 0), `subtract` or `none`.
 
     Shape:
@@ -73,7 +71,7 @@ class SnntorchAlpha(SurrogateNeuron):
     tau_syn: TauSyn = setting(default=None)
     beta: Factor = setting(default=0.9)
     tau_mem: TauMem = setting(default=None)
-    v_threshold: Positive = 1.0
+    v_threshold: FiringThreshold = 1.0
     reset: Reset = "value"
     surrogate: SurrogateSetting = setting(default={"type": "atan", "alpha": 2.0})
 

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snnlab.nn.neurons.base import SurrogateNeuron
+from snnlab.nn.neurons.base import DetachReset, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, NeuronInfo
 from snnlab.nn.neurons.learn import InShape, Number, Per, learned_parameter
 from snnlab.nn.neurons.register import NEURONS
@@ -43,7 +43,6 @@ class TCLIF(SurrogateNeuron):
         beta2: Logit of the gain of the dendrite on the soma, at first.
         gamma: What a spike subtracts from the dendrite.
         v_threshold: Firing threshold of the soma, and what a spike subtracts from it.
-        detach_reset: Whether the reset has no gradient.
         per: Whether the gains are learned per layer, channel or neuron.
 
     Shape:
@@ -63,7 +62,7 @@ class TCLIF(SurrogateNeuron):
     beta2: Finite = 0.0
     gamma: Finite = 0.5
     v_threshold: Positive = 1.0
-    detach_reset: bool = False
+    detach_reset: DetachReset = False
     per: Per = "layer"
     surrogate: SurrogateSetting = setting(default={"type": "triangle", "alpha": 1.0})
     in_shape: InShape = None

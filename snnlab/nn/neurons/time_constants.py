@@ -25,6 +25,7 @@ Factor = Annotated[Converted[float | None, Any], FACTOR]
 _Tau = Annotated[Converted[TimeConstant | None, Any], "ms", above(0)]
 TauMem = Annotated[_Tau, Excludes("beta")]
 TauSyn = Annotated[_Tau, Excludes("alpha")]
+Alpha = Annotated[Factor, Help("The factor b, in place of `tau_syn`.")]
 TauAdapt = Annotated[_Tau, Excludes("rho")]
 # A time constant that no factor can replace, and that is not learned.
 Tau = Annotated[TimeConstant, "ms", above(0)]

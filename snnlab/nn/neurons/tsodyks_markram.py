@@ -39,7 +39,7 @@ class TsodyksMarkram(Neuron):
         tau_facilitation: Time constant of the utilization, ms, or `"50 steps"`.
         tau_recovery: Time constant of the resources, ms, or `"750 steps"`.
         utilization: Part of the rest to 1 by which a spike raises u.
-        decay: `exact` or `euler`, for both time constants.
+        decay: Rule of both decays, `exact` or `euler`.
 
     Shape:
         x: `[T, B, ...]`, spikes; state: `TsodyksMarkramState(u, r)`, each `[B, ...]`; returns the efficacy of each

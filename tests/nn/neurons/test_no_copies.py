@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from snnlab.nn import neurons
+from snnlab.spec.docstrings import argument_texts_of
 
 FOLDER = Path(neurons.__file__).parent
 FILES = sorted(path for path in FOLDER.glob("*.py") if path.stem != "__init__")
@@ -58,3 +59,13 @@ def test_no_two_neurons_files_share_six_lines_in_a_row(parts: Callable[[str], It
                 run = lines[at : at + MOST_ALIKE + 1]
                 places[tuple(text for _, text in run)].add(f"{path.name}:{run[0][0]}")
     assert [found for found in places.values() if len({place.partition(":")[0] for place in found}) > 1] == []
+
+
+def test_no_text_of_an_argument_is_typed_in_two_classes() -> None:
+    typed: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                for argument in argument_texts_of(ast.get_docstring(node) or "").items():
+                    typed[argument].append(node.name)
+    assert {argument: classes for argument, classes in typed.items() if len(classes) > 1} == {}
