@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from snnlab.cli.options import split_options
+from snnlab.config.catalogue import catalogue, rivals_at
 from snnlab.config.compose import compose_experiment, read_overrides
 from snnlab.config.folders import config_folder, groups, user_folder, write_new
 from snnlab.config.overrides import rival_settings
@@ -98,21 +99,22 @@ def experiment_text(name: str, overrides: list[str], command: str, folder: Path)
             choices.append({f"override /{key}": value})
         else:
             OmegaConf.update(values, key, value, merge=True, force_add=True)
-            for rival in rival_settings(key) if value is not None else ():
-                if _is_set(chosen, rival):
-                    OmegaConf.update(values, rival, None, force_add=True)
+            for rival in _rivals(chosen, key) if value is not None else ():
+                OmegaConf.update(values, rival, None, force_add=True)
     text = HEADER.format(command=command, words=f"As snnlab train {' '.join(overrides)}".rstrip())
     if choices:
         text += OmegaConf.to_yaml(OmegaConf.create({"defaults": choices})) + "\n"
     return text + OmegaConf.to_yaml(values)
 
 
-def _is_set(experiment: Experiment, key: str) -> bool:
-    first, *names = key.split(".")
-    node: Any = getattr(experiment, first, None)
-    for name in names:
-        node = node.get(name) if isinstance(node, Mapping) else None
-    return node is not None
+def _rivals(experiment: Experiment, key: str) -> list[str]:
+    """Return the settings that one replaces, and that the chosen files set."""
+    head = key.rpartition(".")[0]
+    if head == "data":
+        return [other for other in rival_settings(key) if experiment.data.get(other.partition(".")[2]) is not None]
+    known = catalogue(tuple(experiment.plugins))
+    found = rivals_at(known, experiment.neuron, experiment.model, key)
+    return [f"{head}.{rival}" for node, rival in found if node.get(rival) is not None]
 
 
 def _parse_override(override: str) -> tuple[str, Any]:

@@ -22,6 +22,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
 from snnlab.cards import KEY, parse_card
+from snnlab.config.catalogue import catalogue, check_names, drop_replaced
 from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, user_folder
 from snnlab.config.hints import group_hint, setting_hint, word_hint
 from snnlab.config.hydra_errors import readable_errors
@@ -67,12 +68,13 @@ def _experiment_name(name: str | None, choices: Mapping[str, Any]) -> str | None
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 
 
-def check_config(cfg: DictConfig, files: ConfigFiles) -> Experiment:
+def check_config(cfg: DictConfig, files: ConfigFiles, given: Sequence[str]) -> Experiment:
     """Check a composed configuration and return it resolved.
 
     Args:
         cfg: The composed configuration without its `hydra` node.
         files: The files that it was composed from.
+        given: The overrides.
 
     Raises:
         ConfigError: for the first mistake found.
@@ -91,7 +93,9 @@ def check_config(cfg: DictConfig, files: ConfigFiles) -> Experiment:
             if isinstance(node, str) or (group in _REFERENCED and not isinstance(node, Mapping)):
                 raise ConfigError(group, f"expected a mapping, got {value_text(node)}", group_hint(group, node))
         neuron = _resolve_neuron(cfg, neuron)
-        raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron)}
+        known = catalogue(_plugins(raw))
+        drop_replaced(known, neuron, model, [key_of(text) for text in given if not text.endswith("=null")])
+        raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron, known)}
         for group in GLOBAL_GROUPS:
             _require_nothing(group, raw.pop(group, None))
         _drop_replaced(raw, files)
@@ -101,6 +105,8 @@ def check_config(cfg: DictConfig, files: ConfigFiles) -> Experiment:
         _require_written_addresses(raw)
         resolved = _to_dict(OmegaConf.create(raw), resolve=True)
     _check_known(resolved, neuron)
+    check_names(known, neuron, "neuron")
+    check_names(known, resolved["model"]["layers"], "model.layers")
     experiment = _typed(resolved)
     _check_values(resolved)
     _check_data(resolved["data"], known_types=not experiment.plugins)
@@ -134,6 +140,11 @@ def _check_data(node: Mapping[str, Any], *, known_types: bool) -> None:
     for name, value in given.items():
         if problem := shared[name].problem(value):
             raise ConfigError(f"data.{name}", problem)
+
+
+def _plugins(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    plugins = raw.get("plugins")
+    return tuple(name for name in plugins if isinstance(name, str)) if isinstance(plugins, list) else ()
 
 
 def _without_card(model: Any) -> Any:
@@ -412,7 +423,7 @@ def _compose(
         cfg = _compose_files(files, [*ready, *extra])
         with hydra_values(cfg):
             _require_places(cfg, ready, files)
-            experiment = check_config(without_hydra(cfg), files)
+            experiment = check_config(without_hydra(cfg), files, ready)
             check_trainer(experiment.trainer, test=experiment.test)
             require_typed_plugins(experiment.plugins, origin.overridden)
             folders = tuple(str(OmegaConf.select(cfg.hydra, key)) for key in wanted)

@@ -18,13 +18,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from snnlab.config.catalogue import rivals_in_any
 from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, user_folder
 from snnlab.config.hints import SETTINGS, word_hint
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.experiment_fields import DataFields
 from snnlab.experiments.space import written
-from snnlab.spec.exclusions import NEURON_EXCLUSIONS, SURROGATE_EXCLUSIONS, Exclusions
 from snnlab.spec.override_texts import is_override, key_of, quoted
 from snnlab.spec.signatures import fields_of
 from snnlab.zoo import is_packaged, run_path
@@ -170,7 +170,7 @@ def _refuse_marked_group(text: str, groups: Collection[str]) -> None:
 
 
 def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[str]:
-    """Return the overrides with every plain `key=value` marked `++`, and rivals of the set settings set to null.
+    """Return the overrides with every plain `key=value` marked `++`, and the other setting of the steps set to null.
 
     Args:
         overrides: Overrides as typed; those with `+` or `~`, of `hydra.` and of groups stay as they are, but
@@ -178,14 +178,14 @@ def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[st
         groups: Names of the config groups.
 
     Raises:
-        ConfigError: if both of two rivals are given.
+        ConfigError: if both num_bins and dt are given.
     """
     matches = [match for text in overrides if (match := _ASSIGNMENT.match(text.lstrip("+")))]
     keys = {match["key"] for match in matches if match["value"] != "null"}
     marked = [part for text in overrides for part in _marked_override(text, groups)]
     unset: dict[str, None] = {}
     for key in sorted(keys):
-        for rival in rival_settings(key):
+        for rival in rival_settings(key) if key.startswith("data.") else ():  # of others the kind decides
             if rival in keys:
                 raise ConfigError(key, f"give either this or {rival}, not both")
             unset[f"++{rival}=null"] = None
@@ -231,12 +231,12 @@ def merge_overrides(overrides: Sequence[str]) -> list[str]:
 def rival_settings(key: str) -> list[str]:
     """Return the rival settings of `key`: other settings for the same quantity, which it replaces."""
     head, _, leaf = key.rpartition(".")
-    table: Exclusions = {}
-    if head == "data":
-        table = {name: field.excludes for name, field in fields_of(DataFields).items()}
-    elif head.split(".")[0] in ("neuron", "model"):
-        table = SURROGATE_EXCLUSIONS if head.endswith(".surrogate") else NEURON_EXCLUSIONS
-    return [f"{head}.{rival}" for rival in table.get(leaf, ())]
+    if head.split(".")[0] in ("neuron", "model"):
+        found = rivals_in_any("surrogate" if head.endswith(".surrogate") else "neuron", leaf)
+    else:
+        fields_of_data = fields_of(DataFields) if head == "data" else {}
+        found = fields_of_data[leaf].excludes if leaf in fields_of_data else ()
+    return [f"{head}.{rival}" for rival in found]
 
 
 # Nesting depth of the settings of a group, as in `model.layers.lif1.tau_mem`; of other groups 1, as in `optimizer.lr`.

@@ -324,7 +324,7 @@ def compose_run(
     with readable_errors(files):
         composed = compose(files, marked)
     files.choices |= chosen
-    experiment = check_config(without_hydra(composed), files)
+    experiment = check_config(without_hydra(composed), files, marked)
     if any(key_of(text).startswith("trainer") for text in typed_overrides):
         check_trainer(experiment.trainer, test=experiment.test)
     _require_same_classes(cfg, recorded, run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from snnlab.console import say
@@ -259,6 +259,8 @@ def as_yaml(value: Any) -> str:
         return "null"
     if value == ():
         return "[]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {as_yaml(each)}" for key, each in value.items()) + "}"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

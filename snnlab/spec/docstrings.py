@@ -1,10 +1,9 @@
-"""The Args of docstrings: read with those of the bases, and written in the order of the signature."""
+"""What docstrings say: the first sentence, and the Args with those of the bases."""
 
 from __future__ import annotations
 
 import inspect
 import re
-import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -25,13 +24,14 @@ def argument_texts(factory: Callable[..., Any]) -> dict[str, str]:
     texts: dict[str, str] = {}
     factory = inspect.unwrap(factory)
     for source in inspect.getmro(factory) if isinstance(factory, type) else (factory,):
-        for name, text in _argument_docs(source.__doc__ or "").items():
+        for name, text in argument_texts_of(source.__doc__ or "").items():
             if not text.startswith(_REFERENCE):
                 texts.setdefault(name, text)
     return texts
 
 
-def _argument_docs(doc: str) -> dict[str, str]:
+def argument_texts_of(doc: str) -> dict[str, str]:
+    """Return the text of each argument in the Args of one docstring."""
     lines = inspect.cleandoc(doc).splitlines()
     if "Args:" not in lines:
         return {}
@@ -48,23 +48,3 @@ def _argument_docs(doc: str) -> dict[str, str]:
         elif name:
             texts[name] = f"{texts[name]} {line.strip()}".strip()
     return texts
-
-
-# The beginning of a section of a docstring.
-_SECTION = re.compile(r"^(?=(?:Args|Attributes|Shape|Returns|Raises|Source):)", re.M)
-
-
-def document_arguments(kind: Callable[..., Any]) -> None:
-    """Rewrite the Args of a class's docstring: all arguments of its constructor in order, those of its bases too."""
-    texts = argument_texts(kind)
-    names = [name for name in inspect.signature(kind).parameters if name in texts]
-    if not isinstance(kind, type) or not kind.__doc__ or not names:
-        return
-    summary, *sections = _SECTION.split(inspect.cleandoc(kind.__doc__))
-    lines = (
-        textwrap.fill(f"{name}: {texts[name]}", 110, initial_indent=4 * " ", subsequent_indent=8 * " ")
-        for name in names
-    )
-    arguments = "\n".join(["Args:", *lines])
-    others = (section for section in sections if not section.startswith("Args:"))
-    kind.__doc__ = "\n\n".join(section.rstrip() for section in (summary, arguments, *others))

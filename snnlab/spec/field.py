@@ -8,9 +8,11 @@ A text in the annotation is the unit.
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from snnlab.errors import ConfigError
 from snnlab.spec.annotations import describe_type, has_choices, is_list, matches_type, metadata_of, value_text
 from snnlab.spec.interval import Interval
 
@@ -24,7 +26,7 @@ class Help(NamedTuple):
 
 
 class Excludes:
-    """Names of the fields that cannot be given together with this one."""
+    """Names of the fields that cannot be given together with this one; it is enough that one of two says it."""
 
     def __init__(self, *names: str) -> None:
         self.names = names
@@ -81,13 +83,43 @@ class Field:
 
 
 def field_of(name: str, annotation: Any, default: Any = MISSING, text: str = "") -> Field:
-    """Return the field that an annotation describes; `text` is its help, where the annotation has none."""
+    """Return the field that an annotation describes; `text` is its help, in place of the annotation's."""
     plain, notes = metadata_of(annotation)
     unit = next((note for note in notes if isinstance(note, str)), "")
     interval = next((note for note in notes if isinstance(note, Interval)), None)
     excludes = tuple(name for note in notes if isinstance(note, Excludes) for name in note.names)
-    text = next((note.text for note in notes if isinstance(note, Help)), text)
+    text = text or next((note.text for note in notes if isinstance(note, Help)), "")
     return Field(name, plain, unit, default, interval, excludes, text)
+
+
+def with_mutual_exclusions(fields: Mapping[str, Field]) -> dict[str, Field]:
+    """Return fields of which each excludes those that exclude it, and none that is not there."""
+
+    def rivals(name: str) -> tuple[str, ...]:
+        own = fields[name].excludes
+        return tuple(other for other in fields if other != name and (other in own or name in fields[other].excludes))
+
+    return {name: replace(field, excludes=rivals(name)) for name, field in fields.items()}
+
+
+def chosen(fields: Mapping[str, Field], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of all fields: those given, the defaults of the others, None for what a given one excludes.
+
+    None counts as not given where fields exclude each other.
+
+    Raises:
+        ConfigError: if two that exclude each other are given.
+    """
+    values = {}
+    for name, field in fields.items():
+        rivals = [rival for rival in field.excludes if given.get(rival) is not None]
+        if not field.excludes or given.get(name) is not None:
+            values[name] = given.get(name, field.default)
+        else:
+            values[name] = None if rivals else field.default
+        if rivals and given.get(name) is not None:
+            raise ConfigError("", f"give either {field} or {fields[rivals[0]]}, not both")
+    return values
 
 
 def type_problem(value: Any, annotation: Any) -> str | None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
+import textwrap
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from snnlab.errors import ConfigError, UnknownSettingError, child_key, did_you_mean, join_names
+from snnlab.spec.declared import Declared
 from snnlab.spec.docstrings import argument_texts
-from snnlab.spec.field import Field, field_of
+from snnlab.spec.field import Field, field_of, with_mutual_exclusions
 
 F = TypeVar("F", bound=Callable[..., Any])
 # A message with a "Did you mean" lists no more settings than this.
@@ -19,11 +23,33 @@ LONG_LIST = 20
 
 def fields_of(factory: Callable[..., Any], supplied: Collection[str] = ()) -> dict[str, Field]:
     """Return the fields of `factory` by name, without the arguments in `supplied`, which the caller passes."""
-    hints, texts = _annotations(factory), argument_texts(factory)
+    known = getattr(factory, "__fields__", None)
+    fields = _fields_of_signature(factory) if known is None else known
+    return {name: field for name, field in fields.items() if name not in supplied}
+
+
+def _fields_of_signature(factory: Callable[..., Any]) -> dict[str, Field]:
+    texts = argument_texts(factory)
+    fields = {
+        name: field_of(name, parameter.annotation, parameter.default, texts.get(name, ""))
+        for name, parameter in _evaluated_parameters(factory).items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
+    return with_mutual_exclusions(fields)
+
+
+def _evaluated_parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return the parameters of `factory` with their annotations, `Any` for those that cannot be read."""
+    parameters = _parameters(factory)
+    hints: dict[str, Any] = {}
+    if any(isinstance(one.annotation, str) for one in parameters.values()):
+        target = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
+        with suppress(NameError):  # imported under TYPE_CHECKING only, in a class of another library
+            hints = inspect.get_annotations(target, eval_str=True)
+    read = {name: one.annotation for name, one in parameters.items() if not isinstance(one.annotation, str)} | hints
     return {
-        name: field_of(name, hints.get(name, Any), parameter.default, texts.get(name, ""))
-        for name, parameter in _parameters(factory).items()
-        if name not in supplied and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        name: one.replace(annotation=Any if read.get(name, one.empty) is one.empty else read[name])
+        for name, one in parameters.items()
     }
 
 
@@ -50,7 +76,7 @@ def checks_arguments(factory: F) -> F:
     """
     target: Any = factory
     call = target.__init__ if isinstance(factory, type) else target
-    if call is object.__init__:
+    if call in (object.__init__, Declared.__init__):  # nothing to check, or checked
         return target
     names = list(inspect.signature(call).parameters)
     known: dict[str, Field] = {}
@@ -134,9 +160,21 @@ def _known_settings_text(label: str, known: Mapping[str, Field], suggestion: str
     return f"{label} takes {join_names(map(str, known.values()))}"
 
 
-def _annotations(factory: Callable[..., Any]) -> dict[str, Any]:
-    target = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
-    try:
-        return inspect.get_annotations(target, eval_str=True)
-    except (NameError, TypeError):  # imported under TYPE_CHECKING only, in a class of another library; partial
-        return {}
+# The beginning of a section of a docstring.
+_SECTION = re.compile(r"^(?=(?:Args|Attributes|Shape|Returns|Raises|Source):)", re.M)
+
+
+def document_arguments(kind: Callable[..., Any]) -> None:
+    """Rewrite the Args of a class's docstring: all arguments of its constructor in order, those of its bases too."""
+    texts = argument_texts(kind) | {name: field.help for name, field in fields_of(kind).items() if field.help}
+    names = [name for name in inspect.signature(kind).parameters if name in texts]
+    if not isinstance(kind, type) or not kind.__doc__ or not names:
+        return
+    summary, *sections = _SECTION.split(inspect.cleandoc(kind.__doc__))
+    lines = (
+        textwrap.fill(f"{name}: {texts[name]}", 110, initial_indent=4 * " ", subsequent_indent=8 * " ")
+        for name in names
+    )
+    arguments = "\n".join(["Args:", *lines])
+    others = (section for section in sections if not section.startswith("Args:"))
+    kind.__doc__ = "\n\n".join(section.rstrip() for section in (summary, arguments, *others))

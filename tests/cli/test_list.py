@@ -82,7 +82,7 @@ def test_a_layer_is_listed_with_its_settings(snnlab: Snnlab):
 def test_a_neurons_settings_have_units_and_the_texts_of_its_base(snnlab: Snnlab):
     listed = rows(snnlab("list", "neurons", "lif").out)
     lif = LAYERS.get("lif", "")
-    assert listed["tau_mem"][:3] == [fields_of(lif)["tau_mem"].kind, "ms", "null"]
+    assert listed["tau_mem"][:3] == [fields_of(lif)["tau_mem"].kind, "ms", "20.0"]
     assert listed["v_threshold"] == [fields_of(lif)["v_threshold"].kind, "1.0", argument_texts(lif)["v_threshold"]]
     assert "dt" not in listed
 

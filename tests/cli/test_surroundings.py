@@ -178,7 +178,7 @@ def test_a_wrong_setting_of_the_optimizer_is_one_line_on_stderr():
     [
         ("optimizer.lr=abc", ("lightning", "torchmetrics", "tonic", "sklearn", "matplotlib", "optuna", *SCIPY)),
         ("trainer.epochs=5", ("torch",)),
-        ("neuron.taumem=3", ("lightning", "torchmetrics")),
+        ("neuron.taumem=3", ("torch",)),
         ("loss=mse", ("lightning", "torchmetrics")),
         ("callbacks=early_stopping callbacks.early_stopping.monitor=val/los", ("lightning", "torchmetrics")),
     ],

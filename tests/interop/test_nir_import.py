@@ -15,7 +15,7 @@ from snnlab.interop.nir_import import from_graph, read_network
 from snnlab.interop.nir_options import NIRReadOptions
 from snnlab.nn.layer import LAYERS
 from snnlab.nn.neurons.base import set_backend
-from snnlab.nn.neurons.membrane import DEFAULT_TAU_MEM, DEFAULT_TAU_SYN
+from snnlab.nn.neurons.cuba_lif import CubaLIF
 from snnlab.nn.record import record
 from snnlab.spec.signatures import fields_of
 
@@ -95,6 +95,7 @@ def test_a_graph_read_from_its_file_is_the_same_network(seed: int, tmp_path: Pat
 
 
 # Values of a population that are no defaults here, s and dimensionless.
+DEFAULTS = fields_of(CubaLIF)
 ORDINARY: dict[str, float] = {
     **{"tau": 6e-3, "tau_mem": 6e-3, "tau_syn": 3e-3, "r": 1.3, "w_in": 0.9},
     **{"v_leak": 0.15, "v_threshold": 0.7, "v_reset": -0.2},
@@ -139,9 +140,13 @@ def test_each_setting_of_a_population_comes_from_the_file_or_an_option_or_does_n
 
 
 SPECIAL: dict[str, list[float]] = {
-    **{name: [STEP, 2 * STEP, 1e-3 * DEFAULT_TAU_MEM] for name in ("tau", "tau_mem")},
+    **{name: [STEP, 2 * STEP, 1e-3 * DEFAULTS["tau_mem"].default] for name in ("tau", "tau_mem")},
     **{name: [0.0, 1.0, -1.0] for name in ("r", "w_in", "v_leak")},
-    **{"tau_syn": [STEP, 2 * STEP, 1e-3 * DEFAULT_TAU_SYN], "v_threshold": [1.0], "v_reset": [0.0, -1.0]},
+    **{
+        "tau_syn": [STEP, 2 * STEP, 1e-3 * DEFAULTS["tau_syn"].default],
+        "v_threshold": [1.0],
+        "v_reset": [0.0, -1.0],
+    },
 }
 
 

@@ -246,7 +246,7 @@ def test_recurrence_is_a_setting() -> None:
         ({"adapted_reset": True, "reset": "value"}, ("adapted_reset",)),
         (
             {"tau_adapt": 100.0, "rho": 0.9},
-            ("", "tau_adapt", "N steps"),
+            ("", "tau_adapt"),
         ),
         ({"tau_adapt": 0.0}, ("tau_adapt", "> 0", 0.0)),
     ],

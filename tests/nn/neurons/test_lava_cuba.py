@@ -194,7 +194,7 @@ def test_its_time_constants_are_in_steps() -> None:
         ({"v_threshold": -1.0}, ("lif1.v_threshold", -1.0)),
         ({"v_threshold": math.nan}, ("lif1.v_threshold",)),
         ({"scale": 0}, ("lif1.scale", ">= 1", 0)),
-        ({"beta": 0.5, "tau_mem": 3.0}, ("lif1", "tau_mem", "N steps")),
+        ({"beta": 0.5, "tau_mem": 3.0}, ("lif1", "tau_mem")),
         ({"alpha": 1.0}, ("lif1.alpha", 1.0)),
         (
             {"tau_mem": "10000 steps"},

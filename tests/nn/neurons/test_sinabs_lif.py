@@ -143,8 +143,8 @@ def test_it_learns_the_decays_that_it_was_given() -> None:
         ({"min_v_mem": -math.inf}, ("lif1.min_v_mem", "-inf")),
         ({"min_v_mem": 0.5}, ("lif1.min_v_mem", "<= 0", 0.5)),
         ({"input_gain": math.inf}, ("lif1.input_gain",)),
-        ({"tau_mem": "2 steps", "beta": 0.5}, ("lif1", "tau_mem", "N steps")),
-        ({"tau_syn": "2 steps", "alpha": 0.5}, ("lif1", "tau_syn", "N steps")),
+        ({"tau_mem": "2 steps", "beta": 0.5}, ("lif1", "tau_mem")),
+        ({"tau_syn": "2 steps", "alpha": 0.5}, ("lif1", "tau_syn")),
         ({"alpha": 1.0}, ("lif1.alpha", 1.0)),
         (
             {"learn": ["v_threshold"]},
