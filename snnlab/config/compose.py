@@ -27,10 +27,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from snnlab.cards import KEY, parse_card
 from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, user_folder
-from snnlab.config.hints import group_hint, setting_hint, word_hint
+from snnlab.config.hints import group_hint, setting_hint
 from snnlab.config.hydra_limits import explain, guarded_hydra
 from snnlab.config.layers import expand_layers
-from snnlab.config.overrides import mark_overrides, repetition_warnings, to_hydra_grammar
+from snnlab.config.overrides import mark_overrides, repetition_warnings, require_overrides, to_hydra_grammar
 from snnlab.config.own_files import FIRST_LINE, OwnFile, check_chosen, files_and_packages, type_conflict
 from snnlab.config.plugins import require_typed_plugins
 from snnlab.config.references import external_references, iterate_texts
@@ -39,7 +39,7 @@ from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ROOT, ConfigError, UnknownSettingError, UnsetError, did_you_mean
 from snnlab.printable import masked
 from snnlab.spec.annotations import value_text
-from snnlab.spec.override_texts import is_override, key_of, literal, quoted
+from snnlab.spec.override_texts import key_of, literal, quoted
 from snnlab.spec.signatures import check_settings
 from snnlab.zoo import run_path
 
@@ -467,9 +467,7 @@ def read_overrides(overrides: Sequence[str], user_dir: Path | None) -> list[str]
     Raises:
         ConfigError: for an argument that is not an override, or sets something that snnlab does not use.
     """
-    for text in overrides:
-        if not is_override(text):
-            raise ConfigError(text or repr(text), f"not an override{word_hint(text, user_dir)}")
+    require_overrides(overrides, user_dir)
     return to_hydra_grammar(overrides, groups(config_folder(), user_dir))
 
 
