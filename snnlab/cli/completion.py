@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from snnlab.cli.command import FileGroup, Proposed
 from snnlab.cli.command_files import Command, commands
-from snnlab.cli.words import OVERRIDES, Word, actions_of, choose, parameters_of
+from snnlab.cli.words import Word, actions_of, choose, parameters_of
 from snnlab.config.folders import user_folder
 from snnlab.errors import ConfigError
 
@@ -87,14 +87,14 @@ def _options(command: Command) -> list[str]:
 def _words(command: Command, rest: Sequence[str], current: str, config_dir: str | None) -> list[str]:
     """Return the proposals for a word that is no option."""
     signature = parameters_of(command)
-    settings = signature.many is not None and signature.many.field.name == OVERRIDES
+    settings = signature.takes_overrides
     if settings and "=" in current:
         typed_words = rest
     else:
         typed_words = [word for word in rest if not (settings and "=" in word)]
         if len(typed_words) < len(signature.positional):
             expected = signature.positional[len(typed_words)]
-            proposed = next((note for note in expected.notes if isinstance(note, Proposed)), None)
+            proposed = expected.note(Proposed)
             if proposed or expected.field.required:
                 return _starting_with(current, proposed.words(typed_words) if proposed else expected.choices)
     if not settings:
@@ -102,7 +102,7 @@ def _words(command: Command, rest: Sequence[str], current: str, config_dir: str 
 
     from snnlab.cli import keys  # late: most words need no YAML
 
-    own = next((note for note in signature.many.notes if isinstance(note, FileGroup)), None) if signature.many else None
+    own = signature.many.note(FileGroup) if signature.many else None
     return keys.proposals(current, rest, user_folder(config_dir), own)
 
 

@@ -102,7 +102,7 @@ def certify(
     """
     path = None if recording is None else Path(recording).expanduser()
     if path is not None and not path.is_file():
-        raise DataError("doctor --stream", f"there is no file {recording}")
+        raise DataError("doctor", f"there is no file {recording}")
     reading = given_reading(time_unit, time_origin, columns)
     console_logging()
 

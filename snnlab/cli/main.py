@@ -12,10 +12,10 @@ from typing import NoReturn
 
 from snnlab import __version__, process
 from snnlab.cli import completion
-from snnlab.cli.command import Call
+from snnlab.cli.command import Call, FileGroup
 from snnlab.cli.command_files import commands
 from snnlab.cli.usage import help_text, overview
-from snnlab.cli.words import actions_of, choose, groups_of, needs_words, read_words
+from snnlab.cli.words import actions_of, choose, parameters_of, read_words
 from snnlab.errors import NOT_WINDOWS, ConfigError, Interrupted, SnnlabError, did_you_mean
 
 
@@ -105,14 +105,16 @@ def run(word: str, *words: str, started: float = 0.0) -> int:
         raise ConfigError("", f"there is no command '{word}'", hint, known)
     forms = known[word]
     command, rest = choose(forms, words)
-    if {"-h", "--help"} & {*rest} or (not words and needs_words(command)):
+    if {"-h", "--help"} & {*rest} or (
+        not words and (command is None or any(one.field.required for one in parameters_of(command).positional))
+    ):
         is_one = command is not None and (command.flag or len(rest) < len(words))
         print(help_text(forms, command if is_one else None), end="")
         return 0
     if command is None:
-        actions, own = actions_of(forms), groups_of(forms)
-        near = did_you_mean(rest[0], actions)
-        raise ConfigError(word, f"there is no action '{rest[0]}'", near, [*actions, *(f"{one}=NAME" for one in own)])
+        actions, many = actions_of(forms), (parameters_of(one).many for one in forms)
+        files = {f"{note.name}=NAME" for one in many if one and (note := one.note(FileGroup))}
+        raise ConfigError(word, f"there is no action '{rest[0]}'", did_you_mean(rest[0], actions), [*actions, *files])
     return read_words(command, rest, forms, Call(words, started))() or 0
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from snnlab.cli.command import SECTIONS
+from snnlab.cli.command import SECTIONS, Alone
 from snnlab.cli.command_files import Command, section
-from snnlab.cli.words import OVERRIDES, Word, parameters_of
+from snnlab.cli.words import Word, parameters_of
 from snnlab.config.folders import config_folder, group_files, groups, user_folder
 from snnlab.errors import join_names
 
@@ -56,17 +56,14 @@ def summary(forms: Sequence[Command]) -> str:
 def help_text(forms: Sequence[Command], asked: Command | None = None) -> str:
     """Return what `snnlab COMMAND --help` prints: of one command, or of all that share its first word."""
     shown = [asked] if asked else forms
-    usage = "\n".join(_usage_line(one, "usage: " if one is shown[0] else "       ") for one in shown)
-    if len(shown) == 1:
-        body = ["\n".join(section(shown[0].doc)), _table(_rows(shown[0]))]
-    else:
-        has_own = shown[0].name == shown[0].word
-        body = [] if has_own else ["\n".join(section(shown[0].module_doc))]
-        said: set[tuple[str, str]] = set()
-        for one in shown:
-            title = [] if one.name == one.word else [f"snnlab {one.name}"]
-            body += ["\n".join([*title, *section(one.doc)]), _table(row for row in _rows(one) if row not in said)]
-            said |= {*_rows(one)}
+    usage = "usage: " + "\n       ".join(map(_usage_line, shown))
+    has_own = len(shown) == 1 or shown[0].name == shown[0].word
+    body = [] if has_own else ["\n".join(section(shown[0].module_doc))]
+    said: set[tuple[str, str]] = set()
+    for one in shown:
+        title = [f"snnlab {one.name}"] if len(shown) > 1 and one.name != one.word else []
+        body += ["\n".join([*title, *section(one.doc)]), _table([row for row in _rows(one) if row not in said])]
+        said |= {*_rows(one)}
     examples = "\n".join(f"  {line}" for one in shown for line in section(one.doc, "Examples"))
     page = shown[0].settings.get("page", shown[0].word)
     more = f"more: snnlab docs {page}" if page != "docs" else ""
@@ -94,33 +91,26 @@ def settings_text() -> str:
     return "\n".join([heads[0], *lines, "", heads[1], "", textwrap.indent(root, "  ")])
 
 
-def _usage_line(command: Command, before: str) -> str:
-    signature = parameters_of(command)
-    words = [*signature.positional, *([signature.many] if signature.many else [])]
-    words += [word for word in signature.words.values() if word.is_option]
-    first, *others = command.name.split()
-    if command.flag in signature.options:
-        others = []
-    elif first in command.names:
-        others = [f"[{' '.join(others)}]"] if others else []
-    head = " ".join([f"{before}snnlab", first, *others, ""])
-    text = " ".join(_in_usage(word).replace(" ", "\0") for word in words)
-    lines = textwrap.wrap(text, WIDTH - len(head), break_long_words=False, break_on_hyphens=False)
-    return head.rstrip() if not lines else head + f"\n{' ' * len(head)}".join(lines).replace("\0", " ")
-
-
-def _in_usage(word: Word) -> str:
-    if word.is_many:
-        return f"[{word.name}]" if word.field.name == OVERRIDES else f"{word.name} ..."
-    text = _typed(word, word.names[:1])
-    return text if word.field.required else f"[{text}]"
+def _usage_line(command: Command) -> str:
+    """Return a command with its words and the options that it needs."""
+    parameters = parameters_of(command)
+    shown = [word.value_name if word.field.required else f"[{word.value_name}]" for word in parameters.positional]
+    if many := parameters.many:
+        shown.append("[OVERRIDES]" if parameters.takes_overrides else f"{many.value_name} ...")
+    shown += [_typed(one, one.names) for one in parameters.words.values() if one.is_option and one.field.required]
+    shown += ["[OPTIONS]"] if any(not one.field.required for one in parameters.options.values()) else []
+    first, *others = (command.place if command.flag in parameters.options else command.name).split()
+    action = " ".join(others)
+    return " ".join(
+        ["snnlab", first, *([f"[{action}]" if first in command.names[1:] else action] if action else []), *shown]
+    )
 
 
 def _typed(word: Word, names: Sequence[str]) -> str:
     """Return an option with what stands for its value, or a word."""
     if word.is_flag or not word.is_option:
         return ", ".join(names)
-    value = f"[{word.value_name}]" if word.alone else word.value_name
+    value = f"[{word.value_name}]" if word.note(Alone) else word.value_name
     return f"{', '.join(names)}{'' if names[0].endswith('=') else ' '}{value}"
 
 
@@ -129,16 +119,14 @@ def _rows(command: Command) -> list[tuple[str, str]]:
     return [(_typed(word, word.names), _meaning(word)) for word in parameters_of(command).words.values()]
 
 
-def _table(rows: Iterable[tuple[str, str]]) -> str:
-    rows = list(rows)
+def _table(rows: Sequence[tuple[str, str]]) -> str:
     left = min(max((len(name) for name, _ in rows), default=0), 30)
+    space = " " * (left + 5)
     lines = []
     for name, text in rows:
-        wrapped = textwrap.wrap(text, WIDTH - left - 5) or [""]
-        head = f"  {name:{left}}   "
-        lines += [head + wrapped[0]] if len(name) <= left else [f"  {name}", " " * (left + 5) + wrapped[0]]
-        lines += [" " * (left + 5) + line for line in wrapped[1:]]
-    return "\n".join(line.rstrip() for line in lines)
+        wrapped = textwrap.fill(text, WIDTH, initial_indent=space, subsequent_indent=space) or space
+        lines.append(f"  {name:{left}}   {wrapped.lstrip()}" if len(name) <= left else f"  {name}\n{wrapped}")
+    return "\n".join(lines)
 
 
 def _meaning(word: Word) -> str:

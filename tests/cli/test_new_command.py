@@ -59,7 +59,7 @@ def snnlab_with(folder: Path, *words: str, line: str = "") -> subprocess.Complet
 def test_a_command_is_one_file(folder: Path):
     assert "  count       count things\n" in snnlab_with(folder, "--help").stdout
     shown = snnlab_with(folder, "count", "--help").stdout
-    assert shown.startswith("usage: snnlab count spikes [OVERRIDES] [--scale MS] [--sign plus|minus]\n")
+    assert shown.startswith("usage: snnlab count spikes [OVERRIDES] [OPTIONS]\n")
     assert "  --scale MS          width of a window (> 0; default 2.5)\n" in shown
     assert shown.endswith("  snnlab count spikes neuron=lif --scale 3\n\nmore: snnlab docs energy\n")
 

@@ -136,4 +136,4 @@ def test_help_names_each_word_and_option(command: str, capsys: pytest.CaptureFix
     assert run(command, "--help") == 0
     shown = capsys.readouterr().out
     for form in commands()[command]:
-        assert [word.name for word in parameters_of(form).words.values() if word.name not in shown] == []
+        assert [word.names[0] for word in parameters_of(form).words.values() if word.names[0] not in shown] == []
