@@ -132,7 +132,7 @@ def _table(rows: Sequence[tuple[str, str]]) -> str:
 def _meaning(word: Word) -> str:
     field = word.field
     facts = [str(field.interval)] if field.interval and field.interval.has_ends else []
-    if not field.required and field.default not in (None, False, (), ""):
+    if not field.required and field.default not in (None, (), "") and field.default is not False:
         facts.append(f"default {field.default:g}" if isinstance(field.default, float) else f"default {field.default}")
     help_ = field.help.rstrip(".")
     help_ = help_[:1].lower() + help_[1:]

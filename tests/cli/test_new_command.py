@@ -106,3 +106,12 @@ def test_it_is_in_the_reference(folder: Path, monkeypatch: pytest.MonkeyPatch):
     page = reference_text(commands())
     assert "\n## snnlab count\n" in page
     assert "--scale MS" in page
+
+
+def test_the_command_of_the_documentation_runs(tmp_path: Path):
+    page = (Path(__file__).parents[2] / "docs" / "extend.md").read_text(encoding="utf-8")
+    text = page.partition("```python\n# my_commands/parameters.py\n")[2].partition("```")[0]
+    (tmp_path / "parameters.py").write_text(text)
+    done = snnlab_with(tmp_path, "parameters", "model=mlp_lif", "--least", "1000")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["fc1.weight", "out.weight"]
+    assert snnlab_with(tmp_path, "parameters", "--least", "-1").returncode == 2
