@@ -7,6 +7,7 @@ import os
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
+from types import ModuleType
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 from snnlab.cli.command import Alone, Also, Assigned, Call
@@ -238,19 +239,26 @@ def _is_option(text: str) -> bool:
 def _positional(command: Command, parameters: Parameters, rest: Sequence[str]) -> list[Any]:
     """Return the positional arguments; overrides stand anywhere among them."""
     expected, many = parameters.positional, parameters.many
-    taken: list[str] = []
-    others: list[str] = []
-    for text in rest:
-        is_setting = parameters.takes_overrides and is_override(text) and not os.path.isdir(os.path.expanduser(text))
-        (others if is_setting or len(taken) == len(expected) else taken).append(text)
-    missing = expected[len(taken) :]
-    if (others and many is None) or any(word.field.required for word in missing):
+    words, others = list(rest), []
+    if parameters.takes_overrides:
+        others = [text for text in rest if is_override(text) and not os.path.isdir(os.path.expanduser(text))]
+        words = [text for text in rest if text not in others]
+        if expected and (extra := words[len(expected) :]):
+            raise ConfigError(extra[0], f"not an override{_hints().word_hint(extra[0], None)}")
+    taken, more, missing = words[: len(expected)], words[len(expected) :], expected[len(words) :]
+    if (more and many is None) or any(word.field.required for word in missing):
         takes = " ".join(word.value_name for word in expected) or "no words"
-        got = " ".join([*taken, *(others if many is None else [])]) or "nothing"
-        raise ConfigError(command.place, f"takes {takes}, got {got}", _example(command))
+        raise ConfigError(command.place, f"takes {takes}, got {' '.join(words) or 'nothing'}", _example(command))
     values = [word.read(text, command.place) for word, text in zip(expected, taken, strict=False)]
     values += [word.field.default for word in missing]
-    return [*values, *(many.read(text, command.place) for text in others if many)]
+    further = (others if expected else rest) if parameters.takes_overrides else more
+    return [*values, *(many.read(text, command.place) for text in further if many)]
+
+
+def _hints() -> ModuleType:
+    from snnlab.config import hints  # late: only a mistake needs it
+
+    return hints
 
 
 def _example(command: Command) -> str:
@@ -266,8 +274,6 @@ def _unknown(command: Command, parameters: Parameters, name: str, value: str, fo
     if not hint and (others := [one.name for one in forms if name in parameters_of(one).options]):
         hint = f"snnlab {join_names(others)} takes it"
     if not hint and parameters.takes_overrides:
-        from snnlab.config.hints import option_hint  # late: only a mistake needs it
-
-        hint = option_hint(name, value)
+        hint = _hints().option_hint(name, value)
     hint = hint or did_you_mean(name, parameters.options)
     return ConfigError(command.place, f"there is no option {name}", hint, () if hint else parameters.options)

@@ -93,6 +93,8 @@ def test_options_stand_anywhere_in_both_spellings(
         ("import a.nir --out b --reset none", ("import: --reset", "subtract", "zero", "none")),
         ("import a.nir --out b --dt 1 model=x", ("import: --dt", "model=NAME")),
         ("import a.nir", ("import", "--out")),
+        ("import a.nir b.nir --out c", ("b.nir", "override")),
+        ("validate a b x=1", ("b", "override")),
         ("evaluate RUN --split tset", ("evaluate: --split", "'test'", "tset")),
         ("evaluate RUN --accuracy 1.5", ("evaluate: --accuracy", 0, 1, 1.5)),
         ("evaluate a=1", ("evaluate", "RUN", "outputs/NAME/TIME_SEED")),
