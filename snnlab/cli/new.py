@@ -1,16 +1,16 @@
-"""`snnlab new experiment`: saves overrides as an experiment's YAML file."""
+"""Save overrides as a file of your own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from snnlab.cli.options import split_options
+from snnlab.cli.command import ConfigDir, command
 from snnlab.config.catalogue import catalogue, rivals_at
 from snnlab.config.compose import compose_experiment, read_overrides
 from snnlab.config.folders import config_folder, groups, user_folder, write_new
@@ -20,25 +20,27 @@ from snnlab.spec.override_texts import key_of
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
-USAGE = """usage: snnlab new experiment NAME [--config-dir DIR] [--force] [OVERRIDES]
-
-Save the overrides of `snnlab train` as DIR/experiment/NAME.yaml (DIR: SNNLAB_CONFIG_DIR, or mine), after a check that
-builds everything but the recordings. --force overwrites an existing file.
-
-  snnlab new experiment fast_digits neuron.tau_mem=10 model=mlp_lif
-  snnlab train --config-dir mine experiment=fast_digits
-"""
-FORCE = "--force"
 HEADER = "# @package _global_\n# {command}\n# {words}\n"
 
 
-def main(arguments: list[str], started: float) -> int:
-    """Run the command line; return the exit status."""
-    options, rest = split_options("new", arguments)
-    if len(rest) < 2 or rest[0] != "experiment" or "=" in rest[1]:
-        raise ConfigError("new", "give a name, as snnlab new experiment NAME [OVERRIDES]")
-    print(write_experiment(_chosen_folder(options), rest[1], rest[2:], force=FORCE in options))
-    return 0
+@command("new experiment", section="data and files", page="layers")
+def new_experiment(
+    name: Annotated[str, "name"], *overrides: str, force: bool = False, config_dir: ConfigDir = None
+) -> None:
+    """Save overrides as an experiment's YAML file, DIR/experiment/NAME.yaml.
+
+    DIR is SNNLAB_CONFIG_DIR, or mine. Everything but the recordings is built before, as a check.
+
+    Args:
+        name: of the experiment
+        force: overwrite an existing file
+
+    Examples:
+        snnlab new experiment fast_digits neuron.tau_mem=10 model=mlp_lif
+        snnlab train --config-dir mine experiment=fast_digits
+    """
+    folder = Path(config_dir).expanduser() if config_dir is not None else user_folder() or Path("mine")
+    print(write_experiment(folder, name, list(overrides), force=force))
 
 
 def write_experiment(folder: Path, name: str, overrides: list[str], *, force: bool = False) -> str:
@@ -57,7 +59,7 @@ def write_experiment(folder: Path, name: str, overrides: list[str], *, force: bo
         raise ConfigError("new", f"'{name}' cannot be a name", "use letters, digits and _")
     path, user_dir = folder / "experiment" / f"{name}.yaml", folder if folder.is_dir() else None
     if path.exists() and not force:
-        raise ConfigError(path, "exists already", f"{FORCE} overwrites it, or choose another name")
+        raise ConfigError(path, "exists already", "--force overwrites it, or choose another name")
     typed = read_overrides(overrides, user_dir)
     experiment, run_folder = compose_experiment(typed, user_dir)
     command = with_plugins(f"snnlab train --config-dir {folder} experiment={name}", typed)
@@ -71,11 +73,6 @@ def with_plugins(command: str, overrides: Sequence[str]) -> str:
     """Return a command with the plugins that overrides name: a YAML file alone does not import plugins."""
     named = [quote(text) for text in overrides if key_of(text) == "plugins"]
     return " ".join([command, *named])
-
-
-def _chosen_folder(options: Mapping[str, str]) -> Path:
-    named = options.get("--config-dir")
-    return Path(named).expanduser() if named is not None else user_folder() or Path("mine")
 
 
 def experiment_text(name: str, overrides: list[str], command: str, folder: Path) -> str:

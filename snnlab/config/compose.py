@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import re
-import string
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -24,22 +23,22 @@ from omegaconf import DictConfig, OmegaConf
 from snnlab.cards import KEY, parse_card
 from snnlab.config.catalogue import catalogue, check_names, drop_replaced
 from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, user_folder
-from snnlab.config.hints import group_hint, setting_hint, word_hint
+from snnlab.config.hints import setting_hint
 from snnlab.config.hydra_errors import readable_errors
 from snnlab.config.hydra_source import ConfigFiles, compose, hydra_values, without_hydra
 from snnlab.config.layers import expand_layers
-from snnlab.config.overrides import mark_overrides, repetition_warnings, to_hydra_grammar
-from snnlab.config.own_files import FIRST_LINE, type_conflict
+from snnlab.config.overrides import mark_overrides, repetition_warnings, require_overrides, to_hydra_grammar
+from snnlab.config.own_files import FIRST_LINE, group_hint, type_conflict
 from snnlab.config.plugins import require_typed_plugins
 from snnlab.config.references import external_references, iterate_texts
 from snnlab.config.schema import Experiment, ForeignWeights, Origin
 from snnlab.config.trainer_settings import check_trainer
-from snnlab.errors import ROOT, ConfigError, UnknownSettingError, UnsetError, did_you_mean, join_names
+from snnlab.errors import ROOT, ConfigError, UnknownSettingError, UnsetError, did_you_mean
 from snnlab.experiment_fields import DataFields
 from snnlab.printable import masked
 from snnlab.spec.annotations import value_text
 from snnlab.spec.nodes import load
-from snnlab.spec.override_texts import is_override, key_of, literal, quoted
+from snnlab.spec.override_texts import key_of, literal, quoted
 from snnlab.spec.signatures import check_settings, fields_of
 from snnlab.zoo import run_path
 
@@ -339,43 +338,35 @@ _LAYER = re.compile(r"[+]{0,2}model\.layers\.(?P<name>\w+)=\{")
 _CFG_PARTS = {"job": lambda key: key != "hydra", "hydra": lambda key: key == "hydra", "all": lambda key: True}
 
 
-def print_configuration(flags: Mapping[str, str], overrides: Sequence[str], config_dir: str | None) -> None:
-    """Print the composed configuration as `--help` and `--cfg` want it; nothing is trained.
+def print_configuration(
+    part: str, package: str | None, overrides: Sequence[str], config_dir: str | None, *, resolve: bool
+) -> None:
+    """Print the composed configuration; nothing is trained.
 
     Args:
-        flags: Their values by name: `--help`, `--cfg`, `--package`, `--resolve`.
+        part: `job`, `hydra` or `all`.
+        package: The key whose value is printed; None: all.
         config_dir: The user's folder of YAML files, or None.
+        resolve: Whether references are resolved.
 
     Raises:
         ConfigError: if the configuration cannot be composed, or has no such package.
     """
-    user_dir = user_folder(config_dir)
-    files, ready = _prepare(overrides, user_dir)
+    files, ready = _prepare(overrides, user_folder(config_dir))
     with readable_errors(files):
         cfg = compose(files, ready)
-        if "--help" in flags:
-            print(_help_text(cfg, files))
-            return
         with hydra_values(cfg):
             OmegaConf.set_readonly(cfg.hydra, None)
-            if "--resolve" in flags:
+            if resolve:
                 OmegaConf.resolve(cfg)
-            raw = _to_dict(cfg, resolve=False)
-        shown = OmegaConf.create({key: value for key, value in raw.items() if _CFG_PARTS[flags["--cfg"]](key)})
-        package = flags.get("--package", "_global_")
-        node = shown if package == "_global_" else OmegaConf.select(shown, package)
+        shown = OmegaConf.create(
+            {key: value for key, value in _to_dict(cfg, resolve=False).items() if _CFG_PARTS[part](key)}
+        )
+        node = shown if package in (None, "_global_") else OmegaConf.select(shown, package)
         if node is None:
-            raise ConfigError("--package", f"there is no '{package}' in the configuration")
+            raise ConfigError("train: --package", f"there is no '{package}' in the configuration")
         head = "" if node is shown else f"# @package {package}\n"
         print(f"{head}{OmegaConf.to_yaml(node)}" if OmegaConf.is_config(node) else f"{node}\n", end="")
-
-
-def _help_text(cfg: DictConfig, files: ConfigFiles) -> str:
-    names = {group: files.files_of(group) for group in files.groups}
-    listed = "\n".join(f"{group}: {join_names(names[group])}" for group in sorted(names))
-    template = cfg.hydra.help.template  # its own references are resolved
-    shown = OmegaConf.to_yaml(without_hydra(cfg))
-    return string.Template(template).substitute(APP_CONFIG_GROUPS=f"{listed}\n", CONFIG=shown)
 
 
 def compose_experiment(overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
@@ -488,9 +479,7 @@ def read_overrides(overrides: Sequence[str], user_dir: Path | None) -> list[str]
     Raises:
         ConfigError: for an argument that is not an override, or sets something that snnlab does not use.
     """
-    for text in overrides:
-        if not is_override(text):
-            raise ConfigError(text or repr(text), f"not an override{word_hint(text, user_dir)}")
+    require_overrides(overrides, user_dir)
     return to_hydra_grammar(overrides, groups(config_folder(), user_dir))
 
 

@@ -115,8 +115,12 @@ def shares_gpus(trainer: Mapping[str, Any]) -> bool:
     return trainer.get("accelerator", "auto") in kinds and trainer.get("devices", "auto") in one
 
 
-def split_launch(arguments: Sequence[str]) -> tuple[LauncherSettings, list[str]]:
+def split_launch(arguments: Sequence[str], *, several: bool) -> tuple[LauncherSettings, list[str]]:
     """Return the launcher of `launcher=WORD workers=N submitit.KEY=VALUE`, and the other arguments.
+
+    Args:
+        arguments: Overrides.
+        several: Whether they are of several runs.
 
     Raises:
         ConfigError: for an unknown launcher, a wrong value, one of these settings without `-m`, or a misspelled one.
@@ -128,7 +132,7 @@ def split_launch(arguments: Sequence[str]) -> tuple[LauncherSettings, list[str]]
     for text in others:
         if "=" in text and text.partition("=")[0].isalpha():
             refuse_misspelled(text, _LAUNCH_SETTINGS, None)
-    if launch_arguments and not {"-m", "--multirun"} & set(arguments):
+    if launch_arguments and not several:
         raise ConfigError(launch_arguments[0], "is for several runs", "write snnlab train -m")
     return _check_launch(_parse_values(launch_arguments)), others
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,9 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from snnlab.config.catalogue import rivals_in_any
-from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, user_folder
-from snnlab.config.hints import SETTINGS, word_hint
-from snnlab.config.schema import Experiment
-from snnlab.errors import ConfigError, did_you_mean, join_names
+from snnlab.config.folders import GLOBAL_GROUPS
+from snnlab.config.hints import word_hint
+from snnlab.errors import ConfigError, join_names
 from snnlab.experiment_fields import DataFields
 from snnlab.experiments.space import written
 from snnlab.spec.override_texts import is_override, key_of, quoted
@@ -308,82 +306,24 @@ def _plain(value: Any, place: str, what: str) -> Any:
 
 
 _RECORDED = "config.yaml"
-_SEVERAL = ("-m", "--multirun")
-_CONFIG_DIR = ("--config-dir", "-cd")
-# The flags that print the configuration, their full names, and their values; None: any.
-_PRINTING = {"--cfg": ("job", "hydra", "all"), "--package": None, "--resolve": (), "--help": ()}
-_SHORT = {"-h": "--help", "-c": "--cfg", "-p": "--package"}
-_KNOWN = (*_CONFIG_DIR, *_SEVERAL, *_PRINTING)
-_FLAGS_INSTEAD = {
-    "--config": "--config-dir DIR names a folder of YAML files, experiment=NAME one of DIR/experiment",
-    "--config-name": "experiment=NAME chooses one of DIR/experiment",
-    "--config-path": "--config-dir DIR names a folder of YAML files",
-    "--dry-run": "snnlab show builds the network and trains nothing, --cfg job prints the configuration",
-    "--experimental-rerun": "snnlab reproduce RUN trains again",
-    "--version": "snnlab --version",
-    "--resume": "write resume=RUN",
-    "--ckpt_path": "write resume=RUN",
-    **dict.fromkeys(("--info", "-i"), "--cfg all prints the configuration, with the chosen files"),
-}
 
 
-@dataclass
-class Arguments:
-    """The arguments of `snnlab train`.
-
-    Attributes:
-        overrides: `key=value`, `+key=value`, `~key`.
-        config_dir: The user's folder of YAML files, or None.
-        several: Whether a setting can have several values, one run for each.
-        flags: Those that only print, by their full names, with their values.
-    """
-
-    overrides: list[str] = field(default_factory=list)
-    config_dir: str | None = None
-    several: bool = False
-    flags: dict[str, str] = field(default_factory=dict)
-
-
-def read_arguments(arguments: Sequence[str]) -> Arguments:
-    """Parse the arguments of `snnlab train`.
+def require_overrides(words: Sequence[str], user_dir: Path | None) -> None:
+    """Refuse a word that is not an override.
 
     Raises:
-        ConfigError: for an unknown option, an option without its value, and an argument that is not an override.
+        ConfigError: with what it may be meant for.
     """
-    found = Arguments()
-    waiting = list(arguments)
-    positional: list[str] = []
-    while waiting:
-        argument = waiting.pop(0)
-        name, equals, value = argument.partition("=")
-        if argument in _SEVERAL:
-            found.several = True
-        elif name in _CONFIG_DIR:
-            found.config_dir = value if equals else _pop_value(name, waiting)
-        elif argument in ("-r", "--run"):
-            pass  # the default
-        elif (flag := _SHORT.get(name, name)) in _PRINTING:
-            found.flags[flag] = value if equals or _PRINTING[flag] == () else _pop_value(name, waiting)
-        elif argument.startswith("-"):
-            raise ConfigError("train", f"there is no option {name}", _option_hint(name, value, waiting))
-        elif is_override(argument):
-            found.overrides.append(argument)
-        else:
-            positional.append(argument)
-    if positional:
-        raise ConfigError(
-            positional[0] or repr(positional[0]),
-            f"not an override{word_hint(positional[0], user_folder(found.config_dir))}",
-        )
-    _check_flags(found)
-    return found
+    for text in words:
+        if not is_override(text):
+            raise ConfigError(text or repr(text), f"not an override{word_hint(text, user_dir)}")
 
 
 def split_config_file(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
     """Return the config.yaml of a run to train again, None if none is given, and the other arguments.
 
     Raises:
-        ConfigError: if several are given, or one together with `-m` or a flag that only prints.
+        ConfigError: if several are given.
     """
     named = [word for word in arguments if Path(word).name == _RECORDED and not is_override(word)]
     found = [path for path in (Path(word).expanduser() for word in named) if path.is_file()]
@@ -392,45 +332,7 @@ def split_config_file(arguments: Sequence[str]) -> tuple[Path | None, list[str]]
         return None, list(arguments)
     if len(named) > 1:
         raise ConfigError("train", f"takes one run's {_RECORDED}, got {join_names(named)}")
-    if option := next(
-        (word for word in others if word in _SEVERAL or word.partition("=")[0] in (*_PRINTING, *_SHORT)), None
-    ):
-        what = "is one run" if option in _SEVERAL else "is composed already"
-        raise ConfigError(option, f"{named[0]} {what}", "leave it out")
     return found[0], others
-
-
-def _pop_value(name: str, waiting: list[str]) -> str:
-    if not waiting or waiting[0].startswith("-"):
-        choices = _PRINTING.get(_SHORT.get(name, name))
-        raise ConfigError(name, f"needs a value{f', such as {name} {choices[0]}' if choices else ''}")
-    return waiting.pop(0)
-
-
-def _check_flags(found: Arguments) -> None:
-    if "--help" in found.flags or not found.flags:
-        return
-    first = next(iter(found.flags))
-    if found.several:
-        raise ConfigError("train", f"{first} prints one configuration", "leave out -m")
-    if "--cfg" not in found.flags:
-        raise ConfigError(first, "is for --cfg job")
-    value, known = found.flags["--cfg"], _PRINTING["--cfg"]
-    if known and value not in known:
-        raise ConfigError("--cfg", f"expected one of {join_names(known)}, got '{value}'")
-
-
-def _option_hint(name: str, value: str, waiting: Sequence[str]) -> str:
-    """Return the hint for an unknown option."""
-    if name in _FLAGS_INSTEAD:
-        return _FLAGS_INSTEAD[name]
-    word = name.lstrip("-").replace("-", "_")
-    key = SETTINGS.get(word, word)
-    value_text = value or (waiting[0] if waiting and not waiting[0].startswith("-") else "VALUE")
-    known = {one.name for one in fields(Experiment)} | groups(config_folder())
-    if key.partition(".")[0] in known:
-        return f"write {key}={value_text}"
-    return did_you_mean(name, _KNOWN) or f"it takes {join_names(_KNOWN)}"
 
 
 _RESUME = "resume="

@@ -13,7 +13,6 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snnlab.config.folders import GLOBAL_GROUPS
-from snnlab.config.hints import group_hint
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.files import open_regular
 from snnlab.spec.annotations import value_text
@@ -290,6 +289,13 @@ def _check_groups(file: ConfigFile) -> None:
     for key, value in file.content.items():
         if key in _GROUPS and value is not None and not isinstance(value, Mapping):
             raise file.error(key, f"expected a mapping, got {value_text(value)}", group_hint(key, value))
+
+
+def group_hint(group: str, node: Any) -> str:
+    """Return how to choose a file of a group in a YAML, if its name is given instead of its settings."""
+    if not isinstance(node, str) or not node.isidentifier():
+        return ""
+    return f"a file of the group is chosen by 'defaults: [override /{group}: {node}]', or by {group}={node}"
 
 
 def _line_error(path: Path, line: int | None, place: str, message: str, hint: str = "") -> ConfigError:

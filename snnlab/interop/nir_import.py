@@ -27,7 +27,6 @@ from snnlab.errors import ConfigError, join_names
 from snnlab.interop import nir_metadata
 from snnlab.interop.nir_files import GraphFile, iterate_nodes
 from snnlab.interop.nir_graphs import (
-    POPULATIONS,
     FlatGraph,
     Segment,
     Shape,
@@ -37,6 +36,7 @@ from snnlab.interop.nir_graphs import (
     segments,
 )
 from snnlab.interop.nir_options import (
+    POPULATIONS,
     UNITS,
     Facts,
     FilledOptions,

@@ -22,7 +22,7 @@ from snnlab.errors import ConfigError, DataError, RunFolderError, SnnlabError
 from snnlab.files import unwritable, write_atomically
 from snnlab.interop.nir_files import nir_package, read_graph
 from snnlab.interop.nir_import import ReadNetwork, read_network
-from snnlab.interop.nir_options import NIRReadOptions, read_options
+from snnlab.interop.nir_options import NIRReadOptions
 from snnlab.nn.network import BuiltNetwork
 from snnlab.nn.neurons.base import Neuron
 from snnlab.runs.provenance import CODE, code_state, config_hash
@@ -37,14 +37,14 @@ _PACKAGES = ("snnlab-train", "torch", "numpy", "nir", "h5py")
 
 
 def import_file(
-    path: Path, folder: Path, options: Mapping[str, str], overrides: Sequence[str], config_dir: str | Path | None = None
+    path: Path, folder: Path, options: NIRReadOptions, overrides: Sequence[str], config_dir: str | Path | None = None
 ) -> list[str]:
     """Write the network of a file as the folder of a run, and return what was assumed or loaded as lines.
 
     Args:
         path: A state dict of PyTorch if the overrides name a model, else a NIR file.
         folder: The new folder.
-        options: Those of the command line for NIR files, such as `{"--dt": "1"}`.
+        options: How a NIR graph is read where it leaves something open.
         overrides: Settings of the experiment, such as `data=nmnist`.
         config_dir: A folder of the user's YAML files.
 
@@ -53,7 +53,7 @@ def import_file(
     """
     if any(key_of(text) == "model" for text in overrides):
         return [import_weights(path, folder, overrides, config_dir)]
-    return import_nir(path, folder, read_options(options), overrides, config_dir).assumptions
+    return import_nir(path, folder, options, overrides, config_dir).assumptions
 
 
 def import_nir(
