@@ -15,9 +15,10 @@ from snnlab.cards import read_card_file
 from snnlab.data.sources.mnist import are_digit_identities, digit_identities
 from snnlab.data.sources.saccades import SaccadeDigits
 from snnlab.errors import RunFolderError
-from snnlab.runs.recorded import RunFiles, read_run
+from snnlab.runs.recorded import read_run
 from snnlab.safe_tensors import read_safe_tensors
 from snnlab.session.model_card import card_lines, zoo_card
+from snnlab.session.weights import read_trained_on
 from snnlab.zoo import CARD_FILE, FOLDER, is_packaged, run_label, run_path, zoo_names
 
 from ..refusals import assert_error_has, assert_raises, assert_text_has
@@ -82,7 +83,7 @@ def test_each_has_weights_a_result_a_licence_and_no_folder_of_the_machine_that_m
     ("name", "genuine"), [("saccade_mnist_small", 0), ("saccade_mnist_cnn", 0), ("nmnist_small", 700)]
 )
 def test_no_test_digit_and_none_of_the_first_thousand_was_simulated_for_it(name: str, genuine: int) -> None:
-    seen = RunFiles(FOLDER / name).trained_on()
+    seen = read_trained_on(FOLDER / name)
     assert seen is not None
     shown = seen[are_digit_identities(seen)]
     training = digit_identities(np.zeros(60_000, int), np.arange(1, 60_001))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from snnlab.errors import DamagedError, RunFolderError, VersionError
-from snnlab.runs.recorded import RecordedRun, RunFiles, find_runs, is_readable_run, is_run, read_run
+from snnlab.runs.recorded import RecordedRun, find_runs, is_readable_run, is_run, read_config, read_run
 
 from ..experiments.making import make_run
 from ..refusals import assert_raises
@@ -72,8 +72,6 @@ def test_a_metric_that_was_not_finite_is_left_out(run: Path) -> None:
         {"resumed": {"epoch": 1}},
         {"resumed": [{"at": "today"}]},
         {"error": 3},
-        {"weights": ["best"]},
-        {"weights": {"best": 3}},
     ],
     ids=str,
 )
@@ -174,22 +172,7 @@ def test_a_configuration_is_read_without_resolving(run: Path, monkeypatch: pytes
     monkeypatch.setenv("SECRET", "hunter2")
     with (run / "config.yaml").open("a") as file:
         file.write("name: ${oc.env:SECRET}\n")
-    assert RunFiles(run).config["name"] == "${oc.env:SECRET}"
-
-
-def test_a_configuration_is_nested_and_its_settings_are_flat_and_resolved(run: Path) -> None:
-    with (run / "config.yaml").open("a") as file:
-        file.write("optimizer: {lr: 1e-3, when: 2026-11-30}\nagain: ${optimizer.lr}\n")
-    files = RunFiles(run)
-    assert (files.config["optimizer"], files.config["again"]) == ({"lr": 0.001, "when": "2026-11-30"}, "${optimizer.lr}")
-    assert (files.settings["optimizer.lr"], files.settings["again"]) == (0.001, 0.001)
-
-
-def test_a_setting_that_stands_twice_is_refused(run: Path) -> None:
-    with (run / "config.yaml").open("a") as file:
-        file.write("twice: 1\ntwice: 2\n")
-    with assert_raises(DamagedError, "digits/1_0/config.yaml", "twice"):
-        _ = RunFiles(run).config
+    assert read_config(run)["name"] == "${oc.env:SECRET}"
 
 
 def test_without_a_result_a_run_has_not_ended(run: Path) -> None:

@@ -15,8 +15,7 @@ from snnlab.data.sources.recordings import NMNIST
 from snnlab.data.sources.saccades import SaccadeMNIST
 from snnlab.errors import ConfigError, DataError
 from snnlab.session import Session
-from snnlab.runs.run_folder import write_trained_on
-from snnlab.session.weights import find_trained_before, trained_on_mask, verify_identities
+from snnlab.session.weights import find_trained_before, trained_on_mask, verify_identities, write_trained_on
 
 from ..refusals import assert_raises
 
