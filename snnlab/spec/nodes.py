@@ -32,7 +32,7 @@ def load(kind: type[T], node: Mapping[str, Any], place: str, label: str, supplie
     described = {name: found for name, field in known.items() if (found := described_by(field.annotation)) is not None}
     check_known({**known, **{name: _as_node(known[name]) for name in described}}, node, place, label)
     made = {
-        name: _load_inner(described[name], value, child_key(place, name), name)
+        name: _load_inner(described[name], value, child_key(place, name))
         for name, value in node.items()
         if name in described and value is not None
     }
@@ -64,7 +64,7 @@ def _is_list_type(annotation: Any) -> bool:
     return isinstance(origin, type) and issubclass(origin, Sequence)
 
 
-def _load_inner(kind: type, value: Any, place: str, label: str) -> Any:
+def _load_inner(kind: type, value: Any, place: str) -> Any:
     if isinstance(value, Mapping):
-        return load(kind, value, place, label)
-    return tuple(load(kind, one, f"{place}.{number}", label) for number, one in enumerate(value))
+        return load(kind, value, place, "it")
+    return tuple(load(kind, one, f"{place}.{number}", "it") for number, one in enumerate(value))
