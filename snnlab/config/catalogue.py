@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from snnlab.spec.signatures import check_known
 Group = Literal["neuron", "surrogate"]
 _REGISTRIES: dict[str, Group] = {"NEURONS": "neuron", "SURROGATES": "surrogate"}
 _NN = Path(snnlab.__file__).parent / "nn"
+_OWN_FILES = (_NN / "surrogate.py", *sorted((_NN / "neurons").glob("*.py")))
 # Arguments that snnlab passes itself.
 _SUPPLIED = ("dt", "in_shape", "num_steps")
 # Bases without settings.
@@ -130,11 +131,15 @@ def _registered(node: ast.ClassDef) -> Iterator[tuple[Group, str]]:
                 yield group, str(one.args[0].value)
 
 
-@lru_cache
+@cache
+def _own() -> Catalogue:
+    return Catalogue(_OWN_FILES)
+
+
 def catalogue(plugins: Sequence[str] = ()) -> Catalogue:
-    """Return the catalogue of snnlab's own kinds, and of those in plugins."""
-    own = [_NN / "surrogate.py", *sorted((_NN / "neurons").glob("*.py"))]
-    return Catalogue([*own, *(path for name in plugins for path in module_paths(name) if path.suffix == ".py")])
+    """Return the catalogue of snnlab's own kinds, and of those in plugins, whose files may change."""
+    files = [path for name in plugins for path in module_paths(name) if path.suffix == ".py"]
+    return Catalogue([*_OWN_FILES, *files]) if files else _own()
 
 
 @cache
