@@ -73,16 +73,17 @@ class Assigned(NamedTuple):
 
 
 class File(NamedTuple):
-    """A file that is written: its endings. Its folder must exist."""
+    """A file that is written: its endings, and whether its folder is made too."""
 
     endings: tuple[str, ...]
+    makes_folder: bool = False
 
     def problem(self, text: str) -> str | None:
         """Return why a file cannot be written, or None."""
         path = Path(text).expanduser()
         if path.suffix.lower() not in self.endings:
             return f"must end with {join_names(self.endings)}, got {text or 'nothing'}"
-        if not path.absolute().parent.is_dir():
+        if not (self.makes_folder or path.absolute().parent.is_dir()):
             return f"there is no folder {path.parent}"
         return f"{text} is a folder" if path.is_dir() else None
 

@@ -18,7 +18,7 @@ def export(
     run: Run,
     *overrides: str,
     what: Annotated[Sequence[str], "what,..."],
-    out: Annotated[str, "file", File((".npz", ".h5"))],
+    out: Annotated[str, "file", File((".npz", ".h5"), makes_folder=True)],
     layers: Annotated[Sequence[str] | None, "name,..."] = None,
     samples: Annotated[str, "0:8"] = "0:8",
     split: Split = "test",

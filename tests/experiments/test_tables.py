@@ -232,9 +232,9 @@ def test_energy_takes_the_suites_constants_and_refuses_others(tmp_path: Path):
 
 
 def test_the_command_says_what_it_takes(tmp_path: Path, suite: Path, capsys: pytest.CaptureFixture[str]):
-    with assert_raises(ConfigError, "bench table", "folder"):
+    with assert_raises(ConfigError, "bench table", "FOLDER"):
         run("bench", "table", "--best-on-test")
-    with assert_raises(ConfigError, "bench table", "--format"):
+    with assert_raises(ConfigError, "--format", "md, csv, json, tex", "pdf"):
         run("bench", "table", str(suite), "--format", "pdf")
     with assert_raises(RunFolderError, "bench table", "folder"):
         run("bench", "table", str(tmp_path / "nowhere"))
@@ -281,7 +281,7 @@ def test_without_a_dataset_as_column_each_has_a_table(two: Path, capsys: pytest.
 
 @pytest.mark.parametrize(
     ("options", "facts"),
-    [(["--columns", "parms"], ("bench table", "params")), (["--by", "method"], ("bench table", "--by"))],
+    [(["--columns", "parms"], ("bench table", "params")), (["--by", "method"], ("--by", "method"))],
 )
 def test_a_column_that_there_is_not_is_named(two: Path, options: list[str], facts: tuple):
     with assert_raises(ConfigError, *facts):
