@@ -456,5 +456,5 @@ def test_the_options_of_the_command_line(made: Path, tmp_path: Path, capsys: pyt
     assert run("bench", *own, "--check") == 1
     assert run("bench", *own, "--check", "--allow-missing", "table.txt") == 0
     assert "table.txt" in capsys.readouterr().out
-    with assert_raises(ConfigError, "bench", "--check", "--allow-missing"):
+    with assert_raises(ConfigError, "bench", "--check", "--records"):
         run("bench", *own, "--allow-missing", "table.txt")
