@@ -25,13 +25,16 @@ import models_page
 import notebooks
 import pictures
 
-from snnlab.cli.list import REGISTRIES, neuron_lines, registry, shared_settings
-from snnlab.cli.main import COMMANDS
+from snnlab.cli.command_files import commands
+from snnlab.cli.kinds import NO_SETTINGS, REGISTRIES, registry, shared_settings
+from snnlab.cli.list import neuron_lines
+from snnlab.cli.usage import reference_text
 from snnlab.config.folders import description, file_kinds, group_files
 from snnlab.config.schema import Experiment
 from snnlab.data.data_settings import DataSettings
 from snnlab.runs.console_tables import OWN_ARGUMENTS, as_yaml
-from snnlab.settings import argument_texts, first_sentence, settings_of
+from snnlab.spec.docstrings import argument_texts, first_sentence
+from snnlab.spec.signatures import fields_of
 
 ROOT = Path(__file__).parents[1]
 # Pages outside of docs/ that the site shows, and their names there.
@@ -40,8 +43,6 @@ OTHER_PAGES |= {"CHANGELOG.md": "changelog.md"}
 # The weight of pages in the search, 1 without a line here: answers come first, lists that name everything come last.
 SEARCH_WEIGHTS = {"questions.md": 8.0, "tutorials": 2.0, "reference": 0.5, "reference/python": 0.1}
 SEARCH_WEIGHTS |= {"reference/files.md": 0.1, "reference/models.md": 0.2, "changelog.md": 0.1, "contributing.md": 0.1}
-# Attributes of an experiment that no YAML has.
-NO_SETTINGS = ("record", "origin", "command", "of_run")
 # Modules with a page of their public names.
 MODULES = ("snnlab", "snnlab.nn", "snnlab.data")
 
@@ -130,7 +131,7 @@ def build_site(sources: Path, site: Path) -> None:
 
 def reference_pages(models: Sequence[str]) -> Iterator[Page]:
     """Yield the pages of the reference."""
-    yield Page("commands.md", commands_page())
+    yield Page("commands.md", reference_text(commands()))
     yield Page("settings.md", settings_page())
     yield Page("neurons.md", neurons_page())
     yield Page("models.md", models_page.page(models))
@@ -140,22 +141,6 @@ def reference_pages(models: Sequence[str]) -> Iterator[Page]:
     yield Page("files.md", files_page())
     for module in MODULES:
         yield Page(f"python/{module.replace('.', '_')}.md", module_page(module))
-
-
-def commands_page() -> str:
-    """Return what each command prints with `--help`."""
-    parts = ["# Commands\n", "All commands print this with `--help`.\n"]
-    for name, summary in COMMANDS.items():
-        parts.append(f"## snnlab {name}\n\n{summary.capitalize()}.\n\n```text\n{usage(name).rstrip()}\n```\n")
-    return "\n".join(parts)
-
-
-def usage(command: str) -> str:
-    """Return what a command prints with `--help`."""
-    words = [sys.executable, "-m", "snnlab", command, "--help"]
-    return subprocess.run(
-        words, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "100"}
-    ).stdout
 
 
 def settings_page() -> str:
@@ -229,7 +214,7 @@ def setting_rows(factory: Callable[..., Any]) -> list[tuple[str, str, str, str, 
             "required" if one.required else default_text(one.default),
             texts.get(one.name, ""),
         )
-        for one in settings_of(factory, OWN_ARGUMENTS).values()
+        for one in fields_of(factory, OWN_ARGUMENTS).values()
     ]
 
 

@@ -10,7 +10,9 @@ from typing import Any
 import yaml
 
 from snnlab.errors import ConfigError, one_line
-from snnlab.settings import Count, check_settings, value_text
+from snnlab.spec.annotations import value_text
+from snnlab.spec.interval import Count
+from snnlab.spec.signatures import check_settings
 from snnlab.yaml_files import read_yaml
 
 KEY = "card"

@@ -1,7 +1,6 @@
 """Private parts of other libraries that snnlab uses; a failing test of `tests/test_compat.py` shows which one changed.
 
-Those of numba are in `snnlab.numba_compat`, and those of Hydra in `snnlab.config.hydra_limits`, because packing and
-composing import no torch.
+Those of numba are in `snnlab.numba_compat`, because packing imports no torch. Of Hydra none are used.
 """
 
 from __future__ import annotations

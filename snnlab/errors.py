@@ -7,9 +7,9 @@
     │   └── MissingPackageError    a package of an extra is not installed
     ├── DataError     recordings: missing, truncated, or not as the YAML says
     │   └── StoreError    the packed copy of a dataset
-    ├── RecordError   a run's folder
+    ├── RunFolderError   a run's folder
     │   ├── DamagedError   a file in it was changed or truncated
-    │   └── ForeignError   a file in it is of another version of snnlab
+    │   └── VersionError   a file in it is of another version of snnlab
     ├── ProcessError  one of the processes of a training ended
     └── DivergedError     a loss that is NaN or infinite (snnlab.training.health)
 

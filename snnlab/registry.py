@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from snnlab.errors import ConfigError, did_you_mean, error_context, out_of_memory
-from snnlab.settings import check_settings, checks_arguments, document_arguments, has_parameter
+from snnlab.spec.signatures import check_settings, checks_arguments, document_arguments, has_parameter
 
 F = TypeVar("F", bound=Callable[..., Any])
 

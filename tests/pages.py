@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scripts.notebooks import FENCE
-from snnlab.cli.list import REGISTRIES, registry
+from snnlab.cli.kinds import REGISTRIES, registry
 
 ROOT = Path(__file__).parents[1]
 PAGES = {

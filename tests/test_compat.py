@@ -28,7 +28,6 @@ from snnlab import compat, numba_compat
 ROOT = Path(__file__).parents[1]
 # Files besides `compat` that may use private parts, and why.
 ELSEWHERE = {
-    "snnlab/config/hydra_limits.py": "Hydra's, because composing imports no torch",
     "snnlab/numba_compat.py": "numba's, because packing imports no torch",
 }
 _IMPORT = re.compile(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from pathlib import Path
 
 import pytest
 
+from snnlab import errors
 from snnlab.errors import ConfigError, DamagedError, DataError, RunFolderError, SnnlabError, UnknownSettingError
 from snnlab.training.health import DivergedError
 
@@ -46,3 +48,9 @@ def test_it_goes_whole_to_another_process(error: SnnlabError, how: str) -> None:
     assert type(again) is type(error)
     assert str(again) == str(error)
     assert vars(again) == vars(error)
+
+
+def test_the_tree_of_the_page_names_every_error_and_no_other():
+    defined = {name for name, one in vars(errors).items() if isinstance(one, type) and issubclass(one, BaseException)}
+    stated = set(re.findall(r"^ *(?:[│├└─]+ *)*([A-Z]\w+)  ", errors.__doc__ or "", re.MULTILINE))
+    assert defined | {"DivergedError"} == stated | {"SnnlabError"}

@@ -70,19 +70,24 @@ def test_a_folder_imports_what_the_table_allows_and_no_other(folder: str):
         for module in modules()
         if folder_of(module) == folder
         for name in imports(module)
-        if name in modules() and folder_of(name) not in {folder, "", *ALLOWED[folder]}
+        if name in modules() and folder_of(name) not in {folder, "", "spec", *ALLOWED[folder]}
     }
     assert not wrong
 
 
-def test_the_shared_files_import_no_folder():
+def test_the_shared_files_import_no_folder_but_spec():
     assert not {
         f"{module} imports {name}"
         for module, path in modules().items()
         if not folder_of(module) and path.stem not in ("__init__", "__main__")
         for name in imports(module)
-        if name in modules() and folder_of(name)
+        if name in modules() and folder_of(name) not in ("", "spec")
     }
+
+
+def test_a_field_is_described_by_files_that_import_errors_only():
+    imported = {name for module in modules() if folder_of(module) == "spec" for name in imports(module)}
+    assert {name for name in imported & modules().keys() if folder_of(name) != "spec"} == {"snnlab.errors"}
 
 
 def test_no_files_import_one_another_in_a_circle():

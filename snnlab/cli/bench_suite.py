@@ -11,15 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from snnlab.cli.list import registry
-from snnlab.cli.options import split_options
+from snnlab.cli.kinds import registry
 from snnlab.cli.report import write_report
 from snnlab.config.compose import compose_experiment
 from snnlab.config.experiment_files import SuiteRequest, read_suite_request
 from snnlab.config.folders import description, group_files, user_folder
 from snnlab.config.overrides import merge_overrides
 from snnlab.config.recorded_run import CHANGEABLE_ON_RESUME
-from snnlab.console import console_logging, say, until_pipe_closes
+from snnlab.console import say, until_pipe_closes
 from snnlab.errors import (
     ConfigError,
     MissingPackageError,
@@ -49,33 +48,12 @@ from snnlab.files import write_text
 from snnlab.runs.run_folder import locked
 from snnlab.runs.runs_table import group_by
 from snnlab.runs.tables import format_duration
-from snnlab.settings import has_parameter, key_of
+from snnlab.spec.override_texts import key_of
+from snnlab.spec.signatures import has_parameter
 
 _log = logging.getLogger(__name__)
 
-DRY_RUN, CHECK, RECORDS_OPTION, ALLOW_MISSING = "--dry-run", "--check", "--records", "--allow-missing"
 RECORDS = Path("docs") / "results"
-
-
-def main(arguments: list[str], started: float) -> int:
-    """Run the command line; return the exit status: 2 if nothing could be trained."""
-    options, overrides = split_options("bench", arguments)
-    console_logging()
-    if not overrides:
-        print_suites(options.get("--config-dir"))
-        return 0
-    command = shlex.join(["snnlab", "bench", *(word for word in arguments if word != DRY_RUN)])
-    for name in (RECORDS_OPTION, ALLOW_MISSING):
-        if name in options and CHECK not in options:
-            raise ConfigError("bench", f"{name} goes with {CHECK}", f"add {CHECK}")
-    if CHECK in options:
-        folders = options.get("--config-dir"), options.get(RECORDS_OPTION)
-        return check(*overrides, config_dir=folders[0], records=folders[1], allow_missing=options.get(ALLOW_MISSING))
-    if DRY_RUN in options:
-        preview(*overrides, config_dir=options.get("--config-dir"), command=command)
-        return 0
-    suite(*overrides, config_dir=options.get("--config-dir"), started=started, command=command)
-    return 0
 
 
 def print_suites(config_dir: str | Path | None = None) -> None:
@@ -144,12 +122,12 @@ def check(
     *overrides: str,
     config_dir: str | Path | None = None,
     records: str | Path | None = None,
-    allow_missing: str | None = None,
+    allow_missing: Sequence[str] = (),
 ) -> int:
     """Compare a suite with its records, print every comparison, and return the exit status.
 
     Args:
-        allow_missing: What the records may lack, as on the command line; besides what the suite's file names.
+        allow_missing: What the records may lack, besides what the suite's file names.
     """
     wanted = read_bench_request(list(overrides), config_dir)
     plan, specs = plan_suite(wanted._replace(folder=Path(os.devnull) / "check"), "")
@@ -158,9 +136,8 @@ def check(
         raise RunFolderError(folder, "there are no records", "--records FOLDER names their folder")
     findings = []
     with until_pipe_closes():
-        allowed = [name for name in (allow_missing or "").split(",") if name]
         every_seed = not any(key_of(text) == "seeds" for text in overrides)
-        for finding in _import_session()[2].check_suite(plan, specs, folder, allowed, wanted.suite, every_seed):
+        for finding in _import_session()[2].check_suite(plan, specs, folder, allow_missing, wanted.suite, every_seed):
             findings.append(finding)
             say(f"{'DIFFERS  ' if finding.same is False else ''}{finding.what}: {finding.text}")
         compared = [finding.same for finding in findings if finding.same is not None]

@@ -1,194 +1,125 @@
-"""Tab completion: snnlab completes commands, actions, options, files of groups and types; Hydra completes keys."""
+"""Tab completion, without Hydra or torch: commands, actions, options, files of groups, types, keys and values."""
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
 
-from snnlab.cli.list import REGISTRIES, registry
-from snnlab.cli.main import COMMANDS
-from snnlab.cli.options import OPTIONS
-from snnlab.config.folders import config_folder, file_kinds, group_files, groups, user_folder
+from snnlab.cli.command import FileGroup, Proposed
+from snnlab.cli.command_files import Command, commands
+from snnlab.cli.words import Word, actions_of, choose, parameters_of
+from snnlab.config.folders import user_folder
 from snnlab.errors import ConfigError
 
-# Commands that take the overrides of `snnlab train`, and the number of words before those.
-WORDS_BEFORE_OVERRIDES = {
-    **dict.fromkeys(("train", "show", "doctor", "sweep", "bench", "validate"), 0),
-    **dict.fromkeys(("find", "data", "evaluate", "export"), 1),
-    "new": 2,
+# What a shell evaluates to install completion; all of them send the line up to the cursor in COMP_LINE.
+_BASH = """_snnlab() {
+  local word=${COMP_WORDS[COMP_CWORD]} line=${COMP_LINE:0:COMP_POINT}
+  COMPREPLY=($(compgen -W "$(COMP_LINE=$line snnlab -sc query=bash 2>/dev/null)" -- "$word"))
 }
-# The first words of a command, or the name of the module's table of them.
-_FIRST_WORDS: dict[str, Sequence[str] | str] = {
-    "bench": ("suite=", "compare", "table"),
-    "new": ("experiment",),
-    "data": "ACTIONS",
-    "runs": "ACTIONS",
-    "find": "FINDS",
+COMP_WORDBREAKS=${COMP_WORDBREAKS//[=:]}
+complete -o nospace -o default -F _snnlab snnlab
+"""
+_FISH = """complete -c snnlab -a '(COMP_LINE=(commandline -cp) snnlab -sc query=fish)'
+"""
+_SCRIPTS = {
+    "install=bash": _BASH,
+    "install=zsh": f"autoload -Uz compinit bashcompinit && compinit && bashcompinit\n{_BASH}",
+    "install=fish": _FISH,
+    "uninstall=bash": "complete -r snnlab; unset -f _snnlab\n",
+    "uninstall=zsh": "complete -r snnlab; unset -f _snnlab\n",
+    "uninstall=fish": "complete -e -c snnlab\n",
 }
-_TRAIN_OPTIONS = ("--config-dir", "--cfg", "--help", "--multirun", "-m")
 
 
-class CommandLine(NamedTuple):
-    """A command line up to the cursor.
-
-    Attributes:
-        command: The command, empty where none is typed yet.
-        before: The complete words after it.
-        current: The word at the cursor, perhaps empty.
-        config_dir: The user's folder of YAML files that the line names, or None.
-    """
-
-    command: str
-    before: Sequence[str]
-    current: str
-    config_dir: str | None
+# The shell expands the proposals, and a name in a stranger's file could be $(a command).
+_PLAIN = re.compile(r"[\w./=+~:,@%-]+")
 
 
-def main(arguments: list[str], started: float) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Answer `snnlab -sc install=bash|zsh|fish`, `uninstall=...` and the queries of the installed script."""
-    what, _, shell = "".join(arguments[:1]).partition("=")
-    if len(arguments) != 1 or what not in ("install", "uninstall", "query") or shell not in ("bash", "zsh", "fish"):
+    what = "".join(arguments[:1])
+    if len(arguments) == 1 and what in _SCRIPTS:
+        print(_SCRIPTS[what], end="")
+    elif len(arguments) == 1 and what in ("query=bash", "query=zsh", "query=fish"):
+        try:
+            found = filter(_PLAIN.fullmatch, completions(os.environ.get("COMP_LINE", "")))
+        except Exception:  # a file with a mistake: no proposals, and no place to print the error
+            found = []
+        print(*found, sep="\n" if what == "query=fish" else " ")
+    else:
         raise ConfigError("completion", 'eval "$(snnlab -sc install=bash)", or zsh', "snnlab -sc install=fish | source")
-    if arguments[0] == "install=zsh":  # bash's script, which zsh runs after bashcompinit
-        print("autoload -Uz compinit bashcompinit && compinit && bashcompinit", flush=True)
-        return _call_hydra(["install=bash"])
-    if not arguments[0].startswith("query="):
-        return _call_hydra(arguments)
-    try:
-        line = parse_command_line(os.environ.get("COMP_LINE", ""))
-        words = completions(line)
-        if words is not None:
-            print(" ".join(words))
-            return 0
-        os.environ["COMP_LINE"] = hydra_line(line)
-        return _call_hydra(arguments, _user_folder(line))
-    except Exception:  # a file with a mistake: no proposals, and no place to print the error
-        return 0
+    return 0
 
 
-def parse_command_line(text: str) -> CommandLine:
-    """Return the parts of a line."""
-    words = text.split()[1:]
-    current = words.pop() if words and not text[-1].isspace() else ""
-    command = words.pop(0) if words else ""
-    named: str | None = None
-    for index, word in enumerate(words):
-        if word == "--config-dir":
-            named = (words[index + 1 : index + 2] or [None])[0]
-        elif word.startswith("--config-dir="):
-            named = word.partition("=")[2]
-    return CommandLine(command, words, current, named)
+def completions(line: str) -> list[str]:
+    """Return the words that continue a line; an empty list leaves it to the shell, which proposes files."""
+    words = line.split()[1:]
+    current = words.pop() if words and not line[-1].isspace() else ""
+    known = commands()
+    if not words:
+        return _starting_with(current, known)
+    word, *before = words
+    forms = known.get(word)
+    return [] if forms is None else _of_command(forms, before, current)
 
 
-def completions(line: CommandLine) -> list[str] | None:
-    """Return the proposals of snnlab, None if Hydra completes the word; an empty list leaves it to the shell."""
-    command, before, current, _ = line
-    if not command:
-        return _starting_with(current, COMMANDS)
-    if before and before[-1] in ("--config-dir", "--figure", "--out"):
-        return []  # a file
+def _of_command(forms: Sequence[Command], before: list[str], current: str) -> list[str]:
+    command, typed = choose(forms, before)
+    words = {} if command is None else parameters_of(command).options
+    if before and (option := words.get(before[-1])) and not option.is_flag:
+        return _starting_with(current, option.choices)
     if current.startswith("-"):
-        return _starting_with(current, options_of(command))
-    words = _without_options(before)
-    if not words and (first := _starting_with(current, _first_words(command))):
-        return first
-    if command in ("list", "cp"):
-        return _list_completions(line, words) if command == "list" else _starting_with(current, _file_names(line))
-    if command not in WORDS_BEFORE_OVERRIDES or len(words) < WORDS_BEFORE_OVERRIDES[command]:
+        shown = forms if command is None or command.name == command.word else [command]
+        return _starting_with(current, sorted({name for one in shown for name in [*_options(one), "--help"]}))
+    rest, options = _without_options(typed, words)
+    actions = [] if rest or len(typed) < len(before) else _starting_with(current, actions_of(forms))
+    if command is None or (actions and current):
+        return actions
+    return [*actions, *_words(command, rest, current, options.get("--config-dir"))]
+
+
+def _options(command: Command) -> list[str]:
+    named = [name for name, word in parameters_of(command).options.items() if name.startswith("-")]
+    return [*named, *([command.flag] if command.flag else [])]
+
+
+def _words(command: Command, rest: Sequence[str], current: str, config_dir: str | None) -> list[str]:
+    """Return the proposals for a word that is no option."""
+    signature = parameters_of(command)
+    settings = signature.takes_overrides
+    if settings and "=" in current:
+        typed_words = rest
+    else:
+        typed_words = [word for word in rest if not (settings and "=" in word)]
+        if len(typed_words) < len(signature.positional):
+            expected = signature.positional[len(typed_words)]
+            proposed = expected.note(Proposed)
+            if proposed or expected.field.required:
+                return _starting_with(current, proposed.words(typed_words) if proposed else expected.choices)
+    if not settings:
         return []
-    key, equals, value = current.partition("=")
-    if not equals:
-        return None
-    if kind := _kind_named_by(key.lstrip("+")):
-        return [f"{key}={name}" for name in _starting_with(value, _entry_names(kind))]
-    return _group_completions(line, key, value)
+
+    from snnlab.cli import keys  # late: most words need no YAML
+
+    own = signature.many.note(FileGroup) if signature.many else None
+    return keys.proposals(current, rest, user_folder(config_dir), own)
 
 
-def options_of(command: str) -> list[str]:
-    """Return the options of a command."""
-    if command == "train":
-        return list(_TRAIN_OPTIONS)
-    found = (option for name, both in OPTIONS.items() if name.split()[0] == command for of in both for option in of)
-    return sorted({*found, "--help"})
-
-
-def hydra_line(line: CommandLine) -> str:
-    """Return the line for Hydra: the program and the overrides."""
-    words = _without_options(line.before)[WORDS_BEFORE_OVERRIDES[line.command] :]
-    return " ".join(["snnlab", *words, line.current])
-
-
-def _first_words(command: str) -> Iterable[str]:
-    found = _FIRST_WORDS.get(command, ())
-    return getattr(importlib.import_module(f"snnlab.cli.{command}"), found) if isinstance(found, str) else found
+def _without_options(words: Sequence[str], known: Mapping[str, Word]) -> tuple[list[str], dict[str, str]]:
+    """Return the words that are neither options nor their values, and the options with a value."""
+    rest: list[str] = []
+    found: dict[str, str] = {}
+    waiting = list(words)
+    while waiting:
+        name, equals, value = waiting.pop(0).partition("=")
+        option = known.get(name)
+        if not name.startswith("-"):
+            rest.append(f"{name}{equals}{value}")
+        elif option and not option.is_flag:
+            found[name] = value if equals or not waiting else waiting.pop(0)
+    return rest, found
 
 
 def _starting_with(start: str, words: Iterable[str]) -> list[str]:
     return [word for word in words if word.startswith(start)]
-
-
-def _without_options(words: Sequence[str]) -> list[str]:
-    """Return the words that are neither options nor values of options."""
-    kept: list[str] = []
-    waiting = list(words)
-    while waiting:
-        word = waiting.pop(0)
-        if not word.startswith("-"):
-            kept.append(word)
-        elif any(word in with_value for with_value, _ in OPTIONS.values()):
-            del waiting[:1]
-    return kept
-
-
-def _user_folder(line: CommandLine) -> Path | None:
-    return user_folder(line.config_dir)
-
-
-def _list_completions(line: CommandLine, words: Sequence[str]) -> list[str]:
-    files = file_kinds(user_dir := _user_folder(line))
-    if not words:
-        return _starting_with(line.current, [*REGISTRIES, *files])
-    if len(words) > 1 or words[0] not in (*REGISTRIES, *files):
-        return []
-    kind = words[0]
-    return _starting_with(
-        line.current, _entry_names(kind) if kind in REGISTRIES else group_files(files[kind], user_dir)
-    )
-
-
-def _kind_named_by(key: str) -> str | None:
-    """Return the kind of `snnlab list` whose entries a setting names, or None; NAME may be within blocks."""
-    kinds = {pattern: kind for kind, (_, _, patterns) in reversed(REGISTRIES.items()) for pattern in patterns}
-    named = [pattern for pattern in kinds if re.fullmatch(re.escape(pattern).replace("NAME", r"[\w.]+"), key)]
-    return kinds[max(named, key=len)] if named else None
-
-
-def _entry_names(kind: str) -> list[str]:
-    return [*registry(kind), *(["neuron"] if kind == "layers" else [])]
-
-
-def _file_names(line: CommandLine) -> list[str]:
-    user_dir = _user_folder(line)
-    return [
-        f"{group}/{name}"
-        for group in sorted(groups(config_folder(), user_dir))
-        for name in group_files(group, user_dir)
-    ]
-
-
-def _group_completions(line: CommandLine, key: str, value: str) -> list[str] | None:
-    user_dir = _user_folder(line)
-    if key not in groups(config_folder(), user_dir):
-        return None
-    return [f"{key}={name}" for name in _starting_with(value, group_files(key, user_dir))]
-
-
-def _call_hydra(arguments: list[str], user_dir: Path | None = None) -> int:
-    from snnlab.config.compose import call_hydra  # late: snnlab's own proposals do not need Hydra
-
-    call_hydra([*([] if user_dir is None else ["--config-dir", str(user_dir)]), "-sc", *arguments])
-    return 0

@@ -1,29 +1,30 @@
-"""`snnlab cp`: copies a packaged YAML file, to change it."""
+"""`snnlab cp`: a packaged YAML file as the beginning of one of the user's own."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from snnlab.config.folders import find_file, write_new
+from snnlab.cli.command import Proposed, command
+from snnlab.config.folders import find_file, packaged_files, write_new
 from snnlab.errors import ConfigError
 
 # The command that runs a file of a group, if not snnlab train.
 _RUNS = {"sweep": "snnlab sweep", "suite": "snnlab bench"}
-USAGE = """usage: snnlab cp GROUP/NAME TARGET
-
-Copy a YAML file that comes with snnlab, to change it.
-
-  snnlab cp model/conv_lif mine/model/my_net.yaml     then: snnlab train --config-dir mine model=my_net
-"""
 
 
-def main(arguments: list[str], started: float) -> int:
-    """Run the command line; return the exit status."""
-    if len(arguments) != 2:
-        raise ConfigError("cp", "give the file and the target, such as snnlab cp model/conv_lif mine/model/my_net.yaml")
-    source = find_file(arguments[0])
-    print(copy_file(source, Path(arguments[1])))
-    return 0
+@command("cp", section="data and files", page="layers")
+def cp(file: Annotated[str, "group/name", Proposed(packaged_files)], target: Annotated[str, "target"]) -> None:
+    """Copy a packaged YAML file, to change it.
+
+    Args:
+        file: one that comes with snnlab
+        target: the new file
+
+    Examples:
+        snnlab cp model/conv_lif mine/model/my_net.yaml     then: snnlab train --config-dir mine model=my_net
+    """
+    print(copy_file(find_file(file), Path(target)))
 
 
 def copy_file(source: Path, target: Path) -> str:

@@ -1,35 +1,42 @@
-"""`snnlab docs`: lists the pages of the documentation, or opens one."""
+"""`snnlab docs`: the pages of the documentation."""
 
 from __future__ import annotations
 
 import sys
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import snnlab
+from snnlab.cli.command import Proposed, command
 from snnlab.errors import ConfigError, did_you_mean
 
-USAGE = """usage: snnlab docs [TOPIC]
 
-List the pages of the documentation, or open one: in a browser if the site is built (`make docs` in a checkout), else
-its path is printed.
-
-  snnlab docs              the pages
-  snnlab docs data         the page on data
-"""
+def topics(words: Sequence[str]) -> list[str]:
+    """Return the topics, for completion."""
+    return list(find_pages())
 
 
-def main(arguments: list[str], started: float) -> int:
-    """Run the command line; return the exit status."""
-    if len(arguments) > 1:
-        raise ConfigError("docs", f"takes one topic, got {len(arguments)}")
+@command("docs", section="data and files")
+def docs(topic: Annotated[str | None, Proposed(topics)] = None) -> None:
+    """List the pages of the documentation, or open one.
+
+    A page opens in a browser if the site is built (`make docs` in a checkout), else its path is printed.
+
+    Args:
+        topic: the page
+
+    Examples:
+        snnlab docs              the pages
+        snnlab docs data         the page on data
+    """
     pages = find_pages()
-    if not arguments:
+    if topic is None:
         width = max(map(len, pages))
-        for topic, path in pages.items():
-            print(f"{topic:{width}}   {title(path)}")
-        return 0
-    topic = arguments[0]
+        for name, path in pages.items():
+            print(f"{name:{width}}   {title(path)}")
+        return
     if topic not in pages:
         near = did_you_mean(topic, pages)
         raise ConfigError("docs", f"there is no page '{topic}'", near, () if near else pages)
@@ -37,7 +44,6 @@ def main(arguments: list[str], started: float) -> int:
     print(page)
     if page.suffix == ".html" and sys.stdout.isatty():
         webbrowser.open(page.as_uri())
-    return 0
 
 
 def find_pages() -> dict[str, Path]:

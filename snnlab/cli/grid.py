@@ -11,7 +11,7 @@ from typing import NamedTuple
 from snnlab.config.compose import compose_grid_run
 from snnlab.config.folders import config_folder, groups, user_folder
 from snnlab.config.grids import Axes, LauncherSettings, read_axes, shares_gpus
-from snnlab.config.overrides import repetition_warnings, to_hydra_grammar
+from snnlab.config.overrides import repetition_warnings, require_overrides, to_hydra_grammar
 from snnlab.config.recorded_run import CHANGEABLE_ON_RESUME
 from snnlab.config.schema import Experiment
 from snnlab.console import say_error
@@ -24,7 +24,7 @@ from snnlab.runs.run_folder import Result, print_result_and_folder
 from snnlab.runs.runs_table import Grid, print_grid, read_grid, write_table
 from snnlab.runs.tables import format_path, format_settings, format_value
 from snnlab.session.session import check_experiment
-from snnlab.settings import key_of
+from snnlab.spec.override_texts import key_of
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ def run_grid(
     """
     for warning in repetition_warnings(overrides):
         _log.warning(warning)
+    require_overrides(overrides, user_folder(config_dir))
     hydra_overrides = to_hydra_grammar(overrides, groups(config_folder(), user_folder(config_dir)), several=True)
     axes = read_axes(hydra_overrides)
     planned_runs = _compose_all(axes, config_dir, command, here=launch.launcher in ("basic", "joblib"))

@@ -1,25 +1,25 @@
-"""`snnlab list`: lists layers, neurons, datasets, YAML files; torch is imported only for registries."""
+"""`snnlab list`: layers, neurons, datasets, YAML files; torch is imported only for registries."""
 
 from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from platformdirs import user_cache_path
 
 from snnlab.cards import without_card
-from snnlab.cli.options import split_options
+from snnlab.cli.command import ConfigDir, Proposed, command
+from snnlab.cli.kinds import REGISTRIES, ZOO, kinds, names, registry, shared_settings
 from snnlab.config.folders import PLURALS, description, file_kinds, group_files, user_folder
 from snnlab.console import say, until_pipe_closes
 from snnlab.data.events.packing import copies
 from snnlab.errors import ConfigError, SnnlabError, did_you_mean, join_names, one_line
 from snnlab.files import load_array
 from snnlab.printable import printable
-from snnlab.registry import Registry
-from snnlab.settings import first_sentence
+from snnlab.spec.docstrings import first_sentence
 from snnlab.yaml_files import read_yaml
 from snnlab.zoo import CARD_FILE, FOLDER, PREFIX, run_path, zoo_names
 
@@ -161,52 +161,37 @@ def _neuron_of_type(kind: str) -> NeuronLine:
     return NeuronLine(kind, kind, text, dt_invariant)
 
 
-USAGE = """usage: snnlab list [KIND [NAME]] [--config-dir DIR]
-
-List what a configuration can name.
-
-  snnlab list                    the kinds
-  snnlab list layers             the layers, a line each
-  snnlab list layers conv2d      its settings
-  snnlab list neurons            types and presets, and which depend on dt
-  snnlab list datasets           the datasets, and which are on this machine
-  snnlab list models conv_lif    its picture, parameters, operations and source, then the YAML file
-  snnlab list presets cuba_lif   the YAML file
-  snnlab list zoo                trained networks that come with snnlab, zoo:NAME in place of a run
-"""
 CLASSES = """classes of PyTorch, Lightning and plugins, named as _target_ with their arguments:
   optimizer, scheduler, callbacks.NAME, logger.NAME, trainer.profiler; each has ready files, such as optimizer=sgd
   optimizer={_target_: torch.optim.NAdam, lr: 1e-3} replaces the file; scheduler also takes a type of snnlab
   an argument may be such an object: schedulers: [{_target_: torch.optim.lr_scheduler.LinearLR}, ...]"""
-ZOO = "zoo"
 CARDS = "snnlab.session.model_card"  # it brings torch, as the registries do
-# Module and name of each registry, and the settings that name one of its entries.
-REGISTRIES = {
-    "layers": ("snnlab.nn", "LAYERS", ("model.layers.NAME.type",)),
-    "neurons": ("snnlab.nn", "NEURONS", ("neuron.type", "model.layers.NAME.type")),
-    "surrogates": ("snnlab.nn", "SURROGATES", ("neuron.surrogate.type", "model.layers.NAME.surrogate.type")),
-    "encoders": ("snnlab.nn", "ENCODERS", ("data.encoder.type",)),
-    "initializations": ("snnlab.nn", "INITS", ("model.init.type",)),
-    "losses": ("snnlab.nn.losses", "LOSSES", ("loss.type", "loss.regularizers.NAME.type")),
-    "regularizers": ("snnlab.nn.losses", "REGULARIZERS", ("loss.regularizers.NAME.type",)),
-    "datasets": ("snnlab.data.data_settings", "DATASETS", ("data.type",)),
-    "representations": (
-        "snnlab.data.events.representation",
-        "REPRESENTATIONS",
-        ("data.representation", "data.representation.type"),
-    ),
-    "augmentations": ("snnlab.data.augmentation", "AUGMENTATIONS", ("data.augment[].type",)),
-    "mixes": ("snnlab.data.mixing", "MIXES", ("data.mix.type",)),
-}
 
 
-def main(arguments: list[str], started: float) -> int:
-    """Run the command line; return the exit status."""
-    options, positional = split_options("list", arguments)
-    user_dir = user_folder(options.get("--config-dir"))
-    if len(positional) > 2:
-        raise ConfigError("list", f"takes a kind and a name, got {join_names(positional)}")
-    kind, name = (*positional, None, None)[:2]
+@command("list", section="data and files", page="layers", synonyms=("ls",))
+def list_(
+    kind: Annotated[str | None, Proposed(kinds)] = None,
+    name: Annotated[str | None, Proposed(names)] = None,
+    *,
+    config_dir: ConfigDir = None,
+) -> None:
+    """List layers, neurons, datasets, models, ... and their settings: what a configuration can name.
+
+    Args:
+        kind: what is listed, a line each; without it the kinds
+        name: one of them, with its settings or its YAML file
+
+    Examples:
+        snnlab list                    the kinds
+        snnlab list layers             the layers, a line each
+        snnlab list layers conv2d      its settings
+        snnlab list neurons            types and presets, and which depend on dt
+        snnlab list datasets           the datasets, and which are on this machine
+        snnlab list models conv_lif    its picture, parameters, operations and source, then the YAML file
+        snnlab list presets cuba_lif   the YAML file
+        snnlab list zoo                trained networks that come with snnlab, zoo:NAME in place of a run
+    """
+    user_dir = user_folder(config_dir)
     files = file_kinds(user_dir)
     with until_pipe_closes():
         if kind is None:
@@ -223,7 +208,6 @@ def main(arguments: list[str], started: float) -> int:
             list_files(kind, group_files(files[kind], user_dir), name, user_dir)
         else:
             raise unknown("kind", kind, [*REGISTRIES, *files, ZOO])
-    return 0
 
 
 def print_kinds(files: dict[str, str], user_dir: Path | None) -> None:
@@ -277,17 +261,6 @@ def list_zoo(name: str | None) -> None:
     folder = run_path(f"{PREFIX}{name}")
     cards = importlib.import_module(CARDS)
     say(*cards.card_lines(cards.zoo_card(name)), "", f"# {folder}")
-
-
-def registry(kind: str) -> Registry:
-    """Return the registry of a kind, with all its entries."""
-    module, name, _ = REGISTRIES[kind]
-    return getattr(importlib.import_module(module), name)
-
-
-def shared_settings(kind: str) -> Callable[..., Any] | None:
-    """Return the class with the settings that all entries of a kind share, or None."""
-    return importlib.import_module(REGISTRIES[kind][0]).DataSettings if kind == "datasets" else None
 
 
 def print_lines(rows: Iterable[tuple[str, str]]) -> None:

@@ -2,70 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import pkgutil
-import re
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
 from snnlab import __version__, process
+from snnlab.cli import completion
+from snnlab.cli.command import Call, FileGroup
+from snnlab.cli.command_files import commands
+from snnlab.cli.usage import help_text, overview
+from snnlab.cli.words import actions_of, choose, parameters_of, read_words
 from snnlab.errors import NOT_WINDOWS, ConfigError, Interrupted, SnnlabError, did_you_mean
-
-COMMANDS = {
-    "train": "train and test a network that a YAML file describes",
-    "evaluate": "evaluate the network of a run: accuracy by class and over time",
-    "predict": "predict the class or the values of files of events",
-    "stream": "answer while events arrive, from a file, a pipe or a socket",
-    "import": "make a run's folder of a network in a foreign file: NIR, state dict",
-    "export": "export spikes, membranes, weights, gradients of a run as arrays: .npz or .h5",
-    "reproduce": "train again from the record of a run, and compare bit for bit",
-    "bench": "compare methods on the same test recordings, with confidence intervals",
-    "report": "write one HTML page of a run, or of a folder of runs",
-    "sweep": "search for better settings",
-    "runs": "list, sort, compare and delete recorded runs",
-    "doctor": "find why a network is silent or does not learn, layer by layer, and propose a setting",
-    "find": "propose a learning rate from a few training steps",
-    "show": "show the network as tables or as a figure: shapes, costs, constants, dependence on dt",
-    "data": "fetch, pack, inspect, verify and delete recordings",
-    "list": "list layers, neurons, datasets, models, ... and their settings",
-    "cp": "copy a packaged YAML file, to change it",
-    "new": "save overrides as an experiment's YAML file",
-    "validate": "check every YAML file of a folder without training",
-    "docs": "list the pages of the documentation, or open one",
-}
-# Page of the documentation of each command, if it has another name; each `--help` ends with it.
-PAGES = {
-    **dict.fromkeys(("evaluate", "predict", "export", "reproduce", "report"), "runs"),
-    **dict.fromkeys(("show", "list", "cp", "new", "validate"), "layers"),
-    "import": "nir",
-    "bench": "benchmarks",
-    "bench_table": "benchmarks",
-    "sweep": "search",
-    "find": "doctor",
-}
-# Commands that print their usage when they get no arguments.
-NEEDS_ARGUMENTS = ("evaluate", "predict", "stream", "export", "import", "reproduce", "report", "data", "bench_table")
-# Names of commands in other frameworks.
-_SYNONYMS = {"test": "evaluate", "eval": "evaluate", "fit": "train", "infer": "predict", "ls": "list", "run": "train"}
-USAGE = """snnlab: train spiking neural networks on event-camera data, described in YAML
-
-  snnlab COMMAND [...]
-
-commands:
-{commands}
-
-  snnlab COMMAND --help   arguments and examples of a command
-  snnlab --version        the version
-  eval "$(snnlab -sc install=bash)"   tab completion; also install=zsh, and install=fish | source
-
-first steps:
-  snnlab train                                          the default experiment on embedded data
-  snnlab train model=conv_lif data=nmnist neuron.tau_mem=10
-"""
 
 
 def enter() -> NoReturn:
@@ -94,57 +45,25 @@ def let_openmp_sleep() -> None:
 def main() -> int:
     """Run the command line; return the exit status: 0, 2 for a user's mistake, 128 plus its number after a signal."""
     started = time.perf_counter()
-    name, *arguments = sys.argv[1:] or ["--help"]
-    if name in ("-h", "--help", "help"):
-        width = max(map(len, COMMANDS))
-        print(USAGE.format(commands="\n".join(f"  {c:{width}}   {summary}" for c, summary in COMMANDS.items())), end="")
-        return 0
-    if name == "--version":
+    word, *words = sys.argv[1:] or ["--help"]
+    if word == "--version":
         print(__version__)
         return 0
-    if name in ("-sc", "--shell_completion", "--shell-completion"):
-        return _run_command("completion", arguments, started)
-    if name not in COMMANDS:
-        hint = f"Did you mean '{_SYNONYMS[name]}'?" if name in _SYNONYMS else did_you_mean(name, COMMANDS)
-        error = ConfigError("", f"there is no command '{name}'", hint, COMMANDS)
-        print(f"snnlab: {error}", file=sys.stderr)
-        return 2
-    return _run_command(name, arguments, started)
-
-
-def _module(name: str) -> str:
-    """Return the name of a command's file: `import` is a keyword of Python."""
-    return "import_network" if name == "import" else name
-
-
-def _usage(name: str) -> str | None:
-    """Return a command's usage without importing its file; None for train, whose help Hydra prints."""
-    source = pkgutil.get_data("snnlab.cli", f"{_module(name)}.py")
-    assert source is not None
-    found = re.search(r'^USAGE = """(.*?)"""', source.decode(), re.DOTALL | re.MULTILINE)
-    return found and found[1]
-
-
-def _run_command(name: str, arguments: list[str], started: float) -> int:
-    if sys.platform == "win32":
+    if word in ("-h", "--help", "help"):
+        print(overview(commands()), end="")
+        return 0
+    if sys.platform == "win32" and word in commands():
         print(f"snnlab: {NOT_WINDOWS}", file=sys.stderr)
         return 2
     with process.raise_on_signals():
-        return _exit_status(name, arguments, started)
+        return _exit_status(word, words, started)
 
 
-def _exit_status(name: str, arguments: list[str], started: float) -> int:
-    if problem := process.working_folder_problem() or process.numba_problem():
-        print(f"snnlab: {problem}", file=sys.stderr)
-        return 2
-    if (name, *arguments[:1]) == ("bench", "table"):
-        name, arguments = "bench_table", arguments[1:]
+def _exit_status(word: str, words: Sequence[str], started: float) -> int:
     try:
-        wants_usage = {"-h", "--help"} & {*arguments} or (name in NEEDS_ARGUMENTS and not arguments)
-        if wants_usage and (usage := _usage(name)):
-            print(usage, end="" if name == "docs" else f"\nmore: snnlab docs {PAGES.get(name, name)}\n")
-            return 0
-        return importlib.import_module(f"snnlab.cli.{_module(name)}").main(arguments, started)
+        if problem := process.working_folder_problem() or process.numba_problem():
+            raise ConfigError("", problem)
+        return run(word, *words, started=started)
     except Interrupted as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to stop
         with suppress(OSError):  # the terminal may be gone, which is what SIGHUP reports
@@ -164,6 +83,39 @@ def _exit_status(name: str, arguments: list[str], started: float) -> int:
             raise
         print(f"snnlab: {problem}", file=sys.stderr)
         return 2
+
+
+def run(word: str, *words: str, started: float = 0.0) -> int:
+    """Call a command, print its help or complete its words; return the exit status.
+
+    Args:
+        word: Its first word.
+        words: The others.
+        started: `time.perf_counter()` at the start.
+
+    Raises:
+        SnnlabError: for a user's mistake.
+    """
+    if word in ("-sc", "--shell_completion", "--shell-completion"):
+        return completion.main(words)
+    known = commands()
+    if word not in known:
+        synonyms = {one: name for name, forms in known.items() for one in forms[0].settings.get("synonyms", ())}
+        hint = f"Did you mean '{synonyms[word]}'?" if word in synonyms else did_you_mean(word, known)
+        raise ConfigError("", f"there is no command '{word}'", hint, known)
+    forms = known[word]
+    command, rest = choose(forms, words)
+    if {"-h", "--help"} & {*rest} or (
+        not words and (command is None or any(one.field.required for one in parameters_of(command).positional))
+    ):
+        is_one = command is not None and (command.flag or len(rest) < len(words))
+        print(help_text(forms, command if is_one else None), end="")
+        return 0
+    if command is None:
+        actions, many = actions_of(forms), (parameters_of(one).many for one in forms)
+        files = {f"{note.name}=NAME" for one in many if one and (note := one.note(FileGroup))}
+        raise ConfigError(word, f"there is no action '{rest[0]}'", did_you_mean(rest[0], actions), [*actions, *files])
+    return read_words(command, rest, forms, Call(words, started))() or 0
 
 
 if __name__ == "__main__":

@@ -1,43 +1,46 @@
-"""`snnlab new experiment`: saves overrides as an experiment's YAML file."""
+"""Save overrides as a file of your own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from snnlab.cli.options import split_options
+from snnlab.cli.command import ConfigDir, command
+from snnlab.config.catalogue import catalogue, rivals_at
 from snnlab.config.compose import compose_experiment, read_overrides
 from snnlab.config.folders import config_folder, groups, user_folder, write_new
 from snnlab.config.overrides import rival_settings
 from snnlab.errors import ConfigError
-from snnlab.settings import key_of
+from snnlab.spec.override_texts import key_of
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
-USAGE = """usage: snnlab new experiment NAME [--config-dir DIR] [--force] [OVERRIDES]
-
-Save the overrides of `snnlab train` as DIR/experiment/NAME.yaml (DIR: SNNLAB_CONFIG_DIR, or mine), after a check that
-builds everything but the recordings. --force overwrites an existing file.
-
-  snnlab new experiment fast_digits neuron.tau_mem=10 model=mlp_lif
-  snnlab train --config-dir mine experiment=fast_digits
-"""
-FORCE = "--force"
 HEADER = "# @package _global_\n# {command}\n# {words}\n"
 
 
-def main(arguments: list[str], started: float) -> int:
-    """Run the command line; return the exit status."""
-    options, rest = split_options("new", arguments)
-    if len(rest) < 2 or rest[0] != "experiment" or "=" in rest[1]:
-        raise ConfigError("new", "give a name, as snnlab new experiment NAME [OVERRIDES]")
-    print(write_experiment(_chosen_folder(options), rest[1], rest[2:], force=FORCE in options))
-    return 0
+@command("new experiment", section="data and files", page="layers")
+def new_experiment(
+    name: Annotated[str, "name"], *overrides: str, force: bool = False, config_dir: ConfigDir = None
+) -> None:
+    """Save overrides as an experiment's YAML file, DIR/experiment/NAME.yaml.
+
+    DIR is SNNLAB_CONFIG_DIR, or mine. Everything but the recordings is built before, as a check.
+
+    Args:
+        name: of the experiment
+        force: overwrite an existing file
+
+    Examples:
+        snnlab new experiment fast_digits neuron.tau_mem=10 model=mlp_lif
+        snnlab train --config-dir mine experiment=fast_digits
+    """
+    folder = Path(config_dir).expanduser() if config_dir is not None else user_folder() or Path("mine")
+    print(write_experiment(folder, name, list(overrides), force=force))
 
 
 def write_experiment(folder: Path, name: str, overrides: list[str], *, force: bool = False) -> str:
@@ -56,7 +59,7 @@ def write_experiment(folder: Path, name: str, overrides: list[str], *, force: bo
         raise ConfigError("new", f"'{name}' cannot be a name", "use letters, digits and _")
     path, user_dir = folder / "experiment" / f"{name}.yaml", folder if folder.is_dir() else None
     if path.exists() and not force:
-        raise ConfigError(path, "exists already", f"{FORCE} overwrites it, or choose another name")
+        raise ConfigError(path, "exists already", "--force overwrites it, or choose another name")
     typed = read_overrides(overrides, user_dir)
     experiment, run_folder = compose_experiment(typed, user_dir)
     command = with_plugins(f"snnlab train --config-dir {folder} experiment={name}", typed)
@@ -70,11 +73,6 @@ def with_plugins(command: str, overrides: Sequence[str]) -> str:
     """Return a command with the plugins that overrides name: a YAML file alone does not import plugins."""
     named = [quote(text) for text in overrides if key_of(text) == "plugins"]
     return " ".join([command, *named])
-
-
-def _chosen_folder(options: Mapping[str, str]) -> Path:
-    named = options.get("--config-dir")
-    return Path(named).expanduser() if named is not None else user_folder() or Path("mine")
 
 
 def experiment_text(name: str, overrides: list[str], command: str, folder: Path) -> str:
@@ -98,21 +96,22 @@ def experiment_text(name: str, overrides: list[str], command: str, folder: Path)
             choices.append({f"override /{key}": value})
         else:
             OmegaConf.update(values, key, value, merge=True, force_add=True)
-            for rival in rival_settings(key) if value is not None else ():
-                if _is_set(chosen, rival):
-                    OmegaConf.update(values, rival, None, force_add=True)
+            for rival in _rivals(chosen, key) if value is not None else ():
+                OmegaConf.update(values, rival, None, force_add=True)
     text = HEADER.format(command=command, words=f"As snnlab train {' '.join(overrides)}".rstrip())
     if choices:
         text += OmegaConf.to_yaml(OmegaConf.create({"defaults": choices})) + "\n"
     return text + OmegaConf.to_yaml(values)
 
 
-def _is_set(experiment: Experiment, key: str) -> bool:
-    first, *names = key.split(".")
-    node: Any = getattr(experiment, first, None)
-    for name in names:
-        node = node.get(name) if isinstance(node, Mapping) else None
-    return node is not None
+def _rivals(experiment: Experiment, key: str) -> list[str]:
+    """Return the settings that one replaces, and that the chosen files set."""
+    head = key.rpartition(".")[0]
+    if head == "data":
+        return [other for other in rival_settings(key) if experiment.data.get(other.partition(".")[2]) is not None]
+    known = catalogue(tuple(experiment.plugins))
+    found = rivals_at(known, experiment.neuron, experiment.model, key)
+    return [f"{head}.{rival}" for node, rival in found if node.get(rival) is not None]
 
 
 def _parse_override(override: str) -> tuple[str, Any]:

@@ -1,45 +1,46 @@
-"""`snnlab report`: writes one HTML page of a run, a search, a suite or a folder of runs."""
+"""`snnlab report`: one HTML page of a run, a search, a suite or a folder of runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
-from snnlab.cli.options import split_options
-from snnlab.errors import ConfigError, RunFolderError, join_names
+from snnlab.cli.command import command
+from snnlab.errors import RunFolderError
 from snnlab.files import unwritable, write_text
 from snnlab.printable import printable
 
-USAGE = """usage: snnlab report FOLDER [--out FILE] [--figures pdf|svg|png]
 
-Write one HTML file that needs no internet and no recordings. Of a run: result, learning curves, rates by layer,
-accuracy by class and over time, early exit, the plots of the training, settings that differ from the defaults, origin,
-and commands to repeat it. Of a suite (snnlab bench): its tables with intervals and protocol, accuracy against cost,
-controls, and runs without a result. Of a search (snnlab sweep), finished or not: the winner and its test, trials, and
-the importance of settings. Of another folder of runs: a table with the settings in which they differ, accuracy against
-cost, and for a grid (snnlab train -m) against the swept settings. A click sorts a table. The path is printed; the
-default FILE is report.html in the folder.
---figures also writes each plot of the page as a file, for a paper, into the folder figures next to the page.
+@command("report", section="use a run", page="runs")
+def report(
+    folder: Annotated[str, "folder"],
+    *,
+    out: Annotated[str | None, "file"] = None,
+    figures: Literal["pdf", "svg", "png"] | None = None,
+) -> None:
+    """Write one HTML page of a run, or of a folder of runs; it needs no internet and no recordings.
 
-  snnlab report outputs/NAME/TIME_SEED
-  snnlab report outputs/suite_NAME --figures pdf
-  snnlab report outputs --out all.html
-"""
-FORMS = ("pdf", "svg", "png")
+    Of a run: result, learning curves, rates by layer, accuracy by class and over time, early exit, the plots of the
+    training, settings that differ from the defaults, origin, and commands to repeat it. Of a suite (snnlab bench): its
+    tables with intervals and protocol, accuracy against cost, controls, and runs without a result. Of a search (snnlab
+    sweep), finished or not: the winner and its test, trials, and the importance of settings. Of another folder of runs:
+    a table with the settings in which they differ, accuracy against cost, and for a grid (snnlab train -m) against the
+    swept settings. A click sorts a table. The path is printed.
 
+    Args:
+        folder: of a run, a search, a suite, or of runs
+        out: the page; by default report.html in the folder
+        figures: also write each plot of the page as a file, for a paper, into the folder figures next to the page
 
-def main(arguments: list[str], started: float) -> int:
-    """Run the command line; return the exit status."""
-    options, positional = split_options("report", arguments)
-    if len(positional) != 1:
-        raise ConfigError("report", f"takes one folder, of a run or of runs, got {len(positional)}")
-    folder, form = Path(positional[0]).expanduser(), options.get("--figures")
-    if not folder.is_dir():
-        raise RunFolderError("report", f"there is no folder {folder}")
-    if form is not None and form not in FORMS:
-        raise ConfigError("report", f"--figures must be one of {join_names(FORMS)}, got {form}")
-
-    print(write_report(folder, Path(options["--out"]).expanduser() if "--out" in options else None, form))
-    return 0
+    Examples:
+        snnlab report outputs/NAME/TIME_SEED
+        snnlab report outputs/suite_NAME --figures pdf
+        snnlab report outputs --out all.html
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise RunFolderError("report", f"there is no folder {path}")
+    print(write_report(path, Path(out).expanduser() if out is not None else None, figures))
 
 
 def write_report(folder: Path, out: Path | None = None, figures: str | None = None) -> Path:

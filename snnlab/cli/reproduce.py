@@ -1,28 +1,18 @@
-"""`snnlab reproduce`: trains again from a run's record, and compares the results."""
+"""`snnlab reproduce`: a training repeated from its record, and compared."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from snnlab.cli.options import split_options
+from snnlab.cli.command import Call, command
 from snnlab.config.references import external_references
 from snnlab.console import console_logging, say
 from snnlab.errors import ConfigError, RunFolderError, join_names
 from snnlab.runs.recorded import RecordedRun, RunFiles, read_run
-from snnlab.settings import key_of
+from snnlab.spec.override_texts import key_of
 
-USAGE = """usage: snnlab reproduce RUN [--env] [OVERRIDES]
-
-Train again from the config.yaml of a run, with the threads, the backend and the first layer that it recorded, and
-compare every epoch's metrics, the predictions and the weights, bit for bit. The new run is next to the old one; its
-path is printed last. Exit status 0: all is the same; 1: something differs, and it is printed. The overrides set where
-recordings are, and what another user's run may use; settings that change the training are refused.
-
-  snnlab reproduce outputs/NAME/TIME_SEED
-  snnlab reproduce outputs/NAME/TIME_SEED --env   print the pip command for the recorded versions, and train nothing
-"""
 # Settings of paths, and of what another user's run may use.
 SETTABLE = (
     "plugins",
@@ -39,20 +29,28 @@ SETTABLE = (
 )
 
 
-def main(arguments: list[str], started: float) -> int:
-    """Run the command line; return the exit status."""
-    options, positional = split_options("reproduce", arguments)
-    if not positional or "=" in positional[0] or any("=" not in argument for argument in positional[1:]):
-        raise ConfigError(
-            "reproduce",
-            (f"takes a run's folder, optionally --env, and overrides, got {' '.join(positional) or 'nothing'}"),
-        )
+@command("reproduce", section="train and compare", page="runs")
+def reproduce(run: Annotated[str, "run"], *overrides: str, env: bool = False, call: Call) -> int:
+    """Train again from the record of a run, and compare bit for bit.
 
-    recorded = read_run(Path(positional[0]).expanduser())
-    if "--env" in options:
+    It trains with the config.yaml of the run, and with the threads, the backend and the first layer that it recorded,
+    and compares every epoch's metrics, the predictions and the weights. The new run is next to the old one; its path is
+    printed last. Exit status 0: all is the same; 1: something differs, and it is printed. The overrides set where
+    recordings are, and what another user's run may use; settings that change the training are refused.
+
+    Args:
+        run: folder of a run, outputs/NAME/TIME_SEED
+        env: print the pip command for the recorded versions, and train nothing
+
+    Examples:
+        snnlab reproduce outputs/NAME/TIME_SEED
+        snnlab reproduce outputs/NAME/TIME_SEED --env
+    """
+    recorded = read_run(Path(run).expanduser())
+    if env:
         print(install_line(recorded))
         return 0
-    require_settable(recorded.folder, positional[1:])
+    require_settable(recorded.folder, overrides)
     if recorded.imported is not None:
         raise RunFolderError(recorded.folder, "was imported, not trained", "snnlab import reads its file again")
     if recorded.status != "completed":
@@ -66,7 +64,7 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.session.training import repeat  # brings Lightning
 
     console_logging()
-    repeated = repeat(recorded, positional[1:], started)
+    repeated = repeat(recorded, overrides, call.started)
     for finding in repeated.findings:
         say(f"{finding.what}: {finding.text}")
     for line in repeated.environment_differences:

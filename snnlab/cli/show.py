@@ -1,49 +1,62 @@
-"""`snnlab show`: shows the network of an experiment as tables, or as a figure, without its data."""
+"""`snnlab show`: the network of an experiment as tables, or as a figure, without its data."""
 
 from __future__ import annotations
 
-from snnlab.cli.options import figure_file, split_options, split_run
+from typing import Annotated
+
+from snnlab.cli.command import ConfigDir, FigureFile, command
 from snnlab.config.compose import compose_experiment
 from snnlab.config.recorded_run import compose_run
-from snnlab.errors import ConfigError, join_names
-
-USAGE = """usage: snnlab show [RUN] [--figure FILE | --plan | --kernels] [--config-dir DIR] [OVERRIDES]
-
-Show a network without reading data: its layers with shapes, parameters and operations, the memory of a training step,
-its neurons' constants at this dt, and which settings depend on dt. The overrides are those of snnlab train.
-
-  snnlab show
-  snnlab show model=mlp_lif neuron=cuba_lif data.num_bins=64
-  snnlab show outputs/NAME/TIME_SEED             the network of a run's config.yaml; time constants and other trained
-                                                 neuron parameters have the values of its chosen epoch
-  snnlab show --figure net.png model=conv_lif    draw it instead: .png, .svg or .pdf
-  snnlab show --plan model=conv_lif              print which layers are fused in training on the CPU, and their backend
-  snnlab show --kernels neuron=adlif             print the kernels of its neurons, or why there are none
-"""
+from snnlab.spec.field import Excludes
+from snnlab.zoo import run_path
 
 
-def main(arguments: list[str], started: float) -> int:
-    """Run the command line; return the exit status."""
-    options, overrides = split_options("show", arguments)
-    if len(ways := [option for option in ("--figure", "--plan", "--kernels") if option in options]) > 1:
-        raise ConfigError("show", f"takes one of --figure, --plan, --kernels, got {join_names(ways)}")
-    figure, config_dir = figure_file(options), options.get("--config-dir")
-    run, changes = split_run(overrides)
-    if run is None or (len(run.parts) == 1 and not run.is_dir()):
-        run, (experiment, _) = None, compose_experiment(overrides, config_dir)
+@command("show", section="look into a network", page="layers")
+def show(
+    run: Annotated[str | None, "run"] = None,
+    *overrides: str,
+    figure: Annotated[FigureFile, Excludes("plan", "kernels")] = None,
+    plan: Annotated[bool, Excludes("kernels")] = False,
+    kernels: bool = False,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Show the network as tables or as a figure: shapes, costs, constants, dependence on dt.
+
+    No data is read. The tables have its layers with shapes, parameters and operations, the memory of a training step,
+    its neurons' constants at this dt, and which settings depend on dt. The overrides are those of snnlab train. Time
+    constants and other trained neuron parameters of a run have the values of its chosen epoch.
+
+    Args:
+        run: a run whose config.yaml is shown, outputs/NAME/TIME_SEED, or zoo:NAME
+        figure: draw it instead
+        plan: print which layers are fused in training on the CPU, and their backend
+        kernels: print the kernels of its neurons, or why there are none
+
+    Examples:
+        snnlab show
+        snnlab show model=mlp_lif neuron=cuba_lif data.num_bins=64
+        snnlab show outputs/NAME/TIME_SEED
+        snnlab show --figure net.png model=conv_lif
+        snnlab show --plan model=conv_lif
+        snnlab show --kernels neuron=adlif
+    """
+    folder = None if run is None else run_path(run)
+    if run is not None and folder is not None and len(folder.parts) == 1 and not folder.is_dir():
+        overrides, folder = (run, *overrides), None  # no folder, and no override: composing says what it may be
+    if folder is None:
+        experiment, _ = compose_experiment(overrides, config_dir)
     else:
-        experiment = compose_run(run, changes, config_dir, "shape")
+        experiment = compose_run(folder, overrides, config_dir, "shape")
 
     from snnlab.session import network_tables
 
-    shown = network_tables.NetworkTables(experiment, run)
+    shown = network_tables.NetworkTables(experiment, folder)
     if figure is not None:
         shown.draw(figure)
         print(figure)
-    elif "--plan" in options:
+    elif plan:
         shown.print_plan()
-    elif "--kernels" in options:
+    elif kernels:
         shown.print_kernels()
     else:
         shown.print_tables()
-    return 0

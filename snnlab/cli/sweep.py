@@ -1,4 +1,4 @@
-"""`snnlab sweep`: a search for better settings; it resumes, runs in parallel, and tests the winner with fresh seeds."""
+"""`snnlab sweep`: a search that resumes, runs in parallel, and tests the winner with fresh seeds."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
+from snnlab.cli.command import Call, ConfigDir, FileGroup, command
 from snnlab.cli.new import experiment_text, with_plugins
-from snnlab.cli.options import split_options
 from snnlab.config.compose import compose_experiment
 from snnlab.config.experiment_files import split_sweep_settings, sweep_settings
 from snnlab.config.folders import user_folder
@@ -51,36 +52,37 @@ from snnlab.runs.tables import format_path, format_settings
 
 _log = logging.getLogger(__name__)
 
-USAGE = """usage: snnlab sweep [sweep=FILE] [sweep.KEY=VALUE] [--config-dir DIR] [OVERRIDES]
-       snnlab sweep resume=FOLDER [sweep.KEY=VALUE]      for a moved search, or another user's, repeat all overrides
-
-Search for better settings. FILE is one of configs/sweep (snnlab list sweeps) or of DIR/sweep; it sets the search space
-(sweep.space), the objectives (sweep.objectives), the number of trials and where they run. All other overrides are those
-of snnlab train and apply to every trial. Trials are never tested: the best are trained again with other seeds, the mean
-over seeds chooses the winner, and the winner is trained and tested with fresh seeds. resume=FOLDER continues a killed
-search: finished trials are kept and not repeated. Several commands can work on one folder at the same time.
-
-  snnlab sweep
-  snnlab sweep sweep=pareto data=nmnist model=conv_lif sweep.trials=50 sweep.workers=4
-  snnlab sweep 'sweep.space={optimizer.lr: {low: 1e-4, high: 1e-2, log: true}, neuron: [lif, cuba_lif]}'
-  snnlab sweep sweep.sampler=grid 'sweep.space={neuron.tau_mem: [5, 10, 20], neuron.surrogate.width: [0.25, 0.5]}'
-  snnlab sweep 'sweep.objectives={val/accuracy: maximize, val/spikes_per_sample: minimize}'
-  snnlab sweep 'sweep.prune={by: median, after: 3}' sweep.trials=null sweep.hours=2
-  snnlab sweep sweep.engine=submitit 'sweep.submitit={slurm_partition: gpu, gpus_per_node: 1, timeout_min: 240}'
-  snnlab sweep resume=outputs/NAME/TIME_sweep sweep.trials=40
-
-The last line on stdout is the folder: sweep.yaml, study.db, trials/, finalists/, winner/, trials.csv, search.json,
-plots/ and config/, which holds the winner as an experiment.
-"""
 _RESUME = "resume="
 
 
-def main(arguments: list[str], started: float) -> int:
-    """Run the command line; return the exit status."""
-    options, overrides = split_options("sweep", arguments)
+@command("sweep", section="train and compare", page="search")
+def sweep_command(
+    *overrides: Annotated[str, FileGroup("sweep", "default")], config_dir: ConfigDir = None, call: Call
+) -> None:
+    """Search for better settings.
+
+    sweep=FILE is one of configs/sweep (snnlab list sweeps) or of DIR/sweep; it sets the search space (sweep.space), the
+    objectives (sweep.objectives), the number of trials and where they run; sweep.KEY=VALUE changes it. All other
+    overrides are those of snnlab train and apply to every trial. Trials are never tested: the best are trained again
+    with other seeds, the mean over seeds chooses the winner, and the winner is trained and tested with fresh seeds.
+    resume=FOLDER continues a killed search: finished trials are kept and not repeated; for a moved search, or another
+    user's, repeat all overrides. Several commands can work on one folder at the same time.
+
+    The last line on stdout is the folder: sweep.yaml, study.db, trials/, finalists/, winner/, trials.csv, search.json,
+    plots/ and config/, which holds the winner as an experiment.
+
+    Examples:
+        snnlab sweep
+        snnlab sweep sweep=pareto data=nmnist model=conv_lif sweep.trials=50 sweep.workers=4
+        snnlab sweep 'sweep.space={optimizer.lr: {low: 1e-4, high: 1e-2, log: true}, neuron: [lif, cuba_lif]}'
+        snnlab sweep sweep.sampler=grid 'sweep.space={neuron.tau_mem: [5, 10, 20], neuron.surrogate.width: [0.25, 0.5]}'
+        snnlab sweep 'sweep.objectives={val/accuracy: maximize, val/spikes_per_sample: minimize}'
+        snnlab sweep 'sweep.prune={by: median, after: 3}' sweep.trials=null sweep.hours=2
+        snnlab sweep sweep.engine=submitit 'sweep.submitit={slurm_partition: gpu, gpus_per_node: 1, timeout_min: 240}'
+        snnlab sweep resume=outputs/NAME/TIME_sweep sweep.trials=40
+    """
     console_logging()
-    sweep(*overrides, config_dir=options.get("--config-dir"), started=started)
-    return 0
+    sweep(*overrides, config_dir=config_dir, started=call.started)
 
 
 def sweep(*overrides: str, config_dir: str | Path | None = None, started: float | None = None) -> Path:

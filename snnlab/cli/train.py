@@ -13,18 +13,19 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from snnlab.cli.options import split_options
-from snnlab.config.compose import compose_experiment, let_hydra_answer
+from snnlab.cli.command import Also, Call, ConfigDir, command
+from snnlab.config.compose import compose_experiment, print_configuration
 from snnlab.config.folders import config_folder, groups, user_folder
 from snnlab.config.grids import split_launch
-from snnlab.config.overrides import as_overrides, read_arguments, run_to_resume, split_config_file
+from snnlab.config.overrides import as_overrides, run_to_resume, split_config_file
 from snnlab.config.recorded_run import compose_from_config
 from snnlab.config.schema import Experiment
 from snnlab.console import console_logging, log_unless_set_up
 from snnlab.errors import NOT_WINDOWS, ConfigError
 from snnlab.runs.run_folder import Result, print_result_and_folder
+from snnlab.spec.field import Excludes
 from snnlab.training.ranks import ranks_of_command
 
 _log = logging.getLogger(__name__)
@@ -70,37 +71,93 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
     return result
 
 
-def main(arguments: list[str], started: float) -> int:
-    """Run the command line; return the exit status."""
+@command(
+    "train",
+    section="train and compare",
+    synonyms=("fit", "run"),
+    instead={
+        "--config": "--config-dir DIR names a folder of YAML files, experiment=NAME one of DIR/experiment",
+        "--config-name": "experiment=NAME chooses one of DIR/experiment",
+        "--config-path": "--config-dir DIR names a folder of YAML files",
+        "--dry-run": "snnlab show builds the network and trains nothing, --cfg job prints the configuration",
+        "--experimental-rerun": "snnlab reproduce RUN trains again",
+        "--version": "snnlab --version",
+        "--resume": "write resume=RUN",
+        "--ckpt_path": "write resume=RUN",
+        "--info": "--cfg all prints the configuration, with the chosen files",
+    },
+    shows_settings=True,
+)
+def train_command(
+    *overrides: str,
+    multirun: Annotated[bool, Also("-m")] = False,
+    cfg: Annotated[Literal["job", "hydra", "all"] | None, Also("-c"), Excludes("multirun")] = None,
+    package: Annotated[str | None, "key", Also("-p")] = None,
+    resolve: bool = False,
+    config_dir: Annotated[ConfigDir, Also("-cd")] = None,
+    call: Call,
+) -> int:
+    """Train and test a network that a YAML file describes.
+
+    The tested epoch is chosen on validation data. The last line on stdout is the folder of the run. Exit status: 0, or
+    2 for a mistake in the configuration or the data.
+
+    Args:
+        overrides: settings, KEY=VALUE or GROUP=FILE; a run's config.yaml first trains its experiment again
+        multirun: a run for each combination of values, KEY=A,B
+        cfg: print the configuration, train nothing
+        package: print only this part of it
+        resolve: print it with references resolved
+
+    Examples:
+        snnlab train                                              the embedded default
+        snnlab train model=conv_lif data=nmnist                   another file of a group
+        snnlab train neuron.tau_mem=10 model.layers.lif2.tau_mem=5 trainer.max_epochs=5
+        snnlab train '+model.layers.norm1={type: batch_norm, after: conv1}'   add a layer
+        snnlab train '~model.layers.pool1'                        drop one
+        snnlab train -m seed=0,1,2                                several runs
+        snnlab train resume=outputs/NAME/TIME_SEED                go on with a run that was killed or interrupted
+        snnlab train outputs/NAME/TIME_SEED/config.yaml seed=1    train a run's experiment again, in a new folder
+        snnlab train --cfg job                                    print the whole configuration, train nothing
+        snnlab train --config-dir mine model=my_net               with YAML files of your own
+    """
     console_logging()
-    if (rank_info := ranks_of_command(arguments)) is None:
-        return _main(arguments, started)
+    if not cfg and (package or resolve):
+        raise ConfigError(f"train: {'--package' if package else '--resolve'}", "is for --cfg job")
+    if cfg:
+        config_file, rest = split_config_file(overrides)
+        if config_file:
+            raise ConfigError("train: --cfg", f"{config_file} is composed already", "leave it out")
+        print_configuration(cfg, package, rest, config_dir, resolve=resolve)
+        return 0
+
+    def trained() -> int:
+        return _train_from_words(overrides, config_dir, multirun, call)
+
+    if (rank_info := ranks_of_command(call.words)) is None:
+        return trained()
 
     from snnlab.session import rank
 
-    return rank.run_rank(rank_info, lambda: _main(arguments, started))
+    return rank.run_rank(rank_info, trained)
 
 
-def _main(arguments: list[str], started: float) -> int:
-    command = ("snnlab", "train", *arguments)
-    if run_to_resume(arguments):
-        options, overrides = split_options("train resume=RUN", arguments)
-        resumed = run_to_resume(overrides)
-        assert resumed is not None
-        print_result_and_folder(_resume(*resumed, options.get("--config-dir"), started, command))
+def _train_from_words(words: Sequence[str], config_dir: str | None, several: bool, call: Call) -> int:
+    typed = ("snnlab", "train", *call.words)
+    if resumed := run_to_resume(words):
+        if several:
+            raise ConfigError("train resume=RUN: -m", "continues one run", "leave it out")
+        print_result_and_folder(_resume(*resumed, config_dir, call.started, typed))
         return 0
-    launch, rest = split_launch(arguments)
+    launch, rest = split_launch(words, several=several)
     config_file, rest = split_config_file(rest)
-    parsed = read_arguments(rest)
-    if parsed.flags:
-        let_hydra_answer(parsed.flags, parsed.overrides, parsed.config_dir)
-        return 0
-    if parsed.several:
+    if config_file and several:
+        raise ConfigError("train: -m", f"{config_file} is one run", "leave it out")
+    if several:
         from snnlab.cli import grid
 
-        return grid.run_grid(launch, parsed.overrides, parsed.config_dir, started, command)
-    experiment, folder = _compose(config_file, parsed.overrides, parsed.config_dir)
-    print_result_and_folder(_train(experiment, folder, started, command))
+        return grid.run_grid(launch, rest, config_dir, call.started, typed)
+    print_result_and_folder(_train(*_compose(config_file, rest, config_dir), call.started, typed))
     return 0
 
 
@@ -120,8 +177,7 @@ def _train(experiment: Experiment, folder: Path, started: float, command: Sequen
     from snnlab.session import Session  # brings torch
 
     session = Session(replace(experiment, command=command), folder)
-    with experiment.located_errors():
-        session.check_without_lightning()
+    session.check_without_lightning()
     return _import_training().run(session, started)
 
 

@@ -1,11 +1,12 @@
-"""`snnlab validate`: checks every YAML file of a folder without training."""
+"""`snnlab validate`: every YAML file of a folder, checked without training."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
-from snnlab.cli.options import split_options
+from snnlab.cli.command import ConfigDir, command
 from snnlab.config.experiment_files import read_suite, read_sweep
 from snnlab.config.folders import config_folder, groups, user_folder
 from snnlab.console import say
@@ -15,38 +16,37 @@ from snnlab.experiments.space import overrides
 from snnlab.experiments.suite_plan import SuitePlan
 from snnlab.files import files_below
 from snnlab.session.session import compose_and_check
-from snnlab.settings import is_override
 
 # A file is right; right so far, but its user has to set some values; or wrong.
 OK, OPEN, WRONG = "ok", "open", "WRONG"
-USAGE = """usage: snnlab validate [DIR] [OVERRIDES]
-
-Compose every YAML file of DIR with the defaults, build its network, loss, optimizer and trainer, and print errors.
-No data is read and nothing is trained. A file that leaves values to its user (???) is open until overrides set them.
-Without DIR: the folder of SNNLAB_CONFIG_DIR, or the files of snnlab.
-
-  snnlab validate mine
-  snnlab validate mine 'plugins=[my_layers]'     overrides that every file needs
-"""
 
 
-def main(arguments: list[str], started: float) -> int:
-    """Run the command line; return the exit status: 2 if a file is wrong."""
-    options, positional = split_options("validate", arguments)
-    folders = [word for word in positional if Path(word).expanduser().is_dir() or not is_override(word)]
-    overrides = [word for word in positional if word not in folders]
-    folders += options.values()
-    if len(folders) > 1:
+@command("validate", section="data and files", page="layers")
+def validate(folder: Annotated[str | None, "dir"] = None, *overrides: str, config_dir: ConfigDir = None) -> int:
+    """Check every YAML file of a folder without training.
+
+    Each is composed with the defaults, its network, loss, optimizer and trainer are built, and errors are printed; the
+    exit status is 2 if there are any. No data is read. A file that leaves values to its user (???) is open until
+    overrides set them.
+
+    Args:
+        folder: that of SNNLAB_CONFIG_DIR by default, or the files of snnlab
+
+    Examples:
+        snnlab validate mine
+        snnlab validate mine 'plugins=[my_layers]'     overrides that every file needs
+    """
+    if folder and config_dir:
         raise ConfigError("validate", "give one folder: snnlab validate DIR")
-    folder = user_folder(folders[0] if folders else None) or config_folder()
+    checked_folder = user_folder(folder or config_dir) or config_folder()
     wrong = checked = 0
-    for path in files(folder):
+    for path in files(checked_folder):
         checked += 1
-        word, text = validate_file(path, folder, overrides)
+        word, text = validate_file(path, checked_folder, list(overrides))
         wrong += word == WRONG
-        say(f"{word:6} {path.relative_to(folder)}" + (f"\n       {text}" if text else ""))
+        say(f"{word:6} {path.relative_to(checked_folder)}" + (f"\n       {text}" if text else ""))
     if not checked:
-        raise ConfigError("validate", f"no YAML files in {folder}")
+        raise ConfigError("validate", f"no YAML files in {checked_folder}")
     print(f"{checked - wrong} of {checked} files are right")
     return 2 if wrong else 0
 

@@ -11,34 +11,35 @@ import logging
 import math
 import os
 import re
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from snnlab.cards import KEY, parse_card
+from snnlab.config.catalogue import catalogue, check_names, drop_replaced
 from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, user_folder
-from snnlab.config.hints import group_hint, setting_hint, word_hint
-from snnlab.config.hydra_limits import explain, guarded_hydra
+from snnlab.config.hints import setting_hint
+from snnlab.config.hydra_errors import readable_errors
+from snnlab.config.hydra_source import ConfigFiles, compose, hydra_values, without_hydra
 from snnlab.config.layers import expand_layers
-from snnlab.config.overrides import mark_overrides, repetition_warnings, to_hydra_grammar
-from snnlab.config.own_files import FIRST_LINE, OwnFile, check_chosen, files_and_packages, type_conflict
+from snnlab.config.overrides import mark_overrides, repetition_warnings, require_overrides, to_hydra_grammar
+from snnlab.config.own_files import FIRST_LINE, group_hint, type_conflict
 from snnlab.config.plugins import require_typed_plugins
 from snnlab.config.references import external_references, iterate_texts
-from snnlab.config.schema import Experiment, ForeignWeights, Origin, line_of
+from snnlab.config.schema import Experiment, ForeignWeights, Origin
 from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ROOT, ConfigError, UnknownSettingError, UnsetError, did_you_mean
+from snnlab.experiment_fields import DataFields
 from snnlab.printable import masked
-from snnlab.settings import check_settings, is_override, key_of, literal, quoted, value_text
+from snnlab.spec.annotations import value_text
+from snnlab.spec.nodes import load
+from snnlab.spec.override_texts import key_of, literal, quoted
+from snnlab.spec.signatures import check_settings, fields_of
 from snnlab.zoo import run_path
 
 _log = logging.getLogger(__name__)
@@ -50,20 +51,6 @@ _REFERENCED = ("data", "trainer")
 _TOO_LARGE = 2**63
 # Fields of an experiment that are not settings.
 _NOT_SETTINGS = ("record", "neuron", "origin", "command", "of_run")
-
-
-@contextmanager
-def readable_errors() -> Iterator[None]:
-    """Turn errors of Hydra, OmegaConf and YAML raised inside into a ConfigError."""
-    try:
-        yield
-    except ConfigError:
-        raise
-    except Exception as error:
-        plain = explain(error)
-        if plain is None:
-            raise
-        raise plain from error
 
 
 def run_name(name: str | None, choices: Mapping[str, Any]) -> str:
@@ -80,13 +67,13 @@ def _experiment_name(name: str | None, choices: Mapping[str, Any]) -> str | None
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 
 
-def check_config(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) -> Experiment:
+def check_config(cfg: DictConfig, files: ConfigFiles, given: Sequence[str]) -> Experiment:
     """Check a composed configuration and return it resolved.
 
     Args:
         cfg: The composed configuration without its `hydra` node.
-        sources: Folders of YAML files; the first match counts.
-        choices: Names of the chosen files, by group.
+        files: The files that it was composed from.
+        given: The overrides.
 
     Raises:
         ConfigError: for the first mistake found.
@@ -105,24 +92,58 @@ def check_config(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str,
             if isinstance(node, str) or (group in _REFERENCED and not isinstance(node, Mapping)):
                 raise ConfigError(group, f"expected a mapping, got {value_text(node)}", group_hint(group, node))
         neuron = _resolve_neuron(cfg, neuron)
-        raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron)}
+        known = catalogue(_plugins(raw))
+        drop_replaced(known, neuron, model, [key_of(text) for text in given if not text.endswith("=null")])
+        raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron, known)}
         for group in GLOBAL_GROUPS:
             _require_nothing(group, raw.pop(group, None))
-        _drop_replaced_time(raw, sources, choices)
-        raw["name"] = run_name(_experiment_name(raw.get("name"), choices), choices)
-        _name_data(raw.get("data"), choices.get("data"))
+        _drop_replaced(raw, files)
+        raw["name"] = run_name(_experiment_name(raw.get("name"), files.choices), files.choices)
+        _name_data(raw.get("data"), files.choices.get("data"))
         _require_values(raw)
         _require_written_addresses(raw)
         resolved = _to_dict(OmegaConf.create(raw), resolve=True)
     _check_known(resolved, neuron)
-    check_settings(Experiment, resolved, ROOT, "an experiment", supplied=_NOT_SETTINGS)
+    check_names(known, neuron, "neuron")
+    check_names(known, resolved["model"]["layers"], "model.layers")
+    experiment = _typed(resolved)
     _check_values(resolved)
+    _check_data(resolved["data"], known_types=not experiment.plugins)
     if unknown := sorted(resolved["model"].keys() - {"layers", "init", "weights"}):
         hint = f"; {unknown[0]} is a setting next to it: {unknown[0]}.KEY=VALUE" if unknown[0] in resolved else ""
         raise ConfigError("model", f"takes layers, init and weights, got {', '.join(unknown)}{hint}")
     _check_weights(resolved["model"].get("weights"), resolved.get("init_from"))
-    ordered = {f.name: resolved[f.name] for f in fields(Experiment) if f.name in resolved}
-    return Experiment(**ordered, neuron=neuron, record=experiment_record(raw, resolved))
+    return replace(experiment, neuron=neuron, record=experiment_record(raw, resolved))
+
+
+# How to do without an optional part.
+_WITHOUT = {"plots": "plots=null draws none", "monitors": "monitors=null turns them off"}
+
+
+def _typed(resolved: Mapping[str, Any]) -> Experiment:
+    try:
+        return load(Experiment, resolved, ROOT, "an experiment", supplied=_NOT_SETTINGS)
+    except ConfigError as error:
+        without = _WITHOUT.get(error.place.partition(".")[0], "") if "." in error.key else ""
+        raise error.with_fields(hint=error.hint or without) from error
+
+
+def _check_data(node: Mapping[str, Any], *, known_types: bool) -> None:
+    """Check the settings that every dataset has; those of its type are checked when it is built, which takes torch.
+
+    Args:
+        known_types: No plugin can register a dataset that describes them otherwise.
+    """
+    shared = fields_of(DataFields)
+    given = {name: value for name, value in node.items() if name in shared and known_types}
+    for name, value in given.items():
+        if problem := shared[name].problem(value):
+            raise ConfigError(f"data.{name}", problem)
+
+
+def _plugins(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    plugins = raw.get("plugins")
+    return tuple(name for name in plugins if isinstance(name, str)) if isinstance(plugins, list) else ()
 
 
 def _without_card(model: Any) -> Any:
@@ -235,16 +256,20 @@ def _resolve_neuron(cfg: DictConfig, neuron: Any) -> dict[str, Any] | None:
     return {str(key): value for key, value in node.items()}
 
 
-def _drop_replaced_time(raw: dict[str, Any], sources: Sequence[Path], choices: Mapping[str, Any]) -> None:
-    """Let a `dt` or `num_bins` of an experiment replace the other one in the data file."""
+def _drop_replaced(raw: dict[str, Any], files: ConfigFiles) -> None:
+    """Let a setting of an experiment replace the one of the data file that it excludes, such as `dt` its `num_bins`."""
     data = raw.get("data")
-    if not isinstance(data, dict) or data.get("num_bins") is None or data.get("dt") is None:
+    if not isinstance(data, dict):
         return
-    in_file = _set_times(_load_choice(sources, "data", choices.get("data")))
-    in_experiment = _set_times((_load_choice(sources, "experiment", choices.get("experiment")) or {}).get("data"))
-    if len(in_file) != 1 or len(in_experiment) == 2:
-        raise ConfigError("data", "give either num_bins or dt (ms), not both")
-    data[in_file.pop()] = None
+    in_file, in_experiment = files.content_of("data"), files.content_of("experiment").get("data")
+    shared = fields_of(DataFields)
+    for one, other in ((shared[name], shared[rival]) for name in shared for rival in shared[name].excludes):
+        if data.get(one.name) is None or data.get(other.name) is None:
+            continue
+        of_file, of_experiment = (_given((one.name, other.name), node) for node in (in_file, in_experiment))
+        if len(of_file) != 1 or len(of_experiment) == 2:
+            raise ConfigError("data", f"give either {one} or {other}, not both")
+        data[of_file.pop()] = None
 
 
 def _name_data(data: Any, chosen: Any) -> None:
@@ -253,16 +278,8 @@ def _name_data(data: Any, chosen: Any) -> None:
         data["name"] = chosen.rpartition("/")[2]
 
 
-def _set_times(node: Any) -> set[str]:
-    return {key for key in ("num_bins", "dt") if isinstance(node, Mapping) and node.get(key) is not None}
-
-
-def _load_choice(sources: Sequence[Path], group: str, choice: str | None) -> Any:
-    for folder in sources:
-        path = folder / group / f"{choice}.yaml"
-        if path.is_file():
-            return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    return None
+def _given(names: Sequence[str], node: Any) -> list[str]:
+    return [name for name in names if isinstance(node, Mapping) and node.get(name) is not None]
 
 
 # References that stay in a run's config.yaml, so that they follow a later change of their target.
@@ -317,43 +334,39 @@ def _is_number(text: str) -> bool:
 
 # An override that sets a whole layer.
 _LAYER = re.compile(r"[+]{0,2}model\.layers\.(?P<name>\w+)=\{")
-VERSION_BASE = "1.3"
-PRIMARY = "train"
+# The parts of the configuration that `--cfg` prints.
+_CFG_PARTS = {"job": lambda key: key != "hydra", "hydra": lambda key: key == "hydra", "all": lambda key: True}
 
 
-def let_hydra_answer(flags: Sequence[str], overrides: Sequence[str], config_dir: str | None) -> None:
-    """Let `hydra.main` answer `--help`, `--cfg` and `--info`; nothing is trained.
+def print_configuration(
+    part: str, package: str | None, overrides: Sequence[str], config_dir: str | None, *, resolve: bool
+) -> None:
+    """Print the composed configuration; nothing is trained.
 
     Args:
-        flags: Flags of Hydra.
+        part: `job`, `hydra` or `all`.
+        package: The key whose value is printed; None: all.
         config_dir: The user's folder of YAML files, or None.
+        resolve: Whether references are resolved.
 
     Raises:
-        ConfigError: if the configuration cannot be composed.
+        ConfigError: if the configuration cannot be composed, or has no such package.
     """
-    user_dir = user_folder(config_dir)
-    ready, _ = _prepare(overrides, user_dir)
-    where = ["--config-dir", str(user_dir)] if user_dir else []
-    try:
-        with readable_errors():
-            call_hydra([*flags, *where, *ready])
-    except SystemExit as end:
-        if end.code:
-            raise
-
-
-def call_hydra(arguments: Sequence[str]) -> None:
-    """Call `hydra.main` with flags that only print, such as `--cfg job`; sets `sys.argv` and `HYDRA_FULL_ERROR`."""
-    sys.argv = [sys.argv[0], *arguments]
-    # Hydra's own error report prints tracebacks and exits with 1; snnlab needs the exceptions.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-
-    @hydra.main(version_base=VERSION_BASE, config_path=str(config_folder()), config_name=PRIMARY)
-    def task(cfg: DictConfig) -> None:
-        raise AssertionError("Hydra answers before it runs anything")
-
-    with guarded_hydra():
-        task()
+    files, ready = _prepare(overrides, user_folder(config_dir))
+    with readable_errors(files):
+        cfg = compose(files, ready)
+        with hydra_values(cfg):
+            OmegaConf.set_readonly(cfg.hydra, None)
+            if resolve:
+                OmegaConf.resolve(cfg)
+        shown = OmegaConf.create(
+            {key: value for key, value in _to_dict(cfg, resolve=False).items() if _CFG_PARTS[part](key)}
+        )
+        node = shown if package in (None, "_global_") else OmegaConf.select(shown, package)
+        if node is None:
+            raise ConfigError("train: --package", f"there is no '{package}' in the configuration")
+        head = "" if node is shown else f"# @package {package}\n"
+        print(f"{head}{OmegaConf.to_yaml(node)}" if OmegaConf.is_config(node) else f"{node}\n", end="")
 
 
 def compose_experiment(overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
@@ -395,54 +408,56 @@ def _compose(
 ) -> tuple[Experiment, tuple[str, ...]]:
     """Compose an experiment, and resolve the wanted settings of `hydra`."""
     user_dir = user_folder(config_dir)
-    ready, files = _prepare(overrides, user_dir)
-    where = [f"hydra.searchpath=[{literal(f'file://{user_dir}')}]"] if user_dir else []
-    ready += [*extra, *where]
-    with readable_errors(), preserved_hydra(), guarded_hydra():
-        hydra.initialize_config_dir(str(config_folder()), version_base=VERSION_BASE, job_name=PRIMARY)
-        try:
-            cfg = hydra.compose(PRIMARY, ready, return_hydra_config=True)
-        except ConfigCompositionException as error:
-            if found := type_conflict(files, _resolved(hydra.compose(PRIMARY))) if files else None:
-                raise found from error
-            raise
-        _require_places(cfg, ready, files, where)
-        HydraConfig.instance().set_config(cfg)
-        plain = cfg.copy()
-        with open_dict(plain):
-            node = plain.pop("hydra")
-        experiment = _check_with_origin(plain, node, user_dir, files)
-        found = tuple(str(OmegaConf.select(cfg.hydra, key)) for key in wanted)
-    if empty := next((key for key, folder_name in zip(wanted, found, strict=True) if not folder_name.strip()), None):
+    files, ready = _prepare(overrides, user_dir)
+    origin = Origin(files, [key for key in map(key_of, ready) if key not in files.groups])
+    with origin.located_errors(), readable_errors(files):
+        cfg = _compose_files(files, [*ready, *extra])
+        with hydra_values(cfg):
+            _require_places(cfg, ready, files)
+            experiment = check_config(without_hydra(cfg), files, ready)
+            check_trainer(experiment.trainer, test=experiment.test)
+            require_typed_plugins(experiment.plugins, origin.overridden)
+            folders = tuple(str(OmegaConf.select(cfg.hydra, key)) for key in wanted)
+    if empty := next((key for key, name in zip(wanted, folders, strict=True) if not name.strip()), None):
         raise ConfigError(f"hydra.{empty}", "is empty", "name a folder")
-    return experiment, found
+    return replace(experiment, origin=origin), folders
 
 
-def _require_places(cfg: DictConfig, ready: Sequence[str], files: Sequence[OwnFile], where: Sequence[str]) -> None:
+def _compose_files(files: ConfigFiles, ready: Sequence[str]) -> DictConfig:
+    try:
+        return compose(files, ready)
+    except ConfigCompositionException as error:
+        if files.own and (found := type_conflict(files.own, composed_values((), None))):
+            raise found from error
+        raise
+
+
+def composed_values(overrides: Sequence[str], user_dir: Path | None) -> dict[str, Any]:
+    """Return the values of a composed experiment, unchecked and with their references."""
+    files, ready = _prepare(overrides, user_dir)
+    return _to_dict(without_hydra(compose(files, ready)), resolve=False)
+
+
+def _require_places(cfg: DictConfig, ready: Sequence[str], files: ConfigFiles) -> None:
     """Refuse a new layer without `after`: it would come after the readout.
 
     Args:
         cfg: The composed configuration.
         ready: Overrides for Hydra.
-        files: The chosen files of the user.
-        where: Overrides with the search path of files.
+        files: The files that were composed.
     """
     layers = OmegaConf.select(cfg, "model.layers")
-    in_files = {name: one.path for one in files if one.group in GLOBAL_GROUPS for name in _layers(one.loaded)}
+    in_files = [name for one in files.own if not one.package for name in _layers(one.content)]
     typed = [match["name"] for text in ready if (match := _LAYER.match(text))]
     nodes = layers if isinstance(layers, DictConfig) else {}
     new = [name for name in [*typed, *in_files] if isinstance(nodes.get(name), DictConfig) and "type" in nodes[name]]
     unplaced = [name for name in new if "after" not in nodes[name]]
-    choice = cfg.hydra.runtime.choices.get("model")
-    if not unplaced or choice is None:
+    if not unplaced or (choice := files.choices.get("model")) is None:
         return
-    before = OmegaConf.select(hydra.compose(PRIMARY, [f"model={quoted(choice)}", *where]), "model.layers") or {}
+    before = OmegaConf.select(compose(files, [f"model={quoted(choice)}"]), "model.layers") or {}
     for name in unplaced:
         if before and name not in before:
-            place = f"model.layers.{name}"
-            path = None if name in typed else in_files[name]
-            at = f"{path}:{line_of(path, place, '')}: " if path else ""
-            raise ConfigError(f"{at}{place}", "a new layer needs its place", "set after: NAME", before)
+            raise ConfigError(f"model.layers.{name}", "a new layer needs its place", "set after: NAME", before)
 
 
 def _layers(content: Mapping[str, Any]) -> list[str]:
@@ -452,11 +467,10 @@ def _layers(content: Mapping[str, Any]) -> list[str]:
     return list(layers) if isinstance(layers, Mapping) else []
 
 
-def _prepare(overrides: Sequence[str], user_dir: Path | None) -> tuple[list[str], list[OwnFile]]:
-    """Return overrides for Hydra, and the user's files that they choose, checked."""
-    names = groups(config_folder(), user_dir)
-    typed = read_overrides(overrides, user_dir)
-    return mark_overrides(typed, names), check_chosen(user_dir, typed, names)
+def _prepare(overrides: Sequence[str], user_dir: Path | None) -> tuple[ConfigFiles, list[str]]:
+    """Return the files that can be chosen, and the overrides for Hydra."""
+    files = ConfigFiles(user_dir)
+    return files, mark_overrides(read_overrides(overrides, user_dir), files.groups)
 
 
 def read_overrides(overrides: Sequence[str], user_dir: Path | None) -> list[str]:
@@ -465,44 +479,8 @@ def read_overrides(overrides: Sequence[str], user_dir: Path | None) -> list[str]
     Raises:
         ConfigError: for an argument that is not an override, or sets something that snnlab does not use.
     """
-    for text in overrides:
-        if not is_override(text):
-            raise ConfigError(text or repr(text), f"not an override{word_hint(text, user_dir)}")
+    require_overrides(overrides, user_dir)
     return to_hydra_grammar(overrides, groups(config_folder(), user_dir))
-
-
-def _resolved(cfg: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
-
-
-def _check_with_origin(cfg: DictConfig, hydra_node: Any, user_dir: Path | None, files: Sequence[OwnFile]) -> Experiment:
-    # Not resolved: in this list a relative reference has another target than in its own place.
-    choices = {str(group): name for group, name in hydra_node.runtime.choices.items()}
-    typed = OmegaConf.to_container(hydra_node.overrides.task, resolve=False)
-    assert isinstance(typed, list)
-    keys = [key for key in map(key_of, typed) if key not in choices]
-    origin = Origin(tuple(files_and_packages(files)), tuple(keys))
-    try:
-        experiment = check_config(cfg, tuple(folder for folder in (config_folder(), user_dir) if folder), choices)
-        check_trainer(experiment.trainer, test=experiment.test)
-        require_typed_plugins(experiment.plugins, keys)
-    except ConfigError as error:
-        raise origin.locate(error) from error
-    return replace(experiment, origin=origin)
-
-
-@contextmanager
-def preserved_hydra() -> Iterator[None]:
-    """Restore the global Hydra state of the calling program afterwards."""
-    outer, outer_config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
-    GlobalHydra.instance().clear()
-    try:
-        yield
-    finally:
-        GlobalHydra.instance().hydra = outer
-        HydraConfig.instance().cfg = outer_config
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from snnlab.config.compose import parse_assignment, readable_errors, refuse_misspelled, set_entry
-from snnlab.config.folders import group_files
-from snnlab.config.own_files import check_file
+from snnlab.config.compose import parse_assignment, refuse_misspelled, set_entry
+from snnlab.config.folders import config_folder, group_files, groups
+from snnlab.config.own_files import read_own
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.experiments.space import require_plain_queue
 from snnlab.experiments.suite_settings import Suite, SuiteSelection
 from snnlab.experiments.sweep_settings import Sweep
-from snnlab.settings import key_of
+from snnlab.spec.override_texts import key_of
 
 
-def read_file(group: str, name: str, user_dir: Path | None, what: str, example: str) -> dict[str, Any]:
+def read_file(group: str, name: str, user_dir: Path | None, what: str) -> dict[str, Any]:
     """Return the settings of a group's file.
 
     Args:
         user_dir: The user's folder of YAML files.
         what: What such a file is called, for a message.
-        example: Settings that it can have, for a message.
 
     Raises:
         ConfigError: if there is none of this name, or it is not a mapping.
@@ -36,11 +33,7 @@ def read_file(group: str, name: str, user_dir: Path | None, what: str, example: 
         raise ConfigError(
             f"{group}={name}", f"there is no such {what}", did_you_mean(name, files) or location_hint, files
         )
-    with readable_errors():
-        check_file(files[name], group)
-        content = OmegaConf.to_container(OmegaConf.load(files[name]))
-    if not isinstance(content, Mapping):
-        raise ConfigError(files[name], f"expected {example}")
+    content = read_own(files[name], group, groups(config_folder(), user_dir)).content
     return {str(key): value for key, value in content.items()}
 
 
@@ -100,7 +93,7 @@ def read_suite(name: str, user_dir: Path | None) -> dict[str, Any]:
     Raises:
         ConfigError: if there is none of this name, it is not a mapping, or its `submitit` would run commands.
     """
-    settings = read_file(SUITE, name, user_dir, "suite", "methods: {...} and datasets: {...}")
+    settings = read_file(SUITE, name, user_dir, "suite")
     require_plain_queue(settings.get("submitit"), f"{SUITE}.submitit")
     return settings
 
@@ -161,7 +154,7 @@ def read_sweep(name: str, user_dir: Path | None) -> dict[str, Any]:
     Raises:
         ConfigError: if there is none of this name, it is not a mapping, or its `submitit` would run commands.
     """
-    settings = read_file(SWEEP, name, user_dir, "file", "settings such as space: {...}")
+    settings = read_file(SWEEP, name, user_dir, "file")
     require_plain_queue(settings.get("submitit"), f"{SWEEP}.submitit")
     return settings
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
@@ -107,6 +108,16 @@ def find_file(name: str) -> Path:
     if stem not in files:
         raise ConfigError(name, "there is no such file", did_you_mean(stem, files), files)
     return files[stem]
+
+
+def packaged_files(words: Sequence[str]) -> list[str]:
+    """Return the files as `group/name`, for completion."""
+    user_dir = user_folder()
+    return [
+        f"{group}/{name}"
+        for group in sorted(groups(config_folder(), user_dir))
+        for name in group_files(group, user_dir)
+    ]
 
 
 def write_new(path: Path, text: str, *, replace: bool = False) -> None:

@@ -9,9 +9,12 @@ from typing import Any, Literal, get_args
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from snnlab.config.compose import parse_assignment, readable_errors, refuse_misspelled, set_entry
+from snnlab.config.compose import parse_assignment, refuse_misspelled, set_entry
+from snnlab.config.hydra_errors import readable_errors
 from snnlab.errors import ROOT, ConfigError, did_you_mean, join_names
-from snnlab.settings import Count, check_settings, type_problem
+from snnlab.spec.field import type_problem
+from snnlab.spec.interval import Count
+from snnlab.spec.signatures import check_settings
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,12 @@ def shares_gpus(trainer: Mapping[str, Any]) -> bool:
     return trainer.get("accelerator", "auto") in kinds and trainer.get("devices", "auto") in one
 
 
-def split_launch(arguments: Sequence[str]) -> tuple[LauncherSettings, list[str]]:
+def split_launch(arguments: Sequence[str], *, several: bool) -> tuple[LauncherSettings, list[str]]:
     """Return the launcher of `launcher=WORD workers=N submitit.KEY=VALUE`, and the other arguments.
+
+    Args:
+        arguments: Overrides.
+        several: Whether they are of several runs.
 
     Raises:
         ConfigError: for an unknown launcher, a wrong value, one of these settings without `-m`, or a misspelled one.
@@ -125,7 +132,7 @@ def split_launch(arguments: Sequence[str]) -> tuple[LauncherSettings, list[str]]
     for text in others:
         if "=" in text and text.partition("=")[0].isalpha():
             refuse_misspelled(text, _LAUNCH_SETTINGS, None)
-    if launch_arguments and not {"-m", "--multirun"} & set(arguments):
+    if launch_arguments and not several:
         raise ConfigError(launch_arguments[0], "is for several runs", "write snnlab train -m")
     return _check_launch(_parse_values(launch_arguments)), others
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from snnlab.config.folders import config_folder, group_files, groups
+from snnlab.config.schema import Experiment
 from snnlab.config.trainer_settings import TrainerSettings
 from snnlab.errors import did_you_mean, join_names
-from snnlab.settings import is_override
+from snnlab.spec.override_texts import is_override
 
 # Settings of other frameworks, and the corresponding ones of snnlab.
 SETTINGS = {
@@ -136,11 +137,18 @@ def _keys_of(name: str, experiment: Mapping[str, Any]) -> list[str]:
     return [f"{group}.{name}" for group, node in groups.items() if group != "model" and name in node]
 
 
-def group_hint(group: str, node: Any) -> str:
-    """Return how to choose a file of a group in a YAML, if its name is given instead of its settings."""
-    if not isinstance(node, str) or not node.isidentifier():
-        return ""
-    return f"a file of the group is chosen by 'defaults: [override /{group}: {node}]', or by {group}={node}"
+def option_hint(name: str, value: str) -> str:
+    """Return the hint for an unknown option that is the name of a setting, `--lr 0.1`; empty for others.
+
+    Args:
+        name: As typed.
+        value: Its value, or the word behind it.
+    """
+    word = name.lstrip("-").replace("-", "_")
+    key = SETTINGS.get(word, word)
+    known = {one.name for one in fields(Experiment)} | groups(config_folder())
+    text = value if value and not value.startswith("-") else "VALUE"
+    return f"write {key}={text}" if key.partition(".")[0] in known else ""
 
 
 def word_hint(word: str, user_dir: Path | None) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from snnlab.config.catalogue import Catalogue, Group, rivals
 from snnlab.errors import ConfigError, did_you_mean, join_names
-from snnlab.settings import NEURON_EXCLUSIONS, SURROGATE_EXCLUSIONS, Exclusions, value_text
+from snnlab.spec.annotations import value_text
 
 Nodes = dict[str, dict[str, Any]]
 
 
-def expand_layers(layers: Mapping[str, Any], neuron: Mapping[str, Any] | None, place: str = "model.layers") -> Nodes:
+def expand_layers(
+    layers: Mapping[str, Any], neuron: Mapping[str, Any] | None, known: Catalogue, place: str = "model.layers"
+) -> Nodes:
     """Return the layers in the order of computation, `after` resolved and `{type: neuron}` merged with the neuron.
 
     Layers within blocks are expanded too: those of `layers`, `shortcut`, each of `branches`, and `feedback`; and the
@@ -23,30 +26,33 @@ def expand_layers(layers: Mapping[str, Any], neuron: Mapping[str, Any] | None, p
     nodes = {name: _checked_layer(name, node, layers, place) for name, node in layers.items()}
     expanded = {}
     for name in _layer_order(nodes, place):
-        node = _with_neuron(nodes[name], neuron, f"{place}.{name}")
-        expanded[name] = _expand_within(node, neuron, f"{place}.{name}")
+        node = _with_neuron(nodes[name], neuron, known, f"{place}.{name}")
+        expanded[name] = _expand_within(node, neuron, known, f"{place}.{name}")
     return expanded
 
 
-def _expand_within(node: Mapping[str, Any], neuron: Mapping[str, Any] | None, place: str) -> dict[str, Any]:
+def _expand_within(
+    node: Mapping[str, Any], neuron: Mapping[str, Any] | None, known: Catalogue, place: str
+) -> dict[str, Any]:
     """Return a node with its inner layers expanded; the layer's own checks report a value that is not a mapping."""
     expanded = dict(node)
     for key in ("layers", "shortcut"):
         if isinstance(node.get(key), Mapping):
-            expanded[key] = expand_layers(node[key], neuron, f"{place}.{key}")
+            expanded[key] = expand_layers(node[key], neuron, known, f"{place}.{key}")
     if isinstance(node.get("branches"), Mapping):
+        at = f"{place}.branches"
         expanded["branches"] = {
-            name: expand_layers(layers, neuron, f"{place}.branches.{name}") if isinstance(layers, Mapping) else layers
-            for name, layers in node["branches"].items()
+            name: expand_layers(inner, neuron, known, f"{at}.{name}") if isinstance(inner, Mapping) else inner
+            for name, inner in node["branches"].items()
         }
     if isinstance(own := node.get("neuron"), Mapping) and "type" in own:
-        expanded["neuron"] = _with_neuron(dict(own), neuron, f"{place}.neuron")
+        expanded["neuron"] = _with_neuron(dict(own), neuron, known, f"{place}.neuron")
     feedback = node.get("feedback")
     if isinstance(feedback, Mapping):
-        expanded["feedback"] = _expand_within(feedback, neuron, f"{place}.feedback")
+        expanded["feedback"] = _expand_within(feedback, neuron, known, f"{place}.feedback")
     elif isinstance(feedback, list):
         expanded["feedback"] = [
-            _expand_within(way, neuron, f"{place}.feedback.{number}") if isinstance(way, Mapping) else way
+            _expand_within(way, neuron, known, f"{place}.feedback.{number}") if isinstance(way, Mapping) else way
             for number, way in enumerate(feedback)
         ]
     return expanded
@@ -83,35 +89,37 @@ def _layer_order(nodes: Nodes, place: str) -> list[str]:
     return order
 
 
-def _with_neuron(node: dict[str, Any], neuron: Mapping[str, Any] | None, place: str) -> dict[str, Any]:
+def _with_neuron(
+    node: dict[str, Any], neuron: Mapping[str, Any] | None, known: Catalogue, place: str
+) -> dict[str, Any]:
     if node["type"] != "neuron":
-        return without_rivals(node)
+        return without_rivals(node, known)
     if not neuron or "type" not in neuron:
         raise ConfigError(place, "the experiment has no neuron for {type: neuron}", "choose one, such as neuron=lif")
-    return merge(without_rivals(neuron), {key: value for key, value in node.items() if key != "type"})
+    changes = {key: value for key, value in node.items() if key != "type"}
+    return merge(without_rivals(neuron, known), changes, known)
 
 
 def merge(
-    base: Mapping[str, Any], changes: Mapping[str, Any], rivals: Exclusions = NEURON_EXCLUSIONS
+    base: Mapping[str, Any], changes: Mapping[str, Any], known: Catalogue, group: Group = "neuron"
 ) -> dict[str, Any]:
     """Return `base` with `changes`: mappings are merged unless their type changes, a rival setting is removed."""
     merged = dict(base)
     for key, value in changes.items():
         if value is not None:
-            for rival in set(rivals.get(key, ())) - set(changes):
+            for rival in set(rivals(known, {**base, **changes}, group, key)) - set(changes):
                 merged.pop(rival, None)
         before = merged.get(key)
         same_kind = isinstance(before, Mapping) and isinstance(value, Mapping)
         if same_kind and value.get("type", before.get("type")) == before.get("type"):  # type: ignore[union-attr]
-            within = SURROGATE_EXCLUSIONS if key == "surrogate" else rivals
-            value = merge(before, value, within)  # type: ignore[arg-type]
+            value = merge(before, value, known, "surrogate" if key == "surrogate" else group)  # type: ignore[arg-type]
         merged[key] = value
-    return without_rivals(merged, rivals)
+    return without_rivals(merged, known, group)
 
 
-def without_rivals(node: Mapping[str, Any], rivals: Exclusions = NEURON_EXCLUSIONS) -> dict[str, Any]:
+def without_rivals(node: Mapping[str, Any], known: Catalogue, group: Group = "neuron") -> dict[str, Any]:
     """Return a node, and its surrogate, without settings that are null because a rival setting is used."""
-    kept = {k: v for k, v in node.items() if v is not None or not any(rival in node for rival in rivals.get(k, ()))}
+    kept = {k: v for k, v in node.items() if v is not None or not set(rivals(known, node, group, k)) & set(node)}
     if isinstance(surrogate := kept.get("surrogate"), Mapping):
-        kept["surrogate"] = without_rivals(surrogate, SURROGATE_EXCLUSIONS)
+        kept["surrogate"] = without_rivals(surrogate, known, "surrogate")
     return kept

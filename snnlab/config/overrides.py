@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -18,20 +17,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, user_folder
-from snnlab.config.hints import SETTINGS, word_hint
-from snnlab.config.schema import Experiment
-from snnlab.errors import ConfigError, did_you_mean, join_names
+from snnlab.config.catalogue import rivals_in_any
+from snnlab.config.folders import GLOBAL_GROUPS
+from snnlab.config.hints import word_hint
+from snnlab.errors import ConfigError, join_names
+from snnlab.experiment_fields import DataFields
 from snnlab.experiments.space import written
-from snnlab.settings import (
-    NEURON_EXCLUSIONS,
-    SURROGATE_EXCLUSIONS,
-    TIME_EXCLUSIONS,
-    Exclusions,
-    is_override,
-    key_of,
-    quoted,
-)
+from snnlab.spec.override_texts import is_override, key_of, quoted
+from snnlab.spec.signatures import fields_of
 from snnlab.zoo import is_packaged, run_path
 
 # Settings that a typed mapping replaces instead of merging.
@@ -175,7 +168,7 @@ def _refuse_marked_group(text: str, groups: Collection[str]) -> None:
 
 
 def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[str]:
-    """Return the overrides with every plain `key=value` marked `++`, and rivals of the set settings set to null.
+    """Return the overrides with every plain `key=value` marked `++`, and the other setting of the steps set to null.
 
     Args:
         overrides: Overrides as typed; those with `+` or `~`, of `hydra.` and of groups stay as they are, but
@@ -183,14 +176,14 @@ def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[st
         groups: Names of the config groups.
 
     Raises:
-        ConfigError: if both of two rivals are given.
+        ConfigError: if both num_bins and dt are given.
     """
     matches = [match for text in overrides if (match := _ASSIGNMENT.match(text.lstrip("+")))]
     keys = {match["key"] for match in matches if match["value"] != "null"}
     marked = [part for text in overrides for part in _marked_override(text, groups)]
     unset: dict[str, None] = {}
     for key in sorted(keys):
-        for rival in rival_settings(key):
+        for rival in rival_settings(key) if key.startswith("data.") else ():  # of others the kind decides
             if rival in keys:
                 raise ConfigError(key, f"give either this or {rival}, not both")
             unset[f"++{rival}=null"] = None
@@ -236,12 +229,12 @@ def merge_overrides(overrides: Sequence[str]) -> list[str]:
 def rival_settings(key: str) -> list[str]:
     """Return the rival settings of `key`: other settings for the same quantity, which it replaces."""
     head, _, leaf = key.rpartition(".")
-    table: Exclusions = {}
-    if head == "data":
-        table = TIME_EXCLUSIONS
-    elif head.split(".")[0] in ("neuron", "model"):
-        table = SURROGATE_EXCLUSIONS if head.endswith(".surrogate") else NEURON_EXCLUSIONS
-    return [f"{head}.{rival}" for rival in table.get(leaf, ())]
+    if head.split(".")[0] in ("neuron", "model"):
+        found = rivals_in_any("surrogate" if head.endswith(".surrogate") else "neuron", leaf)
+    else:
+        fields_of_data = fields_of(DataFields) if head == "data" else {}
+        found = fields_of_data[leaf].excludes if leaf in fields_of_data else ()
+    return [f"{head}.{rival}" for rival in found]
 
 
 # Nesting depth of the settings of a group, as in `model.layers.lif1.tau_mem`; of other groups 1, as in `optimizer.lr`.
@@ -313,94 +306,24 @@ def _plain(value: Any, place: str, what: str) -> Any:
 
 
 _RECORDED = "config.yaml"
-_SEVERAL = ("-m", "--multirun")
-_CONFIG_DIR = ("--config-dir", "-cd")
-# The flags of Hydra that are answered, and whether they take a value.
-_HYDRA_FLAGS = {
-    "-h": False,
-    "--help": False,
-    "--cfg": True,
-    "-c": True,
-    "--package": True,
-    "-p": True,
-    "--resolve": False,
-    "--info": True,
-    "-i": True,
-}
-_CFG = ("job", "hydra", "all")
-_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-_FLAG_VALUES = {"--cfg": _CFG, "-c": _CFG, "--info": _INFO, "-i": _INFO}
-_WITH_CFG = ("--package", "-p", "--resolve")
-_KNOWN = (*_CONFIG_DIR, *_SEVERAL, "--cfg", "--resolve", "--package", "--info", "--help")
-_FLAGS_INSTEAD = {
-    "--config": "--config-dir DIR names a folder of YAML files, experiment=NAME one of DIR/experiment",
-    "--config-name": "experiment=NAME chooses one of DIR/experiment",
-    "--config-path": "--config-dir DIR names a folder of YAML files",
-    "--dry-run": "snnlab show builds the network and trains nothing, --cfg job prints the configuration",
-    "--experimental-rerun": "snnlab reproduce RUN trains again",
-    "--version": "snnlab --version",
-    "--resume": "write resume=RUN",
-    "--ckpt_path": "write resume=RUN",
-}
 
 
-@dataclass
-class Arguments:
-    """The arguments of `snnlab train`.
-
-    Attributes:
-        overrides: `key=value`, `+key=value`, `~key`.
-        config_dir: The user's folder of YAML files, or None.
-        several: Whether a setting can have several values, one run for each.
-        flags: Those that Hydra answers, without training.
-    """
-
-    overrides: list[str] = field(default_factory=list)
-    config_dir: str | None = None
-    several: bool = False
-    flags: list[str] = field(default_factory=list)
-
-
-def read_arguments(arguments: Sequence[str]) -> Arguments:
-    """Parse the arguments of `snnlab train`.
+def require_overrides(words: Sequence[str], user_dir: Path | None) -> None:
+    """Refuse a word that is not an override.
 
     Raises:
-        ConfigError: for an unknown option, an option without its value, and an argument that is not an override.
+        ConfigError: with what it may be meant for.
     """
-    found = Arguments()
-    waiting = list(arguments)
-    positional: list[str] = []
-    while waiting:
-        argument = waiting.pop(0)
-        name, equals, value = argument.partition("=")
-        if argument in _SEVERAL:
-            found.several = True
-        elif name in _CONFIG_DIR:
-            found.config_dir = value if equals else _pop_value(name, waiting)
-        elif argument in ("-r", "--run"):
-            pass  # the default
-        elif name in _HYDRA_FLAGS:
-            found.flags += [name, *([value if equals else _pop_value(name, waiting)] if _HYDRA_FLAGS[name] else [])]
-        elif argument.startswith("-"):
-            raise ConfigError("train", f"there is no option {name}", _option_hint(name, value, waiting))
-        elif is_override(argument):
-            found.overrides.append(argument)
-        else:
-            positional.append(argument)
-    if positional:
-        raise ConfigError(
-            positional[0] or repr(positional[0]),
-            f"not an override{word_hint(positional[0], user_folder(found.config_dir))}",
-        )
-    _check_hydra_flags(found)
-    return found
+    for text in words:
+        if not is_override(text):
+            raise ConfigError(text or repr(text), f"not an override{word_hint(text, user_dir)}")
 
 
 def split_config_file(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
     """Return the config.yaml of a run to train again, None if none is given, and the other arguments.
 
     Raises:
-        ConfigError: if several are given, or one together with `-m` or a flag of Hydra.
+        ConfigError: if several are given.
     """
     named = [word for word in arguments if Path(word).name == _RECORDED and not is_override(word)]
     found = [path for path in (Path(word).expanduser() for word in named) if path.is_file()]
@@ -409,42 +332,7 @@ def split_config_file(arguments: Sequence[str]) -> tuple[Path | None, list[str]]
         return None, list(arguments)
     if len(named) > 1:
         raise ConfigError("train", f"takes one run's {_RECORDED}, got {join_names(named)}")
-    if option := next((word for word in others if word in _SEVERAL or word.partition("=")[0] in _HYDRA_FLAGS), None):
-        what = "is one run" if option in _SEVERAL else "is composed already"
-        raise ConfigError(option, f"{named[0]} {what}", "leave it out")
     return found[0], others
-
-
-def _pop_value(name: str, waiting: list[str]) -> str:
-    if not waiting or waiting[0].startswith("-"):
-        example = f", such as {name} {_FLAG_VALUES[name][0]}" if name in _FLAG_VALUES else ""
-        raise ConfigError(name, f"needs a value{example}")
-    return waiting.pop(0)
-
-
-def _check_hydra_flags(found: Arguments) -> None:
-    if not found.flags:
-        return
-    if found.several and not {"-h", "--help"} & set(found.flags):
-        raise ConfigError("train", f"{found.flags[0]} prints one configuration", "leave out -m")
-    if found.flags[0] in _WITH_CFG and not {"--cfg", "-c", "-h", "--help"} & set(found.flags):
-        raise ConfigError(found.flags[0], "is for --cfg job")
-    for name, value in zip(found.flags, [*found.flags[1:], ""], strict=True):
-        if name in _FLAG_VALUES and value not in _FLAG_VALUES[name]:
-            raise ConfigError(name, f"expected one of {join_names(_FLAG_VALUES[name])}, got '{value}'")
-
-
-def _option_hint(name: str, value: str, waiting: Sequence[str]) -> str:
-    """Return the hint for an unknown option."""
-    if name in _FLAGS_INSTEAD:
-        return _FLAGS_INSTEAD[name]
-    word = name.lstrip("-").replace("-", "_")
-    key = SETTINGS.get(word, word)
-    value_text = value or (waiting[0] if waiting and not waiting[0].startswith("-") else "VALUE")
-    known = {one.name for one in fields(Experiment)} | groups(config_folder())
-    if key.partition(".")[0] in known:
-        return f"write {key}={value_text}"
-    return did_you_mean(name, _KNOWN) or f"it takes {join_names(_KNOWN)}"
 
 
 _RESUME = "resume="

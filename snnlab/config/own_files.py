@@ -1,4 +1,4 @@
-"""Checks the user's YAML files before Hydra composes them, for mistakes that it ignores or reports by a traceback."""
+"""Reads the YAML file of a group, and checks a user's for mistakes that Hydra ignores or reports by a traceback."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snnlab.config.folders import GLOBAL_GROUPS
-from snnlab.config.hints import group_hint
-from snnlab.config.schema import line_of
-from snnlab.errors import ConfigError, did_you_mean
+from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.files import open_regular
-from snnlab.settings import value_text
-from snnlab.yaml_files import require_bounded
+from snnlab.spec.annotations import value_text
+from snnlab.yaml_files import MAX_BYTES, ContentError, bytes_problem, parse
 
 _GROUPS = ("neuron", "model", "data", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 FIRST_LINE = "# @package _global_"
-_CHOICE = re.compile(r"(?P<group>[A-Za-z_][\w/]*)(?:@[\w.]*)?=(?P<names>.*)")
+# A file may come from another person: of Hydra's settings it can set only the folders of runs.
+ALLOWED_HYDRA_SETTINGS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 # Byte order marks, the longer ones first: UTF-32's starts with UTF-16's.
 _MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",
@@ -32,59 +31,124 @@ _MARKS = {
 }
 
 
-class OwnFile(NamedTuple):
-    """A chosen file of the user: its group, the key that its settings go to ("" for the root), and its content."""
+class ConfigFile(NamedTuple):
+    """A file of a group as it was read.
+
+    Attributes:
+        path: The file.
+        group: The group of its folder; "" for the root of all experiments.
+        header: The package that its first line names, or None.
+        content: Its settings, and its `defaults`.
+        lines: The line, from 1, of each key.
+        is_own: Whether it is the user's.
+    """
 
     path: Path
     group: str
-    package: str
-    loaded: Mapping[str, Any]
+    header: str | None
+    content: Mapping[str, Any]
+    lines: Mapping[str, int]
+    is_own: bool
+
+    @property
+    def package(self) -> str:
+        """The key that its settings go to, "" for the root."""
+        return "" if self.header == "_global_" else self.group.partition("/")[0]
+
+    def line_of(self, place: str) -> int | None:
+        """Return the line that sets the key at `place` of the experiment, or None."""
+        inner = place.removeprefix(f"{self.package}.") if self.package else place
+        return None if self.package and inner == place else self.lines.get(inner)
+
+    def error(self, place: str, message: str, hint: str = "", line: int | None = None) -> ConfigError:
+        """Return the error for a key, with its line in this file or, if it is not in it, the given one."""
+        return _line_error(self.path, self.lines.get(place) or line or 1, place, message, hint)
+
+    def choices(self) -> Iterator[Choice]:
+        """Yield the entries of its defaults list; a group without a slash is below the file's group."""
+        for entry in self.content.get("defaults") or ():
+            key, value = (entry, None) if isinstance(entry, str) else next(iter(entry.items()))
+            *words, word = str(key).split()
+            path, _, package = word.partition("@")
+            path = (path if path.startswith("/") else f"{self.group}/{path}").strip("/")
+            if isinstance(entry, str):
+                yield Choice(entry, "", (path,), package)
+            else:
+                names = value if isinstance(value, list) else [] if value is None else [value]
+                yield Choice(str(key), path, tuple(f"{path}/{name}" for name in names), package, "override" in words)
 
 
-def check_chosen(user_dir: Path | None, overrides: Sequence[str], groups: Collection[str]) -> list[OwnFile]:
-    """Check and return the user's files that overrides choose, and those that these name in their defaults.
+class Choice(NamedTuple):
+    """An entry of a defaults list.
 
-    Args:
-        user_dir: The user's folder.
-        groups: Names of the config groups.
-
-    Raises:
-        ConfigError: naming the first file that cannot be used, and the line.
+    Attributes:
+        key: As it is written.
+        group: The group of which it chooses, "" if it names a file.
+        files: Hydra's names of the files.
+        package: The key that their settings go to, "" for their own.
+        overrides: Whether it changes the choice of another file.
     """
-    found: list[OwnFile] = []
-    for text in overrides if user_dir else ():
-        match = _CHOICE.fullmatch(text.lstrip("+"))
-        for name in _split_names(match["names"]) if match else ():
-            found += _with_defaults(user_dir, match["group"], name, (), groups)  # type: ignore[arg-type,index]
-    return found
+
+    key: str
+    group: str
+    files: tuple[str, ...]
+    package: str
+    overrides: bool = False
 
 
-def files_and_packages(files: Sequence[OwnFile]) -> list[tuple[Path, str]]:
-    """Return the files with the key that each sets; later files override earlier ones."""
-    speaking = [one for one in files if one.group.split("/")[0] in GLOBAL_GROUPS]
-    of_groups = [one for one in files if one not in speaking]
-    return [(one.path, one.package) for one in [*of_groups, *reversed(speaking)]]
+def read_packaged(path: Path, group: str) -> ConfigFile:
+    """Return one of snnlab's own files, which is not checked."""
+    text = path.read_text(encoding="utf-8")
+    content, lines = parse(text)
+    return ConfigFile(path, group, _package(text)[0], content or {}, lines, is_own=False)
 
 
-def check_file(path: Path, group: str) -> OwnFile:
-    """Check one file, and return it.
+def read_own(path: Path, group: str, groups: Collection[str]) -> ConfigFile:
+    """Check and return one of the user's files.
 
     Args:
         group: The group of its folder.
+        groups: Names of the config groups.
 
     Raises:
-        ConfigError: if it is not a YAML mapping in UTF-8, or has a wrong package.
+        ConfigError: naming the line, if it is not a YAML mapping in UTF-8 within the limits, has a wrong package or
+            wrong defaults, or configures Hydra.
     """
     text = read_text(path)
-    require_bounded(path)
-    loaded = _parse_yaml(path, text)
-    if not isinstance(loaded, Mapping):
-        raise ConfigError(path, f"expected settings, such as name: value, got {_type_text(loaded)}")
-    package = _check_package(path, group, text, loaded)
-    _check_defaults(path, loaded)
-    if not package:
-        _check_groups(path, loaded)
-    return OwnFile(path, group, package, loaded)
+    content, lines = _parse_yaml(path, text)
+    if not isinstance(content, Mapping):
+        raise ConfigError(path, f"expected settings, such as name: value, got {_type_text(content)}")
+    file = ConfigFile(path, group, _package(text.removeprefix("\ufeff"))[0], content, lines, is_own=True)
+    _check_package(file, text)
+    _check_defaults(file, groups)
+    if not file.package:
+        _check_groups(file)
+        require_no_hydra(file)
+    return file
+
+
+def require_no_hydra(file: ConfigFile) -> None:
+    """Refuse a file that configures Hydra itself: its callbacks, launchers and loggers would run any code."""
+    if "hydra" not in file.content:
+        return
+    for key in _leaf_places(file.content["hydra"], "hydra"):
+        if key not in ALLOWED_HYDRA_SETTINGS:
+            place = ".".join(key.split(".")[:2])
+            raise file.error(place, *hydra_problem(), line=file.lines.get("hydra"))
+
+
+def hydra_problem() -> tuple[str, str]:
+    """Return the message and the hint about a file that configures Hydra."""
+    names = join_names(ALLOWED_HYDRA_SETTINGS)
+    return f"of Hydra's settings a file can set only {names}", "others are for the command line"
+
+
+def _leaf_places(node: Any, place: str) -> Iterator[str]:
+    if isinstance(node, Mapping) and node and place not in ALLOWED_HYDRA_SETTINGS:
+        for key, value in node.items():
+            yield from _leaf_places(value, f"{place}.{key}")
+    else:
+        yield place
 
 
 def read_text(path: Path) -> str:
@@ -95,9 +159,11 @@ def read_text(path: Path) -> str:
     """
     try:
         with open_regular(path) as file:
-            content = file.read()
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(path, f"cannot be read: {error.strerror or error}") from error
+    if problem := bytes_problem(content):
+        raise ConfigError(path, problem)
     for mark, name in _MARKS.items():
         if content.startswith(mark):
             raise ConfigError(path, f"is text in {name}", "save it as UTF-8")
@@ -110,112 +176,49 @@ def read_text(path: Path) -> str:
         ) from error
 
 
-def _split_names(content: str) -> list[str]:
-    return [name.strip(" '\"") for name in content.strip("[]").split(",")]
-
-
-def _with_defaults(
-    user_dir: Path, group: str, name: str, above: Sequence[Path], groups: Collection[str]
-) -> Iterator[OwnFile]:
-    path = user_dir / group / f"{name.removesuffix('.yaml')}.yaml"
-    if not path.is_file():
-        return  # a packaged file, or a missing one, which Hydra reports
-    if path in above:
-        raise ConfigError(path, f"its defaults lead back to itself: {' > '.join(one.stem for one in [*above, path])}")
-    file = check_file(path, group)
-    yield file
-    for other, names in _choices_in(path, file.loaded.get("defaults") or (), group, groups):
-        for one in names:
-            yield from _with_defaults(user_dir, other, one, [*above, path], groups)
-
-
-def _choices_in(
-    path: Path, defaults: Sequence[Any], group: str, groups: Collection[str]
-) -> Iterator[tuple[str, list[str]]]:
-    """Yield the groups and files that a defaults list names; a group without a slash is below the file's group."""
-    for entry in defaults:
-        if isinstance(entry, str):
-            parent, _, name = f"{entry if entry.startswith('/') else f'/{group}/{entry}'}".rpartition("/")
-            yield parent[1:], [name]
-            continue
-        (key, value), *_ = entry.items()
-        words = str(key).split()
-        word, _, package = words[-1].partition("@")
-        other = word[1:] if word.startswith("/") else f"{group}/{word}"
-        known = other.split("/")[0]
-        if known != "hydra" and known not in groups:
-            raise _defaults_error(path, f"there is no group '{known}'", did_you_mean(known, groups))
-        if other == group and "override" in words:
-            raise _defaults_error(
-                path, "a file cannot override its own group", f"write '- {value}' to start from that file"
-            )
-        if other in groups and other != group and "override" not in words and not package:
-            raise _defaults_error(path, f"the group {other} exists already", f"write 'override /{other}: {value}'")
-        if value is not None:
-            yield other, [str(one) for one in (value if isinstance(value, list) else [value])]
-
-
-def _parse_yaml(path: Path, text: str) -> Any:
+def _parse_yaml(path: Path, text: str) -> tuple[Any, Mapping[str, int]]:
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        if not isinstance(node, yaml.MappingNode):
-            return {} if node is None else node.value if isinstance(node, yaml.ScalarNode) else []
-        return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        content, lines = parse(text)
     except yaml.YAMLError as error:
-        raise ConfigError(*_yaml_problem(path, error)) from error
+        raise _yaml_error(path, error) from error
+    except ContentError as error:
+        raise _line_error(path, error.line, "", str(error)) from error
+    try:
+        if isinstance(content, Mapping):
+            OmegaConf.create(dict(content))  # refuses what no setting can be, and wrong references
     except OmegaConfBaseException as error:
-        raise ConfigError(
-            path, (f"{error.full_key}: is not a reference, such as ${{data.num_bins}}: {str(error).splitlines()[0]}")
-        ) from error
-    except (ValueError, TypeError, OverflowError) as error:  # from a wrong value, such as !!int abc
-        raise ConfigError(f"{path}{_line_of_value(text)}", " ".join(str(error).split())) from error
-    except RecursionError as error:
-        raise ConfigError(path, "is nested too deeply, or an anchor contains itself") from error
+        key = str(error.full_key)
+        message = f"is not a reference, such as ${{data.num_bins}}: {str(error).splitlines()[0]}"
+        raise _line_error(path, lines.get(key), key, message) from error
+    return {} if content is None else content, lines
 
 
-def _yaml_problem(path: Path, error: yaml.YAMLError) -> tuple[str, str]:
-    """Return the place and the message of a YAML error."""
+def _yaml_error(path: Path, error: yaml.YAMLError) -> ConfigError:
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or " ".join(str(error).split())
-    if mark is not None:
-        return f"{path}, line {mark.line + 1}, column {mark.column + 1}", f"not valid YAML: {problem}"
     if isinstance(error, yaml.reader.ReaderError):
         problem = f"it contains the character #x{error.character:02x} at position {error.position}"
-    return str(path), f"not valid YAML: {problem}"
+    else:
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+    if mark is None:
+        return ConfigError(path, f"not valid YAML: {problem}")
+    return _line_error(path, mark.line + 1, "", f"not valid YAML: {problem} (column {mark.column + 1})")
 
 
-def _line_of_value(text: str) -> str:
-    """Return `:LINE` of the first value that does not fit its tag, or an empty text."""
-    loader = yaml.SafeLoader("")
-    pending: list[Any] = [yaml.compose(text, Loader=yaml.SafeLoader)]
-    while pending:
-        node = pending.pop(0)
-        if isinstance(node, yaml.MappingNode):
-            pending += [part for pair in node.value for part in pair]
-        elif isinstance(node, yaml.SequenceNode):
-            pending += node.value
-        else:
-            try:
-                loader.construct_object(node)
-            except (ValueError, TypeError, OverflowError):
-                return f":{node.start_mark.line + 1}"
-    return ""
-
-
-def _check_package(path: Path, group: str, text: str, loaded: Mapping[str, Any]) -> str:
-    """Return the key that a file's settings go to; refuse a first line that gives them a wrong key."""
+def _check_package(file: ConfigFile, text: str) -> None:
+    """Refuse a first line that gives a file's settings a wrong key."""
+    group = file.group
     wanted = GLOBAL_GROUPS if group.split("/")[0] in GLOBAL_GROUPS else ()
     content = text.removeprefix("\ufeff")
     package, problem = _package(content)
     if content != text and (wanted or package):
         problem = "starts with a byte order mark (BOM); save it as UTF-8 without one"
     if problem:
-        raise _line_error(path, 1, "", problem, f"its first line must be '{FIRST_LINE}'" if wanted else "")
-    settings = [key for key in loaded if key != "defaults"]
+        raise _line_error(file.path, 1, "", problem, f"its first line must be '{FIRST_LINE}'" if wanted else "")
+    settings = [key for key in file.content if key != "defaults"]
     if wanted and package != "_global_" and settings:
         others = f"package is {package}" if package else "first line is different"
         raise _line_error(
-            path,
+            file.path,
             1,
             "",
             f"its settings ({settings[0]}, ...) have no effect, because its {others}",
@@ -224,13 +227,12 @@ def _check_package(path: Path, group: str, text: str, loaded: Mapping[str, Any])
     names = (None, "_global_", "_group_", group.replace("/", "."), group.split("/")[0])
     if not wanted and package not in names:
         raise _line_error(
-            path,
+            file.path,
             1,
             "",
             f"its package is {package}, but settings of {group} must go to {group}",
             "leave '# @package' out",
         )
-    return "" if package == "_global_" else group.split("/")[0]
 
 
 def _package(text: str) -> tuple[str | None, str | None]:
@@ -250,28 +252,50 @@ def _package(text: str) -> tuple[str | None, str | None]:
     return None, None
 
 
-def _check_defaults(path: Path, loaded: Mapping[str, Any]) -> None:
-    defaults = loaded.get("defaults", [])
+def _check_defaults(file: ConfigFile, groups: Collection[str]) -> None:
+    """Refuse a defaults list that is none, or names no group, or Hydra's own ones."""
+    defaults = file.content.get("defaults", [])
     example = "defaults: [override /model: conv_lif]"
     if not isinstance(defaults, list):
-        raise _defaults_error(path, f"expected a list, got {_type_text(defaults)}", f"write {example}")
+        raise file.error("defaults", f"expected a list, got {_type_text(defaults)}", f"write {example}")
     for entry in defaults:
         value = next(iter(entry.values())) if isinstance(entry, Mapping) and len(entry) == 1 else entry
         if not (value is None or isinstance(value, str) or (isinstance(value, list) and value is not entry)):
-            raise _defaults_error(path, f"{entry!r} is not a file of a group", f"write {example}")
+            raise file.error("defaults", f"{entry!r} is not a file of a group", f"write {example}")
+    for number, choice in enumerate(file.choices()):
+        if problem := _choice_problem(file, choice, groups):
+            raise _line_error(file.path, file.lines.get(f"defaults.{number}"), "defaults", *problem)
 
 
-def _check_groups(path: Path, loaded: Mapping[str, Any]) -> None:
+def _choice_problem(file: ConfigFile, choice: Choice, groups: Collection[str]) -> tuple[str, str] | None:
+    """Return the message and the hint about an entry of a defaults list, or None."""
+    group, head = choice.group, choice.group.split("/")[0]
+    names = ", ".join(name.rpartition("/")[2] for name in choice.files)
+    if "hydra" in re.split(r"[\s/@.:]", choice.key):
+        return f"{choice.key}: a file cannot choose for Hydra", "the command line can"
+    if not group:
+        return None
+    if head not in groups:
+        return f"there is no group '{head}'", did_you_mean(head, groups)
+    if group == file.group and choice.overrides:
+        return "a file cannot override its own group", f"write '- {names}' to start from that file"
+    if group in groups and group != file.group and not choice.overrides and not choice.package:
+        return f"the group {group} exists already", f"write 'override /{group}: {names}'"
+    return None
+
+
+def _check_groups(file: ConfigFile) -> None:
     """Refuse a word, a list or a number instead of a group's settings, which Hydra would accept."""
-    for key, value in loaded.items():
+    for key, value in file.content.items():
         if key in _GROUPS and value is not None and not isinstance(value, Mapping):
-            raise _line_error(
-                path,
-                line_of(path, key, ""),
-                key,
-                f"expected a mapping, got {value_text(value)}",
-                group_hint(key, value),
-            )
+            raise file.error(key, f"expected a mapping, got {value_text(value)}", group_hint(key, value))
+
+
+def group_hint(group: str, node: Any) -> str:
+    """Return how to choose a file of a group in a YAML, if its name is given instead of its settings."""
+    if not isinstance(node, str) or not node.isidentifier():
+        return ""
+    return f"a file of the group is chosen by 'defaults: [override /{group}: {node}]', or by {group}={node}"
 
 
 def _line_error(path: Path, line: int | None, place: str, message: str, hint: str = "") -> ConfigError:
@@ -279,25 +303,21 @@ def _line_error(path: Path, line: int | None, place: str, message: str, hint: st
     return ConfigError(place, message, hint).with_fields(origin=(path, line or 1))
 
 
-def _defaults_error(path: Path, message: str, hint: str) -> ConfigError:
-    return _line_error(path, line_of(path, "defaults", ""), "defaults", message, hint)
-
-
 def _type_text(value: Any) -> str:
     return "a list" if isinstance(value, list) else "null" if value is None else repr(value)
 
 
-def type_conflict(files: Sequence[OwnFile], composed: Mapping[str, Any]) -> ConfigError | None:
+def type_conflict(files: Sequence[ConfigFile], composed: Mapping[str, Any]) -> ConfigError | None:
     """Return the error of the first setting that is a list instead of a mapping, or the reverse; None without one.
 
     Args:
         files: The user's files.
         composed: An experiment without them.
     """
-    for path, group, _, loaded in files:
-        node = composed if group in GLOBAL_GROUPS else composed.get(group, {})
-        for place, wanted, value in _type_conflicts(loaded, node, ""):
-            return _line_error(path, line_of(path, place, ""), place, f"expected {wanted}, got {_type_text(value)}")
+    for file in files:
+        node = composed.get(file.package, {}) if file.package else composed
+        for place, wanted, value in _type_conflicts(file.content, node, ""):
+            return file.error(place, f"expected {wanted}, got {_type_text(value)}")
     return None
 
 

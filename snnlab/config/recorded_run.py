@@ -12,19 +12,17 @@ from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path, PurePath
 from shlex import quote
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
-import hydra
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from snnlab.config.compose import PRIMARY, VERSION_BASE, check_config, preserved_hydra, read_overrides, readable_errors
+from snnlab.config.compose import check_config, read_overrides
 from snnlab.config.folders import config_folder, groups, user_folder
-from snnlab.config.hydra_limits import guarded_hydra
+from snnlab.config.hydra_errors import readable_errors
+from snnlab.config.hydra_source import ConfigFiles, compose, without_hydra
 from snnlab.config.overrides import mark_overrides
-from snnlab.config.own_files import check_chosen
 from snnlab.config.plugins import module_paths, plugins_override
 from snnlab.config.references import external_references, has_external_reference, iterate_texts, require_bounded
 from snnlab.config.schema import Experiment
@@ -36,7 +34,7 @@ from snnlab.printable import is_masked, map_texts
 from snnlab.runs.recorded import RunFiles, flat, require_form, require_no_file, row_record_error
 from snnlab.runs.run_folder import CONFIG, config_text
 from snnlab.runs.signature import file_hash, read_signature
-from snnlab.settings import key_of, literal
+from snnlab.spec.override_texts import key_of
 from snnlab.zoo import is_packaged
 
 # How a command uses a run: it shows the record; shows the network too; runs the network; reads recordings; trains in
@@ -312,7 +310,6 @@ def compose_run(
     cfg, user_dir = recorded.copy(), user_folder(config_dir)
     names = groups(config_folder(), user_dir)
     typed_overrides = read_overrides(overrides, user_dir)
-    check_chosen(user_dir, typed_overrides, names)
     chosen, values = _split_overrides(typed_overrides, names, cfg)
     for group, name in chosen.items():
         cfg[group] = _compose_group_file(group, name, user_dir)[group]
@@ -320,11 +317,13 @@ def compose_run(
     typed = _typed_settings(marked, chosen)
     if use not in ("record", "shape"):
         cfg = _with_permitted_references(cfg, typed, use, run, begun)
-    with TemporaryDirectory() as folder, readable_errors(), preserved_hydra(), guarded_hydra():
-        OmegaConf.save(cfg, Path(folder) / CONFIG)
-        hydra.initialize_config_dir(folder, version_base=VERSION_BASE, job_name=PRIMARY)
-        composed = hydra.compose("config", marked)
-    experiment = check_config(composed, (), chosen)
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(raw, dict)
+    files = ConfigFiles(record={str(key): value for key, value in raw.items()})
+    with readable_errors(files):
+        composed = compose(files, marked)
+    files.choices |= chosen
+    experiment = check_config(without_hydra(composed), files, marked)
     if any(key_of(text).startswith("trainer") for text in typed_overrides):
         check_trainer(experiment.trainer, test=experiment.test)
     _require_same_classes(cfg, recorded, run)
@@ -474,10 +473,9 @@ def _spiking_layers(cfg: DictConfig) -> list[str]:
 
 def _compose_group_file(group: str, name: str, user_dir: Path | None) -> Any:
     """Compose the packaged defaults with one chosen file of a group."""
-    marked = [f"{group}={name}", *([f"hydra.searchpath=[{literal(f'file://{user_dir}')}]"] if user_dir else [])]
-    with readable_errors(), preserved_hydra(), guarded_hydra():
-        hydra.initialize_config_dir(str(config_folder()), version_base=VERSION_BASE, job_name=PRIMARY)
-        return hydra.compose(PRIMARY, marked)
+    files = ConfigFiles(user_dir)
+    with readable_errors(files):
+        return compose(files, [f"{group}={name}"])
 
 
 def _require_same_classes(cfg: DictConfig, recorded: DictConfig, run: Path) -> None:

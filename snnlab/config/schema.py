@@ -1,17 +1,19 @@
-"""The experiment's settings with their types, and the line of a user's file that has a mistake."""
+"""The experiment's settings with their types, and where they were set."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import yaml
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from snnlab.errors import ConfigError, SnnlabError, UnknownSettingError
-from snnlab.settings import NonNegative, at_least, between
+from snnlab.experiment_fields import AnnealingSettings, MonitorSettings, PlotSettings
+from snnlab.spec.interval import NonNegative, at_least, between
+
+if TYPE_CHECKING:
+    from snnlab.config.hydra_source import ConfigFiles
 
 
 @dataclass(frozen=True)
@@ -19,46 +21,43 @@ class Origin:
     """The sources of an experiment's settings.
 
     Attributes:
-        files: The user's files with the package of each ("" is the root); later files override earlier ones.
-        overridden: Keys that were set on the command line.
+        files: The files that it is composed from.
+        overridden: Keys that are set on the command line.
     """
 
-    files: Sequence[tuple[Path, str]]
+    files: ConfigFiles
     overridden: Sequence[str]
 
     def locate(self, error: SnnlabError) -> SnnlabError:
         """Return the error with the file and line of its place, or of its parent key, if a user's file sets it."""
+        removal = f"a packaged file sets it, ~{error.key} removes it"
+        if error.origin is not None or error.hint.startswith(removal):
+            return error
         for place in (error.key, error.key.rpartition(".")[0]):
-            if not place or any(_in_package(place, key) or _in_package(key, place) for key in self.overridden):
+            if not place or any(_is_within(place, key) or _is_within(key, place) for key in self.overridden):
                 return error
-            for path, package in reversed(self.files):
-                line = line_of(path, place, package)
-                if line is not None:
-                    return error.with_fields(origin=(path, line))
+            for file in reversed(self.files.own):
+                if (line := file.line_of(place)) is not None:
+                    return error.with_fields(origin=(file.path, line))
         if isinstance(error, UnknownSettingError):
             # Such as neuron.q of a packaged experiment, with another neuron.
-            return error.with_fields(hint=f"a packaged file sets it, ~{error.key} removes it; {error.hint}")
+            return error.with_fields(hint=f"{removal}; {error.hint}")
         return error
 
-
-def line_of(path: Path, place: str, package: str) -> int | None:
-    """Return the line, from 1, in which a file sets the key at `place`, or None."""
-    if not _in_package(place, package) or place == package:
-        return None
-    node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    line = None
-    for key in place.removeprefix(package).strip(".").split("."):
-        if not isinstance(node, yaml.MappingNode):
-            return None
-        found = {k.value: (k.start_mark.line + 1, value) for k, value in node.value}
-        if key not in found:
-            return None
-        line, node = found[key]
-    return line
+    @contextmanager
+    def located_errors(self) -> Iterator[None]:
+        """Add file and line to errors raised inside whose cause is in a user's file."""
+        try:
+            yield
+        except ConfigError as error:
+            located = self.locate(error)
+            if located is error:
+                raise
+            raise located from error
 
 
-def _in_package(place: str, package: str) -> bool:
-    return not package or place == package or place.startswith(f"{package}.")
+def _is_within(place: str, above: str) -> bool:
+    return place == above or place.startswith(f"{above}.")
 
 
 Node = Mapping[str, Any]
@@ -152,8 +151,8 @@ class Experiment:
     scheduler: Node | None = None
     callbacks: Node | None = None
     logger: Node | None = None
-    plots: Node | None = None
-    monitors: Node | None = None
+    plots: PlotSettings | None = None
+    monitors: MonitorSettings | None = None
     mode: Mode = "train"
     output_dir: str = "outputs"
     plugins: Sequence[str] = ()
@@ -167,7 +166,7 @@ class Experiment:
     freeze: Sequence[str] = ()
     weight_averaging: Node | None = None
     tbptt_steps: Annotated[int | None, at_least(1)] = None
-    surrogate_annealing: Node | None = None
+    surrogate_annealing: AnnealingSettings | None = None
     fit_on: FitOn = "train"
     control: Control | None = None
     checkpoint_every_s: Annotated[float | None, "s", at_least(0)] = 60.0
@@ -189,13 +188,6 @@ class Experiment:
         model = {key: value for key, value in self.model.items() if key != "weights"}
         return replace(self, init_from=None, model=model)
 
-    @contextmanager
-    def located_errors(self) -> Iterator[None]:
-        """Add file and line to errors raised inside whose cause is in a user's file."""
-        try:
-            yield
-        except ConfigError as error:
-            error_context = self.origin.locate(error) if self.origin else error
-            if error_context is error:
-                raise
-            raise error_context from error
+    def located_errors(self) -> AbstractContextManager[None]:
+        """Return a context that adds file and line to errors raised inside whose cause is in a user's file."""
+        return nullcontext() if self.origin is None else self.origin.located_errors()

@@ -10,7 +10,8 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal, get_args
 
 from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, join_names
-from snnlab.settings import Count, NonNegative, at_least, check_settings
+from snnlab.spec.interval import Count, NonNegative, at_least
+from snnlab.spec.signatures import check_settings
 
 Number = int | float
 # Lightning's strategies whose training is equivalent to that of one process.

@@ -19,13 +19,16 @@ from snnlab.data.events.recording import polarity_dtype
 from snnlab.errors import ConfigError
 from snnlab.registry import Registry
 from snnlab.seeds import Stream, generator
-from snnlab.settings import Interval, Positive, above, at_least, between, checks_arguments
+from snnlab.spec.field import Help
+from snnlab.spec.interval import Interval, Positive, above, at_least, between
+from snnlab.spec.signatures import checks_arguments
 from snnlab.target_kinds import Targets, kind_of
 
 AUGMENTATIONS = Registry("augmentation")
 # The probability of a change, and a fraction of a whole.
 Probability = Annotated[float, between(0, 1, with_low=False)]
 Ratio = Annotated[float, Interval(0, 1)]
+SensorSize = Annotated[Sequence[int], Help("`[W, H, P]` (pixels, pixels, polarities).")]
 
 
 @checks_arguments
@@ -223,15 +226,11 @@ def _build_step(
 class FlipPolarity(Augmentation):
     """Swap ON and OFF.
 
-    Args:
-        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        p: Probability that it is applied.
-
     Raises:
         ConfigError: if the sensor does not have two polarities.
     """
 
-    def __init__(self, sensor_size: Sequence[int], p: Probability = 0.5) -> None:
+    def __init__(self, sensor_size: SensorSize, p: Probability = 0.5) -> None:
         super().__init__(p)
         if sensor_size[2] != 2:
             raise ConfigError("", f"flip_polarity: the sensor has {sensor_size[2]} polarities, expected 2")
@@ -246,10 +245,6 @@ class DropEvents(Augmentation):
 
     Args:
         most: Largest probability.
-        p: Probability that it is applied.
-
-    Raises:
-        ConfigError: if a number is out of its range.
 
     Source: Gu et al., EventDrop, IJCAI 2021.
     """
@@ -267,17 +262,12 @@ class DropArea(Augmentation):
     """Drop the events of a rectangle; each side is a fraction of the sensor's side, drawn uniformly from [0, most].
 
     Args:
-        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
         most: Largest fraction of a side.
-        p: Probability that it is applied.
-
-    Raises:
-        ConfigError: if a number is out of its range.
 
     Source: Gu et al., EventDrop, IJCAI 2021.
     """
 
-    def __init__(self, sensor_size: Sequence[int], most: Ratio, p: Probability = 1.0) -> None:
+    def __init__(self, sensor_size: SensorSize, most: Ratio, p: Probability = 1.0) -> None:
         super().__init__(p)
         self.most = most
         self.width, self.height, _ = sensor_size
@@ -295,10 +285,6 @@ class DropTime(Augmentation):
 
     Args:
         most: Largest fraction of the time until the last event.
-        p: Probability that it is applied.
-
-    Raises:
-        ConfigError: if a number is out of its range.
 
     Source: Gu et al., EventDrop, IJCAI 2021.
     """
@@ -318,17 +304,10 @@ class Noise(Augmentation):
     """Add events at random places and times, a Poisson process until the last event.
 
     Args:
-        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
         rate: Rate of the added events of the whole sensor, 1/ms.
-        p: Probability that it is applied.
-
-    Raises:
-        ConfigError: if a number is out of its range.
     """
 
-    def __init__(
-        self, sensor_size: Sequence[int], rate: Annotated[float, "1/ms", above(0)], p: Probability = 1.0
-    ) -> None:
+    def __init__(self, sensor_size: SensorSize, rate: Annotated[float, "1/ms", above(0)], p: Probability = 1.0) -> None:
         super().__init__(p)
         self.width, self.height, self.polarities = sensor_size
         self.rate = rate
@@ -364,20 +343,15 @@ class Affine(Augmentation):
     without u, a scaled or rotated recording has stripes. For a shift alone, u is 0 and d is rounded.
 
     Args:
-        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
         shift: Largest |d| along each axis, pixels.
         rotate: Largest |angle|, degrees; sensors without rows cannot rotate.
         scale: [from, to] of s.
         shear: Largest |shear|, degrees; sensors without rows cannot shear.
-        p: Probability that it is applied.
-
-    Raises:
-        ConfigError: if a number is out of its range.
     """
 
     def __init__(
         self,
-        sensor_size: Sequence[int],
+        sensor_size: SensorSize,
         shift: Annotated[float, at_least(0)] = 0.0,
         rotate: Annotated[float, "degrees", between(0, 180)] = 0.0,
         scale: Sequence[float] = (1.0, 1.0),
@@ -425,11 +399,9 @@ class NDA(Augmentation):
     In the paper a flip (`flip_x`) comes before it, and `data.mix: {type: cutmix}` after it.
 
     Args:
-        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
         roll: Largest |d| along each axis, pixels; null: 5/48 of the sensor's sides, as in the authors' recipe.
         rotate: Largest |angle|, degrees.
         shear: Largest |shear|, degrees.
-        p: Probability that it is applied.
 
     Raises:
         ConfigError: if a number is out of its range, or the sensor has no rows.
@@ -440,7 +412,7 @@ class NDA(Augmentation):
 
     def __init__(
         self,
-        sensor_size: Sequence[int],
+        sensor_size: SensorSize,
         roll: Annotated[int | None, "pixels", at_least(0)] = None,
         rotate: Annotated[float, "degrees", between(0, 180)] = 30.0,
         shear: Annotated[float, "degrees", between(0, 60)] = 30.0,
@@ -467,18 +439,11 @@ class NDA(Augmentation):
 
 @AUGMENTATIONS.register("flip_x")
 class FlipX(Augmentation):
-    """Flip left and right.
-
-        x' = W - 1 - x
-
-    Args:
-        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        p: Probability that it is applied.
-    """
+    """Flip left and right: x' = W - 1 - x."""
 
     label_change = "flip_x"
 
-    def __init__(self, sensor_size: Sequence[int], p: Probability = 0.5) -> None:
+    def __init__(self, sensor_size: SensorSize, p: Probability = 0.5) -> None:
         super().__init__(p)
         self.last = sensor_size[0] - 1
 
@@ -488,13 +453,7 @@ class FlipX(Augmentation):
 
 @AUGMENTATIONS.register("flip_y")
 class FlipY(Augmentation):
-    """Flip top and bottom.
-
-        y' = H - 1 - y
-
-    Args:
-        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        p: Probability that it is applied.
+    """Flip top and bottom: y' = H - 1 - y.
 
     Raises:
         ConfigError: if the sensor has no rows.
@@ -502,7 +461,7 @@ class FlipY(Augmentation):
 
     label_change = "flip_y"
 
-    def __init__(self, sensor_size: Sequence[int], p: Probability = 0.5) -> None:
+    def __init__(self, sensor_size: SensorSize, p: Probability = 0.5) -> None:
         super().__init__(p)
         if sensor_size[1] == 1:
             raise ConfigError("", "flip_y: the sensor has no rows")
@@ -522,13 +481,8 @@ class Elastic(Augmentation):
     is the offset of an event within its pixel, uniform in [-1/2, 1/2). Events outside the sensor are dropped.
 
     Args:
-        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
         strength: Standard deviation of the displacement of a pixel along each axis, pixels.
         sigma: Distance within which pixels move together, pixels.
-        p: Probability that it is applied.
-
-    Raises:
-        ConfigError: if a number is out of its range.
 
     Source:
         Simard et al., Best practices for convolutional neural networks applied to visual document analysis,
@@ -537,7 +491,7 @@ class Elastic(Augmentation):
 
     def __init__(
         self,
-        sensor_size: Sequence[int],
+        sensor_size: SensorSize,
         strength: Annotated[float, at_least(0)] = 1.0,
         sigma: Positive = 5.0,
         p: Probability = 1.0,
@@ -583,10 +537,6 @@ class TimeShift(Augmentation):
 
     Args:
         most: Largest |d|, ms.
-        p: Probability that it is applied.
-
-    Raises:
-        ValueError: if a number is out of its range.
     """
 
     shifts_time = True
@@ -611,10 +561,6 @@ class TimeScale(Augmentation):
 
     Args:
         scale: [from, to] of s.
-        p: Probability that it is applied.
-
-    Raises:
-        ValueError: if a number is out of its range.
     """
 
     shifts_time = True
@@ -639,10 +585,6 @@ class TimeJitter(Augmentation):
 
     Args:
         std: Standard deviation, ms.
-        p: Probability that it is applied.
-
-    Raises:
-        ValueError: if a number is out of its range.
     """
 
     def __init__(self, std: Annotated[float, "ms", above(0)], p: Probability = 1.0) -> None:
@@ -659,13 +601,7 @@ class TimeJitter(Augmentation):
 
 @AUGMENTATIONS.register("reverse")
 class Reverse(Augmentation):
-    """Reverse a recording in time and swap ON and OFF.
-
-        t' = t_last - t,   p' = not p (of two polarities)
-
-    Args:
-        p: Probability that it is applied.
-    """
+    """Reverse a recording in time and swap ON and OFF: t' = t_last - t, p' = not p (of two polarities)."""
 
     label_change = "reverse"
     shifts_time = True

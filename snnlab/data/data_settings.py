@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from snnlab.data import (
     sources as sources,  # registers the datasets
@@ -17,20 +16,9 @@ from snnlab.data.dataset import DATASETS, Dataset
 from snnlab.data.events.camera import CameraPath
 from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Region, Steps
 from snnlab.data.mixing import Mixing, build_mixing
-from snnlab.data.splits import OnDividedGroup
 from snnlab.errors import ConfigError, DataError, error_context, join_names
-from snnlab.settings import (
-    Count,
-    NonNegative,
-    above,
-    at_least,
-    between,
-    check_known,
-    checks_arguments,
-    has_parameter,
-    settings_of,
-)
-from snnlab.target_kinds import Targets
+from snnlab.experiment_fields import MANY_STEPS, DataFields
+from snnlab.spec.signatures import check_known, checks_arguments, fields_of, has_parameter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,99 +26,18 @@ if TYPE_CHECKING:
 SHARED = ("root", "download", "sensor_size", "num_classes", "duration_ms", "targets", "name")
 # The settings of these that only some datasets take, and the reason for the others.
 NOT_FOR_ALL = {"root": "reads no files", "download": "fetches nothing"}
-# More steps than any network is unrolled over at once: more is a wrong unit.
-MANY_STEPS = 20_000
 
 
 @checks_arguments
-@dataclass(frozen=True)
-class DataSettings:
+class DataSettings(DataFields):
     """How recordings become batches of frames.
-
-    Args:
-        sensor_size: [W, H, P]: width, height and number of polarities; H = 1 for sensors without rows.
-        num_classes: Number of classes; for value targets, the number of values per recording, or per step.
-        duration_ms: Length of the window [0, duration_ms), ms.
-        num_bins: Number of steps in the window; alternative to `dt`.
-        dt: Length of a step, ms; must divide the window; alternative to `num_bins`.
-        bin_by: Steps of equal `time`, or of equal `count` of events. Steps by count have no dt: all time constants must
-            then be given in steps, and there are no rates in Hz.
-        events_per_bin: Events per step, by count, for at most num_bins steps; null: num_bins equal parts of the events.
-        overlap_ms: Overlap of a frame with the next step, ms: a frame also counts the first events of the next step.
-        stride_ms: After the split, recordings are cut into windows of duration_ms, one every stride_ms, ms; null: one
-            window from the start.
-        length_from: Valid steps of a recording: all of the `window`, or those until the last event of the `recording`.
-        representation: How events become frames: a node of `list representations` or its type: counts, binary, ...
-        camera_path: Motion of a static scene over the sensor while the camera moves: corners [ms, x, y], pixels.
-        stabilize: Whether the motion of camera_path is subtracted, so that each part of the scene stays at its place.
-        crop: [left, top, width, height] of the used part of the sensor, pixels.
-        downsample: Side of a cell, pixels; the events of all pixels of a cell are counted together.
-        hot_pixels_hz: Pixels with more events per second than this, over the windows of all training recordings, are
-            dropped.
-        batch_size: Recordings per batch.
-        num_workers: Loader processes; 0 loads in the main process.
-        val_fraction: Fraction of the training recordings held out for validation.
-        split_seed: Seed of the validation split, independent of the run's seed.
-        folds: Number of folds of the training recordings, of which `fold` is held out; replaces val_fraction.
-        fold: Index of the fold that is held out, 0 .. folds - 1.
-        split_file: A CSV with the columns recording and split (train, val, test), or the split.json of another run: the
-            part of each recording.
-        on_divided_group: Reaction when `split_file` puts recordings of one person, or parts of one file, into two
-            parts: fail, or keep the file's split.
-        on_bad_recording: Reaction to recordings that cannot be used: fail, or skip them.
-        on_duplicate: Reaction when the same events are in two parts of the split: fail, or skip the copies.
-        store_dir: Folder of the packed recordings; null: a folder in the user's cache.
-        targets: Targets of recordings, for datasets that have several: a `class`; `value`, one or several numbers;
-            `steps`, a label at each step; or `series`, one or several numbers at each step.
-        root: Folder of the original recordings, for datasets that have files.
-        download: Whether missing files are downloaded.
-        name: Name of the recordings; null: the name of the YAML file that describes them.
-        augment: Random augmentations of training recordings, in order: nodes of `list augmentations`. They apply to the
-            events of the window, and to the events that they move into it.
-        label_map: New class of a recording for each old class, after an augmentation that changes the scene (flip_x,
-            flip_y, reverse); null: the result has no class. Augmentations that are not listed keep the class.
-        mix: Mixing of training recordings with each other: a node of `list mixes` or its type alone; null: none.
 
     Raises:
         ConfigError: names the setting that is out of its range.
     """
 
-    sensor_size: Annotated[Sequence[int], at_least(1)]
-    num_classes: Count
-    duration_ms: Annotated[float, "ms", above(0)]
-    num_bins: Annotated[int | None, between(1, MANY_STEPS)] = None
-    dt: Annotated[float | None, "ms", above(0)] = None
-    bin_by: Literal["time", "count"] = "time"
-    events_per_bin: Annotated[int | None, at_least(1)] = None
-    overlap_ms: Annotated[float, "ms", at_least(0)] = 0.0
-    stride_ms: Annotated[float | None, "ms", at_least(0.001)] = None
-    length_from: Literal["window", "recording"] = "window"
-    representation: Mapping[str, Any] | str = "counts"
-    camera_path: Sequence[Sequence[float]] | None = None
-    stabilize: bool = False
-    crop: Sequence[int] | None = None
-    downsample: Count = 1
-    hot_pixels_hz: Annotated[float | None, "Hz", above(0)] = None
-    batch_size: Count = 32
-    num_workers: NonNegative = 0
-    val_fraction: Annotated[float, between(0, 1, with_high=False)] = 0.1
-    split_seed: NonNegative = 0
-    folds: Annotated[int | None, at_least(2)] = None
-    fold: NonNegative = 0
-    split_file: str | None = None
-    on_divided_group: OnDividedGroup = "fail"
-    on_bad_recording: Literal["fail", "skip"] = "fail"
-    on_duplicate: Literal["fail", "skip"] = "fail"
-    store_dir: str | None = None
-    targets: Targets = "class"
-    root: str | None = None
-    download: bool = True
-    name: str | None = None
-    augment: Sequence[Mapping[str, Any]] = ()
-    label_map: Mapping[str, Sequence[int] | None] = field(default_factory=dict)
-    mix: Mapping[str, Any] | str | None = None
-
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.sensor_size) != 3:
             raise ConfigError("sensor_size", f"expected [W, H, P], got {list(self.sensor_size)}")
         if self.name is not None and not re.fullmatch(r"[^./\\\s][^/\\]*", self.name):
@@ -156,8 +63,6 @@ class DataSettings:
             raise ConfigError("fold", f"{self.fold} needs folds, the number of folds")
         if self.folds is not None and self.split_file is not None:
             raise ConfigError("", "give folds or split_file, not both")
-        if (self.num_bins is None) == (self.dt is None):
-            raise ConfigError("", "give exactly one of num_bins and dt (ms)")
         if self.dt is not None:
             self._check_dt(self.dt)
             if self.bin_by == "count":
@@ -292,7 +197,7 @@ def read_settings(node: Mapping[str, Any]) -> tuple[DataSettings, str, dict[str,
     settings = dict(node)
     kind = settings.pop("type", None)
     factory = DATASETS.get(kind, "data")
-    shared, own = settings_of(DataSettings), settings_of(factory, SHARED)
+    shared, own = fields_of(DataSettings), fields_of(factory, SHARED)
     for name, reason in NOT_FOR_ALL.items():
         if has_parameter(factory, name):
             continue
@@ -326,7 +231,7 @@ def read_shared_settings(node: Mapping[str, Any]) -> DataSettings:
     Raises:
         ConfigError: names the setting that is missing, of the wrong type or out of its range.
     """
-    known = settings_of(DataSettings)
+    known = fields_of(DataSettings)
     settings = {name: value for name, value in node.items() if name in known}
     check_known(known, settings, "data", str(node.get("type")))
     with error_context("data"):
@@ -342,7 +247,7 @@ def build_dataset(node: Mapping[str, Any]) -> Dataset:
     """
     common, kind, own = read_settings(node)
     # Settings that the YAML leaves out have the defaults of the dataset's class, if it has any.
-    defaults = {name for name, setting in settings_of(DATASETS.get(kind, "data")).items() if not setting.required}
+    defaults = {name for name, setting in fields_of(DATASETS.get(kind, "data")).items() if not setting.required}
     context = {name: getattr(common, name) for name in SHARED if name not in defaults or node.get(name) is not None}
     dataset: Dataset = DATASETS.build(kind, own, "data", **context)
     if dataset.num_classes != common.num_classes:

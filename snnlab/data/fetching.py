@@ -32,7 +32,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from snnlab.errors import ConfigError, DataError, error_context
 from snnlab.files import remove_empty
 from snnlab.printable import masked
-from snnlab.settings import check_settings
+from snnlab.spec.signatures import check_settings
 
 _log = logging.getLogger(__name__)
 

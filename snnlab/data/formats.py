@@ -17,7 +17,8 @@ from snnlab.data.events.frames import EventBatch
 from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Region, Steps
 from snnlab.errors import ConfigError, DataError, MissingPackageError, join_names, one_line
 from snnlab.files import load_array, load_arrays
-from snnlab.settings import Count, above, checks_arguments
+from snnlab.spec.interval import Count, above
+from snnlab.spec.signatures import checks_arguments
 
 # The most that HDF5's usual compression can save; values that were never written take no place in the file.
 _MOST_COMPRESSION = 1100

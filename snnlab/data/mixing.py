@@ -18,7 +18,7 @@ from snnlab.data.augmentation import Probability
 from snnlab.data.events.frames import Batch, Mix
 from snnlab.errors import ConfigError
 from snnlab.registry import Registry
-from snnlab.settings import Count, Positive
+from snnlab.spec.interval import Count, Positive
 from snnlab.target_kinds import Targets, kind_of
 
 MIXES = Registry("mixing")
@@ -112,7 +112,6 @@ class Mixup(Mixing):
 
     Args:
         alpha: Parameter of the distribution of l; 0.2: mostly near 0 or 1.
-        p: Probability that a batch is mixed.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -138,7 +137,6 @@ class CutMix(Mixing):
 
     Args:
         alpha: Parameter of the distribution of l; 1: all areas equally likely.
-        p: Probability that a batch is mixed.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -181,7 +179,6 @@ class EventMix(Mixing):
     Args:
         alpha: Parameter of the distribution of l; 1: all fractions equally likely.
         gaussians: Number of Gaussians.
-        p: Probability that a batch is mixed.
 
     Raises:
         ValueError: if a number is out of its range.

@@ -16,11 +16,12 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from snnlab.errors import DataError, did_you_mean, join_names, one_line
+from snnlab.experiment_fields import OnDividedGroup
 from snnlab.files import open_regular
 from snnlab.seeds import Stream, generator
 from snnlab.target_kinds import kind_of
@@ -419,9 +420,6 @@ def merge_validation(split: Split) -> Split:
     """Return a split that also trains on the validation recordings, and has none for model selection."""
     both = np.sort(np.concatenate([split.train, split.val]))
     return Split(both, split.val[:0], split.test, f"trained on too: {split.rule}")
-
-
-OnDividedGroup = Literal["fail", "keep"]
 
 
 def read_split(

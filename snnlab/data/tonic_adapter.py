@@ -11,7 +11,7 @@ from snnlab.data.augmentation import AUGMENTATIONS, JITTER_REACH, Augmentation, 
 from snnlab.data.events import Events
 from snnlab.data.events.recording import polarity_dtype
 from snnlab.errors import ConfigError, DataError, did_you_mean
-from snnlab.settings import check_settings, has_parameter
+from snnlab.spec.signatures import check_settings, has_parameter
 
 
 def tonic() -> Any:

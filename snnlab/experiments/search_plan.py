@@ -19,7 +19,7 @@ from snnlab.files import unwritable, write_text
 from snnlab.printable import holds_password, masked, without_passwords
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.signature import sign
-from snnlab.settings import key_of
+from snnlab.spec.override_texts import key_of
 from snnlab.yaml_files import read_yaml
 
 SCHEMA = 1
@@ -99,7 +99,7 @@ class SearchPlan:
         if self.sweep.prune is None:
             return task
         (metric,) = self.sweep.objectives
-        address = TrialAddress(url, self.folder.name, number, metric, dict(self.sweep.prune))
+        address = TrialAddress(url, self.folder.name, number, metric, vars(self.sweep.prune))
         return RunTask(task.folder, [*task.overrides, _PRUNING], task.config_dir, task.working_folder, address)
 
     def to_dict(self) -> dict[str, Any]:

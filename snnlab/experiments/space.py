@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from snnlab.errors import ConfigError, did_you_mean, join_names
-from snnlab.settings import above, check_settings, key_of, quoted
+from snnlab.spec.interval import above
+from snnlab.spec.override_texts import key_of, quoted
+from snnlab.spec.signatures import check_settings
 
 if TYPE_CHECKING:
     import optuna

@@ -13,7 +13,7 @@ from snnlab.experiments.space import Values, overrides
 from snnlab.experiments.suite_reading import relative_run_folder
 from snnlab.experiments.suite_settings import TUNE_SEED, Suite, SuiteSelection
 from snnlab.experiments.workers import RunTask
-from snnlab.settings import key_of
+from snnlab.spec.override_texts import key_of
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class SuitePlan:
             "datasets": {name: list(texts) for name, texts in suite.datasets.items()},
             "seeds": list(suite.seeds),
             "common": self.common,
-            "match": vars(suite.match_rule) if suite.match_rule else None,
+            "match": vars(suite.match) if suite.match else None,
             "tune": suite.tune,
             "controls": list(suite.controls),
             "published": list(suite.published),

@@ -26,7 +26,8 @@ from snnlab.runs.runs_table import (
     training_key,
     training_settings,
 )
-from snnlab.settings import above, check_settings
+from snnlab.spec.interval import above
+from snnlab.spec.signatures import check_settings
 from snnlab.yaml_files import read_yaml
 
 

@@ -23,7 +23,7 @@ from snnlab.experiments.winner import find_winner
 from snnlab.experiments.workers import MACHINE_SETTINGS, RunTask, threads_per_run
 from snnlab.runs.recorded import RecordedRun, read_run_if_usable
 from snnlab.runs.tables import format_duration, format_path
-from snnlab.settings import key_of
+from snnlab.spec.override_texts import key_of
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def match_values(suite: Suite, results: Callable[[str, str], Sequence[RecordedRu
     Args:
         results: Returns the results of the completed runs of a method on a dataset.
     """
-    match = suite.match_rule
+    match = suite.match
     if match is None:
         return {}
     found: dict[str, dict[str, Any]] = {}

@@ -13,7 +13,9 @@ from snnlab.experiments.suite_reading import energy_of
 from snnlab.experiments.suite_statistics import check_published
 from snnlab.experiments.sweep_settings import PLACE as SWEEP, parse_settings as checked_sweep
 from snnlab.printable import holds_password, masked
-from snnlab.settings import Count, at_least, check_settings
+from snnlab.spec.interval import Count, at_least
+from snnlab.spec.nodes import load
+from snnlab.spec.signatures import check_settings
 
 PLACE = "suite"
 CONTROLS = ("shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only")
@@ -90,7 +92,7 @@ class Suite:
     datasets: Mapping[str, Sequence[str]]
     seeds: Annotated[Sequence[int], at_least(0)] = (0, 1, 2)
     common: Sequence[str] = ()
-    match: Mapping[str, Any] | None = None
+    match: Match | None = None
     tune: Mapping[str, Any] | None = None
     controls: Sequence[str] = ()
     published: Sequence[Mapping[str, Any]] = ()
@@ -100,11 +102,6 @@ class Suite:
     submitit: Mapping[str, Any] | None = None
     folder: str | None = None
     allow_missing: Sequence[str] = ()
-
-    @property
-    def match_rule(self) -> Match | None:
-        """The quantity that all methods should have in common."""
-        return None if self.match is None else Match(**self.match)
 
     @property
     def slots(self) -> int:
@@ -148,8 +145,7 @@ def parse_settings(values: Mapping[str, Any]) -> Suite:
     Raises:
         ConfigError: for the first mistake.
     """
-    check_settings(Suite, values, PLACE, "a suite")
-    suite = Suite(**values)
+    suite = load(Suite, values, PLACE, "a suite")
     for part in ("methods", "datasets", "seeds"):
         if not getattr(suite, part):
             raise ConfigError(f"{PLACE}.{part}", "is empty", "name at least one")
@@ -163,7 +159,6 @@ def parse_settings(values: Mapping[str, Any]) -> Suite:
         check_names(name.split("/")[-2:-1], methods, f"{PLACE}.allow_missing: {name}", "method")
     check_names(suite.controls, CONTROLS, f"{PLACE}.controls", "control")
     _check_seeds(suite.seeds)
-    _check_match(suite.match)
     _check_table_settings(suite)
     for name in methods:
         _check_tuning(suite, name)
@@ -242,11 +237,6 @@ def _check_seeds(seeds: Sequence[int]) -> None:
         raise ConfigError(f"{PLACE}.seeds", f"expected different numbers, got {list(seeds)}")
     if TUNE_SEED in seeds:
         raise ConfigError(f"{PLACE}.seeds", f"{TUNE_SEED} is the seed of tuning", "use other seeds")
-
-
-def _check_match(node: Mapping[str, Any] | None) -> None:
-    if node is not None:
-        check_settings(Match, node, f"{PLACE}.match", "match")
 
 
 def _check_table_settings(suite: Suite) -> None:

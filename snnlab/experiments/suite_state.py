@@ -24,7 +24,7 @@ from snnlab.experiments.suite_settings import Method, Suite, SuiteSelection
 from snnlab.files import files_below, read_text, unwritable, write_json, write_text
 from snnlab.runs.recorded import read_run_if_usable
 from snnlab.runs.run_folder import CHECKPOINTS, CONFIG
-from snnlab.settings import key_of
+from snnlab.spec.override_texts import key_of
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.experiments.space import Space
 from snnlab.printable import is_masked, masked
-from snnlab.settings import Count, NonNegative, at_least, check_settings
+from snnlab.spec.interval import Count, NonNegative, at_least
+from snnlab.spec.nodes import load
 
 PLACE = "sweep"
 Sampler = Literal["tpe", "random", "cmaes", "nsga", "grid"]
@@ -60,7 +61,7 @@ class Sweep:
     sampler: Sampler = "tpe"
     trials: Annotated[int | None, at_least(1)] = 20
     hours: Annotated[float | None, at_least(0)] = None
-    prune: Mapping[str, Any] | None = None
+    prune: Prune | None = None
     engine: Literal["here", "joblib", "submitit", "ray"] = "joblib"
     workers: Count = 2
     submitit: Mapping[str, Any] | None = None
@@ -70,10 +71,6 @@ class Sweep:
     test_seeds: NonNegative = 3
     storage: str | None = None
     seed: NonNegative = 0
-
-    def pruner(self) -> Prune | None:
-        """Return the settings of pruning, or None."""
-        return None if self.prune is None else Prune(**self.prune)
 
     def as_record(self) -> dict[str, Any]:
         """Return the settings as plain values, without the storage's password."""
@@ -103,15 +100,12 @@ def parse_settings(values: Mapping[str, Any]) -> tuple[Sweep, Space]:
     for name, example in _MAPPINGS.items():
         if name in values and not isinstance(values[name], Mapping):
             raise ConfigError(f"{PLACE}.{name}", f"expected a mapping such as {example}, got {values[name]!r}")
-    check_settings(Sweep, values, PLACE, "a sweep")
-    sweep = Sweep(**values)
+    sweep = load(Sweep, values, PLACE, "a sweep")
     _check_objectives(sweep.objectives)
-    if sweep.prune is not None:
-        check_settings(Prune, sweep.prune, f"{PLACE}.prune", "pruning")
-        if len(sweep.objectives) > 1:
-            raise ConfigError(
-                f"{PLACE}.prune", f"takes one objective, and there are {len(sweep.objectives)}", "set it null"
-            )
+    if sweep.prune is not None and len(sweep.objectives) > 1:
+        raise ConfigError(
+            f"{PLACE}.prune", f"takes one objective, and there are {len(sweep.objectives)}", "set it null"
+        )
     if sweep.trials is None and sweep.hours is None and sweep.sampler != "grid":
         raise ConfigError(PLACE, "set trials or hours, else it never ends")
     if sweep.sampler == "cmaes" and len(sweep.objectives) > 1:

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from snnlab.errors import join_names
+from snnlab.interop.nir_options import POPULATIONS
 from snnlab.interop.nir_tree import NIRError
 from snnlab.nn.blocks.graph import Edge, components
 
 Shape = tuple[int, ...]
-POPULATIONS = ("LIF", "IF", "CubaLIF")
 STATEFUL = (*POPULATIONS, "I", "LI", "CubaLI", "Delay")
 # More values than any layer has: the shapes of a graph are checked before memory is taken.
 MOST_VALUES = 10**9

@@ -27,7 +27,6 @@ from snnlab.errors import ConfigError, join_names
 from snnlab.interop import nir_metadata
 from snnlab.interop.nir_files import GraphFile, iterate_nodes
 from snnlab.interop.nir_graphs import (
-    POPULATIONS,
     FlatGraph,
     Segment,
     Shape,
@@ -37,6 +36,7 @@ from snnlab.interop.nir_graphs import (
     segments,
 )
 from snnlab.interop.nir_options import (
+    POPULATIONS,
     UNITS,
     Facts,
     FilledOptions,
@@ -51,7 +51,7 @@ from snnlab.interop.nir_tree import NIRError
 from snnlab.nn.blocks.graph import Edge
 from snnlab.nn.layer import LAYERS
 from snnlab.nn.network import BuiltNetwork, Network, build_network
-from snnlab.settings import settings_of
+from snnlab.spec.signatures import fields_of
 
 Layer = dict[str, Any]
 Arrays = dict[str, np.ndarray]
@@ -567,7 +567,7 @@ def _set_values(layer: Layer, each: Arrays, name: str, value: _Value) -> None:
 
 def _without_defaults(layer: Layer) -> Layer:
     """Return a layer without the settings that are the defaults of its own type."""
-    known = settings_of(LAYERS.get(layer["type"], "layers"))
+    known = fields_of(LAYERS.get(layer["type"], "layers"))
     return {
         name: value
         for name, value in layer.items()

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
 from snnlab.errors import ConfigError, join_names
-from snnlab.interop.nir_graphs import POPULATIONS
-from snnlab.settings import FINITE, Count, at_least, check_settings
+from snnlab.spec.interval import FINITE, Count, at_least
+from snnlab.spec.signatures import check_settings
 
+# Primitives of NIR that spike.
+POPULATIONS = ("LIF", "IF", "CubaLIF")
 # Length of a file's unit of time, ms; a step for `steps`.
 UNITS = {"s": 1000.0, "ms": 1.0}
 # A shorter step, ms, is a mistake: nothing would happen in it.
@@ -22,23 +24,22 @@ _MOST_NAMES = 6
 class NIRReadOptions:
     """How a graph is read where it leaves something open.
 
-    What is null, here and below, is what a graph of snnlab is meant with, for others as said.
+    What is left out is what a graph of snnlab is meant with, for others as said.
 
     Args:
-        time_unit: Unit of its time constants: `s`, `ms` or `steps`; null: s.
-        dt: Length of a step, ms; null: 1.
-        discretization: Factors of one step: `exact` or `euler`; null: exact.
-        spikes: The input of 1 in a step is an `impulse` of 1 or a `current` of 1 during the step; null: an impulse for
-            IF and I, a current for neurons that leak.
-        reset: `subtract` the threshold, or to `zero`; null: to v_reset where the graph has it, else subtract.
-        threshold: A spike above it, `strict`, or at it too, `inclusive`; null: strict, and inclusive with several
-            spikes a step.
-        spikes_per_step: `one` at most, or `several`.
-        floor: Lower bound of the membranes; null: none.
-        synapse: The input jumps onto the synaptic current before the membrane reads it: `jump_first`, or it decays
-            before: `decay_first`, or the membrane reads the current of the step before: `next_step`.
-        cycle_delay: Steps by which the output of a population returns to itself; null: 1.
-        ignore_metadata: Read graphs of snnlab by these options too.
+        time_unit: Unit of the time constants, s by default; Sinabs writes steps.
+        dt: Length of a step, 1 by default.
+        discretization: Factors of one step: exp(-dt / tau), by default, or 1 - dt / tau.
+        spikes: A spike is an impulse of 1, or a current of 1 during its step, for IF r or r dt; by default an impulse
+            for IF and I, a current for neurons that leak.
+        reset: Subtract the threshold, or to zero; by default to v_reset where the graph has it, else subtract.
+        threshold: A spike above it, as NIR says, or at it too; by default strict, and inclusive with several spikes a
+            step.
+        spikes_per_step: At most one, or one for each multiple of the threshold, as Sinabs does.
+        floor: Lower bound of the membranes, none by default.
+        synapse: An input reaches the membrane whole in its own step, or less the decay of a step, or a step later.
+        cycle_delay: Steps by which the output of a population returns to itself, 1 by default.
+        ignore_metadata: Read graphs of snnlab by these options too, whatever they are meant with.
     """
 
     time_unit: Literal["s", "ms", "steps"] | None = None
@@ -94,26 +95,6 @@ def option_text(values: Mapping[str, Any]) -> str:
     return " ".join(f"--{name.replace('_', '-')} {text}" for name, text in texts.items())
 
 
-def read_options(texts: Mapping[str, str]) -> NIRReadOptions:
-    """Return the options of a command line, such as `{"--time-unit": "ms"}`.
-
-    Raises:
-        ConfigError: for a value that an option does not take.
-    """
-    values: dict[str, Any] = {}
-    for option, text in texts.items():
-        name = option.removeprefix("--").replace("-", "_")
-        values[name] = True if name == "ignore_metadata" else _parse_number(text)
-    try:
-        options = checked_options(values)
-        check_options(options)
-    except ConfigError as error:
-        name = error.place.removeprefix("import.").replace("_", "-")
-        message = error.message.replace(" or null", "")  # an option is left out instead
-        raise error.with_fields(place=f"--{name}", message=message) from None
-    return options
-
-
 def checked_options(values: Mapping[str, Any]) -> NIRReadOptions:
     """Return options, their names and values checked.
 
@@ -122,15 +103,6 @@ def checked_options(values: Mapping[str, Any]) -> NIRReadOptions:
     """
     check_settings(NIRReadOptions, values, "import", "import")
     return NIRReadOptions(**values)
-
-
-def _parse_number(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 class Facts(NamedTuple):

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from snnlab.errors import ConfigError, error_context
 from snnlab.nn.layer import Scheduled, copy_to
-from snnlab.settings import Count, UnitInterval, above, at_least, check_settings, checks_arguments
+from snnlab.spec.interval import Count, UnitInterval, above, at_least
+from snnlab.spec.signatures import check_settings, checks_arguments
 
 Shape = tuple[int, ...]
 Milliseconds = Annotated[float | str, "ms", at_least(0)]

@@ -13,7 +13,8 @@ from torch import Tensor
 from snnlab.errors import ConfigError
 from snnlab.nn.neurons.time_constants import Decay, Dt, TimeConstant
 from snnlab.registry import Registry
-from snnlab.settings import Count, Positive, UnitInterval, above, checks_arguments
+from snnlab.spec.interval import Count, Positive, UnitInterval, above
+from snnlab.spec.signatures import checks_arguments
 
 ENCODERS = Registry("encoder")
 

@@ -23,7 +23,7 @@ from snnlab.nn.neurons.base import Neuron, named_neurons
 from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.nn.neurons.recurrent import Feedback, Recurrent
 from snnlab.registry import Registry
-from snnlab.settings import Positive, above, between
+from snnlab.spec.interval import Positive, above, between
 
 INITS = Registry("initialization")
 # An impulse response ends when it is below this fraction of its peak.

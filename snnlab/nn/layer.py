@@ -20,7 +20,7 @@ from snnlab.kernels.reference import (
     valid_steps as valid_steps,
 )
 from snnlab.registry import Registry
-from snnlab.settings import at_least
+from snnlab.spec.interval import at_least
 
 LAYERS = Registry("layer")
 Counts = dict[str, Tensor]

@@ -32,7 +32,8 @@ from snnlab.nn.layer import (
 from snnlab.nn.neurons.base import plain_loops
 from snnlab.nn.plan import InputSpec, Plan, PlanCache, RunSettings, SparseInput, first_layers_accept_events
 from snnlab.nn.stages import NamedLayers, Stage, run_stages
-from snnlab.settings import at_least, check_settings, has_parameter
+from snnlab.spec.interval import at_least
+from snnlab.spec.signatures import check_settings, has_parameter
 
 NetworkState = dict[str, Any]
 Shape = tuple[int, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, Any, NamedTuple
@@ -15,13 +15,19 @@ from torch import Tensor
 from snnlab.errors import ConfigError, join_names
 from snnlab.kernels.trace import Symbol, equals_constant, with_slope
 from snnlab.registry import Registry
-from snnlab.settings import Positive, above, at_least, checks_arguments, library_size_groups
+from snnlab.spec.declared import Converted, Declared, declared_fields, no_setting, setting
+from snnlab.spec.field import Excludes
+from snnlab.spec.interval import above, at_least
 
 SURROGATES = Registry("surrogate")
 DEFAULT_WIDTH = 0.3
 DEFAULT_HEIGHT = 1.0
 Width = Annotated[float | None, "thresholds", above(0)]
 Parameter = Annotated[float | None, above(0)]
+_SIZE = ("width", "height")
+# A parameter of other libraries, in place of width and height, and what may go with one.
+LibraryParameter = Annotated[Parameter, Excludes(*_SIZE, "alpha", "slope", "sigma", "tau")]
+Scale = Annotated[Parameter, Excludes(*_SIZE)]
 
 
 class SurrogateSize(NamedTuple):
@@ -40,8 +46,7 @@ class SurrogateSize(NamedTuple):
     per_threshold: bool = False
 
 
-@checks_arguments
-class Surrogate(ABC):
+class Surrogate(Declared, ABC):
     """A surrogate gradient as a function of the distance to the threshold.
 
         ds/du = height * shape(|u - v_threshold| / (width * v_threshold)),   shape(0) = 1, shape(1) = 1/2
@@ -49,19 +54,18 @@ class Surrogate(ABC):
     A subclass defines `unit_gradient(x)` in the unit of its own formula, and `half_width`, the half width in this unit.
 
     Args:
-        width: Half width at half maximum, in units of the threshold; default 0.3.
-        height: Maximum; default 1.
-
-    Raises:
-        ConfigError: if width or height is not positive.
+        width: Half width at half maximum, in units of the threshold.
+        height: Maximum.
     """
 
-    half_width: float = 1.0
+    width: Width = setting(default=DEFAULT_WIDTH, kw_only=False)
+    height: Parameter = setting(default=DEFAULT_HEIGHT, kw_only=False)
+    half_width: float = no_setting(1.0)
 
-    def __init__(self, width: Width = None, height: Parameter = None) -> None:
+    def prepare(self) -> None:
         self.size = SurrogateSize(
-            DEFAULT_WIDTH if width is None else float(width),
-            DEFAULT_HEIGHT if height is None else float(height),
+            DEFAULT_WIDTH if self.width is None else float(self.width),
+            DEFAULT_HEIGHT if self.height is None else float(self.height),
         )
 
     def derivative(self, distance: Tensor, v_threshold: float | Tensor) -> Tensor:
@@ -92,6 +96,10 @@ class Surrogate(ABC):
         return f"{type(self).__name__}(width={width:g}{units[0]}, height={height:g}{units[1]})"
 
 
+# A setting: a surrogate, or its YAML node.
+SurrogateSetting = Converted[Surrogate | Mapping[str, Any] | None, Surrogate]
+
+
 def as_surrogate(surrogate: Surrogate | Mapping[str, Any]) -> Surrogate:
     """Return the surrogate for an object or for its YAML node `{type: atan, width: 0.3, height: 1.0}`.
 
@@ -109,22 +117,21 @@ def as_surrogate(surrogate: Surrogate | Mapping[str, Any]) -> Surrogate:
 class LibrarySurrogate(Surrogate):
     """A surrogate gradient that also takes the parameters of other libraries, converted once at construction.
 
-    Args:
-        width: Half width at half maximum, in units of the threshold; default 0.3.
-        height: Maximum; default 1.
-        library: Parameters of other libraries by name.
+    Such a parameter excludes width and height.
 
     Raises:
-        ConfigError: if a value is not positive, or the size is given in two ways.
+        ConfigError: if the size is given in two ways, or a scale alone.
     """
 
-    def __init__(self, width: Width, height: Parameter, **library: float | None) -> None:
-        super().__init__(width, height)
-        parameters = {name: float(value) for name, value in library.items() if value is not None}
-        if parameters:
-            own = [name for name, value in (("width", width), ("height", height)) if value is not None]
-            _require_one_size_group([*parameters, *own], library_size_groups(library))
-            self.size = self.size_from_library(parameters)
+    def prepare(self) -> None:
+        super().prepare()
+        library = {name: field for name, field in declared_fields(type(self)).items() if "width" in field.excludes}
+        given = {name: float(getattr(self, name)) for name in library if getattr(self, name) is not None}
+        if given.keys() & {"scale", "grad_scale"} == given.keys() != set():
+            others = [name for name in library if "scale" not in name]
+            raise ConfigError("", f"{join_names(given)} alone gives no width", f"give one of {join_names(others)} too")
+        if given:
+            self.size = self.size_from_library(given)
 
     @abstractmethod
     def size_from_library(self, parameters: Mapping[str, float]) -> SurrogateSize:
@@ -138,33 +145,17 @@ class AlphaSurrogate(LibrarySurrogate):
         alpha: Parameter of the libraries, in place of width and height.
     """
 
-    def __init__(self, width: Width = None, height: Parameter = None, *, alpha: Parameter = None) -> None:
-        super().__init__(width, height, alpha=alpha)
+    alpha: LibraryParameter = None
 
 
-class SlopeSurrogate(LibrarySurrogate):
+class SlopeSurrogate(AlphaSurrogate):
     """A surrogate gradient that other libraries define by one parameter, slope in snnTorch and alpha in others.
 
     Args:
-        alpha: Parameter of the libraries, in place of width and height.
         slope: snnTorch's name for alpha.
     """
 
-    def __init__(
-        self,
-        width: Width = None,
-        height: Parameter = None,
-        *,
-        alpha: Parameter = None,
-        slope: Parameter = None,
-    ) -> None:
-        super().__init__(width, height, alpha=alpha, slope=slope)
-
-
-def _require_one_size_group(names: Collection[str], ways: Sequence[tuple[str, ...]]) -> None:
-    if not any(way[0] in names and set(names) <= set(way) for way in ways):
-        options = [way[0] + f" (with {join_names(way[1:])})" * (len(way) > 1) for way in ways]
-        raise ConfigError("", f"give either width and height or {' or '.join(options)}, got {join_names(names)}")
+    slope: LibraryParameter = None
 
 
 @SURROGATES.register("atan")
@@ -307,16 +298,9 @@ class Gaussian(LibrarySurrogate):
 
     half_width = math.sqrt(math.log(2.0))
 
-    def __init__(
-        self,
-        width: Width = None,
-        height: Parameter = None,
-        *,
-        sigma: Parameter = None,
-        alpha: Parameter = None,
-        scale: Parameter = None,
-    ) -> None:
-        super().__init__(width, height, sigma=sigma, alpha=alpha, scale=scale)
+    sigma: LibraryParameter = None
+    alpha: LibraryParameter = None
+    scale: Scale = None
 
     def size_from_library(self, parameters: Mapping[str, float]) -> SurrogateSize:
         alpha = parameters["alpha"] if "alpha" in parameters else 1.0 / (math.sqrt(2.0) * parameters["sigma"])
@@ -373,24 +357,21 @@ class MultiGaussian(LibrarySurrogate):
     2021.
     """
 
-    def __init__(
-        self,
-        width: Width = None,
-        height: Parameter = None,
-        *,
-        sigma: Parameter = None,
-        scale: Parameter = None,
-        h: Annotated[float, at_least(0)] = 0.15,
-        s: Annotated[float, at_least(1)] = 6.0,
-    ) -> None:
-        self.h, self.s = float(h), float(s)
+    sigma: LibraryParameter = None
+    scale: Scale = None
+    h: Annotated[float, at_least(0)] = 0.15
+    s: Annotated[float, at_least(1)] = 6.0
+
+    def prepare(self) -> None:
         self.peak = 1.0
         with torch.device("cpu"):  # not on torch's meta device, on which networks are also built: the values are needed
             self.peak = float(self.unit_gradient(torch.zeros((), dtype=torch.float64)))
             if self.peak <= 0:
-                raise ConfigError("h", f"lobes with h = {h} and s = {s} remove the peak", "lower h or raise s")
+                raise ConfigError(
+                    "h", f"lobes with h = {self.h} and s = {self.s} remove the peak", "lower h or raise s"
+                )
             self.half_width = self._find_half_width()
-        super().__init__(width, height, sigma=sigma, scale=scale)
+        super().prepare()
 
     def size_from_library(self, parameters: Mapping[str, float]) -> SurrogateSize:
         sigma = parameters["sigma"]
@@ -515,18 +496,11 @@ class Exponential(LibrarySurrogate):
 
     half_width = math.log(2.0)
 
-    def __init__(
-        self,
-        width: Width = None,
-        height: Parameter = None,
-        *,
-        alpha: Parameter = None,
-        tau: Parameter = None,
-        scale: Parameter = None,
-        grad_width: Width = None,
-        grad_scale: Parameter = None,
-    ) -> None:
-        super().__init__(width, height, alpha=alpha, tau=tau, scale=scale, grad_width=grad_width, grad_scale=grad_scale)
+    alpha: LibraryParameter = None
+    tau: LibraryParameter = None
+    scale: Scale = None
+    grad_width: Annotated[Width, Excludes(*_SIZE, "alpha", "tau", "scale")] = None
+    grad_scale: Annotated[Parameter, Excludes(*_SIZE, "alpha", "tau", "scale")] = None
 
     def size_from_library(self, parameters: Mapping[str, float]) -> SurrogateSize:
         if "grad_width" in parameters:
@@ -553,8 +527,7 @@ class StraightThrough(Surrogate):
 
     half_width = 0.0  # the same at every distance
 
-    def __init__(self, height: Positive = 1.0) -> None:
-        super().__init__(height=height)
+    width: Width = no_setting(None)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
         return torch.ones_like(x)

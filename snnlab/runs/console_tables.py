@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from snnlab.console import say
@@ -17,7 +17,8 @@ from snnlab.nn.neurons.learn import number_text
 from snnlab.nn.parameter_counts import ParameterCounts
 from snnlab.nn.summary import NeuronSummary, Summary, shape_text
 from snnlab.runs.tables import Table
-from snnlab.settings import argument_texts, first_sentence, settings_of
+from snnlab.spec.docstrings import argument_texts, first_sentence
+from snnlab.spec.signatures import fields_of
 
 # By the power of the number of steps.
 _DRIVE_TEXTS = {-1: "half the drive", 1: "twice the drive", 2: "four times the drive"}
@@ -237,9 +238,9 @@ def print_settings(name: str, factory: Callable[..., Any], shared: Callable[...,
     print(f"{name}: {first_sentence(factory)}")
     for line in getattr(inspect.unwrap(factory), "equations", ()):  # of a neuron
         print(f"    {line}")
-    settings, texts = settings_of(factory, OWN_ARGUMENTS), argument_texts(factory)
+    settings, texts = fields_of(factory, OWN_ARGUMENTS), argument_texts(factory)
     if shared is not None:
-        settings, texts = settings | settings_of(shared), argument_texts(shared) | texts
+        settings, texts = settings | fields_of(shared), argument_texts(shared) | texts
     rows = [
         [
             *(one.name, one.kind, one.unit),
@@ -258,6 +259,8 @@ def as_yaml(value: Any) -> str:
         return "null"
     if value == ():
         return "[]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {as_yaml(each)}" for key, each in value.items()) + "}"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

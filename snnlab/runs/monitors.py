@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Any
 
 import lightning as L
 import torch
@@ -20,13 +20,14 @@ from torch import Tensor
 from snnlab.analysis.layer_statistics import EDGES, OUTPUT, NetworkStatistics, change_norm, measure, norm, weight_groups
 from snnlab.data.events.frames import Batch, Mix
 from snnlab.errors import one_line
+from snnlab.experiment_fields import MonitorSettings
 from snnlab.nn import Network
 from snnlab.nn.layer import Counts
 from snnlab.nn.summary import learned
 from snnlab.runs.plots.activity import draw_gradients
 from snnlab.runs.plots.style import default_style, render
 from snnlab.seeds import Stream, derived_seed
-from snnlab.settings import Count, at_least, checks_arguments
+from snnlab.spec.signatures import checks_arguments
 from snnlab.target_kinds import kind_of
 from snnlab.training.module import SpikingModule, batch_loss
 
@@ -34,25 +35,17 @@ _log = logging.getLogger(__name__)
 
 
 @checks_arguments
-class Monitors(L.Callback):
+class Monitors(MonitorSettings, L.Callback):
     """Logs layer statistics of a few recordings of the batch every few steps of the optimizer.
 
     Numbers go to all loggers, histograms and plots to TensorBoard; the names begin with `monitors/`. Without a logger
     nothing is computed. The training is the same bit for bit with and without monitors.
 
-    Args:
-        every_steps: Steps between two measurements, the first one before the first step; >= 1.
-        recordings: Number of recordings, the first of the batch; >= 2, since batch norm in training needs two.
-        every_epochs: Epochs between two plots; >= 1.
-
     Raises:
         ValueError: if a number is out of its range.
     """
 
-    def __init__(
-        self, every_steps: Count = 100, recordings: Annotated[int, at_least(2)] = 8, every_epochs: Count = 4
-    ) -> None:
-        self.every_steps, self.recordings, self.every_epochs = every_steps, recordings, every_epochs
+    def __post_init__(self) -> None:
         self._statistics: NetworkStatistics | None = None
         self._measured_step = self._drawn_step = -1
         self._pending = self._disabled = False

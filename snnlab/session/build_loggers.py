@@ -15,7 +15,7 @@ from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, MissingPackageError
 from snnlab.runs.loggers import kind, read_logger_run_ids
 from snnlab.session.targets import find_target, partial_target, plugin_classes
-from snnlab.settings import has_parameter
+from snnlab.spec.signatures import has_parameter
 
 MODULES = ("lightning.pytorch", "snnlab.runs.loggers")
 # The extras of snnlab-train that install the packages of loggers.

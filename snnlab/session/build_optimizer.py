@@ -16,7 +16,8 @@ from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, error_context
 from snnlab.nn import BuiltNetwork
 from snnlab.session.targets import check_numbers, find_target, partial_target
-from snnlab.settings import has_parameter, type_problem
+from snnlab.spec.field import type_problem
+from snnlab.spec.signatures import has_parameter
 from snnlab.training.optimizer import DECAY, Group, GroupedOptimizer
 from snnlab.training.schedules import SCHEDULES, MakeOptimizer, RunLength, Schedule
 

@@ -32,7 +32,6 @@ from snnlab.session.build_network import freeze
 from snnlab.session.build_optimizer import Optimization
 from snnlab.session.processes import check_precision, rank_settings
 from snnlab.session.targets import InnerClasses, partial_target, plugin_classes
-from snnlab.settings import check_settings
 from snnlab.training.denormals import FlushDenormals
 from snnlab.training.health import OverfitCheck
 from snnlab.training.layer_schedules import LayerSchedules
@@ -148,25 +147,12 @@ def _nodes_with_places(group: Mapping[str, Any] | None, place: str) -> list[tupl
 
 def plot_callbacks(experiment: Experiment) -> list[L.Callback]:
     """Return the callback that draws plots for TensorBoard, if the experiment has one."""
-    return _optional_callback(Plots, experiment.plots, "plots", "plots=null draws none")
+    return [] if experiment.plots is None else [Plots(**vars(experiment.plots))]
 
 
 def monitor_callbacks(experiment: Experiment) -> list[L.Callback]:
     """Return the callback that monitors each layer during the training, if the experiment has one."""
-    return _optional_callback(Monitors, experiment.monitors, "monitors", "monitors=null turns them off")
-
-
-def _optional_callback(
-    kind: type[L.Callback], node: Mapping[str, Any] | None, place: str, without: str
-) -> list[L.Callback]:
-    if node is None:
-        return []
-    try:
-        check_settings(kind, node, place, place)
-    except ConfigError as error:
-        raise error.with_fields(hint=error.hint or without) from error
-    with error_context(place):
-        return [kind(**node)]
+    return [] if experiment.monitors is None else [Monitors(**vars(experiment.monitors))]
 
 
 def annealing_callbacks(experiment: Experiment, network: nn.Module) -> list[L.Callback]:
@@ -175,12 +161,10 @@ def annealing_callbacks(experiment: Experiment, network: nn.Module) -> list[L.Ca
     Raises:
         ConfigError: for a mistake in its settings.
     """
-    node = experiment.surrogate_annealing
-    if node is None:
+    if experiment.surrogate_annealing is None:
         return []
-    check_settings(SurrogateAnnealing, node, "surrogate_annealing", "it", supplied=("network",))
     with error_context("surrogate_annealing"):
-        return [SurrogateAnnealing(network, **node)]
+        return [SurrogateAnnealing(network, experiment.surrogate_annealing)]
 
 
 def layer_schedule_callbacks(network: nn.Module) -> list[L.Callback]:

@@ -34,20 +34,19 @@ def run_action(action: str, experiment: Experiment, figure: str | None) -> None:
     Raises:
         SnnlabError: for a mistake in the configuration or the data.
     """
-    with experiment.located_errors():
-        session = Session(experiment)
-        settings = session.settings
-        if action == "clean_all":
-            with until_pipe_closes():
-                clean_all(experiment, settings)
-            return
-        if action in _FETCHES_NOTHING:
-            session = Session(replace(experiment, data=without_download(experiment.data)))
-        dataset = session.dataset
+    session = Session(experiment)
+    settings = session.settings
+    if action == "clean_all":
         with until_pipe_closes():
-            for note in dataset.notes:
-                say(note)
-            ACTIONS[action](settings, dataset, figure)
+            clean_all(experiment, settings)
+        return
+    if action in _FETCHES_NOTHING:
+        session = Session(replace(experiment, data=without_download(experiment.data)))
+    dataset = session.dataset
+    with until_pipe_closes():
+        for note in dataset.notes:
+            say(note)
+        ACTIONS[action](settings, dataset, figure)
 
 
 def prepare(settings: DataSettings, dataset: Dataset, figure: str | None) -> None:

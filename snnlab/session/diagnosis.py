@@ -58,8 +58,7 @@ class Diagnosis:
         """
         # The reference backend needs no compilation.
         plain = {"backend": "reference", "fuse": False, "checkpoint_segments": 0, "logger": None, "callbacks": None}
-        with experiment.located_errors():
-            return self._measure(replace(experiment, **plain), folder)
+        return self._measure(replace(experiment, **plain), folder)
 
     def fixes(self, measured: MeasuredNetwork) -> Fixes | None:
         """Return the problems of the network and their fixes; print a line and return None if there are none."""

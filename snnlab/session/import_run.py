@@ -20,7 +20,7 @@ from snnlab.errors import ConfigError, DataError, RunFolderError, SnnlabError
 from snnlab.files import unwritable
 from snnlab.interop.nir_files import nir_package, read_graph
 from snnlab.interop.nir_import import ReadNetwork, read_network
-from snnlab.interop.nir_options import NIRReadOptions, read_options
+from snnlab.interop.nir_options import NIRReadOptions
 from snnlab.nn.network import BuiltNetwork
 from snnlab.nn.neurons.base import Neuron
 from snnlab.runs.provenance import software
@@ -29,21 +29,21 @@ from snnlab.runs.run_folder import CheckpointName, Result, config_text, create_r
 from snnlab.runs.signature import file_hash
 from snnlab.session.session import Session
 from snnlab.session.weights import load_foreign
-from snnlab.settings import key_of, literal
+from snnlab.spec.override_texts import key_of, literal
 from snnlab.training.checkpoints import tensors_hash, write_weights
 
 _PACKAGES = ("snnlab-train", "torch", "numpy", "nir", "h5py")
 
 
 def import_file(
-    path: Path, folder: Path, options: Mapping[str, str], overrides: Sequence[str], config_dir: str | Path | None = None
+    path: Path, folder: Path, options: NIRReadOptions, overrides: Sequence[str], config_dir: str | Path | None = None
 ) -> list[str]:
     """Write the network of a file as the folder of a run, and return what was assumed or loaded as lines.
 
     Args:
         path: A state dict of PyTorch if the overrides name a model, else a NIR file.
         folder: The new folder.
-        options: Those of the command line for NIR files, such as `{"--dt": "1"}`.
+        options: How a NIR graph is read where it leaves something open.
         overrides: Settings of the experiment, such as `data=nmnist`.
         config_dir: A folder of the user's YAML files.
 
@@ -52,7 +52,7 @@ def import_file(
     """
     if any(key_of(text) == "model" for text in overrides):
         return [import_weights(path, folder, overrides, config_dir)]
-    return import_nir(path, folder, read_options(options), overrides, config_dir).assumptions
+    return import_nir(path, folder, options, overrides, config_dir).assumptions
 
 
 def import_nir(
@@ -117,15 +117,14 @@ def import_weights(path: Path, folder: Path, overrides: Sequence[str], config_di
         raise DataError(path, "is an HDF5 file, not one of torch.save", "without model=NAME it is read as a NIR file")
     chosen = [*overrides, f"model.weights.file={literal(str(path.absolute()))}"]
     experiment, _ = compose_experiment(chosen, config_dir)
-    with experiment.located_errors():
-        session = Session(experiment, folder)
-        try:
-            session.build("built", "loss")
-            weights = experiment.foreign_weights
-            assert weights is not None
-            loaded = load_foreign(session.built.network, weights)
-        except SnnlabError as error:
-            raise _with_data(error, session, overrides) from None
+    session = Session(experiment, folder)
+    try:
+        session.build("built", "loss")
+        weights = experiment.foreign_weights
+        assert weights is not None
+        loaded = load_foreign(session.built.network, weights)
+    except SnnlabError as error:
+        raise _with_data(error, session, overrides) from None
     source = {
         "file": str(path.absolute()),
         "sha256": file_hash(path),

@@ -17,7 +17,8 @@ from snnlab.runs.recorded import read_run
 from snnlab.runs.run_folder import CheckpointName
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.prediction import RunPredictor
-from snnlab.settings import is_override, type_problem
+from snnlab.spec.field import type_problem
+from snnlab.spec.override_texts import is_override
 from snnlab.zoo import run_path
 
 if TYPE_CHECKING:
@@ -115,8 +116,7 @@ class Run(OpenedRun):
         evaluation, _ = _import_with_lightning()
         typed = [*self.all_overrides, *overrides]
         experiment = compose_run(self.folder, typed, None, "data")
-        with experiment.located_errors():
-            values, folder = evaluation.evaluate(self.folder, experiment, part, self.checkpoint, out, typed)
+        values, folder = evaluation.evaluate(self.folder, experiment, part, self.checkpoint, out, typed)
         return {**values, "folder": folder}
 
     def figure(self, name: str, part: str = "test", recording: int = 0) -> Figure:

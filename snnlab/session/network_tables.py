@@ -31,10 +31,9 @@ class NetworkTables:
     """
 
     def __init__(self, experiment: Experiment, run: Path | None) -> None:
-        with experiment.located_errors():
-            session = Session(experiment)
-            self.experiment, self.settings, self.built = experiment, session.settings, session.built
-            self.learned_note = None if run is None else _load_learned(run, session.built)
+        session = Session(experiment)
+        self.experiment, self.settings, self.built = experiment, session.settings, session.built
+        self.learned_note = None if run is None else _load_learned(run, session.built)
         self.head = f"{experiment.name}: {experiment.data['type']}, {_frames_text(self.settings)}"
 
     def print_tables(self) -> None:

@@ -32,7 +32,8 @@ from snnlab.runs.provenance import ComparedItem
 from snnlab.runs.recorded import flat, resolve_references
 from snnlab.runs.run_folder import config_text
 from snnlab.session.suite_records import answers_of, public_config, setting_differences, targets_of
-from snnlab.settings import MISSING, settings_of
+from snnlab.spec.field import MISSING
+from snnlab.spec.signatures import fields_of
 from snnlab.target_kinds import IGNORED, kind_of
 from snnlab.training.schedules import SCHEDULES
 from snnlab.training.snapshots import rank_of_epoch
@@ -150,7 +151,7 @@ def _factories(node: Mapping[str, Any], place: list[str]) -> Iterator[Callable[.
 
 def _defaults(factory: Callable[..., Any], name: str) -> Iterator[Any]:
     """Yield the default of a setting, if the class has it."""
-    if (setting := settings_of(factory).get(name)) is None or setting.default is MISSING:
+    if (setting := fields_of(factory).get(name)) is None or setting.default is MISSING:
         return
     field = getattr(factory, "__dataclass_fields__", {}).get(name)
     yield setting.default if field is None or field.default_factory is NO_DEFAULT else field.default_factory()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, wraps
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -70,6 +71,26 @@ def _import_processes():
     return processes
 
 
+def _located(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def call(self: Session, *args: Any, **kwargs: Any) -> Any:
+        with self.experiment.located_errors():
+            return method(self, *args, **kwargs)
+
+    return call
+
+
+def _locating(kind: type[Session]) -> type[Session]:
+    """Give the errors of all parts and methods the line of the user's file that sets their key."""
+    for name, part in list(vars(kind).items()):
+        if isinstance(part, cached_property):
+            part.func = _located(part.func)
+        elif isinstance(part, FunctionType) and not name.startswith("_"):
+            setattr(kind, name, _located(part))
+    return kind
+
+
+@_locating
 class Session:
     """The objects of an experiment, each built once, at the first access, in the right order.
 
@@ -307,7 +328,7 @@ def check_experiment(experiment: Experiment, folder: Path, *, here: bool, skip_t
     Raises:
         ConfigError: for the first mistake found.
     """
-    with experiment.located_errors(), quiet_lightning():
+    with quiet_lightning():
         Session(experiment, folder, skip_target_check=skip_target_check).check(here=here)
 
 

@@ -66,7 +66,7 @@ from snnlab.session.suite_records import (
 )
 from snnlab.session.training import run
 from snnlab.session.trial import silence_console
-from snnlab.settings import has_parameter
+from snnlab.spec.signatures import has_parameter
 
 
 class _OneEpoch(L.Callback):
@@ -278,7 +278,7 @@ def evaluate_test(experiment: Experiment, run_folder: Path) -> TestedAgain:
     """Test an experiment's network with the weights of a folder."""
     session = Session(experiment, run_folder, run=run_folder)
     session.use_threads()
-    with experiment.located_errors(), quiet_lightning(), silence_console():
+    with quiet_lightning(), silence_console():
         session.build("loss", "network", "data", "module")
         session.set_computation()
         metrics, arrays = evaluate_stage(session, "test")

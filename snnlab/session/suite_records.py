@@ -44,7 +44,7 @@ from snnlab.runs.runs_table import settings_beyond_seed
 from snnlab.safe_tensors import read_safe_tensors, write_safe_tensors
 from snnlab.session.session import Session
 from snnlab.session.weights import run_weights
-from snnlab.settings import key_of
+from snnlab.spec.override_texts import key_of
 from snnlab.target_kinds import kind_of
 
 _log = logging.getLogger(__name__)

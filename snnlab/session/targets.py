@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from snnlab.config.folders import group_files
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, did_you_mean, join_names
-from snnlab.settings import check_settings, has_parameter
+from snnlab.spec.signatures import check_settings, has_parameter
 
 T = TypeVar("T")
 # Modules, and the base class of the objects from each that may be arguments.

@@ -44,7 +44,7 @@ def run(session: Session, started: float) -> Result:
     if os.path.isfile(folder / CONFIG):
         raise RunFolderError(folder, "contains a run", f"resume={folder} continues it, another folder starts a new one")
     require_writable(folder)
-    with experiment.located_errors(), quiet_lightning():
+    with quiet_lightning():
         session.prepare()
         record_slurm_run(experiment, folder)
         return _train_or_requeue(lambda: fit_and_test(session, started))
@@ -112,8 +112,7 @@ def _changes_schedule(before: Experiment, now: Experiment, changed: Mapping[str,
 
 
 def _continue_run(experiment: Experiment, folder: Path, started: float, resumption: Resumption) -> Result:
-
-    with experiment.located_errors(), quiet_lightning():
+    with quiet_lightning():
         if experiment.threads is None and resumption.node:  # another number changes the last digits of sums
             experiment = replace(experiment, threads=resumption.node["threads"])
         session = Session(experiment, folder)

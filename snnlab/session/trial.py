@@ -32,7 +32,7 @@ from snnlab.session.build_data import data_notes
 from snnlab.session.build_store import find_duplicates
 from snnlab.session.session import compose_and_check
 from snnlab.session.training import resume, run
-from snnlab.settings import key_of
+from snnlab.spec.override_texts import key_of
 
 _WAIT_S = 0.5
 # One batch per stage, and no plots.

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from snnlab.errors import ConfigError
 from snnlab.registry import Registry
-from snnlab.settings import UnitInterval
+from snnlab.spec.interval import UnitInterval
 
 SCHEDULES = Registry("schedule")
 MakeOptimizer = Callable[[nn.Module], Optimizer]

@@ -6,11 +6,10 @@ import lightning as L
 from torch import nn
 
 from snnlab.errors import ConfigError
+from snnlab.experiment_fields import AnnealingSettings
 from snnlab.nn.surrogate import Surrogate
-from snnlab.settings import Count, Positive, checks_arguments
 
 
-@checks_arguments
 class SurrogateAnnealing(L.Callback):
     """Multiplies the width of every surrogate by a factor from `start` to `end`, in a geometric sequence over epochs.
 
@@ -21,16 +20,14 @@ class SurrogateAnnealing(L.Callback):
 
     Args:
         network: The network.
-        start: Factor in the first epoch.
-        end: Factor in the last of these epochs and later; 1 is the width that the layer sets.
-        epochs: Number of epochs over which it changes.
+        settings: The factor.
 
     Raises:
-        ConfigError: if a value is out of its range, or no layer has a surrogate.
+        ConfigError: if no layer has a surrogate.
     """
 
-    def __init__(self, network: nn.Module, start: Positive, epochs: Count, end: Positive = 1.0) -> None:
-        self.start, self.end, self.epochs = start, end, epochs
+    def __init__(self, network: nn.Module, settings: AnnealingSettings) -> None:
+        self.start, self.end, self.epochs = settings.start, settings.end, settings.epochs
         found = {
             id(own): own for module in network.modules() for own in vars(module).values() if isinstance(own, Surrogate)
         }

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 from snnlab.registry import Registry
-from snnlab.settings import Interval, between
+from snnlab.spec.interval import Interval, between
 
 AVERAGES = Registry("average")
 Every = Literal["step", "epoch"]

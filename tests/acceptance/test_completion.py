@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from snnlab.cli import completion
-from snnlab.cli.main import COMMANDS
+from snnlab.cli.command_files import commands
+from snnlab.cli.kinds import REGISTRIES, catalogue, registry
 from snnlab.config.folders import config_folder
 from snnlab.nn import LAYERS
 
@@ -29,7 +30,7 @@ def completed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         monkeypatch.setenv("COMP_LINE", line)
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
         monkeypatch.setattr(sys, "argv", ["snnlab", "-sc", "query=bash"])
-        assert completion.main(["query=bash"], 0.0) == 0
+        assert completion.main(["query=bash"]) == 0
         captured = capsys.readouterr()
         assert not captured.err
         return captured.out.split()
@@ -70,10 +71,10 @@ def test_words_files_types_and_keys_are_completed(completed: Offered, line: str,
 
 
 def test_every_command_is_completed_first(completed: Offered):
-    assert completed("snnlab ") == list(COMMANDS)
+    assert completed("snnlab ") == list(commands())
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", commands())
 def test_every_command_has_its_options_completed(completed: Offered, command: str):
     assert "--help" in completed(f"snnlab {command} --")
 
@@ -108,26 +109,41 @@ def test_an_installed_script_calls_the_program():
     assert (done.stdout, done.stderr) == ("data.num_bins=\n", "")
 
 
-def test_names_of_files_do_not_wait_for_hydra():
+@pytest.mark.parametrize(
+    "line", ["snnlab train model=conv_li", "snnlab train neuron.tau_m", "snnlab list layers conv2"]
+)
+def test_completion_waits_for_neither_hydra_nor_torch(line: str):
     code = "import sys; sys.argv = ['snnlab', '-sc', 'query=bash']; from snnlab.cli.main import main; main()"
-    ask = [sys.executable, "-c", f"{code}; print('hydra' in sys.modules, file=sys.stderr)"]
-    line = {**os.environ, "COMP_LINE": "snnlab train model=conv_li"}
-    done = subprocess.run(ask, capture_output=True, text=True, env=line, timeout=60)
-    assert (done.stdout.split(), done.stderr) == (["model=conv_lif"], "False\n")
+    ask = [sys.executable, "-c", f"{code}; print({{'hydra', 'torch', 'numpy'}} & {{*sys.modules}}, file=sys.stderr)"]
+    catalogue()  # the settings of types are read from the classes once
+    done = subprocess.run(ask, capture_output=True, text=True, env={**os.environ, "COMP_LINE": line}, timeout=60)
+    assert len(done.stdout.split()) == 1
+    assert done.stderr == "set()\n"
 
 
-def test_the_script_for_bash_completes_snnlab():
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; sys.argv = ['snnlab', '-sc', 'install=bash']; from snnlab.cli.main import main; main()",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.rstrip().endswith("hydra_bash_completion snnlab")
+def test_completion_knows_the_entries_of_each_registry_and_their_settings():
+    assert {kind: list(entries) for kind, entries in catalogue().items() if kind} == {
+        kind: list(registry(kind)) for kind in REGISTRIES
+    }
+    assert {"tau_mem", "v_threshold"} <= {*catalogue()["neurons"]["lif"]}
+    assert catalogue()["neurons"]["lif"]["decay"] == ["exact", "euler"]
+
+
+@pytest.mark.parametrize("line", ["snnlab train model=conv_li", "snnlab train --config-dir=. model=conv_li more"])
+def test_the_script_for_bash_completes_the_word_at_the_cursor(line: str):
+    script = f"""snnlab() {{ {sys.executable} -m snnlab "$@"; }}
+    eval "$(snnlab -sc install=bash)"
+    COMP_LINE={line!r} COMP_WORDS=({line.removesuffix(" more")}) COMP_POINT={len(line.removesuffix(" more"))}
+    COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _snnlab; echo "${{COMPREPLY[@]}}"; complete -p snnlab"""
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["model=conv_lif", "complete -o default -o nospace -F _snnlab snnlab"]
+
+
+def test_a_name_that_a_shell_would_execute_is_not_proposed(completed: Offered, workplace: Path):
+    (workplace / "mine" / "model").mkdir(parents=True)
+    for name in ("net_$(touch x)", "net_1"):
+        (workplace / "mine" / "model" / f"{name}.yaml").write_text("layers: {}\n")
+    assert completed("snnlab train --config-dir mine model=net") == ["model=net_1"]
 
 
 def test_zsh_runs_the_script_of_bash():
@@ -135,7 +151,7 @@ def test_zsh_runs_the_script_of_bash():
         [sys.executable, "-m", "snnlab", "-sc", "install=zsh"], capture_output=True, text=True, check=True
     )
     assert_text_has(done.stdout.splitlines()[0], "compinit", "bashcompinit")
-    assert "hydra_bash_completion" in done.stdout
+    assert "complete -o nospace" in done.stdout
 
 
 def test_a_wrong_request_names_the_install_commands():

@@ -73,7 +73,7 @@ def test_a_recording_and_a_step_can_be_given(run: str, snnlab: Snnlab, tmp_path:
     [
         (("{run}", "nowhere.npy"), "doctor", ("nowhere.npy",)),
         (("{run}",), "model.layers.norm", ("--fold-norm",)),
-        (("{run}", "--config-dir", "x"), "doctor --stream", ("--config-dir",)),
+        (("{run}", "--config-dir", "x"), "doctor", ("--config-dir",)),
     ],
 )
 def test_mistakes_are_refused(

@@ -115,7 +115,7 @@ def test_another_dataset_takes_the_nodes_place(run: Path) -> None:
         (["model=conv_lif"], ("model=conv_lif", "train")),
         (["data.num_bin=3"], ("data.num_bin", "num_bins")),
         (["model.layers.fc1.out_features=17"], (None, "weights", 16, 17)),
-        (["--split", "vall"], ("evaluate", "--split", "test, val, train", "vall")),
+        (["--split", "vall"], ("--split", "test, val, train", "vall")),
         (["--chekpoint", "best"], ("evaluate", "--chekpoint", "--checkpoint")),
     ],
 )
@@ -238,8 +238,8 @@ def test_early_exit_is_printed_written_and_drawn(run: Path, snnlab: Snnlab) -> N
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["--accuracy", "95"], ("", "--accuracy", 0, 1, 95)),
-        (["--accuracy", "0.9", "--split", "val"], ("evaluate", "--split")),
+        (["--accuracy", "95"], ("--accuracy", 0, 1, 95)),
+        (["--accuracy", "0.9", "--split", "val"], ("--accuracy", "--split")),
         (["--anytime", "data.bin_by=count", *BY_STEPS], ("evaluate", "before")),
         (["--anytime", "control=counts_only"], ("evaluate", "first")),
     ],

@@ -76,14 +76,14 @@ def test_both_kinds_of_files_hold_the_same_and_layers_can_be_chosen(run: Path, s
     ("arguments", "expected"),
     [
         (("--what", "v"), ("export", "--out")),
-        (("--out", "a.csv", "--what", "v"), ("export", "--out", "a.csv")),
+        (("--out", "a.csv", "--what", "v"), ("--out", "a.csv")),
         (("--out", "a.npz"), ("export", "--what")),
         (("--out", "a.npz", "--what", "spiks"), ("export", "--what")),
         (("--out", "a.npz", "--what", "v", "--layers", "lif"), ("export", "spikes")),
         (("--out", "a.npz", "--what", "v", "--samples", "all"), ("export", "--samples", 0, 8, "3,5,7")),
         (("--out", "a.npz", "--what", "v", "--samples", "9999"), ("export", 359, 0, 358)),
-        (("--out", "a.npz", "--what", "v", "--split", "tst"), ("export", "--split")),
-        (("--out", "a.npz", "--what", "v", "--checkpoint", "7"), ("export", "--checkpoint")),
+        (("--out", "a.npz", "--what", "v", "--split", "tst"), ("--split",)),
+        (("--out", "a.npz", "--what", "v", "--checkpoint", "7"), ("--checkpoint",)),
     ],
 )
 def test_a_mistake_is_named_and_writes_nothing(

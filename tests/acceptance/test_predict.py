@@ -165,7 +165,7 @@ def test_early_exit_answers_at_a_probability(run: Path, snnlab: Snnlab, monkeypa
     assert len({row["until_ms"] for row in first_answers}) > 1
     never = _rows(snnlab("predict", str(run), *files, "--until", "1", "--pieces", "40"))
     assert [{name: row[name] for name in whole[0]} for row in never] == whole
-    assert_error_has(snnlab("predict", str(run), files[0], "--until", "2").error, "", "--until")
+    assert_error_has(snnlab("predict", str(run), files[0], "--until", "2").error, "--until")
     monkeypatch.setattr("snnlab.session.prediction.step_time", lambda settings: StepTime(settings.step_ms, 5.0))
     later = _rows(snnlab("predict", str(run), *files, "--until", str(sure)))  # frames that need later events
     assert [float(row["until_ms"]) for row in later] == [float(row["until_ms"]) + 5 for row in first_answers]
@@ -206,9 +206,9 @@ def test_hot_pixels_of_an_older_run_are_computed_again(hot_run: Path, snnlab: Sn
     [
         ([], ("predict", "FILE")),
         (["none.npy"], ("predict", "none.npy")),
-        (["FILE", "--format", "xml"], ("predict", "--format", "csv, jsonl", "xml")),
+        (["FILE", "--format", "xml"], ("--format", "csv, jsonl", "xml")),
         (["FILE", "--time-unit", "min"], ("predict", "time_unit", "min")),
-        (["FILE", "--checkpoint", "first"], ("predict", "--checkpoint", "first")),
+        (["FILE", "--checkpoint", "first"], ("--checkpoint", "first")),
         (["FILE", "--pieces", "30"], ("predict", "--pieces", 20, 30, 40)),
         (["FILE", "--pieces", "soon"], ("predict", "--pieces", "soon")),
         (["FILE", "--colums", "x"], ("predict", "--colums", "--columns")),

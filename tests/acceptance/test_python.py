@@ -69,7 +69,7 @@ def test_settings_can_be_given_as_python_values(workplace: Path, monkeypatch: py
     assert experiment.model["layers"]["fc1"]["out_features"] == 16
     assert experiment.model["layers"]["lif1"]["tau_mem"] == 12.5
     assert (experiment.optimizer["lr"], experiment.data["batch_size"]) == (0.25, 8)
-    assert (experiment.plots["recordings"], experiment.logger) == (1, None)
+    assert (experiment.plots.recordings, experiment.logger) == (1, None)
     assert experiment.output_dir == str(workplace / "a=b")
     assert experiment.trainer["max_epochs"] == 3
 

@@ -132,7 +132,7 @@ def test_the_versions_can_be_installed_again(run: Path, snnlab: Snnlab) -> None:
     ("arguments", "facts"),
     [
         (["RUN", "data.num_bins=8"], ("data.num_bins=8", "data.root")),
-        (["RUN", "another"], ("reproduce", "--env", "another")),
+        (["RUN", "another"], ("another", "override")),
         (["RUN"], (None, "interrupted")),
     ],
 )

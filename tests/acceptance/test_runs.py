@@ -127,7 +127,7 @@ def test_deleting_removes_runs(runs: list[Path], snnlab: Snnlab) -> None:
     ("arguments", "facts"),
     [
         (["--sort", "val/acuracy"], ("runs list", "val/acuracy", "val/accuracy")),
-        (["--where", "status"], ("runs list", "--where", "KEY=VALUE")),
+        (["--where", "status"], ("--where", "KEY=VALUE")),
         (["delete", "outputs/digits/1_0", "outputs/digits"], ("outputs/digits", "folder")),
     ],
 )

@@ -181,7 +181,7 @@ def test_a_command_leaves_without_taking_the_interpreter_apart():
     mostly_long(
         ["trainer.epochs=5", ("torch",)],
         ["optimizer.lr=abc", ("lightning", "torchmetrics", "tonic", "sklearn", "matplotlib", "optuna", *SCIPY)],
-        ["neuron.taumem=3", ("lightning", "torchmetrics")],
+        ["neuron.taumem=3", ("torch",)],
         ["loss=mse", ("lightning", "torchmetrics")],
         ["callbacks=early_stopping callbacks.early_stopping.monitor=val/los", ("lightning", "torchmetrics")],
     ),

@@ -145,7 +145,7 @@ def test_a_mistake_is_reported_in_one_or_two_lines(override: str, facts: tuple):
 
 def test_malformed_yaml_names_file_and_line(tmp_path: Path):
     mine = write(tmp_path, "model/broken", "layers:\n  a: {type: relu\n  b: 3\n")
-    with assert_raises(ConfigError, "model/broken.yaml, line 3, column 4", 3):
+    with assert_raises(ConfigError, "model/broken.yaml:3", 4):
         compose("model=broken", config_dir=mine)
 
 

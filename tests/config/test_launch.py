@@ -9,15 +9,15 @@ from ..refusals import assert_raises
 
 
 def test_the_settings_of_the_launcher_are_split_off():
-    given = ["-m", "seed=0,1", "launcher=submitit", "workers=3", "submitit.cluster=local", "submitit.timeout_min=5"]
-    launch, others = split_launch(given)
+    given = ["seed=0,1", "launcher=submitit", "workers=3", "submitit.cluster=local", "submitit.timeout_min=5"]
+    launch, others = split_launch(given, several=True)
     assert launch == LauncherSettings("submitit", 3, {"cluster": "local", "timeout_min": 5})
-    assert others == ["-m", "seed=0,1"]
+    assert others == ["seed=0,1"]
     assert launch.slots == 3
 
 
 def test_without_them_hydra_runs_one_after_the_other():
-    assert split_launch(["-m", "seed=0,1"]) == (LauncherSettings(), ["-m", "seed=0,1"])
+    assert split_launch(["seed=0,1"], several=True) == (LauncherSettings(), ["seed=0,1"])
     assert LauncherSettings().slots == 1
 
 
@@ -35,7 +35,7 @@ def test_without_them_hydra_runs_one_after_the_other():
 )
 def test_a_mistake_is_named(arguments: list[str], facts: tuple):
     with assert_raises(ConfigError, *facts):
-        split_launch(arguments)
+        split_launch(arguments, several="-m" in arguments)
 
 
 @pytest.mark.parametrize(

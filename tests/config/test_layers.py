@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from snnlab.config.catalogue import catalogue
 from snnlab.config.compose import compose_experiment
 from snnlab.config.layers import expand_layers, merge
 from snnlab.config.schema import Experiment
@@ -14,7 +15,7 @@ LIF = {"type": "lif", "tau_mem": 20.0, "surrogate": {"type": "atan", "width": 0.
 
 
 def test_layers_keep_the_order_of_the_file():
-    assert list(expand_layers({"b": {"type": "relu"}, "a": {"type": "relu"}}, None)) == ["b", "a"]
+    assert list(expand_layers({"b": {"type": "relu"}, "a": {"type": "relu"}}, None, catalogue())) == ["b", "a"]
 
 
 def test_after_places_a_layer_and_two_after_the_same_keep_their_order():
@@ -25,7 +26,7 @@ def test_after_places_a_layer_and_two_after_the_same_keep_their_order():
         "second": {"type": "tanh", "after": "conv"},
         "third": {"type": "gelu", "after": "second"},
     }
-    expanded = expand_layers(layers, None)
+    expanded = expand_layers(layers, None, catalogue())
     assert list(expanded) == ["conv", "first", "second", "third", "out"]
     assert all("after" not in node for node in expanded.values())
 
@@ -37,7 +38,7 @@ def test_after_may_name_a_layer_that_is_placed_later_in_the_file():
         "y": {"type": "relu", "after": "a"},
         "b": {"type": "relu"},
     }
-    assert list(expand_layers(layers, None)) == ["a", "y", "x", "b"]
+    assert list(expand_layers(layers, None, catalogue())) == ["a", "y", "x", "b"]
 
 
 @pytest.mark.parametrize(
@@ -52,35 +53,41 @@ def test_after_may_name_a_layer_that_is_placed_later_in_the_file():
 )
 def test_a_mistake_names_the_layer(layers: dict, facts: tuple):
     with assert_raises(ConfigError, *facts):
-        expand_layers(layers, LIF)
+        expand_layers(layers, LIF, catalogue())
 
 
 def test_neuron_stands_for_the_experiments_neuron_with_the_layers_differences():
-    (node,) = expand_layers({"lif1": {"type": "neuron", "tau_mem": 5, "surrogate": {"width": 0.5}}}, LIF).values()
+    (node,) = expand_layers(
+        {"lif1": {"type": "neuron", "tau_mem": 5, "surrogate": {"width": 0.5}}}, LIF, catalogue()
+    ).values()
     assert node == {"type": "lif", "tau_mem": 5, "surrogate": {"type": "atan", "width": 0.5}}
 
 
 def test_a_layer_that_names_its_own_kind_takes_nothing_from_the_neuron():
-    assert expand_layers({"lif1": {"type": "lif"}}, LIF) == {"lif1": {"type": "lif"}}
+    assert expand_layers({"lif1": {"type": "lif"}}, LIF, catalogue()) == {"lif1": {"type": "lif"}}
 
 
 def test_without_a_neuron_the_layer_that_needs_it_is_named():
     with assert_raises(ConfigError, "model.layers.lif1", "experiment"):
-        expand_layers({"lif1": {"type": "neuron"}}, None)
+        expand_layers({"lif1": {"type": "neuron"}}, None, catalogue())
 
 
 def test_a_rival_replaces_the_neurons_setting():
-    (node,) = expand_layers({"lif1": {"type": "neuron", "beta": 0.9}}, {"type": "lif", "tau_mem": 20.0}).values()
+    (node,) = expand_layers(
+        {"lif1": {"type": "neuron", "beta": 0.9}}, {"type": "lif", "tau_mem": 20.0}, catalogue()
+    ).values()
     assert node == {"type": "lif", "beta": 0.9}
 
 
 def test_a_null_of_an_override_is_removed_for_the_rival():
-    (node,) = expand_layers({"lif1": {"type": "neuron"}}, {"type": "lif", "tau_mem": None, "beta": 0.9}).values()
+    (node,) = expand_layers(
+        {"lif1": {"type": "neuron"}}, {"type": "lif", "tau_mem": None, "beta": 0.9}, catalogue()
+    ).values()
     assert node == {"type": "lif", "beta": 0.9}
 
 
 def test_a_mapping_of_another_type_is_replaced_whole():
-    assert merge(LIF, {"surrogate": {"type": "triangle"}})["surrogate"] == {"type": "triangle"}
+    assert merge(LIF, {"surrogate": {"type": "triangle"}}, catalogue())["surrogate"] == {"type": "triangle"}
 
 
 def test_within_blocks_the_neuron_is_merged_and_after_resolved_at_any_depth():
@@ -100,7 +107,7 @@ def test_within_blocks_the_neuron_is_merged_and_after_resolved_at_any_depth():
         "mlp": {"type": "spiking_mlp", "neuron": own},
         "loops": {"type": "loop", "layers": {"lif": lif}, "feedback": [{"to": "lif"}, {"layers": {"back": own}}]},
     }
-    expanded = expand_layers(layers, LIF)
+    expanded = expand_layers(layers, LIF, catalogue())
     assert list(expanded["block"]["layers"]) == ["lif", "norm", "deep"]
     assert expanded["block"]["layers"]["lif"] == LIF
     changed = [
@@ -131,12 +138,12 @@ def test_within_blocks_the_neuron_is_merged_and_after_resolved_at_any_depth():
 )
 def test_a_mistake_within_a_block_names_its_place(node: dict, place: str):
     with assert_raises(ConfigError, f"model.layers.{place}"):
-        expand_layers({"a": {"type": "x", **node}}, LIF)
+        expand_layers({"a": {"type": "x", **node}}, LIF, catalogue())
 
 
 def test_an_invalid_mapping_of_layers_is_left_to_the_layers_checks():
     node = {"type": "mine", "layers": 3, "shortcut": "conv", "branches": [1, 2], "feedback": None}
-    assert expand_layers({"a": node}, LIF) == {"a": node}
+    assert expand_layers({"a": node}, LIF, catalogue()) == {"a": node}
 
 
 def test_a_layer_within_a_block_is_set_on_the_command_line_and_typos_in_it_are_named():

@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from snnlab.config.catalogue import catalogue
 from snnlab.config.compose import compose_experiment
 from snnlab.config.layers import merge
 from snnlab.config.overrides import mark_overrides, merge_overrides, repetition_warnings, to_hydra_grammar
 from snnlab.errors import ConfigError
-from snnlab.nn import SURROGATES
-from snnlab.nn.surrogate import LibrarySurrogate
-from snnlab.settings import SURROGATE_EXCLUSIONS, settings_of
 
 from ..refusals import assert_lines_have, assert_raises
 
@@ -20,7 +18,6 @@ def test_a_value_is_forced_and_a_group_is_left_alone():
         "++seed=3",
         "data=nmnist",
         "++model.layers.lif1.tau_mem=5",
-        "++model.layers.lif1.beta=null",
     ]
 
 
@@ -37,8 +34,6 @@ def test_prefixed_overrides_and_those_of_hydra_stay_as_they_are(text: str):
     [
         ("data.dt=5", "++data.num_bins=null"),
         ("data.num_bins=32", "++data.dt=null"),
-        ("neuron.beta=0.9", "++neuron.tau_mem=null"),
-        ("neuron.alpha=0.9", "++neuron.tau_syn=null"),
     ],
 )
 def test_setting_one_of_two_rivals_unsets_the_other(given: str, unset: str):
@@ -74,38 +69,6 @@ def test_null_sets_nothing_and_leaves_the_rival_alone():
     assert mark_overrides(["data.num_bins=null", "data.dt=5"], GROUPS)[-1] == "++data.num_bins=null"
 
 
-def test_every_size_setting_of_a_surrogate_has_its_rivals():
-    kinds = [SURROGATES.get(name, "") for name in SURROGATES]
-    names = {name for kind in kinds if issubclass(kind, LibrarySurrogate) for name in settings_of(kind)}  # type: ignore[arg-type]
-    assert names - {"h", "s"} == set(SURROGATE_EXCLUSIONS)
-
-
-@pytest.mark.parametrize(
-    ("given", "unset"),
-    [
-        ("alpha=5", {"width", "height", "slope", "sigma", "tau", "grad_width", "grad_scale"}),
-        ("width=0.5", {"alpha", "slope", "sigma", "tau", "scale", "grad_width", "grad_scale"}),
-        ("scale=0.4", {"width", "height", "slope", "grad_width", "grad_scale"}),
-    ],
-)
-@pytest.mark.parametrize("head", ["neuron.surrogate", "model.layers.lif1.surrogate"])
-def test_a_size_of_a_surrogate_unsets_its_rivals(head: str, given: str, unset: set[str]):
-    marked = mark_overrides([f"{head}.{given}"], GROUPS)
-    assert marked[0] == f"++{head}.{given}"
-    assert set(marked[1:]) == {f"++{head}.{name}=null" for name in unset}
-
-
-def test_a_size_of_a_surrogate_in_two_ways_is_refused():
-    with assert_raises(ConfigError, "neuron.surrogate.alpha", "neuron.surrogate.width"):
-        mark_overrides(["neuron.surrogate.width=0.5", "neuron.surrogate.alpha=5"], GROUPS)
-
-
-def test_two_settings_of_one_way_go_together():
-    marked = mark_overrides(["neuron.surrogate.alpha=5", "neuron.surrogate.scale=0.4"], GROUPS)
-    assert len(marked) == len(set(marked))
-    assert not {"++neuron.surrogate.alpha=null", "++neuron.surrogate.scale=null"} & set(marked)
-
-
 @pytest.mark.parametrize(
     ("base", "changes", "surrogate"),
     [
@@ -113,14 +76,14 @@ def test_two_settings_of_one_way_go_together():
         ({"alpha": 5}, {"width": 0.5}, {"width": 0.5}),
         ({"width": 0.3, "height": 1.0}, {"width": 0.5}, {"width": 0.5, "height": 1.0}),
         ({"alpha": 5, "scale": 0.4}, {"tau": 0.2}, {"tau": 0.2, "scale": 0.4}),
-        ({"width": 0.3}, {"alpha": 5, "width": None, "slope": None}, {"alpha": 5}),
+        ({"width": 0.3}, {"alpha": 5, "width": None, "tau": None}, {"alpha": 5}),
         ({"width": 0.3}, {"alpha": 5, "width": 0.5}, {"alpha": 5, "width": 0.5}),  # for the surrogate to refuse
     ],
 )
 def test_the_surrogate_size_of_a_layer_replaces_the_neurons(base: dict, changes: dict, surrogate: dict):
     neuron = {"type": "cuba_lif", "alpha": 0.8, "surrogate": {"type": "exponential", **base}}
     expected = {"type": "cuba_lif", "alpha": 0.8, "surrogate": {"type": "exponential", **surrogate}}
-    assert merge(neuron, {"surrogate": changes}) == expected
+    assert merge(neuron, {"surrogate": changes}, catalogue()) == expected
 
 
 @pytest.mark.parametrize(

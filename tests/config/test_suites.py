@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.cli.bench import USAGE
+from snnlab.cli.bench import bench
 from snnlab.cli.validate import check_suite
 from snnlab.config.experiment_files import read_suite, read_suite_request
 from snnlab.config.folders import config_folder
@@ -19,7 +19,9 @@ from snnlab.nn import NEURONS, SURROGATES
 from ..refusals import assert_raises
 
 SUITES = sorted((config_folder() / "suite").glob("*.yaml"))
-SHOWN = [line.strip() for line in USAGE.splitlines() if re.match(r" *snnlab bench suite=(?!NAME)", line)]
+SHOWN = [
+    line.strip() for line in (bench.__doc__ or "").splitlines() if re.match(r" *snnlab bench suite=(?!NAME)", line)
+]
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.cli.sweep import USAGE
+from snnlab.cli.sweep import sweep_command
 from snnlab.config.experiment_files import read_sweep, split_sweep_settings, sweep_settings
 from snnlab.errors import ConfigError
 from snnlab.experiments.search_plan import check_common_overrides
@@ -17,7 +17,7 @@ from ..refusals import assert_raises
 PAGE = (Path(__file__).parents[2] / "docs" / "search.md").read_text(encoding="utf-8")
 SHOWN = [
     line.partition(" #")[0].strip()
-    for line in (PAGE + USAGE).splitlines()
+    for line in f"{PAGE}{sweep_command.__doc__}".splitlines()
     if re.match(r" *snnlab sweep(?! *\[)(?!.*resume)", line)
 ]
 

@@ -98,8 +98,7 @@ def test_what_is_not_for_values_at_each_step_is_refused(
 ) -> None:
     with assert_raises(ConfigError, *facts):
         experiment = compose_experiment(["data=drift", "model=gru", "loss=mse_series", override], user_dir)[0]
-        with experiment.located_errors():
-            Session(experiment, tmp_path).build("loss")
+        Session(experiment, tmp_path).build("loss")
 
 
 def test_a_network_learns_them(user_dir: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from snnlab.cli.bench_table import main
+from snnlab.cli.main import run
 from snnlab.errors import ConfigError, RunFolderError
 from snnlab.experiments.suite_table import print_table, read_table, remarks, tables, write_tables
 
@@ -197,9 +197,9 @@ def test_the_console_shows_rows_protocol_and_controls(suite: Path, capsys: pytes
 def test_best_on_test_is_shown_only_on_request_as_no_valid_result(suite: Path, capsys: pytest.CaptureFixture[str]):
     for seed in range(4):
         (suite / f"runs/digits/best/{seed}/metrics.csv").write_text("epoch,test/accuracy\n0,0.5\n1,0.99\n")
-    assert main([str(suite), "--format", "md"], 0.0) == 0
+    assert run("bench", "table", str(suite), "--format", "md") == 0
     assert "best on" not in capsys.readouterr().out
-    assert main([str(suite), "--format", "md", "--best-on-test"], 0.0) == 0
+    assert run("bench", "table", str(suite), "--format", "md", "--best-on-test") == 0
     out = capsys.readouterr().out
     assert_text_has(out, "test (%), not")
     assert_text_has(out, "no valid result")
@@ -232,13 +232,13 @@ def test_energy_takes_the_suites_constants_and_refuses_others(tmp_path: Path):
 
 
 def test_the_command_says_what_it_takes(tmp_path: Path, suite: Path, capsys: pytest.CaptureFixture[str]):
-    with assert_raises(ConfigError, "bench table", "folder"):
-        main(["--best-on-test"], 0.0)
-    with assert_raises(ConfigError, "bench table", "--format"):
-        main([str(suite), "--format", "pdf"], 0.0)
+    with assert_raises(ConfigError, "bench table", "FOLDER"):
+        run("bench", "table", "--best-on-test")
+    with assert_raises(ConfigError, "--format", "md, csv, json, tex", "pdf"):
+        run("bench", "table", str(suite), "--format", "pdf")
     with assert_raises(RunFolderError, "bench table", "folder"):
-        main([str(tmp_path / "nowhere")], 0.0)
-    assert main([str(suite), "--format=json"], 0.0) == 0
+        run("bench", "table", str(tmp_path / "nowhere"))
+    assert run("bench", "table", str(suite), "--format=json") == 0
     assert json.loads(capsys.readouterr().out)["name"] == "mine"
 
 
@@ -253,14 +253,16 @@ def two(tmp_path: Path) -> Path:
 
 
 def test_a_papers_table_has_chosen_columns_and_datasets_as_columns(two: Path, capsys: pytest.CaptureFixture[str]):
-    assert main([str(two), "--by", "dataset", "--format", "csv"], 0.0) == 0
+    assert run("bench", "table", str(two), "--by", "dataset", "--format", "csv") == 0
     rows = list(csv.reader(capsys.readouterr().out.splitlines()))
     assert rows == [
         ["method", "digits", "gestures"],
         ["lif †", "85.0 ± 7.1", "60.0"],
         ["gru (baseline)", "72.5 ± 3.5", ""],
     ]
-    assert main([str(two), "--columns", "test_accuracy,params", "--by", "dataset", "--format", "json"], 0.0) == 0
+    assert (
+        run("bench", "table", str(two), "--columns", "test_accuracy,params", "--by", "dataset", "--format", "json") == 0
+    )
     page = json.loads(capsys.readouterr().out)
     (table,) = page["tables"]
     assert table["columns"][1:3] == ["digits, test accuracy (%)", "digits, parameters"]
@@ -270,7 +272,7 @@ def test_a_papers_table_has_chosen_columns_and_datasets_as_columns(two: Path, ca
 @pytest.mark.parametrize("form", [None, "md", "tex", "csv"])
 def test_without_a_dataset_as_column_each_has_a_table(two: Path, capsys: pytest.CaptureFixture[str], form: str | None):
     options = [] if form is None else ["--format", form]
-    assert main([str(two), "--columns", "params", *options], 0.0) == 0
+    assert run("bench", "table", str(two), "--columns", "params", *options) == 0
     out = capsys.readouterr().out
     assert out.count("parameters") == 2
     assert "accuracy" not in out
@@ -279,8 +281,8 @@ def test_without_a_dataset_as_column_each_has_a_table(two: Path, capsys: pytest.
 
 @pytest.mark.parametrize(
     ("options", "facts"),
-    [(["--columns", "parms"], ("bench table", "params")), (["--by", "method"], ("bench table", "--by"))],
+    [(["--columns", "parms"], ("bench table", "params")), (["--by", "method"], ("--by", "method"))],
 )
 def test_a_column_that_there_is_not_is_named(two: Path, options: list[str], facts: tuple):
     with assert_raises(ConfigError, *facts):
-        main([str(two), *options], 0.0)
+        run("bench", "table", str(two), *options)

@@ -15,9 +15,9 @@ from snnlab.interop.nir_import import from_graph, read_network
 from snnlab.interop.nir_options import NIRReadOptions
 from snnlab.nn.layer import LAYERS
 from snnlab.nn.neurons.base import set_backend
-from snnlab.nn.neurons.membrane import DEFAULT_TAU_MEM, DEFAULT_TAU_SYN
+from snnlab.nn.neurons.cuba_lif import CubaLIF
 from snnlab.nn.record import record
-from snnlab.settings import settings_of
+from snnlab.spec.signatures import fields_of
 
 from .interpreter import Reading, interpret
 from .random_graphs import STEP, graph_of, nir, random_graph
@@ -95,6 +95,7 @@ def test_a_graph_read_from_its_file_is_the_same_network(seed: int, tmp_path: Pat
 
 
 # Values of a population that are no defaults here, s and dimensionless.
+DEFAULTS = fields_of(CubaLIF)
 ORDINARY: dict[str, float] = {
     **{"tau": 6e-3, "tau_mem": 6e-3, "tau_syn": 3e-3, "r": 1.3, "w_in": 0.9},
     **{"v_leak": 0.15, "v_threshold": 0.7, "v_reset": -0.2},
@@ -114,7 +115,7 @@ RESETS: list[tuple[dict[str, Any], Reading]] = [
 ]
 
 
-def fields_of(kind: str) -> list[str]:
+def names_of(kind: str) -> list[str]:
     own = [field.name for field in dataclasses.fields(getattr(nir, kind)) if field.name in ORDINARY]
     return own if "v_reset" in own or "v_threshold" not in own else [*own, "v_reset"]
 
@@ -133,15 +134,19 @@ def single(kind: str, values: dict[str, Any], size: int = 3) -> Any:
 
 @pytest.mark.parametrize("kind", LAYER_OF)
 def test_each_setting_of_a_population_comes_from_the_file_or_an_option_or_does_nothing(kind: str) -> None:
-    known = settings_of(LAYERS.get(LAYER_OF[kind], ""))
+    known = fields_of(LAYERS.get(LAYER_OF[kind], ""))
     assert {*known} - FROM_A_FILE - FROM_OPTIONS - WAYS_TO_TRAIN - {"beta", "alpha"} <= {*UNSAID}
     assert all(known[name].default == value for name, value in UNSAID.items() if name in known)
 
 
 SPECIAL: dict[str, list[float]] = {
-    **{name: [STEP, 2 * STEP, 1e-3 * DEFAULT_TAU_MEM] for name in ("tau", "tau_mem")},
+    **{name: [STEP, 2 * STEP, 1e-3 * DEFAULTS["tau_mem"].default] for name in ("tau", "tau_mem")},
     **{name: [0.0, 1.0, -1.0] for name in ("r", "w_in", "v_leak")},
-    **{"tau_syn": [STEP, 2 * STEP, 1e-3 * DEFAULT_TAU_SYN], "v_threshold": [1.0], "v_reset": [0.0, -1.0]},
+    **{
+        "tau_syn": [STEP, 2 * STEP, 1e-3 * DEFAULTS["tau_syn"].default],
+        "v_threshold": [1.0],
+        "v_reset": [0.0, -1.0],
+    },
 }
 
 
@@ -149,8 +154,8 @@ def special_values() -> list[tuple[str, str, Any]]:
     """Return values such as 0, 1 and -1, and the defaults of the settings here, for each field of each population."""
     found: list[tuple[str, str, Any]] = []
     for kind in KINDS:
-        known = settings_of(LAYERS.get(LAYER_OF[kind], ""))
-        for name in fields_of(kind):
+        known = fields_of(LAYERS.get(LAYER_OF[kind], ""))
+        for name in names_of(kind):
             values = SPECIAL[name]
             default = known[name].default if name in known else None
             found += [(kind, name, value) for value in dict.fromkeys([*values, *([default] if default else [])])]
@@ -161,7 +166,7 @@ def special_values() -> list[tuple[str, str, Any]]:
 @pytest.mark.long
 @pytest.mark.parametrize(("kind", "name", "value"), special_values())
 def test_no_value_of_a_file_is_lost_where_it_is_0_or_1_or_a_default(kind: str, name: str, value: Any) -> None:
-    values = {field: ORDINARY[field] for field in fields_of(kind)} | {name: value}
+    values = {field: ORDINARY[field] for field in names_of(kind)} | {name: value}
     found = 0
     for options, reading in RESETS:
         spikes, wrong = compare(single(kind, values), options, reading)
@@ -197,7 +202,7 @@ GAINS_OF_1: list[tuple[str, dict[str, Any], dict[str, Any], float]] = [
 
 @pytest.mark.parametrize(("kind", "options", "more", "per_r"), GAINS_OF_1)
 def test_a_gain_of_exactly_1_is_kept(kind: str, options: dict[str, Any], more: dict[str, Any], per_r: float) -> None:
-    values = {name: ORDINARY[name] for name in fields_of(kind)} | more | {"r": r_for(1.0, per_r)}
+    values = {name: ORDINARY[name] for name in names_of(kind)} | more | {"r": r_for(1.0, per_r)}
     read = from_graph(single(kind, values), NIRReadOptions(**options))
     neuron: Any = read.build().network.get_submodule("n")
     assert neuron.coefficients().g == 1.0
@@ -214,7 +219,7 @@ def test_a_cuba_lif_with_a_gain_of_1_has_the_membranes_of_a_calculation_by_hand(
 
 
 def test_a_time_constant_of_a_step_is_read_also_where_other_neurons_have_longer_ones() -> None:
-    values = {name: ORDINARY[name] for name in fields_of("CubaLIF")}
+    values = {name: ORDINARY[name] for name in names_of("CubaLIF")}
     values |= {"tau_mem": np.array([STEP, 2 * STEP, 3 * STEP]), "tau_syn": np.array([STEP, STEP, 4 * STEP])}
     options: dict[str, Any] = {"discretization": "euler"}
     assert compare(single("CubaLIF", values), options, Reading(STEP, euler=True, reset="value"))[1] == 0

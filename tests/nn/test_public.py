@@ -12,7 +12,8 @@ import pytest
 from snnlab import nn
 from snnlab.errors import ConfigError
 from snnlab.registry import Registry
-from snnlab.settings import argument_texts, check_settings, settings_of
+from snnlab.spec.docstrings import argument_texts
+from snnlab.spec.signatures import check_settings, fields_of
 
 from ..refusals import assert_raises
 
@@ -38,7 +39,7 @@ def test_each_registered_class_is_exported_and_documents_its_arguments(registry:
 @pytest.mark.parametrize(("registry", "name"), ENTRIES, ids=[f"{one.kind}-{name}" for one, name in ENTRIES])
 def test_each_setting_refuses_what_is_out_of_its_range(registry: Registry, name: str) -> None:
     factory = registry.get(name, "test")
-    for key, setting in settings_of(factory).items():
+    for key, setting in fields_of(factory).items():
         ends = [setting.interval.low - 1, setting.interval.high + 1, math.nan] if setting.interval else []
         for value in ends:
             if not math.isinf(value):
@@ -56,7 +57,7 @@ def test_help_on_a_neuron_shows_each_argument_with_its_unit(name: str) -> None:
     page = help_on(neuron)
     lines = [line.strip(" |") for line in page.splitlines()]
     first = {line.partition(":")[0]: line for line in reversed(lines)}
-    for setting in settings_of(neuron).values():
+    for setting in fields_of(neuron).values():
         assert setting.name in first
         assert not setting.unit or setting.unit in " ".join(argument_texts(neuron)[setting.name].split())
     if "dt" in inspect.signature(neuron).parameters:

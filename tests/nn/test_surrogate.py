@@ -27,7 +27,7 @@ from snnlab.nn.surrogate import (
     as_surrogate,
     spike,
 )
-from snnlab.settings import settings_of
+from snnlab.spec.signatures import fields_of
 
 from ..refusals import assert_raises
 
@@ -98,7 +98,7 @@ def test_the_tail_of_the_sigmoid_keeps_its_digits_on_both_sides():
 
 def test_the_straight_gradient_is_the_same_at_every_distance_and_threshold():
     assert StraightThrough(0.3).derivative(X, 7.0).eq(0.3).all()
-    assert list(settings_of(StraightThrough)) == ["height"]
+    assert list(fields_of(StraightThrough)) == ["height"]
 
 
 def test_the_lobes_of_the_multi_gaussian_are_negative_and_h_is_their_depth():

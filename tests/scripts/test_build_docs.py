@@ -17,11 +17,11 @@ import yaml
 from PIL import Image
 
 from snnlab import nn
-from snnlab.cli.list import REGISTRIES, registry
-from snnlab.cli.main import COMMANDS
+from snnlab.cli.command_files import commands
+from snnlab.cli.kinds import NO_SETTINGS, REGISTRIES, registry
 from snnlab.config.folders import config_folder, group_files
 from snnlab.config.schema import Experiment
-from snnlab.settings import settings_of
+from snnlab.spec.signatures import fields_of
 
 from ..cli.browser import BROWSER, in_a_browser
 
@@ -123,8 +123,8 @@ def test_every_model_has_a_card_and_a_figure(whole_site: Path):
 
 def test_every_setting_and_command_is_there(site: Path, build_docs: ModuleType):
     text = (site / "reference/settings.html").read_text(encoding="utf-8")
-    assert all(f"<code>{name}</code>" in text for name in settings_of(Experiment) if name not in build_docs.NO_SETTINGS)
-    assert {f"snnlab-{name}" for name in COMMANDS} <= headings(site / "reference/commands.html")
+    assert all(f"<code>{name}</code>" in text for name in fields_of(Experiment) if name not in NO_SETTINGS)
+    assert {f"snnlab-{name}" for name in commands()} <= headings(site / "reference/commands.html")
 
 
 def test_every_page_is_in_the_menu():

@@ -19,7 +19,8 @@ import pytest
 import torch
 import yaml
 
-from snnlab.cli import bench, bench_suite, bench_table, report
+from snnlab.cli import bench_suite
+from snnlab.cli.main import run
 from snnlab.errors import ConfigError, RunFolderError, SnnlabError
 from snnlab.experiments.suite_table import read_table, table_text
 from snnlab.experiments.verdicts import read_method
@@ -276,11 +277,11 @@ def test_a_damaged_file_is_one_line_everywhere(
     if name == "weights.safetensors":  # nothing else reads it
         return
     with pytest.raises(RunFolderError, match="lif"):
-        bench_table.main([str(records)], 0.0)
+        run("bench", "table", str(records))
     with pytest.raises(RunFolderError, match="lif"):
-        bench.main(["compare", str(row), str(records / "points" / "linear")], 0.0)
+        run("bench", "compare", str(row), str(records / "points" / "linear"))
     with pytest.raises(RunFolderError, match="lif"):
-        report.main([str(records)], 0.0)
+        run("report", str(records))
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"schema": 1, "looks": 3}', b"\xff"])
@@ -455,8 +456,8 @@ def test_the_options_of_the_command_line(made: Path, tmp_path: Path, capsys: pyt
     shutil.copytree(made / "records", tmp_path / "records")
     own = ["suite=points", "methods=[linear]", "--config-dir", str(made), "--records", str(tmp_path / "records")]
     (tmp_path / "records" / "table.txt").unlink()
-    assert bench.main([*own, "--check"], 0.0) == 1
-    assert bench.main([*own, "--check", "--allow-missing", "table.txt"], 0.0) == 0
+    assert run("bench", *own, "--check") == 1
+    assert run("bench", *own, "--check", "--allow-missing", "table.txt") == 0
     assert "table.txt" in capsys.readouterr().out
-    with assert_raises(ConfigError, "bench", "--check"):
-        bench.main([*own, "--allow-missing", "table.txt"], 0.0)
+    with assert_raises(ConfigError, "bench", "--check", "--records"):
+        run("bench", *own, "--allow-missing", "table.txt")

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snnlab.cli import bench, bench_suite
+from snnlab.cli import bench_suite
+from snnlab.cli.main import run
 from snnlab.config.experiment_files import read_suite
 from snnlab.config.recorded_run import compose_run
 from snnlab.errors import ConfigError, RunFolderError, UnknownSettingError
@@ -101,10 +102,10 @@ def test_on_another_processor_a_first_epoch_is_compared_with_those_of_all_seeds(
 def test_record_takes_settings_that_moved_runs_need_again(suite: Path, tmp_path: Path) -> None:
     shutil.copytree(suite / "runs", tmp_path / "moved")
     moved, to = str(tmp_path / "moved"), str(tmp_path / "records")
-    assert bench.record([moved, "data.num_workers=0", "--records", to]) == 0
+    assert run("bench", "record", moved, "data.num_workers=0", "--records", to) == 0
     assert RowRecord.read(tmp_path / "records" / "points" / "linear").seeds == [0, 3]
     with assert_raises(UnknownSettingError, "data.nothing", "nothing"):
-        bench.record([moved, "data.nothing=1", "--records", to])
+        run("bench", "record", moved, "data.nothing=1", "--records", to)
 
 
 def test_the_table_and_the_verdicts_of_a_record_are_those_of_its_runs(suite: Path, tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_the_table_and_the_verdicts_of_a_record_are_those_of_its_runs(suite: Pat
     assert own._replace(right=None, recordings=None, clusters=None) == of_record._replace(
         right=None, recordings=None, clusters=None
     )
-    assert bench.main(["compare", str(suite / "runs/runs/points/linear"), str(suite / "records/points/linear")], 0) == 0
+    assert run("bench", "compare", str(suite / "runs/runs/points/linear"), str(suite / "records/points/linear")) == 0
 
 
 def test_later_seeds_and_rows_join_an_earlier_record(suite: Path, tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ def test_mistakes_are_one_line(suite: Path, tmp_path: Path) -> None:
     with assert_raises(RunFolderError, str(tmp_path / "none")):
         bench_suite.check("suite=points", config_dir=suite, records=tmp_path / "none")
     with assert_raises(RunFolderError, str(tmp_path / "records"), "DATASET/METHOD"):
-        bench.main(["compare", str(tmp_path / "records"), str(row)], 0.0)
+        run("bench", "compare", str(tmp_path / "records"), str(row))
     with assert_raises(RunFolderError, str(suite / "records"), "outputs/suite_NAME"):
         bench_suite.write_records(suite / "records", str(tmp_path / "again"))
     with assert_raises(RunFolderError, str(suite / "records/points/linear"), str(suite / "records")):
@@ -178,7 +179,7 @@ def test_mistakes_are_one_line(suite: Path, tmp_path: Path) -> None:
     with assert_raises(RunFolderError, str(suite / "records/points/linear"), "bench compare"):
         read_run(suite / "records/points/linear")
     with assert_raises(ConfigError, "bench", "--check"):
-        bench_suite.main(["suite=points", "--records", "x"], 0.0)
+        run("bench", "suite=points", "--records", "x")
     assert public_result({"error": "in /home/me/runs/a.csv: 1/2"}) == {"error": "in FOLDER: 1/2"}
 
 

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from snnlab.errors import ConfigError
+from snnlab.experiment_fields import AnnealingSettings
 from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.neurons.membrane import SpikingMembrane
@@ -36,7 +37,7 @@ def widths(net: Network) -> list[float]:
 
 def test_all_widths_go_from_start_to_end_in_equal_parts() -> None:
     net = network()
-    own, annealing = widths(net), SurrogateAnnealing(net, start=4.0, epochs=3)
+    own, annealing = widths(net), SurrogateAnnealing(net, AnnealingSettings(4.0, 3))
     for epoch, factor in enumerate((4.0, 2.0, 1.0, 1.0, 1.0)):
         annealing.set_epoch(epoch)
         assert widths(net) == pytest.approx([factor * width for width in own])
@@ -44,18 +45,18 @@ def test_all_widths_go_from_start_to_end_in_equal_parts() -> None:
 
 
 def test_one_epoch_has_the_end() -> None:
-    assert SurrogateAnnealing(network(), 4.0, 1, end=2.0).factor(0) == 2.0
+    assert SurrogateAnnealing(network(), AnnealingSettings(4.0, 1, 2.0)).factor(0) == 2.0
 
 
 @pytest.mark.parametrize(("start", "epochs", "name"), [(0.0, 3, "start"), (1.0, 0, "epochs")])
 def test_a_value_out_of_range_is_refused(start: float, epochs: int, name: str) -> None:
     with assert_raises(ConfigError, name, 0):
-        SurrogateAnnealing(network(), start, epochs)
+        SurrogateAnnealing(network(), AnnealingSettings(start, epochs))
 
 
 def test_a_network_without_surrogates_is_refused() -> None:
     with assert_raises(ConfigError, "", "surrogate"):
-        SurrogateAnnealing(torch.nn.Linear(1, 1), 2.0, 3)
+        SurrogateAnnealing(torch.nn.Linear(1, 1), AnnealingSettings(2.0, 3))
 
 
 @pytest.mark.parametrize("backend", ["reference", "numba"])
@@ -63,7 +64,7 @@ def test_the_gradient_follows_and_the_spikes_stay(backend: Any) -> None:
     net = network()
     set_backend(net, backend)
     x = (torch.rand(20, 3, 5, generator=torch.Generator().manual_seed(0)) < 0.5).float() * 3
-    annealing, found = SurrogateAnnealing(net, 4.0, 2), []
+    annealing, found = SurrogateAnnealing(net, AnnealingSettings(4.0, 2)), []
     for epoch in (0, 1):
         annealing.set_epoch(epoch)
         net.zero_grad()
@@ -89,6 +90,6 @@ def test_each_epoch_of_a_training_has_its_width(
 ) -> None:
     module, seen = make_module(), Widths()
     (own,) = widths(module.network)
-    annealing = SurrogateAnnealing(module.network, 4.0, 3)
+    annealing = SurrogateAnnealing(module.network, AnnealingSettings(4.0, 3))
     quiet_trainer(max_epochs=4, callbacks=[annealing, seen]).fit(module, loader, loader)
     assert seen.seen == pytest.approx([f * own for f in (4.0,) * 3 + (2.0,) * 3 + (1.0,) * 6])

@@ -9,7 +9,10 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from snnlab.errors import ConfigError, DamagedError, DataError, SnnlabError
-from snnlab.settings import FINITE, above, at_least, between, describe_type, settings_of, type_problem
+from snnlab.spec.annotations import describe_type
+from snnlab.spec.field import type_problem
+from snnlab.spec.interval import FINITE, above, at_least, between
+from snnlab.spec.signatures import fields_of
 
 
 class Neuron: ...
@@ -88,7 +91,7 @@ def ranged(
 
 
 def test_a_setting_has_its_type_and_range() -> None:
-    kinds = {name: setting.kind for name, setting in settings_of(ranged).items()}
+    kinds = {name: setting.kind for name, setting in fields_of(ranged).items()}
     assert kinds == {
         "tau": "a number > 0 or text or null",
         "size": "a whole number >= 1 or a list of whole numbers >= 1",

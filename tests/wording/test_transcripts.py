@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from snnlab.settings import key_of
+from snnlab.spec.override_texts import key_of
 
 from ..cli.conftest import FAST, Outcome
 

@@ -26,7 +26,8 @@ from snnlab.data.events.recording import SensorSize
 from snnlab.errors import ConfigError, DataError
 from snnlab.event_frames import EventFrames
 from snnlab.registry import Registry
-from snnlab.settings import Count, NonNegative, above, at_least, checks_arguments
+from snnlab.spec.interval import Count, NonNegative, above, at_least
+from snnlab.spec.signatures import checks_arguments
 from snnlab.target_kinds import kind_of
 
 BinBy = Literal["time", "count"]

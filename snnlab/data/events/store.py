@@ -17,7 +17,8 @@ from snnlab.data.events.camera import CameraPath
 from snnlab.data.events.recording import Events, SensorSize, check_sensor_size
 from snnlab.errors import ConfigError, DataError, StoreError, one_line
 from snnlab.files import load_array, open_regular
-from snnlab.settings import NonNegative, check_settings
+from snnlab.spec.interval import NonNegative
+from snnlab.spec.signatures import check_settings
 from snnlab.target_kinds import NO_END, gather_targets, targets_problem
 
 FORMAT = 2

@@ -31,7 +31,7 @@ from snnlab.data.splits import (
 from snnlab.errors import ConfigError, DataError, did_you_mean, join_names
 from snnlab.files import files_below, open_regular
 from snnlab.printable import is_printable, printable
-from snnlab.settings import between
+from snnlab.spec.interval import between
 from snnlab.target_kinds import NO_END
 
 FileTargets = Literal["class", "value", "steps"]

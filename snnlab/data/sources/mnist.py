@@ -19,7 +19,7 @@ from snnlab.data.events.recording import polarity_dtype
 from snnlab.data.fetching import fetch_missing
 from snnlab.errors import ConfigError, DataError
 from snnlab.files import open_regular
-from snnlab.settings import NonNegative, between
+from snnlab.spec.interval import NonNegative, between
 
 _IMAGES, _LABELS = 0x0803, 0x0801
 

@@ -18,7 +18,7 @@ from snnlab.data.reading_process import read_apart
 from snnlab.data.sources.mnist import FOLDER, LABEL_FILES, digit_identities, read_labels
 from snnlab.data.splits import draw_test_part, fingerprint_test_part
 from snnlab.errors import ConfigError, DataError
-from snnlab.settings import between
+from snnlab.spec.interval import between
 
 TestRule = Literal["random", "last"]
 

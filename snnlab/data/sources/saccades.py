@@ -20,7 +20,7 @@ from snnlab.data.sources.mnist import FOLDER, MNISTFiles
 from snnlab.data.splits import TEST, draw_test_part, fingerprint_test_part, merge_groups
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn.encoders import ENCODERS as KINDS
-from snnlab.settings import Count, NonNegative, at_least, between
+from snnlab.spec.interval import Count, NonNegative, at_least, between
 
 # The allowed encoders, and their steps of 1 ms, which together are as long as a camera recording.
 ENCODERS, STEPS = ("poisson", "latency"), 300

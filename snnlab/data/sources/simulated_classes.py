@@ -15,7 +15,7 @@ from snnlab.data.events import Events, SensorSize
 from snnlab.data.events.simulators import Motifs, Recipe, draw_motifs, draw_orders, simulate_spike_patterns
 from snnlab.data.splits import draw_test_part, fingerprint_test_part
 from snnlab.errors import ConfigError
-from snnlab.settings import NonNegative, at_least
+from snnlab.spec.interval import NonNegative, at_least
 
 _TEST_FRACTION = 0.2
 

@@ -12,7 +12,7 @@ from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
 from snnlab.data.splits import TEST, TRAIN, VAL
 from snnlab.errors import ConfigError
-from snnlab.settings import Count, NonNegative, above, at_least
+from snnlab.spec.interval import Count, NonNegative, above, at_least
 
 NAMES = ("yin", "yang", "dot")
 _RADIUS, _DOT = 0.5, 0.1  # of the disc, which is in the unit square, and of the two dots

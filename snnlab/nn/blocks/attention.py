@@ -20,7 +20,8 @@ from snnlab.nn.blocks.branches import Context, Layers, NeuronNode, build_sequenc
 from snnlab.nn.layer import LAYERS, Counts, Shape
 from snnlab.nn.layers.attention_product import require_heads
 from snnlab.nn.network import Network, NetworkState, zero_past_end
-from snnlab.settings import Count, Positive, checks_arguments
+from snnlab.spec.interval import Count, Positive
+from snnlab.spec.signatures import checks_arguments
 
 Per = Literal["token", "channel"]
 

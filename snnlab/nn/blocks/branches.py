@@ -16,7 +16,8 @@ from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames
 from snnlab.nn.layer import LAYERS, Counts
 from snnlab.nn.network import BuiltNetwork, Network, NetworkState, Shape, build_network, zero_past_end
-from snnlab.settings import Count, checks_arguments
+from snnlab.spec.interval import Count
+from snnlab.spec.signatures import checks_arguments
 
 Layers = Mapping[str, Any]
 # The settings of the neurons of a block, such as `{type: lif}`.

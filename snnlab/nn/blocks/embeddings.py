@@ -14,7 +14,7 @@ from snnlab.errors import ConfigError
 from snnlab.nn.blocks.branches import Context, NeuronNode, Residual, build_residual, build_sequence
 from snnlab.nn.layer import LAYERS, Shape, spatial_size
 from snnlab.nn.network import Network
-from snnlab.settings import Positive, at_least
+from snnlab.spec.interval import Positive, at_least
 
 Channels = Annotated[Sequence[int], at_least(1)]
 Stages = bool | Sequence[bool]

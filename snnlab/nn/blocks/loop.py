@@ -18,12 +18,13 @@ from snnlab.nn.blocks.branches import Context, Layers, children, last_shape, sug
 from snnlab.nn.layer import LAYERS, Counts, add_counts, copy_to, reach_of
 from snnlab.nn.network import BuiltNetwork, Network, NetworkState, Shape, zero_past_end
 from snnlab.nn.stages import Stage, run_stage
-from snnlab.settings import Setting, check_known
+from snnlab.spec.field import Field
+from snnlab.spec.signatures import check_known
 
 _SETTINGS = {
-    "from": Setting("from", str | None, "", None),
-    "to": Setting("to", str | None, "", None),
-    "layers": Setting("layers", Mapping[str, Any] | None, "", None),
+    "from": Field("from", str | None, "", None),
+    "to": Field("to", str | None, "", None),
+    "layers": Field("layers", Mapping[str, Any] | None, "", None),
 }
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from snnlab.errors import ConfigError, join_names
 from snnlab.nn.layer import LAYERS, Shape, near_divisors, spatial_size
-from snnlab.settings import Count, Positive
+from snnlab.spec.interval import Count, Positive
 
 
 def require_heads(kind: str, in_shape: Shape, num_heads: int, parts: int = 1) -> int:

@@ -25,7 +25,7 @@ from snnlab.nn.layer import (
 )
 from snnlab.nn.layers.delayed import DelayedConv
 from snnlab.nn.layers.dense import apply_weight_norm
-from snnlab.settings import Count
+from snnlab.spec.interval import Count
 
 Module = Callable[..., nn.Module]
 

@@ -12,7 +12,7 @@ from snnlab.errors import ConfigError, join_names
 from snnlab.nn.delays import DelaySetting
 from snnlab.nn.layer import LAYERS, Shape, last_axis, near_divisors
 from snnlab.nn.layers.delayed import DelayedLinear
-from snnlab.settings import Count
+from snnlab.spec.interval import Count
 
 
 class _ChannelsLast(nn.Module):

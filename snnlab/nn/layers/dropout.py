@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from snnlab.nn.layer import LAYERS, Counts, TemporalLayer, valid_steps
-from snnlab.settings import UnitInterval
+from snnlab.spec.interval import UnitInterval
 
 
 class DropoutState(NamedTuple):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snnlab.nn.delays import Delays, DelayState, HasLongestDelay, last_steps, make_delays, whole_steps, with_past
 from snnlab.nn.layer import LAYERS, Counts, Reach, Shape, TemporalLayer, valid_steps
 from snnlab.nn.surrogate import Atan, spike
-from snnlab.settings import Finite, at_least
+from snnlab.spec.interval import Finite, at_least
 
 
 class Scale(nn.Module):

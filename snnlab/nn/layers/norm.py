@@ -26,7 +26,7 @@ from snnlab.nn.layer import (
     short_lengths,
     valid_steps,
 )
-from snnlab.settings import Count, Positive, at_least, between
+from snnlab.spec.interval import Count, Positive, at_least, between
 
 
 class BatchNorm(TemporalLayer, BatchNormNd):

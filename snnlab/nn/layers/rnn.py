@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from snnlab.errors import ConfigError
 from snnlab.nn.layer import LAYERS, Counts, Shape, TemporalLayer, copy_to, in_host_memory, valid_steps
-from snnlab.settings import Count, UnitInterval
+from snnlab.spec.interval import Count, UnitInterval
 
 
 class GRUState(NamedTuple):

@@ -16,7 +16,8 @@ from snnlab.errors import ConfigError, did_you_mean, error_context
 from snnlab.nn.layer import Counts, valid_steps
 from snnlab.nn.network import BuiltNetwork, Shape
 from snnlab.registry import Registry
-from snnlab.settings import at_least, type_problem
+from snnlab.spec.field import type_problem
+from snnlab.spec.interval import at_least
 from snnlab.target_kinds import Targets
 
 LOSSES = Registry("loss")
@@ -169,7 +170,7 @@ class ClassWeights(nn.Module):
     weights in the batch, so that the weight of a recording would depend on the other recordings in its batch.
 
     Args:
-        given: A list with one weight >= 0 for each class; `balanced`; None for equal weights.
+        class_weight: A list with one weight >= 0 for each class; `balanced`; None for equal weights.
 
     Raises:
         ConfigError: if a weight is negative, or all are 0.

@@ -28,7 +28,7 @@ from snnlab.nn.losses.loss import (
 )
 from snnlab.nn.losses.spike_targets import require_several_steps, require_spikes
 from snnlab.nn.readouts import REDUCTIONS
-from snnlab.settings import NonNegative, between
+from snnlab.spec.interval import NonNegative, between
 from snnlab.target_kinds import IGNORED
 
 Readout = Literal["mean", "sum", "last", "max", "softmax_sum", "first_spike", "per_step"]

@@ -27,7 +27,7 @@ from snnlab.nn.losses.spike_targets import spikes_at_most_once
 from snnlab.nn.neurons.base import Neuron, cast_coefficients, to_full_precision
 from snnlab.nn.operations import fan_out
 from snnlab.nn.surrogate import Surrogate, observe_membranes
-from snnlab.settings import above, below
+from snnlab.spec.interval import above, below
 
 _log = logging.getLogger(__name__)
 

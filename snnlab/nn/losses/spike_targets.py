@@ -29,7 +29,7 @@ from snnlab.nn.losses.loss import (
 from snnlab.nn.network import BuiltNetwork, Network
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.readouts import REDUCTIONS
-from snnlab.settings import above, at_least, between
+from snnlab.spec.interval import above, at_least, between
 
 # Layers whose output is spikes, or means of spikes, if their input is spikes.
 _SPIKES_FROM_SPIKES = (nn.Flatten, nn.Identity, nn.Unflatten, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, Voting)

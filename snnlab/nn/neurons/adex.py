@@ -9,19 +9,16 @@ import torch
 from torch import Tensor
 
 from snnlab.nn.neurons.info import AdaptationCurrent, NeuronInfo
-from snnlab.nn.neurons.learn import Learn, Number, Shape
+from snnlab.nn.neurons.learn import Number
 from snnlab.nn.neurons.membrane import (
     Adaptive,
-    InputGain,
     MembraneCoefficients,
-    SurrogateSetting,
-    Synapse,
+    Reset,
     SynapticMembrane,
-    Threshold,
 )
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauAdapt, TauMem, TauSyn
-from snnlab.settings import Finite, Positive
+from snnlab.spec.declared import no_setting
+from snnlab.spec.interval import Finite, Positive
 
 
 class AdExState(NamedTuple):
@@ -49,11 +46,6 @@ class AdExCoefficients(NamedTuple):
     relaxation: Number
     v_leak: Number
 
-    @property
-    def g(self) -> Number:
-        """Gain of the membrane's drive, for `LeakyMembrane.info`."""
-        return self.membrane.g
-
 
 @NEURONS.register("adex")
 class AdEx(SynapticMembrane, Adaptive):  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -61,8 +53,6 @@ class AdEx(SynapticMembrane, Adaptive):  # pyright: ignore[reportIncompatibleMet
 
     The adaptation current that acts in a step is that of the step before, and so is the membrane that drives it. With
     `neuron=norse_adex` it is Norse's LIFAdEx and LIFAdExCell.
-
-    The other arguments are those of `SynapticMembrane`, `Adaptive`, `SpikingMembrane` and `LeakyMembrane`.
 
     Args:
         a: Gain of the membrane on w; Norse's adaptation_current.
@@ -86,49 +76,10 @@ class AdEx(SynapticMembrane, Adaptive):  # pyright: ignore[reportIncompatibleMet
     approximate: ClassVar[bool] = True
     may_spike_alone: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        tau_mem: TauMem = None,
-        beta: Factor = None,
-        tau_syn: TauSyn = None,
-        alpha: Factor = None,
-        tau_adapt: TauAdapt = None,
-        rho: Factor = None,
-        a: Finite = 4.0,
-        b: Finite = 0.02,
-        delta_t: Positive = 0.5,
-        synapse: Synapse = "jump_first",
-        input_gain: InputGain = "average",
-        v_leak: Finite = 0.0,
-        v_threshold: Positive = 1.0,
-        v_reset: Finite = 0.0,
-        decay: DecayRule = "exact",
-        detach_reset: bool = True,
-        threshold: Threshold = "inclusive",
-        surrogate: SurrogateSetting | None = None,
-        learn: Learn = (),
-        in_shape: Shape | None = None,
-    ) -> None:
-        super().__init__(
-            dt,
-            tau_mem=tau_mem,
-            beta=beta,
-            v_leak=v_leak,
-            v_threshold=v_threshold,
-            v_reset=v_reset,
-            decay=decay,
-            input_gain=input_gain,
-            reset="value",
-            detach_reset=detach_reset,
-            threshold=threshold,
-            surrogate=surrogate,
-        )
-        self.a, self.b, self.delta_t = float(a), float(b), float(delta_t)
-        self.set_synapse(tau_syn, alpha, synapse)
-        self.set_adaptation(tau_adapt, rho)
-        self.create_parameters(learn, in_shape)
+    a: Finite = 4.0
+    b: Finite = 0.02
+    delta_t: Positive = 0.5
+    reset: Reset = no_setting("value")
 
     def coefficients(self) -> AdExCoefficients:  # pyright: ignore[reportIncompatibleMethodOverride]
         membrane, rho = super().coefficients(), self.factor(self.adaptation_decay)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,10 +12,9 @@ from snnlab.kernels.trace import equals_constant
 from snnlab.nn.neurons.info import AdaptationCurrent, DtWarning, NeuronInfo
 from snnlab.nn.neurons.learn import (
     Init,
-    Learn,
+    Learnable,
     Number,
     Ranges,
-    Shape,
     apply_ranges,
     as_learn,
     as_ranges,
@@ -25,15 +24,11 @@ from snnlab.nn.neurons.learn import (
 )
 from snnlab.nn.neurons.membrane import (
     Adaptive,
-    InputGain,
     MembraneCoefficients,
-    Reset,
-    SurrogateSetting,
-    Threshold,
 )
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauAdapt, TauMem
-from snnlab.settings import FINITE, Finite, Interval, Positive
+from snnlab.spec.declared import no_setting, setting
+from snnlab.spec.interval import FINITE, Finite, Interval
 
 Coupling = Literal["before_reset", "after_reset"]
 AdaptationGain = Annotated[float | Literal["1-rho"], FINITE]
@@ -66,11 +61,6 @@ class AdLIFCoefficients(NamedTuple):
     a: Number
     b: Number
 
-    @property
-    def g(self) -> Number:
-        """Gain of the membrane's drive, for `LeakyMembrane.info`."""
-        return self.membrane.g
-
 
 @NEURONS.register("adlif")
 class AdLIF(Adaptive):
@@ -84,11 +74,7 @@ class AdLIF(Adaptive):
     - SE-adLIF (`neuron=se_adlif`), the symplectic Euler method: `after_reset`, reset to 0, both gains 1-rho, q = 120.
     - Norse's `ada_lif_step` after its synapse: a = 0, b_gain 1, `decay: euler`, `input_gain: 1-a`.
 
-    The other arguments and the resets are those of `SpikingMembrane` and `LeakyMembrane`.
-
     Args:
-        tau_adapt: Time constant of w, ms, or `"2 steps"`; 200 ms where neither it nor `rho` is given.
-        rho: The factor of w in one step, in place of `tau_adapt`.
         a: Gain of the potential on w; a negative a excites the neuron.
         b: Gain of a spike on w.
         coupling: Whether the potential before or after the reset drives w.
@@ -104,9 +90,6 @@ class AdLIF(Adaptive):
         x: `[T, B, ...]`; state: `AdLIFState(v, w)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the
         state.
 
-    Raises:
-        ConfigError: if a value is out of its range or cannot be learned, or a range is invalid.
-
     Source: Bittar and Garner, A surrogate gradient spiking baseline for speech command recognition, Frontiers in
     Neuroscience 16, 2022, and its code, sparch; Baronig et al., Advancing spatio-temporal processing in spiking neural
     networks through adaptation, 2024.
@@ -118,60 +101,22 @@ class AdLIF(Adaptive):
         "w[t] = rho * w[t-1] + q * (h_a * a * y[t] + h_b * b * s[t])",
     )
 
-    a: Any = learnable_quantity("a")
-    b: Any = learnable_quantity("b")
+    a: Annotated[Learnable, FINITE] = setting(default=0.1, read_by=learnable_quantity)
+    b: Annotated[Learnable, FINITE] = setting(default=0.1, read_by=learnable_quantity)
+    coupling: Coupling = "after_reset"
+    a_gain: AdaptationGain = "1-rho"
+    b_gain: AdaptationGain = 1.0
+    q: Finite = 1.0
+    v_leak: Annotated[Learnable, FINITE] = no_setting(0.0)
+    ranges: Ranges | None = None
+    init: Init = "value"
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        tau_mem: TauMem = None,
-        beta: Factor = None,
-        tau_adapt: TauAdapt = None,
-        rho: Factor = None,
-        a: Finite = 0.1,
-        b: Finite = 0.1,
-        coupling: Coupling = "after_reset",
-        a_gain: AdaptationGain = "1-rho",
-        b_gain: AdaptationGain = 1.0,
-        q: Finite = 1.0,
-        v_threshold: Positive = 1.0,
-        v_reset: Finite = 0.0,
-        decay: DecayRule = "exact",
-        input_gain: InputGain = 1.0,
-        reset: Reset = "subtract",
-        detach_reset: bool = True,
-        threshold: Threshold = "inclusive",
-        surrogate: SurrogateSetting | None = None,
-        learn: Learn = (),
-        ranges: Ranges | None = None,
-        init: Init = "value",
-        in_shape: Shape | None = None,
-    ) -> None:
-        super().__init__(
-            dt,
-            tau_mem=tau_mem,
-            beta=beta,
-            v_leak=0.0,
-            v_threshold=v_threshold,
-            v_reset=v_reset,
-            decay=decay,
-            input_gain=input_gain,
-            reset=reset,
-            detach_reset=detach_reset,
-            threshold=threshold,
-            surrogate=surrogate,
-        )
-        self.set_adaptation(tau_adapt, rho)
-        self.a, self.b, self.q = float(a), float(b), float(q)
-        self.coupling, self.a_gain, self.b_gain = coupling, a_gain, b_gain
-        self.init: Init = init
-        decays = (self.membrane_decay, self.adaptation_decay)
-        self.ranges = as_ranges({**DEFAULT_RANGES, **(ranges or {})}, decays, ("a", "b"))
-        require_start_in_range(as_learn(learn), self.learnable(), self.ranges)
-        self.create_parameters(learn, in_shape)
-        if init == "uniform":
-            for name in [n for n in self.learn_per if n in self.ranges]:
+    def create_parameters(self) -> None:
+        self.intervals = as_ranges({**DEFAULT_RANGES, **(self.ranges or {})}, self.decays(), ("a", "b"))
+        require_start_in_range(as_learn(self.learn), self.learnable(), self.intervals)
+        super().create_parameters()
+        if self.init == "uniform":
+            for name in [n for n in self.learn_per if n in self.intervals]:
                 init_uniform_(self.learned[name])
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
@@ -179,7 +124,7 @@ class AdLIF(Adaptive):
         own = super().learnable()
         own.pop("v_leak")
         driven: dict[str, tuple[float, Interval]] = {"a": (self.a, FINITE), "b": (self.b, FINITE)}
-        return apply_ranges(own | driven, self.ranges, self.init)
+        return apply_ranges(own | driven, self.intervals, self.init)
 
     def coefficients(self) -> AdLIFCoefficients:  # pyright: ignore[reportIncompatibleMethodOverride]
         membrane, rho = super().coefficients(), self.factor(self.adaptation_decay)

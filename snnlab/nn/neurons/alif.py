@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.nn.neurons.info import AfterSpike, Firing, NeuronInfo
-from snnlab.nn.neurons.learn import Learn, Shape
+from snnlab.nn.neurons.learn import Shape
 from snnlab.nn.neurons.membrane import (
     AdaptiveThreshold,
-    InputGain,
     MembraneCoefficients,
-    Reset,
-    SurrogateSetting,
-    Threshold,
     ThresholdCoefficients,
 )
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauAdapt, TauMem
-from snnlab.settings import Finite, Positive, at_least
+from snnlab.spec.declared import no_setting
 
 
 class ALIFState(NamedTuple):
@@ -42,12 +37,7 @@ class ALIF(AdaptiveThreshold):
     that of 2018: `input_gain: 1-a`, `adapted_reset: true`, adaptation = adapt_scale * (1 - rho), times in steps; its
     threshold has no gradient. Norse's `ada_lif_step` has an adaptation current, as the neuron `adlif`.
 
-    The other arguments and the resets are those of `SpikingMembrane` and `LeakyMembrane`.
-
     Args:
-        tau_adapt: Time constant of w, ms, or `"2 steps"`; 200 ms where neither it nor `rho` is given.
-        rho: The factor of w in one step, in place of `tau_adapt`.
-        adaptation: Rise of the threshold with a spike, dimensionless like v_threshold.
         adaptive: Number of the layer's channels or features that adapt, the last ones; null for all. The others are
             `lif` in the same layer, so that one feedback can connect all.
         adapted_reset: Whether reset `subtract` subtracts A, the adapted threshold, and not v_threshold.
@@ -56,9 +46,6 @@ class ALIF(AdaptiveThreshold):
     Shape:
         x: `[T, B, ...]`; state: `ALIFState(v, w)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the
         state.
-
-    Raises:
-        ConfigError: if a value is out of its range or cannot be learned, or `adapted_reset` has nothing to subtract.
 
     Source: Bellec et al., Long short-term memory and learning-to-learn in networks of spiking neurons, NeurIPS 2018;
     Bellec et al., A solution to the learning dilemma for recurrent networks of spiking neurons, Nature Communications
@@ -74,52 +61,15 @@ class ALIF(AdaptiveThreshold):
         "w[t] = rho * w[t-1] + s[t]",
     )
 
-    adapts: Tensor | None
+    adapts: Tensor | None = no_setting()
+    adaptive: int | None = None
+    adapted_reset: bool = False
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        tau_mem: TauMem = None,
-        beta: Factor = None,
-        tau_adapt: TauAdapt = None,
-        rho: Factor = None,
-        adaptation: Annotated[float, at_least(0)] = 0.1,
-        adaptive: int | None = None,
-        v_leak: Finite = 0.0,
-        v_threshold: Positive = 1.0,
-        v_reset: Finite = 0.0,
-        decay: DecayRule = "exact",
-        input_gain: InputGain = 1.0,
-        reset: Reset = "subtract",
-        adapted_reset: bool = False,
-        detach_reset: bool = True,
-        threshold: Threshold = "inclusive",
-        surrogate: SurrogateSetting | None = None,
-        learn: Learn = (),
-        in_shape: Shape | None = None,
-    ) -> None:
-        super().__init__(
-            dt,
-            tau_mem=tau_mem,
-            beta=beta,
-            v_leak=v_leak,
-            v_threshold=v_threshold,
-            v_reset=v_reset,
-            decay=decay,
-            input_gain=input_gain,
-            reset=reset,
-            detach_reset=detach_reset,
-            threshold=threshold,
-            surrogate=surrogate,
-        )
-        if adapted_reset and reset != "subtract":
-            raise ConfigError("adapted_reset", f"needs reset: subtract, got reset: {reset}")
-        self.adapted_reset = adapted_reset
-        self.set_threshold(tau_adapt, rho, adaptation, learn)
-        self.adaptive = adaptive
-        self.register_buffer("adapts", _mask_of_last(adaptive, in_shape), persistent=False)
-        self.create_parameters(learn, in_shape)
+    def prepare(self) -> None:
+        if self.adapted_reset and self.reset != "subtract":
+            raise ConfigError("adapted_reset", f"needs reset: subtract, got reset: {self.reset}")
+        self.register_buffer("adapts", _mask_of_last(self.adaptive, self.in_shape), persistent=False)
+        super().prepare()
 
     def coefficients(self) -> ThresholdCoefficients:
         k = super().coefficients()

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +16,26 @@ from snnlab.kernels.function import Backend, KernelOutput
 from snnlab.kernels.layout import Pool
 from snnlab.nn.layer import OWN_SPIKES, Counts, Reach, TemporalLayer
 from snnlab.nn.neurons.info import NeuronInfo
-from snnlab.nn.neurons.time_constants import Constant
-from snnlab.settings import checks_arguments
+from snnlab.nn.neurons.time_constants import Constant, Dt
+from snnlab.nn.surrogate import SurrogateSetting, as_surrogate
+from snnlab.spec.declared import Declared, declared_fields, no_setting, setting
+from snnlab.spec.field import Help
+from snnlab.spec.interval import FINITE, above
+from snnlab.spec.signatures import checks_arguments
 
 HALF = (torch.bfloat16, torch.float16)
+# Fields of several neurons.
+DetachReset = Annotated[bool, Help("Whether the reset has no gradient.")]
+FiringThreshold = Annotated[float, above(0), Help("Firing threshold, dimensionless.")]
+InputFactor = Annotated[float, FINITE, Help("Factor of the input.")]
 
 
-class Neuron(TemporalLayer, ABC):
-    """Base class of a population of neurons; subclasses define its state and update.
+class Neuron(Declared, TemporalLayer, ABC):
+    """Base class of a population of neurons; subclasses define its settings, its state and its update.
 
-    A new neuron is one file with a NamedTuple of its state and three methods, registered in `NEURONS`. Its step is
-    traced, and loops rendered from it run it; if it cannot be traced, `auto` runs the plain loop and reports why.
+    A new neuron is one file with a NamedTuple of its state and three methods, registered in `NEURONS`. Its settings
+    are annotated attributes, which subclasses inherit. Its step is traced, and loops rendered from it run it; if it
+    cannot be traced, `auto` runs the plain loop and reports why.
 
     Args:
         recurrent: Whether the neurons' outputs feed back to them one step later: `true`, or the feedback's settings,
@@ -36,7 +45,8 @@ class Neuron(TemporalLayer, ABC):
         x: `[T, B, ...]`; state: a NamedTuple of `[B, ...]`; returns `[T, B, ...]` and the state.
     """
 
-    reach: Reach = "past"
+    dt: Dt = setting(default=None, kw_only=False)
+    reach: Reach = no_setting("past")
     equations: ClassVar[tuple[str, ...]] = ()
     spiking: ClassVar[bool] = True
     # True if it may spike several times per step; then a pooling after it is not fused, so that spikes are counted.
@@ -45,7 +55,7 @@ class Neuron(TemporalLayer, ABC):
     approximate: ClassVar[bool] = False
     # True if it computes all steps at once and has no single step, which a feedback of its spikes would need.
     parallel: ClassVar[bool] = False
-    backend: Backend = "auto"
+    backend: Backend = no_setting("auto")
 
     @abstractmethod
     def coefficients(self) -> Any:
@@ -120,6 +130,22 @@ class Neuron(TemporalLayer, ABC):
         if counts is not None and done.counts is not None:
             counts[OWN_SPIKES] = done.counts
         return done
+
+
+class SurrogateNeuron(Neuron):
+    """Base class of neurons whose spikes have a surrogate gradient.
+
+    Args:
+        surrogate: A `Surrogate`, or its YAML node, such as `{type: atan, width: 0.5}`; `snnlab list surrogates` lists
+            them.
+    """
+
+    surrogate: SurrogateSetting = setting(default={"type": "atan"})
+
+    def prepare(self) -> None:
+        super().prepare()
+        default = declared_fields(type(self))["surrogate"].default
+        self.surrogate = as_surrogate(default if self.surrogate is None else self.surrogate)
 
 
 def to_full_precision(x: Tensor) -> Tensor:

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
-from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.base import FiringThreshold, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, Firing, Gain, NeuronInfo
-from snnlab.nn.neurons.learn import Number, Shape
-from snnlab.nn.neurons.membrane import SurrogateSetting
+from snnlab.nn.neurons.learn import InShape, Number
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import FACTOR, Constant, Decay, Dt
-from snnlab.nn.surrogate import DoubleGaussian, as_surrogate, spike
-from snnlab.settings import Finite, Positive
+from snnlab.nn.neurons.time_constants import FACTOR, Constant, Decay
+from snnlab.nn.surrogate import SurrogateSetting, spike
+from snnlab.spec.declared import Converted, setting
+from snnlab.spec.interval import Finite
 
 DEFAULT_DT = 10.0
 
@@ -48,7 +48,7 @@ class BRFCoefficients(NamedTuple):
 
 
 @NEURONS.register("brf")
-class BRF(Neuron):
+class BRF(SurrogateNeuron):
     """Balanced resonate-and-fire neuron: a damped oscillator whose threshold and damping rise with its spikes.
 
     There is no reset. Each neuron learns its omega and b', which start uniform within their ranges. The damping cannot
@@ -59,11 +59,8 @@ class BRF(Neuron):
         omega: Range of the angular frequency, rad/s, `[low, high]`.
         damping: Range of b', 1/s, `[low, high]`.
         gamma: Factor of the refractory variable in one step.
-        v_threshold: Firing threshold, dimensionless.
         input_gain: Factor of the input, which is a level: it counts for the length of a step in s.
         learn: Whether omega and b' are learned.
-        surrogate: A `Surrogate`, or its YAML node; by default the authors' `{type: double_gaussian}`.
-        in_shape: Shape of one sample at one step.
 
     Shape:
         x: `[T, B, ...]`; state: `BRFState(v, w, q)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the
@@ -82,35 +79,31 @@ class BRF(Neuron):
         "s[t] = H(v[t] - v_threshold - q[t-1]),   q[t] = gamma * q[t-1] + s[t]",
     )
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        omega: Annotated[Sequence[float], "rad/s"] = (5.0, 10.0),
-        damping: Annotated[Sequence[float], "1/s"] = (0.0, 3.0),
-        gamma: Annotated[float, FACTOR] = 0.9,
-        v_threshold: Positive = 1.0,
-        input_gain: Finite = 1.0,
-        learn: bool = True,
-        surrogate: SurrogateSetting | None = None,
-        in_shape: Shape | None = None,
-    ) -> None:
-        super().__init__()
-        if in_shape is None:
+    omega: Annotated[Converted[Sequence[float], Tensor], "rad/s"] = setting(default=(5.0, 10.0))
+    damping: Annotated[Converted[Sequence[float], Tensor], "1/s"] = setting(default=(0.0, 3.0))
+    gamma: Annotated[float, FACTOR] = 0.9
+    v_threshold: FiringThreshold = 1.0
+    input_gain: Finite = 1.0
+    learn: bool = True
+    surrogate: SurrogateSetting = setting(default={"type": "double_gaussian", "sigma": 0.5, "scale": 0.5})
+    in_shape: InShape = None
+
+    def prepare(self) -> None:
+        if self.in_shape is None:
             raise ConfigError("", "brf has values for each neuron and needs in_shape, the shape of one sample")
-        self.dt, self.v_threshold, self.input_gain = dt, float(v_threshold), float(input_gain)
-        self.seconds = (DEFAULT_DT if dt is None else dt) / 1000.0
-        self.refractory = Decay("tau_refractory", "gamma", None, gamma, dt, "exact")
-        high = _require_range("omega", omega)[1]
+        self.seconds = (DEFAULT_DT if self.dt is None else self.dt) / 1000.0
+        self.refractory = Decay("tau_refractory", "gamma", None, self.gamma, self.dt, "exact")
+        ranges = {name: _require_range(name, vars(self).pop(name)) for name in ("omega", "damping")}
+        high = ranges["omega"][1]
         if high * self.seconds >= 1.0:
             raise ConfigError("omega", f"must be below 1 / dt = {1.0 / self.seconds:g} rad/s, got {high:g}")
-        for name, (low, high) in (("omega", omega), ("damping", _require_range("damping", damping))):
-            values = torch.empty(in_shape).uniform_(low, high)
-            if learn:
+        for name, (low, high) in ranges.items():
+            values = torch.empty(self.in_shape).uniform_(low, high)
+            if self.learn:
                 self.register_parameter(name, nn.Parameter(values))
             else:
                 self.register_buffer(name, values)
-        self.surrogate = DoubleGaussian(sigma=0.5, scale=0.5) if surrogate is None else as_surrogate(surrogate)
+        super().prepare()
 
     def learned_values(self) -> Iterator[tuple[str, str, Tensor]]:
         units = {"omega": "rad_per_s", "damping": "per_s"}

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.base import DetachReset, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, NeuronInfo
-from snnlab.nn.neurons.membrane import SurrogateSetting
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Constant, Decay, Dt, TimeConstant
-from snnlab.nn.surrogate import Atan, as_surrogate, spike
-from snnlab.settings import Finite, Positive, above
+from snnlab.nn.neurons.time_constants import Constant, Decay, Tau
+from snnlab.nn.surrogate import spike
+from snnlab.spec.interval import Finite, Positive, above
 
 
 class CobaLIFState(NamedTuple):
@@ -34,7 +33,7 @@ class CobaLIFCoefficients(NamedTuple):
 
 
 @NEURONS.register("coba_lif")
-class CobaLIF(Neuron):
+class CobaLIF(SurrogateNeuron):
     """Leaky integrate-and-fire neuron whose positive input excites by a conductance and whose negative inhibits.
 
     The conductances jump and decay before they act. The Euler step needs time_step / c_m times the sum of the
@@ -42,7 +41,6 @@ class CobaLIF(Neuron):
     input; this neuron has the equations of its feed-forward step.
 
     Args:
-        dt: Length of a step, ms; None where steps have no length.
         time_step: Length of the Euler step of the membrane, in the unit of c_m / g_leak; null: dt.
         tau_exc: Time constant of the excitatory conductance, ms, or `"2 steps"`.
         tau_inh: Time constant of the inhibitory conductance, ms, or `"2 steps"`.
@@ -53,15 +51,11 @@ class CobaLIF(Neuron):
         v_leak: Resting potential, mV, where it starts.
         v_reset: Potential after a spike, mV.
         v_threshold: Firing threshold, mV, above v_leak and v_reset.
-        detach_reset: Whether the reset has no gradient.
         surrogate: A `Surrogate`, or its YAML node; relative widths are in units of v_threshold - v_leak.
 
     Shape:
         x: `[T, B, ...]`; state: `CobaLIFState(v, g_exc, g_inh)`, each `[B, ...]`; returns spikes in {0, 1},
         `[T, B, ...]`, and the state.
-
-    Raises:
-        ConfigError: if a value is out of its range, or the threshold is not above rest and reset.
 
     Source: Destexhe et al., The high-conductance state of neocortical neurons, Nature Reviews Neuroscience 4, 2003;
     Norse 1.1.0, coba_lif_feed_forward_step.
@@ -74,37 +68,28 @@ class CobaLIF(Neuron):
         "v[t] = v_reset where s[t] is 1, else u[t]",
     )
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        time_step: Annotated[float | None, above(0)] = 0.001,
-        tau_exc: Annotated[TimeConstant, "ms", above(0)] = "5000 steps",
-        tau_inh: Annotated[TimeConstant, "ms", above(0)] = "5000 steps",
-        c_m: Positive = 0.2,
-        g_leak: Positive = 0.25,
-        v_exc: Annotated[float, "mV"] = 60.0,
-        v_inh: Annotated[float, "mV"] = -100.0,
-        v_leak: Annotated[float, "mV"] = -20.0,
-        v_reset: Annotated[float, "mV"] = -70.0,
-        v_threshold: Finite = -10.0,
-        detach_reset: bool = True,
-        surrogate: SurrogateSetting | None = None,
-    ) -> None:
-        super().__init__()
-        if v_threshold <= max(v_leak, v_reset):
-            levels = f"v_leak {v_leak:g} and v_reset {v_reset:g}"
-            raise ConfigError("v_threshold", f"must be above {levels}, got {v_threshold:g}")
-        self.dt, self.time_step, self.detach_reset = dt, time_step, detach_reset
-        self.c_m, self.g_leak = float(c_m), float(g_leak)
-        self.v_exc, self.v_inh, self.v_leak = float(v_exc), float(v_inh), float(v_leak)
-        self.v_reset, self.v_threshold = float(v_reset), float(v_threshold)
+    time_step: Annotated[float | None, above(0)] = 0.001
+    tau_exc: Tau = "5000 steps"
+    tau_inh: Tau = "5000 steps"
+    c_m: Positive = 0.2
+    g_leak: Positive = 0.25
+    v_exc: Annotated[float, "mV"] = 60.0
+    v_inh: Annotated[float, "mV"] = -100.0
+    v_leak: Annotated[float, "mV"] = -20.0
+    v_reset: Annotated[float, "mV"] = -70.0
+    v_threshold: Finite = -10.0
+    detach_reset: DetachReset = True
+
+    def prepare(self) -> None:
+        if self.v_threshold <= max(self.v_leak, self.v_reset):
+            levels = f"v_leak {self.v_leak:g} and v_reset {self.v_reset:g}"
+            raise ConfigError("v_threshold", f"must be above {levels}, got {self.v_threshold:g}")
         self._decays = (
-            Decay("tau_exc", "alpha", tau_exc, None, dt, "euler"),
-            Decay("tau_inh", "alpha", tau_inh, None, dt, "euler"),
+            Decay("tau_exc", "alpha", self.tau_exc, None, self.dt, "euler"),
+            Decay("tau_inh", "alpha", self.tau_inh, None, self.dt, "euler"),
         )
-        self.surrogate = Atan() if surrogate is None else as_surrogate(surrogate)
         self.coefficients()
+        super().prepare()
 
     def coefficients(self) -> CobaLIFCoefficients:
         step = (1.0 if self.dt is None else self.dt) if self.time_step is None else float(self.time_step)

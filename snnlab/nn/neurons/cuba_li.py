@@ -7,11 +7,8 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.nn.neurons.learn import Learn, Shape
-from snnlab.nn.neurons.membrane import InputGain, MembraneCoefficients, PerNeuron, Synapse, SynapticMembrane
+from snnlab.nn.neurons.membrane import MembraneCoefficients, PerNeuron, SynapticMembrane
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem, TauSyn
-from snnlab.settings import Finite
 
 
 class CubaLIState(NamedTuple):
@@ -24,8 +21,6 @@ class CubaLIState(NamedTuple):
 @NEURONS.register("cuba_li")
 class CubaLI(SynapticMembrane):
     """Leaky integrator whose input is added to a decaying synaptic current; its output is its membrane.
-
-    The arguments are those of `SynapticMembrane` and `LeakyMembrane`.
 
     Shape:
         x: `[T, B, ...]`; state: `CubaLIState(v, i)`, each `[B, ...]`; returns the membrane, `[T, B, ...]`, and the
@@ -40,25 +35,7 @@ class CubaLI(SynapticMembrane):
 
     spiking: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        tau_mem: TauMem = None,
-        beta: Factor = None,
-        tau_syn: TauSyn = None,
-        alpha: Factor = None,
-        synapse: Synapse = "jump_first",
-        input_gain: InputGain = "average",
-        v_leak: Finite = 0.0,
-        decay: DecayRule = "exact",
-        learn: Learn = (),
-        per_neuron: PerNeuron = (),
-        in_shape: Shape | None = None,
-    ) -> None:
-        super().__init__(dt, tau_mem, beta, v_leak, decay, input_gain)
-        self.set_synapse(tau_syn, alpha, synapse)
-        self.create_parameters(learn, in_shape, per_neuron)
+    per_neuron: PerNeuron = ()
 
     def initial_state(self, x: Tensor) -> CubaLIState:
         return CubaLIState(self.rest(x), torch.zeros_like(x))

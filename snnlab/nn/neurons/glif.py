@@ -6,29 +6,29 @@ Axes: T steps, B samples, then the layer's own; C channels.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.kernels.function import KernelOutput
-from snnlab.kernels.layout import Pool
-from snnlab.nn.layer import Counts, Reach
-from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.layer import Counts
+from snnlab.nn.neurons.base import SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, NeuronInfo
-from snnlab.nn.neurons.learn import Number, Per, Shape, learned_parameter
-from snnlab.nn.neurons.membrane import SurrogateSetting
-from snnlab.nn.neurons.psn import NumSteps, require_num_steps
+from snnlab.nn.neurons.learn import InShape, Number, Per, learned_parameter
+from snnlab.nn.neurons.parallel import NumSteps, require_num_steps
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Dt
-from snnlab.nn.surrogate import Sigmoid, as_surrogate, spike
-from snnlab.settings import Interval
+from snnlab.nn.surrogate import SurrogateSetting, spike
+from snnlab.spec.declared import setting
+from snnlab.spec.field import Help
+from snnlab.spec.interval import Interval
 
 # A fraction that is learned between its bounds.
 Fraction = Annotated[float, Interval(0.0, 1.0)]
 _UNIT = Interval(0.0, 1.0)
 _GATES = ("gate_leak", "gate_reset", "gate_input")
+_LEARNED = (*_GATES, "leak", "linear_leak", "reset_amount", "v_threshold", "conductance")
 
 
 class GLIFState(NamedTuple):
@@ -59,13 +59,12 @@ class GLIFCoefficients(NamedTuple):
 
 
 @NEURONS.register("glif")
-class GLIF(Neuron):
+class GLIF(SurrogateNeuron):
     """Gated leaky integrate-and-fire neuron: learned gates mix two leaks, two resets and two gains of the input.
 
     All quantities are learned between 0 and 1. The gates of the authors' code are alpha, gamma and beta.
 
     Args:
-        dt: Length of a step, ms; not used, since all quantities are per step.
         num_steps: Steps of a recording, where the conductance differs between steps; given by the data.
         gate_leak: 1 for the exponential leak, 0 for the linear one.
         gate_reset: 1 for a reset to 0, 0 for one by subtraction.
@@ -73,13 +72,10 @@ class GLIF(Neuron):
         leak: Factor of the exponential leak in one step.
         linear_leak: Linear leak of one step; the authors have v_threshold / (2 T).
         reset_amount: What the reset by subtraction subtracts.
-        v_threshold: Firing threshold, dimensionless.
         conductance: Gain of the input.
         conductance_per_step: Whether each step has its own, as in the authors' code; this fixes the number of steps.
         init: `value`: the gates start as they are set; `random`: each a little off, as in the authors' code.
         per: Whether there is one value per layer, channel or neuron.
-        surrogate: A `Surrogate`, or its YAML node; by default `{type: sigmoid, alpha: 4.0}`.
-        in_shape: Shape of one sample at one step; needed for a value per channel or neuron.
 
     Shape:
         x: `[T, B, ...]`; state: `GLIFState(v, s)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the
@@ -99,44 +95,36 @@ class GLIF(Neuron):
         "s[t] = H(v[t] - v_threshold)",
     )
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        num_steps: NumSteps = None,
-        *,
-        gate_leak: Fraction = 0.5,
-        gate_reset: Fraction = 0.5,
-        gate_input: Fraction = 0.5,
-        leak: Fraction = 0.25,
-        linear_leak: Fraction = 0.01,
-        reset_amount: Fraction = 0.5,
-        v_threshold: Fraction = 0.5,
-        conductance: Fraction = 0.5,
-        conductance_per_step: bool = False,
-        init: Literal["value", "random"] = "random",
-        per: Per = "layer",
-        surrogate: SurrogateSetting | None = None,
-        in_shape: Shape | None = None,
-    ) -> None:
-        super().__init__()
-        self.dt, self.conductance_per_step = dt, conductance_per_step
-        values = {"gate_leak": gate_leak, "gate_reset": gate_reset, "gate_input": gate_input, "leak": leak}
-        values |= {"linear_leak": linear_leak, "reset_amount": reset_amount, "v_threshold": v_threshold}
-        values |= {"conductance": conductance}
+    num_steps: NumSteps = setting(default=None, kw_only=False)
+    gate_leak: Fraction = 0.5
+    gate_reset: Fraction = 0.5
+    gate_input: Fraction = 0.5
+    leak: Fraction = 0.25
+    linear_leak: Fraction = 0.01
+    reset_amount: Fraction = 0.5
+    v_threshold: Annotated[Fraction, Help("Firing threshold, dimensionless, below 1.")] = 0.5
+    conductance: Fraction = 0.5
+    conductance_per_step: bool = False
+    init: Literal["value", "random"] = "random"
+    per: Per = "layer"
+    surrogate: SurrogateSetting = setting(default={"type": "sigmoid", "alpha": 4.0})
+    in_shape: InShape = None
+
+    def prepare(self) -> None:
+        super().prepare()
+        values = {name: getattr(self, name) for name in _LEARNED}
         self.learned = nn.ParameterDict(
-            {name: learned_parameter(name, value, _UNIT, per, in_shape) for name, value in values.items()}
+            {name: learned_parameter(name, value, _UNIT, self.per, self.in_shape) for name, value in values.items()}
         )
-        if init == "random":
+        if self.init == "random":
             for name in _GATES:
                 with torch.no_grad():
                     self.learned[name].add_(0.2 * (torch.rand_like(self.learned[name]) - 0.5))
-        if conductance_per_step:
-            self.num_steps = require_num_steps("glif with conductance_per_step", num_steps)
-            self.reach: Reach = "recording"
-            self.whole_recording = True
+        if self.conductance_per_step:
+            steps = require_num_steps("glif with conductance_per_step", self.num_steps)
+            self.reach, self.whole_recording = "recording", True
             one = self.learned["conductance"].detach()
-            self.learned["conductance"] = nn.Parameter(one.expand(self.num_steps, *one.shape).clone())
-        self.surrogate = Sigmoid(alpha=4.0) if surrogate is None else as_surrogate(surrogate)
+            self.learned["conductance"] = nn.Parameter(one.expand(steps, *one.shape).clone())
 
     def value(self, name: str) -> Tensor:
         """Return a learned quantity in double precision."""
@@ -169,20 +157,13 @@ class GLIF(Neuron):
         if not self.conductance_per_step:
             return x
         gain = self._gain()
-        return x * gain.reshape(self.num_steps, *[1] * (x.dim() - gain.dim()), *gain.shape[1:]).to(x.dtype)
+        return x * gain.reshape(gain.shape[0], *[1] * (x.dim() - gain.dim()), *gain.shape[1:]).to(x.dtype)
 
     def run(
-        self,
-        x: Tensor,
-        state: GLIFState | None,
-        lengths: Tensor | None,
-        counts: Counts | None,
-        *,
-        pool: Pool | None = None,
-        inplace: bool = False,
+        self, x: Tensor, state: GLIFState | None, lengths: Tensor | None, counts: Counts | None, **how: Any
     ) -> KernelOutput:
         if not self.conductance_per_step:
-            return super().run(x, state, lengths, counts, pool=pool, inplace=inplace)
+            return super().run(x, state, lengths, counts, **how)
         if state is not None or x.shape[0] != self.num_steps:
             raise ConfigError(
                 "", f"glif with conductance_per_step needs all {self.num_steps} steps in one call, got {x.shape[0]}"

@@ -6,11 +6,10 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
-from snnlab.nn.neurons.learn import Shape
-from snnlab.nn.neurons.membrane import LeakyMembrane, MembraneCoefficients, PerNeuron
+from snnlab.nn.neurons.learn import Learn
+from snnlab.nn.neurons.membrane import MembraneCoefficients, PerfectMembrane, PerNeuron
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Dt
-from snnlab.settings import Finite
+from snnlab.spec.declared import no_setting
 
 
 class IntegratorState(NamedTuple):
@@ -20,14 +19,11 @@ class IntegratorState(NamedTuple):
 
 
 @NEURONS.register("integrator")
-class Integrator(LeakyMembrane):
+class Integrator(PerfectMembrane):
     """Integrator without a leak: its output is its membrane, the sum of its input.
 
     Args:
-        dt: Length of a step, ms; not used, since nothing decays.
-        input_gain: g, a number.
         per_neuron: `[input_gain]`: a gain for each neuron, which is part of the weights and not learned.
-        in_shape: Shape of one sample at one step; needed for gains per neuron.
 
     Shape:
         x: `[T, B, ...]`; state: `IntegratorState(v [B, ...])`; returns the membrane, `[T, B, ...]`, and the state.
@@ -36,18 +32,9 @@ class Integrator(LeakyMembrane):
     equations: ClassVar[tuple[str, ...]] = ("v[t] = v[t-1] + g * x[t]",)
 
     spiking: ClassVar[bool] = False
-    leaks: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        input_gain: Finite = 1.0,
-        per_neuron: PerNeuron = (),
-        in_shape: Shape | None = None,
-    ) -> None:
-        super().__init__(dt, None, None, 0.0, "exact", input_gain)
-        self.create_parameters((), in_shape, per_neuron)
+    learn: Learn = no_setting(())
+    per_neuron: PerNeuron = ()
 
     def initial_state(self, x: Tensor) -> IntegratorState:
         return IntegratorState(self.rest(x))

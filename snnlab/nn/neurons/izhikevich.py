@@ -7,13 +7,12 @@ from typing import Annotated, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.base import DetachReset, InputFactor, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
-from snnlab.nn.neurons.membrane import SurrogateSetting
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Constant, Dt
-from snnlab.nn.surrogate import Atan, as_surrogate, spike
-from snnlab.settings import Finite, Positive, above
+from snnlab.nn.neurons.time_constants import Constant
+from snnlab.nn.surrogate import spike
+from snnlab.spec.interval import Finite, Positive, above
 
 
 class IzhikevichState(NamedTuple):
@@ -31,13 +30,12 @@ class IzhikevichCoefficients(NamedTuple):
 
 
 @NEURONS.register("izhikevich")
-class Izhikevich(Neuron):
+class Izhikevich(SurrogateNeuron):
     """Izhikevich's neuron of two variables, by a, b, c and d of which it spikes regularly, in bursts, or resonates.
 
     An Euler step of more than 1 ms diverges. Far below rest the square makes it spike.
 
     Args:
-        dt: Length of a step, ms.
         time_step: Length of the Euler step, in the model's ms, whatever dt is; null: dt. Norse's tau_inv * dt.
         a: Rate of the recovery, 1/ms.
         b: Sensitivity of the recovery to the membrane.
@@ -48,16 +46,10 @@ class Izhikevich(Neuron):
         bias: Constant drive, mV/ms.
         v_threshold: Peak of a spike, mV.
         v_init: Membrane before the first step, mV; u starts at b * v_init.
-        input_gain: Factor of the input.
-        detach_reset: Whether the reset has no gradient.
-        surrogate: A `Surrogate`, or its YAML node.
 
     Shape:
         x: `[T, B, ...]`; state: `IzhikevichState(v, u)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and
         the state.
-
-    Raises:
-        ConfigError: if a value is out of its range.
 
     Source: Izhikevich, Simple model of spiking neurons, IEEE Trans. Neural Networks 14, 2003; Norse 1.1.0,
     izhikevich_feed_forward_step.
@@ -69,31 +61,18 @@ class Izhikevich(Neuron):
         "u[t] = u[t-1] + h * a * (b * v[t-1] - u[t-1]) + d * s[t]",
     )
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        time_step: Annotated[float | None, "ms", above(0)] = 0.25,
-        a: Finite = 0.02,
-        b: Finite = 0.2,
-        c: Annotated[float, "mV"] = -65.0,
-        d: Finite = 6.0,
-        square: Finite = 0.04,
-        slope: Finite = 5.0,
-        bias: Annotated[float, "mV/ms"] = 140.0,
-        v_threshold: Positive = 30.0,
-        v_init: Annotated[float, "mV"] = -70.0,
-        input_gain: Finite = 1.0,
-        detach_reset: bool = True,
-        surrogate: SurrogateSetting | None = None,
-    ) -> None:
-        super().__init__()
-        self.dt, self.time_step = dt, time_step
-        self.a, self.b, self.c, self.d = float(a), float(b), float(c), float(d)
-        self.square, self.slope, self.bias = float(square), float(slope), float(bias)
-        self.v_threshold, self.v_init, self.input_gain = float(v_threshold), float(v_init), float(input_gain)
-        self.detach_reset = detach_reset
-        self.surrogate = Atan() if surrogate is None else as_surrogate(surrogate)
+    time_step: Annotated[float | None, "ms", above(0)] = 0.25
+    a: Finite = 0.02
+    b: Finite = 0.2
+    c: Annotated[float, "mV"] = -65.0
+    d: Finite = 6.0
+    square: Finite = 0.04
+    slope: Finite = 5.0
+    bias: Annotated[float, "mV/ms"] = 140.0
+    v_threshold: Positive = 30.0
+    v_init: Annotated[float, "mV"] = -70.0
+    input_gain: InputFactor = 1.0
+    detach_reset: DetachReset = True
 
     def coefficients(self) -> IzhikevichCoefficients:
         return IzhikevichCoefficients(self._step_length(), self.a)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from snnlab.nn.neurons.learn import Learn, Number, Shape, learnable_quantity
+from snnlab.nn.neurons.learn import Learn, Learnable, Number, learnable_quantity
 from snnlab.nn.neurons.membrane import (
-    InputGain,
     MembraneCoefficients,
-    Reset,
     SpikingMembrane,
-    SurrogateSetting,
-    Threshold,
 )
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem
-from snnlab.settings import FINITE, Finite, Interval, Positive
+from snnlab.spec.declared import setting
+from snnlab.spec.interval import FINITE, Interval, above
 
 
 class KLIFState(NamedTuple):
@@ -34,22 +30,14 @@ class KLIFCoefficients(NamedTuple):
     k: Number
     scaled_threshold: Number
 
-    @property
-    def g(self) -> Number:
-        """Gain of the membrane's drive, for `LeakyMembrane.info`."""
-        return self.membrane.g
-
 
 @NEURONS.register("klif")
 class KLIF(SpikingMembrane):
     """Leaky integrate-and-fire neuron whose membrane is scaled by a learned k and cut off below 0 before it spikes.
 
-    The other arguments and the resets are those of `SpikingMembrane` and `LeakyMembrane`.
-
     Args:
         k: Slope; learned by default.
         scale_reset: Whether the membrane is divided by k again before the reset.
-        learn: Learned quantities; by default `[k]`.
 
     Shape:
         x: `[T, B, ...]`; state: `KLIFState(v [B, ...])`; returns spikes in {0, 1}, `[T, B, ...]`, and the state.
@@ -63,44 +51,9 @@ class KLIF(SpikingMembrane):
         "v[t] = f[t] reset by s[t],   or f[t] / k reset by s[t] with v_threshold / k   (scale_reset)",
     )
 
-    k: Any = learnable_quantity("k")
-
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        tau_mem: TauMem = None,
-        beta: Factor = None,
-        k: Positive = 1.0,
-        scale_reset: bool = False,
-        v_leak: Finite = 0.0,
-        v_threshold: Positive = 1.0,
-        v_reset: Finite = 0.0,
-        decay: DecayRule = "exact",
-        input_gain: InputGain = 1.0,
-        reset: Reset = "subtract",
-        detach_reset: bool = True,
-        threshold: Threshold = "inclusive",
-        surrogate: SurrogateSetting | None = None,
-        learn: Learn = ("k",),
-        in_shape: Shape | None = None,
-    ) -> None:
-        super().__init__(
-            dt,
-            tau_mem=tau_mem,
-            beta=beta,
-            v_leak=v_leak,
-            v_threshold=v_threshold,
-            v_reset=v_reset,
-            decay=decay,
-            input_gain=input_gain,
-            reset=reset,
-            detach_reset=detach_reset,
-            threshold=threshold,
-            surrogate=surrogate,
-        )
-        self.k, self.scale_reset = float(k), scale_reset
-        self.create_parameters(learn, in_shape)
+    k: Annotated[Learnable, above(0)] = setting(default=1.0, read_by=learnable_quantity)
+    scale_reset: bool = False
+    learn: Learn = ("k",)
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
         return {"k": (self.k, FINITE)} | super().learnable()

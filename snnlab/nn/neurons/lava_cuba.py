@@ -8,20 +8,18 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.base import SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
-from snnlab.nn.neurons.membrane import SurrogateSetting
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Constant, Decay, Dt, Factor, TauMem, TauSyn
-from snnlab.nn.surrogate import Exponential, as_surrogate, spike
-from snnlab.settings import Count, Positive
+from snnlab.nn.neurons.time_constants import Constant, Decay, Factor, TauMem, TauSyn
+from snnlab.nn.surrogate import SurrogateSetting, spike
+from snnlab.spec.declared import setting
+from snnlab.spec.interval import Count, Positive
 
 # The decays have 12 bits: a factor is a whole number of 4096ths.
 DECAY_SCALE = 1 << 12
 # The states have 6 more fractional bits than threshold and weights.
 STATE_BITS = 1 << 6
-
-DEFAULT_ALPHA, DEFAULT_BETA = 0.5, 0.8
 
 
 class LavaCubaState(NamedTuple):
@@ -39,7 +37,7 @@ class LavaCoefficients(NamedTuple):
 
 
 @NEURONS.register("lava_cuba")
-class LavaCuba(Neuron):
+class LavaCuba(SurrogateNeuron):
     """lava-dl's CUBA neuron, with decays of 12 bits and states that are whole numbers of 1 / (64 * scale).
 
     d = round(4096 * (1 - a)) / 4096 with a = beta or alpha; v_threshold is truncated to a whole number of 1 / scale.
@@ -49,11 +47,10 @@ class LavaCuba(Neuron):
     scale of 64.
 
     Args:
-        dt: Length of a step, ms; None where steps have no length.
         tau_mem: Membrane time constant of a = exp(-1 / tau), `"2 steps"` or ms, in place of `beta`.
-        beta: 1 - voltage_decay; 0.8 where neither it nor `tau_mem` is given.
+        beta: 1 - voltage_decay.
         tau_syn: Synaptic time constant, `"2 steps"` or ms, in place of `alpha`.
-        alpha: 1 - current_decay; 0.5 where neither it nor `tau_syn` is given.
+        alpha: 1 - current_decay.
         v_threshold: Firing threshold, dimensionless, at least 1 / scale.
         scale: Integer that represents 1 in threshold and weights; in the states it is 64 times this.
         surrogate: A `Surrogate`, or its YAML node. lava-dl's gradient is scale_rho / (2 tau_rho) *
@@ -65,9 +62,6 @@ class LavaCuba(Neuron):
         x: `[T, B, ...]`; state: `LavaCubaState(v, i)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and
         the state.
 
-    Raises:
-        ConfigError: if a value is out of its range, or too small for the integers.
-
     Source: lava-nc/lava-dl, lava.lib.dl.slayer.neuron.cuba and dynamics.leaky_integrator; Shrestha and Orchard,
     SLAYER, NeurIPS 2018.
     """
@@ -77,33 +71,21 @@ class LavaCuba(Neuron):
         "s[t] = H(u[t] - v_threshold),       v[t] = (1 - s[t]) * u[t]",
     )
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        tau_mem: TauMem = None,
-        beta: Factor = None,
-        tau_syn: TauSyn = None,
-        alpha: Factor = None,
-        v_threshold: Positive = 1.0,
-        scale: Count = 64,
-        surrogate: SurrogateSetting | None = None,
-    ) -> None:
-        super().__init__()
-        if tau_mem is None and beta is None:
-            beta = DEFAULT_BETA
-        if tau_syn is None and alpha is None:
-            alpha = DEFAULT_ALPHA
-        if v_threshold * scale < 1:
-            raise ConfigError("v_threshold", f"must be at least 1 / scale = {1 / scale:g}, got {v_threshold}")
-        self.dt, self.tau_mem, self.beta, self.tau_syn, self.alpha = dt, tau_mem, beta, tau_syn, alpha
-        self.scale = scale
-        self.v_threshold = int(v_threshold * scale) / scale
-        self.membrane_decay = Decay("tau_mem", "beta", tau_mem, beta, dt, "exact")
-        self.synapse_decay = Decay("tau_syn", "alpha", tau_syn, alpha, dt, "exact")
-        self.surrogate = (
-            Exponential(grad_width=100.0, grad_scale=0.05) if surrogate is None else as_surrogate(surrogate)
-        )
+    tau_mem: TauMem = setting(default=None)
+    beta: Factor = setting(default=0.8)
+    tau_syn: TauSyn = setting(default=None)
+    alpha: Factor = setting(default=0.5)
+    v_threshold: Positive = 1.0
+    scale: Count = 64
+    surrogate: SurrogateSetting = setting(default={"type": "exponential", "grad_width": 100.0, "grad_scale": 0.05})
+
+    def prepare(self) -> None:
+        super().prepare()
+        if self.v_threshold * self.scale < 1:
+            raise ConfigError("v_threshold", f"must be at least 1 / scale = {1 / self.scale:g}, got {self.v_threshold}")
+        self.v_threshold = int(self.v_threshold * self.scale) / self.scale
+        self.membrane_decay = Decay("tau_mem", "beta", self.tau_mem, self.beta, self.dt, "exact")
+        self.synapse_decay = Decay("tau_syn", "alpha", self.tau_syn, self.alpha, self.dt, "exact")
         self.coefficients()
 
     def coefficients(self) -> LavaCoefficients:

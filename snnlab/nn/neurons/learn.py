@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError, did_you_mean
 from snnlab.nn.neurons.time_constants import FACTOR, Decay
-from snnlab.settings import Interval, above
+from snnlab.spec.declared import Converted
+from snnlab.spec.field import Help
+from snnlab.spec.interval import Interval, above
 
 Number = float | Tensor
+# A number that can be learned, which is then read as a tensor.
+Learnable = Converted[float, Any]
 Shape = tuple[int, ...]
+InShape = Annotated[Shape | None, Help("Shape of one sample at one step; needed for values per channel or neuron.")]
 Per = Literal["layer", "channel", "neuron"]
 Learn = Sequence[str] | Mapping[str, Per] | None
 
@@ -30,13 +35,18 @@ def learnable_quantity(name: str) -> Any:
     """
 
     def get(neuron: Any) -> Any:
-        several = name in neuron.__dict__.get("learn_per", ()) or name in neuron.__dict__.get("per_neuron", ())
+        several = name in neuron.__dict__.get("learn_per", ()) or values_key(name) in neuron.__dict__["_buffers"]
         return neuron.current_value(name) if several else neuron.__dict__[name]
 
     def put(neuron: Any, value: Any) -> None:
         neuron.__dict__[name] = value
 
     return property(get, put)
+
+
+def values_key(name: str) -> str:
+    """Return the name of the buffer of a quantity with a value for each neuron."""
+    return f"{name}_values"
 
 
 def number_text(value: Any) -> str:

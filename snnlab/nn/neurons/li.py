@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.nn.neurons.learn import Learn, Shape
 from snnlab.nn.neurons.membrane import InputGain, LeakyMembrane, MembraneCoefficients, PerNeuron
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem
-from snnlab.settings import Finite, at_least
+from snnlab.spec.interval import at_least
 
 
 class LIState(NamedTuple):
@@ -24,8 +22,6 @@ class LIState(NamedTuple):
 @NEURONS.register("li")
 class LI(LeakyMembrane):
     """Leaky integrator: its output is its membrane.
-
-    The arguments are those of `LeakyMembrane`, and
 
     Args:
         tau_mem_std: Standard deviation of the initial time constants where they are learned, normal around tau_mem,
@@ -39,28 +35,18 @@ class LI(LeakyMembrane):
 
     spiking: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        tau_mem: TauMem = None,
-        beta: Factor = None,
-        v_leak: Finite = 0.0,
-        decay: DecayRule = "exact",
-        input_gain: InputGain = "average",
-        learn: Learn = (),
-        per_neuron: PerNeuron = (),
-        tau_mem_std: Annotated[float, "ms", at_least(0)] = 0.0,
-        in_shape: Shape | None = None,
-    ) -> None:
-        super().__init__(dt, tau_mem, beta, v_leak, decay, input_gain)
-        self.create_parameters(learn, in_shape, per_neuron)
-        if not tau_mem_std:
+    input_gain: InputGain = "average"
+    per_neuron: PerNeuron = ()
+    tau_mem_std: Annotated[float, "ms", at_least(0)] = 0.0
+
+    def create_parameters(self) -> None:
+        super().create_parameters()
+        if not self.tau_mem_std:
             return
         if "tau_mem" not in self.learn_per:
             raise ConfigError("tau_mem_std", "needs learned time constants", "set learn: {tau_mem: channel}")
         (mean, within), stored = self.learnable()["tau_mem"], self.learned["tau_mem"].data
-        drawn = torch.empty_like(stored).normal_(mean, tau_mem_std).abs().clamp(min=within.low + 0.01 * mean)
+        drawn = torch.empty_like(stored).normal_(mean, self.tau_mem_std).abs().clamp(min=within.low + 0.01 * mean)
         stored.copy_((drawn - within.low).log())
 
     def initial_state(self, x: Tensor) -> LIState:

@@ -7,19 +7,16 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.nn.neurons.learn import Learn, Number, Shape
+from snnlab.nn.neurons.learn import Number
 from snnlab.nn.neurons.membrane import (
-    InputGain,
     MembraneCoefficients,
+    Reset,
     SpikingMembrane,
-    SurrogateSetting,
-    Synapse,
     SynapticMembrane,
-    Threshold,
 )
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem, TauSyn
-from snnlab.settings import Finite, Positive
+from snnlab.spec.declared import no_setting
+from snnlab.spec.interval import Positive
 
 
 class LIFExState(NamedTuple):
@@ -35,19 +32,12 @@ class LIFExCoefficients(NamedTuple):
     membrane: MembraneCoefficients
     growth: Number
 
-    @property
-    def g(self) -> Number:
-        """Gain of the membrane's drive, for `LeakyMembrane.info`."""
-        return self.membrane.g
-
 
 @NEURONS.register("lif_ex")
 class LIFEx(SynapticMembrane, SpikingMembrane):
     """Leaky integrate-and-fire neuron with a synapse, whose membrane grows exponentially near its threshold.
 
     After a spike the membrane is v_reset. With `neuron=norse_lif_ex` it is Norse's LIFEx and LIFExCell.
-
-    The other arguments are those of `SynapticMembrane`, `SpikingMembrane` and `LeakyMembrane`.
 
     Args:
         delta_t: Sharpness of the growth, dimensionless like v_threshold.
@@ -68,44 +58,8 @@ class LIFEx(SynapticMembrane, SpikingMembrane):
     approximate: ClassVar[bool] = True
     may_spike_alone: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        tau_mem: TauMem = None,
-        beta: Factor = None,
-        tau_syn: TauSyn = None,
-        alpha: Factor = None,
-        delta_t: Positive = 0.5,
-        synapse: Synapse = "jump_first",
-        input_gain: InputGain = "average",
-        v_leak: Finite = 0.0,
-        v_threshold: Positive = 1.0,
-        v_reset: Finite = 0.0,
-        decay: DecayRule = "exact",
-        detach_reset: bool = True,
-        threshold: Threshold = "inclusive",
-        surrogate: SurrogateSetting | None = None,
-        learn: Learn = (),
-        in_shape: Shape | None = None,
-    ) -> None:
-        super().__init__(
-            dt,
-            tau_mem=tau_mem,
-            beta=beta,
-            v_leak=v_leak,
-            v_threshold=v_threshold,
-            v_reset=v_reset,
-            decay=decay,
-            input_gain=input_gain,
-            reset="value",
-            detach_reset=detach_reset,
-            threshold=threshold,
-            surrogate=surrogate,
-        )
-        self.delta_t = float(delta_t)
-        self.set_synapse(tau_syn, alpha, synapse)
-        self.create_parameters(learn, in_shape)
+    delta_t: Positive = 0.5
+    reset: Reset = no_setting("value")
 
     def coefficients(self) -> LIFExCoefficients:  # pyright: ignore[reportIncompatibleMethodOverride]
         membrane = super().coefficients()

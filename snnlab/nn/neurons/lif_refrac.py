@@ -9,21 +9,15 @@ import torch
 from torch import Tensor
 
 from snnlab.nn.neurons.info import NeuronInfo
-from snnlab.nn.neurons.learn import Learn, Shape
 from snnlab.nn.neurons.membrane import (
-    InputGain,
     MembraneCoefficients,
     Reset,
     SpikingMembrane,
-    SurrogateSetting,
-    Synapse,
     SynapticMembrane,
-    Threshold,
 )
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem, TauSyn
 from snnlab.nn.surrogate import spike
-from snnlab.settings import Finite, NonNegative, Positive
+from snnlab.spec.interval import NonNegative
 
 
 class LIFRefracState(NamedTuple):
@@ -40,8 +34,6 @@ class LIFRefrac(SynapticMembrane, SpikingMembrane):
 
     While it rests, its membrane stays and it does not spike; its current goes on. H(rho) has a surrogate gradient, as
     in Norse, unless `detach_reset` is true. With `neuron=norse_lif_refrac` it is Norse's LIFRefrac and LIFRefracCell.
-
-    The other arguments are those of `SynapticMembrane`, `SpikingMembrane` and `LeakyMembrane`.
 
     Args:
         rest_steps: Steps of rest after a spike; Norse's rho_reset.
@@ -60,45 +52,8 @@ class LIFRefrac(SynapticMembrane, SpikingMembrane):
         "rho[t] = rest_steps where s[t] is 1, else max(rho[t-1] - r, 0)",
     )
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        tau_mem: TauMem = None,
-        beta: Factor = None,
-        tau_syn: TauSyn = None,
-        alpha: Factor = None,
-        rest_steps: NonNegative = 5,
-        synapse: Synapse = "jump_first",
-        input_gain: InputGain = "average",
-        v_leak: Finite = 0.0,
-        v_threshold: Positive = 1.0,
-        v_reset: Finite = 0.0,
-        decay: DecayRule = "exact",
-        reset: Reset = "value",
-        detach_reset: bool = True,
-        threshold: Threshold = "inclusive",
-        surrogate: SurrogateSetting | None = None,
-        learn: Learn = (),
-        in_shape: Shape | None = None,
-    ) -> None:
-        super().__init__(
-            dt,
-            tau_mem=tau_mem,
-            beta=beta,
-            v_leak=v_leak,
-            v_threshold=v_threshold,
-            v_reset=v_reset,
-            decay=decay,
-            input_gain=input_gain,
-            reset=reset,
-            detach_reset=detach_reset,
-            threshold=threshold,
-            surrogate=surrogate,
-        )
-        self.rest_steps = float(rest_steps)
-        self.set_synapse(tau_syn, alpha, synapse)
-        self.create_parameters(learn, in_shape)
+    rest_steps: NonNegative = 5
+    reset: Reset = "value"
 
     def initial_state(self, x: Tensor) -> LIFRefracState:
         return LIFRefracState(self.rest(x), torch.zeros_like(x), torch.zeros_like(x))
@@ -120,4 +75,4 @@ class LIFRefrac(SynapticMembrane, SpikingMembrane):
     def info(self) -> NeuronInfo:
         own = super().info()
         assert own.reset is not None
-        return replace(own, reset=own.reset._replace(rest_steps=self.rest_steps))
+        return replace(own, reset=own.reset._replace(rest_steps=float(self.rest_steps)))

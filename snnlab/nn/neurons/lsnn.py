@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from snnlab.nn.neurons.info import DtWarning, Firing, NeuronInfo
-from snnlab.nn.neurons.learn import Learn, Shape
 from snnlab.nn.neurons.membrane import (
     AdaptiveThreshold,
-    InputGain,
     Reset,
-    SurrogateSetting,
+    Synapse,
     SynapticMembrane,
     Threshold,
     ThresholdCoefficients,
 )
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauAdapt, TauMem, TauSyn
-from snnlab.settings import Finite, Positive, at_least
+from snnlab.spec.declared import no_setting
 
 
 class LSNNState(NamedTuple):
@@ -41,13 +38,8 @@ class LSNN(AdaptiveThreshold, SynapticMembrane):  # pyright: ignore[reportIncomp
     dt = 0.001 is 800,000 steps: in a trial of a second the threshold hardly relaxes. In Norse's docstring the spike
     depends on v - v_th + b, in its code, as here, on v - b.
 
-    The other arguments and the resets are those of `SpikingMembrane` and `LeakyMembrane`.
-
     Args:
-        tau_syn: Synaptic time constant, ms, or `"2 steps"`; 10 ms where neither it nor `alpha` is given.
-        alpha: The factor of the synapse in one step, in place of `tau_syn`.
-        tau_adapt: Time constant of the threshold, ms, or `"2 steps"`; 200 ms where neither it nor `rho` is given.
-        rho: The factor of the threshold in one step, in place of `tau_adapt`.
+        tau_adapt: Time constant of the threshold, ms, or `"2 steps"`.
         adaptation: Rise of the threshold with a spike, dimensionless like v_threshold; Norse's beta.
         input_gain: g: `average`, (1 - a) * (1 - alpha) * tau_syn / dt; `1-a`, which filters the current; or a number.
         decay: `exact` or `euler`, for all three time constants.
@@ -67,46 +59,10 @@ class LSNN(AdaptiveThreshold, SynapticMembrane):  # pyright: ignore[reportIncomp
         "v[t] = u[t] reset by s[t],   i[t] = alpha * i[t-1] + x[t],   b[t] = A[t] + adaptation * s[t]",
     )
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        tau_mem: TauMem = None,
-        beta: Factor = None,
-        tau_syn: TauSyn = None,
-        alpha: Factor = None,
-        tau_adapt: TauAdapt = None,
-        rho: Factor = None,
-        adaptation: Annotated[float, at_least(0)] = 0.1,
-        input_gain: InputGain = "average",
-        v_leak: Finite = 0.0,
-        v_threshold: Positive = 1.0,
-        v_reset: Finite = 0.0,
-        decay: DecayRule = "exact",
-        reset: Reset = "value",
-        detach_reset: bool = False,
-        threshold: Threshold = "strict",
-        surrogate: SurrogateSetting | None = None,
-        learn: Learn = (),
-        in_shape: Shape | None = None,
-    ) -> None:
-        super().__init__(
-            dt,
-            tau_mem=tau_mem,
-            beta=beta,
-            v_leak=v_leak,
-            v_threshold=v_threshold,
-            v_reset=v_reset,
-            decay=decay,
-            input_gain=input_gain,
-            reset=reset,
-            detach_reset=detach_reset,
-            threshold=threshold,
-            surrogate=surrogate,
-        )
-        self.set_synapse(tau_syn, alpha, "jump_first")
-        self.set_threshold(tau_adapt, rho, adaptation, learn)
-        self.create_parameters(learn, in_shape)
+    synapse: Synapse = no_setting("jump_first")
+    reset: Reset = "value"
+    detach_reset: bool = False
+    threshold: Threshold = "strict"
 
     def initial_state(self, x: Tensor) -> LSNNState:
         b = self.value("v_threshold")

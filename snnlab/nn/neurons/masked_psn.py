@@ -5,20 +5,19 @@ Axes: T steps, B samples, then the layer's own; S steps of a whole recording.
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.nn.layer import Reach, Scheduled, copy_to
 from snnlab.nn.layers.elementwise import last_steps
-from snnlab.nn.neurons.membrane import SurrogateSetting
-from snnlab.nn.neurons.parallel import ParallelNeuron, init_over_time_, over_time
-from snnlab.nn.neurons.psn import NumSteps, own_steps, require_num_steps
+from snnlab.nn.neurons.parallel import NumSteps, Order, ParallelNeuron, over_time
+from snnlab.nn.neurons.psn import own_steps
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Dt
-from snnlab.settings import Count, UnitInterval
+from snnlab.spec.declared import Converted, no_setting, setting
+from snnlab.spec.interval import UnitInterval, between
 
 
 class MaskedPSNState(NamedTuple):
@@ -38,12 +37,9 @@ class MaskedPSN(ParallelNeuron, Scheduled):
     is causal, and in evaluation its recordings may come in pieces.
 
     Args:
-        dt: Length of a step, ms; not used, since the weights are per step.
         num_steps: S, the steps of a recording; given by the data.
-        order: k, the steps that one step sees.
         masking: Weight of the band, 0 (none, as `psn`) to 1 (the band alone); at first, if it rises.
         masking_rise: Fraction of a training's epochs in which masking rises linearly to 1; None: it stays.
-        surrogate: A `Surrogate`, or its YAML node; by default SpikingJelly's `{type: atan, alpha: 2.0}`.
 
     Shape:
         x: `[T, B, ...]`; state: `MaskedPSNState(x [B, k - 1, ...], step [B])`; returns spikes in {0, 1}, `[T, B, ...]`,
@@ -55,30 +51,22 @@ class MaskedPSN(ParallelNeuron, Scheduled):
     Source: Fang et al., Parallel spiking neurons, NeurIPS 2023; SpikingJelly 2.0, neuron.MaskedPSN.
     """
 
-    reach: Reach = "recording"
+    reach: Reach = no_setting("recording")
     equations: ClassVar[tuple[str, ...]] = (
         "u[t] = sum over t' of M[t, t'] * weight[t, t'] * x[t'] + bias[t],   s[t] = H(u[t])     bias[t] = -1 at first",
     )
-    masking: Tensor
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        num_steps: NumSteps = None,
-        *,
-        order: Count = 8,
-        masking: UnitInterval = 1.0,
-        masking_rise: UnitInterval | None = None,
-        surrogate: SurrogateSetting | None = None,
-    ) -> None:
-        super().__init__(dt, surrogate)
-        self.num_steps, self.order = require_num_steps("masked_psn", num_steps), order
-        self.weight = nn.Parameter(init_over_time_(torch.empty(self.num_steps, self.num_steps)))
-        self.bias = nn.Parameter(torch.full((self.num_steps, 1), -1.0))
-        self.register_buffer("masking", torch.tensor(float(masking)))
-        self.masking_start, self.schedule_fraction = float(masking), masking_rise
-        band = torch.ones(self.num_steps, self.num_steps).tril().triu(1 - order)
-        self.register_buffer("band", band, persistent=False)
+    num_steps: NumSteps = setting(default=None, kw_only=False)
+    order: Order = 8
+    masking: Annotated[Converted[float, Tensor], between(0, 1)] = setting(default=1.0)
+    masking_rise: UnitInterval | None = None
+
+    def prepare(self) -> None:
+        super().prepare()
+        steps = self.make_weights("masked_psn", self.num_steps)
+        self.masking_start, self.schedule_fraction = float(vars(self).pop("masking")), self.masking_rise
+        self.register_buffer("masking", torch.tensor(self.masking_start))
+        self.register_buffer("band", torch.ones(steps, steps).tril().triu(1 - self.order), persistent=False)
 
     @property
     def whole_recording(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -12,34 +12,42 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.kernels.trace import Symbol, equals_constant, with_slope
-from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.base import DetachReset, Neuron, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, Cause, DtWarning, Firing, Fix, Gain, NeuronInfo
 from snnlab.nn.neurons.learn import (
+    InShape,
     Learn,
+    Learnable,
     Number,
     Per,
-    Shape,
     as_learn,
     learnable_quantity,
     learned_parameter,
     number_text,
     require_learnable,
+    values_key,
 )
-from snnlab.nn.neurons.time_constants import Constant, Decay, DecayRule, TimeConstant
-from snnlab.nn.surrogate import Atan, Surrogate, as_surrogate, notify_observers, spike
-from snnlab.settings import FINITE, Interval, above, below
+from snnlab.nn.neurons.time_constants import Alpha, Constant, Decay, DecayRule, Factor, TauAdapt, TauMem, TauSyn
+from snnlab.nn.surrogate import Surrogate, notify_observers, spike
+from snnlab.spec.declared import no_setting, setting
+from snnlab.spec.field import Help
+from snnlab.spec.interval import FINITE, Interval, above, at_least, below
 
 InputGain = Annotated[float | Literal["1-a", "average"], FINITE]
-# Settings that have a value for each neuron, in the weights and not learned.
-PerNeuron = Sequence[str]
-DEFAULT_TAU_MEM = 20.0
+PerNeuron = Annotated[
+    Sequence[str],
+    Help(
+        "Quantities, or `input_gain`, that are not learned and have a value for each neuron, which is part of the"
+        " weights; the setting is the initial value of all."
+    ),
+]
 
 
 class MembraneCoefficients(NamedTuple):
@@ -67,11 +75,12 @@ class MembraneCoefficients(NamedTuple):
 class LeakyMembrane(Neuron):
     """A membrane that leaks towards v_leak and integrates its drive j.
 
+    A subclass with more decays makes them in its `prepare` before it calls this one's.
+
         u[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak
 
     Args:
-        dt: Length of a step, ms; None where steps have no length.
-        tau_mem: Membrane time constant, ms, or `"2 steps"`; 20 ms where neither it nor `beta` is given.
+        tau_mem: Membrane time constant, ms, or `"2 steps"`.
         beta: The factor a, in place of `tau_mem`.
         v_leak: Resting potential, dimensionless.
         decay: `exact`: a = exp(-dt / tau_mem); `euler`: a = 1 - dt / tau_mem.
@@ -79,63 +88,48 @@ class LeakyMembrane(Neuron):
             step's end, of an impulse at any moment of it, (1 - a) * tau_mem / dt; `1-a` (for a filtered current).
         learn: Learned quantities: `[tau_mem, v_leak]`, one value per layer; or `{tau_mem: channel}` with the value per
             layer, channel or neuron.
-        per_neuron: Quantities, or `input_gain`, that are not learned and have a value for each neuron, which is part of
-            the weights; the setting is the initial value of all.
-        in_shape: Shape of one sample at one step; needed for quantities with a value per channel or neuron.
 
     Attributes:
         tau_mem: The setting; where it is learned, its current value: ms, a number, or a tensor with a value per channel
             or neuron. The same holds for all quantities that can be learned.
 
-    Raises:
-        ConfigError: if a value is out of its range, or cannot be learned.
     """
 
-    tau_mem: Any = learnable_quantity("tau_mem")
-    beta: Any = learnable_quantity("beta")
-    v_leak: Any = learnable_quantity("v_leak")
+    tau_mem: TauMem = setting(default=20.0, read_by=learnable_quantity)
+    beta: Factor = setting(default=None, read_by=learnable_quantity)
+    v_leak: Annotated[Learnable, FINITE] = setting(default=0.0, read_by=learnable_quantity)
+    decay: DecayRule = "exact"
+    input_gain: InputGain = 1.0
+    learn: Learn = ()
+    per_neuron: PerNeuron = no_setting(())
+    in_shape: InShape = None
     leaks: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        dt: float | None,
-        tau_mem: TimeConstant | None,
-        beta: float | None,
-        v_leak: float,
-        decay: DecayRule,
-        input_gain: InputGain,
-    ) -> None:
-        super().__init__()
-        if tau_mem is None and beta is None:
-            tau_mem = DEFAULT_TAU_MEM
-        self.dt, self.tau_mem, self.beta = dt, tau_mem, beta
-        self.decay: DecayRule = decay
-        self.v_leak, self.input_gain = float(v_leak), input_gain
-        if input_gain == "average" and beta == 0:
+    def prepare(self) -> None:
+        super().prepare()
+        if self.input_gain == "average" and self.beta == 0:
             raise ConfigError("input_gain", "average needs beta > 0, got 0", "set input_gain: 1")
-        self.membrane_decay = Decay("tau_mem", "beta", tau_mem, beta, dt, decay)
+        self.membrane_decay = Decay("tau_mem", "beta", self.tau_mem, self.beta, self.dt, self.decay)
         self.learn_per: dict[str, Per] = {}
-        self.per_neuron: tuple[str, ...] = ()
         self._ranges: dict[str, Interval] = {}
+        self.create_parameters()
 
-    def create_parameters(self, learn: Learn, in_shape: Shape | None, per_neuron: PerNeuron = ()) -> None:
-        """Check all settings together and create the learned parameters; every constructor ends with this call."""
-        wanted = as_learn(learn)
+    def create_parameters(self) -> None:
+        """Check all settings together and create the learned parameters, after all else is prepared."""
+        wanted, per_neuron, self.per_neuron = as_learn(self.learn), self.per_neuron, ()
         self.coefficients()
         legal = self.learnable()
         for name in wanted:
             require_learnable(name, legal)
         if wanted:
             self.learned = nn.ParameterDict(
-                {name: learned_parameter(name, *legal[name], per, in_shape) for name, per in wanted.items()}
+                {name: learned_parameter(name, *legal[name], per, self.in_shape) for name, per in wanted.items()}
             )
             self._ranges = {name: legal[name][1] for name in wanted}
             self.learn_per = wanted
-        self._create_values(per_neuron, legal, in_shape)
+        self._create_values(per_neuron, legal)
 
-    def _create_values(
-        self, per_neuron: PerNeuron, legal: Mapping[str, tuple[float, Interval]], in_shape: Shape | None
-    ) -> None:
+    def _create_values(self, per_neuron: Sequence[str], legal: Mapping[str, tuple[float, Interval]]) -> None:
         """Create a buffer in double precision for each quantity of `per_neuron`; `legal` has its start and interval."""
         known = {name: start for name, (start, _) in legal.items()}
         if isinstance(self.input_gain, float):
@@ -146,9 +140,9 @@ class LeakyMembrane(Neuron):
                 raise ConfigError("per_neuron", f"{name} is in it twice")
             if name in self.learn_per:
                 raise ConfigError("per_neuron", f"{name} is learned", f"set learn: {{{name}: neuron}} alone")
-            if in_shape is None:
+            if self.in_shape is None:
                 raise ConfigError("per_neuron", "needs in_shape, the shape of one sample at one step")
-            self.register_buffer(_values_key(name), torch.full(in_shape, known[name], dtype=torch.float64))
+            self.register_buffer(values_key(name), torch.full(self.in_shape, known[name], dtype=torch.float64))
         self.per_neuron = tuple(per_neuron)
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
@@ -164,7 +158,7 @@ class LeakyMembrane(Neuron):
         if name in self._ranges:
             return self._ranges[name].value(self.learned[name].double())
         if name in self.per_neuron:
-            return self.get_buffer(_values_key(name)).double()
+            return self.get_buffer(values_key(name)).double()
         return getattr(self, name)
 
     def learned_value(self, name: str) -> Tensor:
@@ -233,7 +227,8 @@ class LeakyMembrane(Neuron):
     def info(self) -> NeuronInfo:
         """Return the description; the gain `1-a` treats the input as a level, others treat it as impulses."""
         filters = self.input_gain == "1-a"
-        g = torch.as_tensor(self.coefficients().g).detach().mean().item()
+        k = self.coefficients()
+        g = torch.as_tensor(getattr(k, "membrane", k).g).detach().mean().item()
         fixes: dict[int, Fix] = {-1: (("input_gain", 1.0),)} if filters else {1: (("input_gain", "1-a"),)}
         power = -1 if filters else 0
         gain = Gain(self.input_gain, g)
@@ -245,10 +240,6 @@ class LeakyMembrane(Neuron):
         value = getattr(self, setting)
         short = isinstance(value, Tensor) or setting in self.learn_per
         return f"{setting}={number_text(value) if short else value}, dt={self.dt}"
-
-
-def _values_key(name: str) -> str:
-    return f"{name}_values"
 
 
 def expand_potential(value: Number, x: Tensor) -> Tensor:
@@ -266,14 +257,28 @@ def mean_remainder(a: Number, decay: DecayRule) -> Number:
     return (1.0 - a) / -(a.log() if isinstance(a, Tensor) else math.log(a))
 
 
-SurrogateSetting = Surrogate | Mapping[str, Any]
+class PerfectMembrane(LeakyMembrane):
+    """A membrane without a leak, whose step needs no length.
+
+    Args:
+        input_gain: g, a number.
+    """
+
+    tau_mem: TauMem = no_setting(None)
+    beta: Factor = no_setting(None)
+    v_leak: Annotated[Learnable, FINITE] = no_setting(0.0)
+    decay: DecayRule = no_setting("exact")
+    input_gain: Annotated[float, FINITE] = 1.0  # pyright: ignore[reportIncompatibleVariableOverride]
+    leaks: ClassVar[bool] = False
+
+
 Reset = Literal["subtract", "value", "none"]
 Threshold = Literal["inclusive", "strict"]
 SpikesPerStep = Literal["one", "several"]
 Floor = Annotated[float | None, FINITE]
 
 
-class SpikingMembrane(LeakyMembrane):
+class SpikingMembrane(SurrogateNeuron, LeakyMembrane):
     """A membrane that spikes at its threshold and is reset.
 
         s[t] = H(u[t] - v_threshold)
@@ -293,67 +298,40 @@ class SpikingMembrane(LeakyMembrane):
         v_threshold: Firing threshold, dimensionless.
         v_reset: Potential after a spike where `reset` is `value`.
         reset: `subtract`, `value` or `none`.
-        reset_delay: Whether the reset acts one step after its spike.
-        detach_reset: Whether the reset has no gradient.
         threshold: `inclusive`: a spike at u >= v_threshold; `strict`: at u > v_threshold.
-        spikes: `one` per step at most, or `several`: trunc(u / v_threshold) of them, each of which subtracts the
-            threshold; the surrogate gradient is that of the first.
-        floor: Lower bound of the membrane after the reset; None: no bound.
-        surrogate: A `Surrogate`, or in a YAML `{type: atan, width: 0.5}`; `snnlab list surrogates` lists them.
-
-    Raises:
-        ConfigError: if a value is out of its range or cannot be learned, or a delay needs a reset, or v_leak below
-            v_threshold.
     """
 
-    v_threshold: Any = learnable_quantity("v_threshold")
-    v_reset: Any = learnable_quantity("v_reset")
+    v_threshold: Annotated[Learnable, above(0)] = setting(default=1.0, read_by=learnable_quantity)
+    v_reset: Annotated[Learnable, FINITE] = setting(default=0.0, read_by=learnable_quantity)
+    reset: Reset = "subtract"
+    reset_delay: bool = no_setting(False)
+    detach_reset: DetachReset = True
+    threshold: Threshold = "inclusive"
+    spikes: SpikesPerStep = no_setting("one")
+    floor: Floor = no_setting(None)
     # Whether it may start at or above its threshold: not where the membrane grows exponentially there.
     may_spike_alone: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        dt: float | None,
-        *,
-        tau_mem: TimeConstant | None,
-        beta: float | None,
-        v_leak: float,
-        v_threshold: float,
-        v_reset: float,
-        decay: DecayRule,
-        input_gain: InputGain,
-        reset: Reset,
-        reset_delay: bool = False,
-        detach_reset: bool,
-        threshold: Threshold,
-        surrogate: SurrogateSetting | None,
-        spikes: SpikesPerStep = "one",
-        floor: float | None = None,
-    ) -> None:
-        super().__init__(dt, tau_mem, beta, v_leak, decay, input_gain)
-        if v_threshold <= v_leak and (reset_delay or not self.may_spike_alone):
-            why = "the start would count as a spike" if reset_delay else "the membrane starts there and would explode"
+    def prepare(self) -> None:
+        v_threshold, v_leak, v_reset, floor = self.v_threshold, self.v_leak, self.v_reset, self.floor
+        if v_threshold <= v_leak and (self.reset_delay or not self.may_spike_alone):
+            why = "the start would count as a spike" if self.reset_delay else "the membrane starts there and explodes"
             raise ConfigError("v_threshold", f"must be above v_leak ({v_leak}), since {why}, got {v_threshold}")
-        if reset == "value" and v_reset >= v_threshold:
+        if self.reset == "value" and v_reset >= v_threshold:
             raise ConfigError("v_reset", f"must be below v_threshold ({v_threshold}), got {v_reset}")
-        if reset == "none" and reset_delay:
+        if self.reset == "none" and self.reset_delay:
             raise ConfigError("reset_delay", "needs a reset", "set reset: subtract or value, or reset_delay: false")
-        if floor is not None and floor > (v_reset if reset == "value" else v_leak):
-            raise ConfigError("floor", f"must not be above {'v_reset' if reset == 'value' else 'v_leak'}, got {floor}")
-        if reset_delay and floor is not None:
+        if floor is not None and floor > (v_reset if self.reset == "value" else v_leak):
+            above_what = "v_reset" if self.reset == "value" else "v_leak"
+            raise ConfigError("floor", f"must not be above {above_what}, got {floor}")
+        if self.reset_delay and floor is not None:
             raise ConfigError("floor", "needs reset_delay: false")
-        if spikes == "several" and (reset, reset_delay, threshold) != ("subtract", False, "inclusive"):
+        self.graded = self.spikes == "several"  # type: ignore[misc]
+        if self.graded and (self.reset, self.reset_delay, self.threshold) != ("subtract", False, "inclusive"):
             needed = "reset: subtract, reset_delay: false and threshold: inclusive"
             raise ConfigError("spikes", f"several needs {needed}")
-        self.spikes: SpikesPerStep = spikes
-        self.graded = spikes == "several"  # type: ignore[misc]
-        self.floor = None if floor is None else float(floor)
-        self.v_threshold, self.v_reset = float(v_threshold), float(v_reset)
-        self.reset: Reset = reset
-        self.reset_delay, self.detach_reset = reset_delay, detach_reset
-        self.threshold: Threshold = threshold
-        self.strict = threshold == "strict"
-        self.surrogate = Atan() if surrogate is None else as_surrogate(surrogate)
+        self.strict = self.threshold == "strict"
+        super().prepare()
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
         """Return the learnable quantities; a bound between them keeps the threshold above v_leak and v_reset.
@@ -420,6 +398,22 @@ class SpikingMembrane(LeakyMembrane):
         return kept if equals_constant(k.v_reset, 0.0) else kept + s * k.v_reset
 
 
+class LibraryMembrane(SpikingMembrane):
+    """A membrane that spikes and is reset with the conventions of any library.
+
+    Args:
+        reset_delay: Whether the reset acts one step after its spike.
+        spikes: `one` per step at most, or `several`: trunc(u / v_threshold) of them, each of which subtracts the
+            threshold; the surrogate gradient is that of the first.
+        floor: Lower bound of the membrane after the reset; None: no bound.
+    """
+
+    reset_delay: bool = False
+    spikes: SpikesPerStep = "one"
+    floor: Floor = None
+    per_neuron: PerNeuron = ()
+
+
 def multi_spike(u: Tensor, surrogate: Surrogate, v_threshold: Number) -> Tensor:
     """Return trunc(u / v_threshold) for u > 0, else 0, with the surrogate gradient around the threshold.
 
@@ -442,7 +436,6 @@ def _gradient(surrogate: Surrogate, v_threshold: Number, u: Tensor) -> Tensor:
 
 
 Synapse = Literal["jump_first", "decay_first", "next_step"]
-DEFAULT_TAU_SYN = 10.0
 _AVERAGE = ("input_gain", "average")
 _JUMP_WARNINGS = {
     "jump_first": DtWarning("jump_for_a_whole_step", fix=(_AVERAGE,)),
@@ -458,8 +451,7 @@ class SynapticMembrane(LeakyMembrane):
         j[t] = i[t-1],   i[t] = b * i[t-1] + x[t]   ("next_step")
 
     Args:
-        tau_syn: Synaptic time constant, ms, or `"2 steps"`; 10 ms where neither it nor `alpha` is given.
-        alpha: The factor b, in place of `tau_syn`.
+        tau_syn: Synaptic time constant, ms, or `"2 steps"`.
         synapse: Whether a jump decays from the next step on (`jump_first`) or at once (`decay_first`), or reaches the
             membrane in the next step (`next_step`).
         input_gain: g: `average`: the average remainder, at a step's end, of a jump at any moment of it, filtered by the
@@ -467,20 +459,18 @@ class SynapticMembrane(LeakyMembrane):
         decay: `exact` or `euler`, for both time constants.
     """
 
-    tau_syn: Any = learnable_quantity("tau_syn")
-    alpha: Any = learnable_quantity("alpha")
+    tau_syn: TauSyn = setting(default=10.0, read_by=learnable_quantity)
+    alpha: Alpha = setting(default=None, read_by=learnable_quantity)
+    synapse: Synapse = "jump_first"
+    input_gain: InputGain = "average"
 
-    def set_synapse(self, tau_syn: TimeConstant | None, alpha: float | None, synapse: Synapse) -> None:
-        """Set the synapse's settings, which are not arguments of the membrane's constructor."""
-        if tau_syn is None and alpha is None:
-            tau_syn = DEFAULT_TAU_SYN
-        if self.input_gain == "average" and (alpha == 0 or synapse != "jump_first"):
+    def prepare(self) -> None:
+        if self.input_gain == "average" and (self.alpha == 0 or self.synapse != "jump_first"):
             raise ConfigError(
                 "input_gain", "average needs alpha > 0 and synapse: jump_first", "set input_gain: 1-a instead"
             )
-        self.tau_syn, self.alpha = tau_syn, alpha
-        self.synapse: Synapse = synapse
-        self.synapse_decay = Decay("tau_syn", "alpha", tau_syn, alpha, self.dt, self.decay)
+        self.synapse_decay = Decay("tau_syn", "alpha", self.tau_syn, self.alpha, self.dt, self.decay)
+        super().prepare()
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
         decay = self.synapse_decay
@@ -514,26 +504,20 @@ class SynapticMembrane(LeakyMembrane):
         return replace(own, drive_power=power, fixes={1: (_AVERAGE,)}, warnings=warnings)
 
 
-DEFAULT_TAU_ADAPT = 200.0
-
-
 class Adaptive(SpikingMembrane):
     """A membrane with a slow adaptation variable, which decays by the factor rho in each step.
 
     Args:
-        tau_adapt: Time constant of the adaptation, ms, or `"2 steps"`; 200 ms where neither it nor `rho` is given.
+        tau_adapt: Time constant of the adaptation, ms, or `"2 steps"`.
         rho: The factor of one step, in place of `tau_adapt`.
     """
 
-    tau_adapt: Any = learnable_quantity("tau_adapt")
-    rho: Any = learnable_quantity("rho")
+    tau_adapt: TauAdapt = setting(default=200.0, read_by=learnable_quantity)
+    rho: Factor = setting(default=None, read_by=learnable_quantity)
 
-    def set_adaptation(self, tau_adapt: TimeConstant | None, rho: float | None) -> None:
-        """Set the adaptation's decay, which is not an argument of the membrane's constructor."""
-        if tau_adapt is None and rho is None:
-            tau_adapt = DEFAULT_TAU_ADAPT
-        self.tau_adapt, self.rho = tau_adapt, rho
-        self.adaptation_decay = Decay("tau_adapt", "rho", tau_adapt, rho, self.dt, self.decay)
+    def prepare(self) -> None:
+        self.adaptation_decay = Decay("tau_adapt", "rho", self.tau_adapt, self.rho, self.dt, self.decay)
+        super().prepare()
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
         decay = self.adaptation_decay
@@ -558,30 +542,20 @@ class ThresholdCoefficients(NamedTuple):
     relaxation: Number
     adaptation: Number
 
-    @property
-    def g(self) -> Number:
-        """Gain of the membrane's drive, for `LeakyMembrane.info`."""
-        return self.membrane.g
-
 
 class AdaptiveThreshold(Adaptive):
     """A membrane whose threshold rises by `adaptation` with each spike and relaxes with `tau_adapt`.
 
     Args:
         adaptation: Rise of the threshold with a spike, dimensionless like v_threshold.
-
-    Raises:
-        ConfigError: if `adaptation` is zero and learned.
     """
 
-    adaptation: Any = learnable_quantity("adaptation")
+    adaptation: Annotated[Learnable, at_least(0)] = setting(default=0.1, read_by=learnable_quantity)
 
-    def set_threshold(self, tau_adapt: TimeConstant | None, rho: float | None, adaptation: float, learn: Learn) -> None:
-        """Set the threshold's settings, which are not arguments of the membrane's constructor."""
-        self.set_adaptation(tau_adapt, rho)
-        if adaptation == 0 and "adaptation" in as_learn(learn):
+    def prepare(self) -> None:
+        if self.adaptation == 0 and "adaptation" in as_learn(self.learn):
             raise ConfigError("adaptation", "is learned above 0, so it cannot start at 0", "start at 0.1, for example")
-        self.adaptation = float(adaptation)
+        super().prepare()
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
         """Return the learnable quantities; `adaptation` stays above 0."""

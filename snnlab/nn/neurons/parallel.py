@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.kernels.function import KernelOutput
-from snnlab.kernels.layout import Pool
 from snnlab.kernels.reference import valid_steps
 from snnlab.nn.layer import OWN_SPIKES, Counts
-from snnlab.nn.neurons.base import Neuron, to_full_precision, without_autocast
+from snnlab.nn.neurons.base import SurrogateNeuron, to_full_precision, without_autocast
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, NeuronInfo
-from snnlab.nn.neurons.membrane import SurrogateSetting
-from snnlab.nn.surrogate import Atan, as_surrogate, spike
+from snnlab.nn.surrogate import SurrogateSetting, spike
+from snnlab.spec.declared import Converted, no_setting, setting
+from snnlab.spec.field import Help
+from snnlab.spec.interval import at_least
+
+Order = Annotated[int, at_least(1), Help("k, the steps that one step sees.")]
+NumSteps = Annotated[Converted[int | None, int], at_least(1)]
 
 
-class ParallelNeuron(Neuron):
+class ParallelNeuron(SurrogateNeuron):
     """Base class of parallel spiking neurons: there is no reset, so that no step waits for another.
 
         s = H(W x + bias)
@@ -31,21 +35,22 @@ class ParallelNeuron(Neuron):
     The bias is the negative threshold. The product is one matrix product, which is fast for few steps; whole recordings
     and pieces of them agree up to its rounding.
 
-    Args:
-        surrogate: A `Surrogate`, or its YAML node; by default SpikingJelly's `{type: atan, alpha: 2.0}`.
-
     Shape:
         x: `[T, B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the state.
     """
 
     parallel: ClassVar[bool] = True
-    weight: Tensor
-    bias: Tensor
+    weight: Tensor = no_setting()
+    bias: Tensor = no_setting()
 
-    def __init__(self, dt: float | None, surrogate: SurrogateSetting | None) -> None:
-        super().__init__()
-        self.dt = dt
-        self.surrogate = Atan(alpha=2.0) if surrogate is None else as_surrogate(surrogate)
+    surrogate: SurrogateSetting = setting(default={"type": "atan", "alpha": 2.0})
+
+    def make_weights(self, kind: str, num_steps: int | None) -> int:
+        """Make a weight from each step to each and a bias for each, and return the number of steps."""
+        steps = require_num_steps(kind, num_steps)
+        self.weight = nn.Parameter(init_over_time_(torch.empty(steps, steps)))
+        self.bias = nn.Parameter(torch.full((steps, 1), -1.0))
+        return steps
 
     @abstractmethod
     def drive(self, x: Tensor, state: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
@@ -63,16 +68,7 @@ class ParallelNeuron(Neuron):
         """
         raise ConfigError("", f"{type(self).__name__} computes all steps at once and has no single step to run")
 
-    def run(
-        self,
-        x: Tensor,
-        state: Any,
-        lengths: Tensor | None,
-        counts: Counts | None,
-        *,
-        pool: Pool | None = None,
-        inplace: bool = False,
-    ) -> KernelOutput:
+    def run(self, x: Tensor, state: Any, lengths: Tensor | None, counts: Counts | None, **how: Any) -> KernelOutput:
         x = to_full_precision(x)
         valid = valid_steps(lengths, x.shape[0], x)
         with without_autocast(x.device.type):
@@ -88,6 +84,13 @@ class ParallelNeuron(Neuron):
         found = DtWarning("no_reset", advice="train again where dt changes")
         firing = Firing(level, variable="u - bias")
         return NeuronInfo(self.equations, firing=firing, reset=AfterSpike("none"), warnings=(found,))
+
+
+def require_num_steps(kind: str, num_steps: int | None) -> int:
+    """Return the number of steps, or raise a ConfigError if it is not known."""
+    if num_steps is None:
+        raise ConfigError("num_steps", f"{kind} has a weight for each step, and their number is not known", "give it")
+    return num_steps
 
 
 def init_over_time_(weight: Tensor) -> Tensor:

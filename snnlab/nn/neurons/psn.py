@@ -5,20 +5,16 @@ Axes: T steps, B samples, then the layer's own.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.nn.layer import Reach
-from snnlab.nn.neurons.membrane import SurrogateSetting
-from snnlab.nn.neurons.parallel import ParallelNeuron, init_over_time_, over_time
+from snnlab.nn.neurons.parallel import NumSteps, ParallelNeuron, over_time
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Dt
-from snnlab.settings import at_least
-
-NumSteps = Annotated[int | None, at_least(1)]
+from snnlab.spec.declared import no_setting, setting
 
 
 class PSNState(NamedTuple):
@@ -34,9 +30,7 @@ class PSN(ParallelNeuron):
     It needs whole recordings of num_steps steps; it cannot be streamed, split in time or given feedback.
 
     Args:
-        dt: Length of a step, ms; not used, since the weights are per step.
         num_steps: T, the steps of a recording; given by the data.
-        surrogate: A `Surrogate`, or its YAML node; by default SpikingJelly's `{type: atan, alpha: 2.0}`.
 
     Shape:
         x: `[T, B, ...]`; state: `PSNState(step [B])`; returns spikes in {0, 1}, `[T, B, ...]`, and the state. The
@@ -49,17 +43,17 @@ class PSN(ParallelNeuron):
     NeurIPS 2023; SpikingJelly 2.0, neuron.PSN.
     """
 
-    reach: Reach = "recording"
-    whole_recording: bool = True
+    reach: Reach = no_setting("recording")
+    whole_recording: bool = no_setting(True)
     equations: ClassVar[tuple[str, ...]] = (
         "u[t] = sum over all t' of weight[t, t'] * x[t'] + bias[t],   s[t] = H(u[t])     bias[t] = -1 at first",
     )
 
-    def __init__(self, dt: Dt = None, num_steps: NumSteps = None, *, surrogate: SurrogateSetting | None = None) -> None:
-        super().__init__(dt, surrogate)
-        self.num_steps = require_num_steps("psn", num_steps)
-        self.weight = nn.Parameter(init_over_time_(torch.empty(self.num_steps, self.num_steps)))
-        self.bias = nn.Parameter(torch.full((self.num_steps, 1), -1.0))
+    num_steps: NumSteps = setting(default=None, kw_only=False)
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.make_weights("psn", self.num_steps)
 
     def initial_state(self, x: Tensor) -> PSNState:
         return PSNState(torch.zeros(x.shape[0], dtype=torch.int64, device="cpu"))
@@ -73,13 +67,6 @@ class PSN(ParallelNeuron):
     def extra_repr(self) -> str:
         """Return the number of steps that `print(network)` shows."""
         return f"num_steps={self.num_steps}"
-
-
-def require_num_steps(kind: str, num_steps: int | None) -> int:
-    """Return the number of steps, or raise a ConfigError if it is not known."""
-    if num_steps is None:
-        raise ConfigError("num_steps", f"{kind} has a weight for each step, and their number is not known", "give it")
-    return num_steps
 
 
 def own_steps(x: Tensor, lengths: Tensor | None) -> Tensor | int:

@@ -23,7 +23,7 @@ from snnlab.nn.layer import OWN_SPIKES, Counts, per_axis, size_text, split_chann
 from snnlab.nn.neurons.base import Neuron, backend_of, cast_coefficients, to_full_precision
 from snnlab.nn.neurons.info import DELAYED_FEEDBACK, FeedbackInfo, NeuronInfo
 from snnlab.nn.neurons.learn import Shape
-from snnlab.nn.neurons.time_constants import Constant
+from snnlab.nn.neurons.time_constants import Constant, Dt
 from snnlab.registry import Registry
 
 FEEDBACKS = Registry("feedback")
@@ -117,7 +117,6 @@ class DenseFeedback(Feedback):
         autapses: Whether a neuron reaches itself.
         bias: Whether a bias is added at each step.
         init: `uniform`: like torch's linear layer; `norse`: normal, standard deviation sqrt(2 / neurons); `orthogonal`.
-        dt: Length of a step, ms.
         delay: Delays of the connections, `{max: 25, learn: true}`, max in ms.
     """
 
@@ -128,7 +127,7 @@ class DenseFeedback(Feedback):
         autapses: bool = True,
         bias: bool = False,
         init: Init = "uniform",
-        dt: float | None = None,
+        dt: Dt = None,
         delay: DelaySetting = None,
     ) -> None:
         size = torch.Size(in_shape).numel()
@@ -190,7 +189,6 @@ class ConvFeedback(Feedback):
         autapses: Whether a neuron reaches itself: the kernel's centre, from a channel to the same channel.
         bias: Whether each channel has a bias, added at each step.
         init: `uniform`: like torch's convolutions; `norse`: normal, standard deviation sqrt(2 / fan-in); `orthogonal`.
-        dt: Length of a step, ms.
         delay: Delays of the kernel's cells, `{max: 25, learn: true}`, max in ms.
 
     Raises:
@@ -205,7 +203,7 @@ class ConvFeedback(Feedback):
         autapses: bool = True,
         bias: bool = False,
         init: Init = "uniform",
-        dt: float | None = None,
+        dt: Dt = None,
         delay: DelaySetting = None,
     ) -> None:
         dims = len(in_shape) - 1
@@ -281,14 +279,9 @@ class Recurrent(Neuron):
     """
 
     def __init__(self, neuron: Neuron, feedback: Feedback) -> None:
-        super().__init__()
+        super().__init__(getattr(neuron, "dt", None))
         self.neuron, self.feedback = neuron, feedback
         self.spiking = neuron.spiking  # type: ignore[misc]
-
-    @property
-    def dt(self) -> float | None:
-        """Length of a step, ms; None where steps have no length."""
-        return getattr(self.neuron, "dt", None)
 
     def coefficients(self) -> tuple[Any, FeedbackWeights]:
         """Return the neurons' coefficients and the feedback's weights."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
-import typing
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from snnlab.errors import ConfigError
 from snnlab.nn.layer import LAYERS
 from snnlab.nn.neurons.base import Neuron
-from snnlab.nn.neurons.learn import Shape
+from snnlab.nn.neurons.learn import InShape
 from snnlab.nn.neurons.recurrent import Feedback, FeedbackSetting, Recurrent, feedback
 from snnlab.registry import Registry
-from snnlab.settings import checks_arguments, document_arguments
+from snnlab.spec.signatures import checks_arguments, document_arguments, fields_of
 
 N = TypeVar("N", bound=type[Neuron])
 
@@ -38,10 +37,9 @@ NEURONS = NeuronRegistry("neuron", within=LAYERS)
 
 def _with_recurrence(neuron: type[Neuron]) -> Callable[..., Neuron]:
     """Return a function that takes the neuron's settings and `recurrent`, with a matching signature."""
-    own = inspect.signature(neuron).parameters
+    own, fields = inspect.signature(neuron).parameters, fields_of(neuron)
 
-    @functools.wraps(neuron, updated=())
-    def build(*args: Any, recurrent: FeedbackSetting = False, in_shape: Shape | None = None, **settings: Any) -> Neuron:
+    def build(*args: Any, recurrent: FeedbackSetting = False, in_shape: InShape = None, **settings: Any) -> Neuron:
         if "in_shape" in own:
             settings["in_shape"] = in_shape
         built = neuron(*args, **settings)
@@ -52,11 +50,10 @@ def _with_recurrence(neuron: type[Neuron]) -> Callable[..., Neuron]:
         dt = args[0] if args else settings.get("dt")
         return Recurrent(built, recurrent if isinstance(recurrent, Feedback) else feedback(recurrent, in_shape, dt))
 
-    added = inspect.signature(build, follow_wrapped=False).parameters
+    fields |= {name: field for name, field in fields_of(build).items() if name not in fields}
+    added = inspect.signature(build).parameters
     extra = [added["recurrent"], *([] if "in_shape" in own else [added["in_shape"]])]
+    functools.update_wrapper(build, neuron, ("__module__", "__name__", "__qualname__", "__doc__"), ())
     build.__signature__ = inspect.Signature([*own.values(), *extra])  # type: ignore[attr-defined]
-    build.__annotations__ = typing.get_type_hints(neuron.__init__, include_extras=True) | {
-        "recurrent": FeedbackSetting,
-        "in_shape": Shape | None,
-    }
+    build.__fields__ = fields  # type: ignore[attr-defined]
     return build

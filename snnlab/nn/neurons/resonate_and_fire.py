@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.base import DetachReset, InputFactor, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
-from snnlab.nn.neurons.membrane import SurrogateSetting
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Constant, Decay, Dt, TimeConstant
-from snnlab.nn.surrogate import Atan, as_surrogate, spike
-from snnlab.settings import Finite, Positive, above
+from snnlab.nn.neurons.time_constants import Constant, Decay, Tau
+from snnlab.nn.surrogate import spike
+from snnlab.spec.interval import Finite, Positive
 
 
 class ResonateAndFireState(NamedTuple):
@@ -32,28 +31,21 @@ class Rotation(NamedTuple):
 
 
 @NEURONS.register("resonate_and_fire")
-class ResonateAndFire(Neuron):
+class ResonateAndFire(SurrogateNeuron):
     """Resonate-and-fire neuron: a damped oscillator that answers best to input at its own frequency.
 
     The oscillation of a step is exact for any length of it. Inhibition makes it spike too, half a period later.
 
     Args:
-        dt: Length of a step, ms; None where steps have no length.
         tau_mem: Time constant of the damping, ms, or `"5 steps"`.
         period: Period of the oscillation, ms, or `"6 steps"`; 2 pi over the angular frequency.
         v_threshold: Firing threshold of v, dimensionless.
         v_reset: v after a spike, where `reset` is `value`.
         reset: Effect of a spike on v: `value` or `subtract`; u never changes.
-        detach_reset: Whether the reset has no gradient.
-        input_gain: Factor of the input.
-        surrogate: A `Surrogate`, or its YAML node.
 
     Shape:
         x: `[T, B, ...]`; state: `ResonateAndFireState(u, v)`, each `[B, ...]`; returns spikes in {0, 1},
         `[T, B, ...]`, and the state.
-
-    Raises:
-        ConfigError: if a value is out of its range.
 
     Source: Izhikevich, Resonate-and-fire neurons, Neural Networks 14, 2001; SpikingJelly 2.0, neuron.RAFNode.
     """
@@ -63,26 +55,18 @@ class ResonateAndFire(Neuron):
         "z[t] = a * (sin(w) * u[t-1] + cos(w) * v[t-1]),   s[t] = H(z[t] - v_threshold),   v[t] = z[t] reset by s[t]",
     )
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        tau_mem: Annotated[TimeConstant, "ms", above(0)] = "5 steps",
-        period: Annotated[TimeConstant, "ms", above(0)] = "6.283185307179586 steps",
-        v_threshold: Positive = 1.0,
-        v_reset: Finite = 0.0,
-        reset: Literal["value", "subtract"] = "value",
-        detach_reset: bool = True,
-        input_gain: Finite = 1.0,
-        surrogate: SurrogateSetting | None = None,
-    ) -> None:
-        super().__init__()
-        self.dt, self.v_threshold, self.v_reset = dt, float(v_threshold), float(v_reset)
-        self.reset: Literal["value", "subtract"] = reset
-        self.detach_reset, self.input_gain = detach_reset, float(input_gain)
-        self.damping = Decay("tau_mem", "beta", tau_mem, None, dt, "exact")
-        self.oscillation = Decay("period", "beta", period, None, dt, "exact")
-        self.surrogate = Atan() if surrogate is None else as_surrogate(surrogate)
+    tau_mem: Tau = "5 steps"
+    period: Tau = "6.283185307179586 steps"
+    v_threshold: Positive = 1.0
+    v_reset: Finite = 0.0
+    reset: Literal["value", "subtract"] = "value"
+    detach_reset: DetachReset = True
+    input_gain: InputFactor = 1.0
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.damping = Decay("tau_mem", "beta", self.tau_mem, None, self.dt, "exact")
+        self.oscillation = Decay("period", "beta", self.period, None, self.dt, "exact")
         self.coefficients()
 
     def coefficients(self) -> Rotation:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from snnlab.nn.neurons.base import FiringThreshold, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Fix, NeuronInfo
-from snnlab.nn.neurons.learn import Learn, Shape, learnable_quantity
-from snnlab.nn.neurons.membrane import LeakyMembrane, MembraneCoefficients, SurrogateSetting, multi_spike
+from snnlab.nn.neurons.learn import Learnable, learnable_quantity
+from snnlab.nn.neurons.membrane import LeakyMembrane, MembraneCoefficients, multi_spike
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauMem, TauSyn
-from snnlab.nn.surrogate import Exponential, as_surrogate
-from snnlab.settings import FINITE, Interval, Positive
+from snnlab.nn.neurons.time_constants import Alpha, Decay, DecayRule, TauMem, TauSyn
+from snnlab.nn.surrogate import SurrogateSetting
+from snnlab.spec.declared import no_setting, setting
+from snnlab.spec.interval import FINITE, Interval
 
 InputGain = Annotated[float | Literal["1-a"], FINITE]
-
-DEFAULT_TAU_MEM = "2 steps"
 
 
 class SinabsLIFState(NamedTuple):
@@ -29,7 +29,7 @@ class SinabsLIFState(NamedTuple):
 
 
 @NEURONS.register("sinabs_lif")
-class SinabsLIF(LeakyMembrane):
+class SinabsLIF(SurrogateNeuron, LeakyMembrane):
     """Sinabs' leaky integrate-and-fire neuron: several spikes a step, each of which subtracts the threshold.
 
     a = exp(-1 / tau_mem), b = exp(-1 / tau_syn), both in steps. The gradient flows through the reset. ds/du is one
@@ -37,23 +37,15 @@ class SinabsLIF(LeakyMembrane):
     With at most one spike per step (SingleSpike) it equals `cuba_lif` or `lif`.
 
     Args:
-        dt: Length of a step, ms; None where steps have no length.
-        tau_mem: Membrane time constant, `"2 steps"` as in Sinabs, or ms; 2 steps where neither it nor `beta` is given.
-        beta: The factor a, in place of `tau_mem`.
+        tau_mem: Membrane time constant, `"2 steps"` as in Sinabs, or ms.
         tau_syn: Synaptic time constant, `"2 steps"` or ms; no synapse where neither it nor `alpha` is given.
-        alpha: The factor b, in place of `tau_syn`.
-        v_threshold: Firing threshold, dimensionless.
         min_v_mem: Lower bound of the membrane; None: no bound.
         input_gain: g: `1-a`, Sinabs' norm_input=True, or a number, 1 for norm_input=False.
-        surrogate: A `Surrogate`, or its YAML node; by default Sinabs' `{type: exponential, grad_width: 0.5}`.
         learn: Learned quantities: `[tau_mem, tau_syn]`, or the factors that replace them.
 
     Shape:
         x: `[T, B, ...]`; state: `SinabsLIFState(v, i)`, each `[B, ...]`; returns whole numbers of spikes >= 0,
         `[T, B, ...]`, and the state.
-
-    Raises:
-        ConfigError: if a value is out of its range, or cannot be learned.
 
     Source: Sinabs 3.1.3, sinabs.layers.LIF.
     """
@@ -66,33 +58,21 @@ class SinabsLIF(LeakyMembrane):
     )
 
     graded: ClassVar[bool] = True
-    tau_syn: Any = learnable_quantity("tau_syn")
-    alpha: Any = learnable_quantity("alpha")
+    tau_mem: TauMem = setting(default="2 steps")
+    tau_syn: TauSyn = setting(default=None, read_by=learnable_quantity)
+    alpha: Alpha = setting(default=None, read_by=learnable_quantity)
+    v_leak: Annotated[Learnable, FINITE] = no_setting(0.0)
+    v_threshold: FiringThreshold = 1.0
+    min_v_mem: Annotated[float | None, Interval(high=0, with_high=True)] = None
+    decay: DecayRule = no_setting("exact")
+    input_gain: InputGain = "1-a"  # pyright: ignore[reportIncompatibleVariableOverride]
+    surrogate: SurrogateSetting = setting(default={"type": "exponential", "grad_width": 0.5})
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        tau_mem: TauMem = None,
-        beta: Factor = None,
-        tau_syn: TauSyn = None,
-        alpha: Factor = None,
-        v_threshold: Positive = 1.0,
-        min_v_mem: Annotated[float | None, Interval(high=0, with_high=True)] = None,
-        input_gain: InputGain = "1-a",
-        surrogate: SurrogateSetting | None = None,
-        learn: Learn = (),
-        in_shape: Shape | None = None,
-    ) -> None:
-        if tau_mem is None and beta is None:
-            tau_mem = DEFAULT_TAU_MEM
-        super().__init__(dt, tau_mem, beta, 0.0, "exact", input_gain)
-        self.tau_syn, self.alpha = tau_syn, alpha
-        self.v_threshold, self.min_v_mem = float(v_threshold), min_v_mem
-        no_synapse = tau_syn is None and alpha is None
-        self.synapse_decay = None if no_synapse else Decay("tau_syn", "alpha", tau_syn, alpha, dt, "exact")
-        self.surrogate = Exponential(grad_width=0.5) if surrogate is None else as_surrogate(surrogate)
-        self.create_parameters(learn, in_shape)
+    def prepare(self) -> None:
+        no_synapse = self.tau_syn is None and self.alpha is None
+        synapse = Decay("tau_syn", "alpha", self.tau_syn, self.alpha, self.dt, self.decay)
+        self.synapse_decay = None if no_synapse else synapse
+        super().prepare()
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
         """Return the learnable quantities: the two decays, as in Sinabs."""

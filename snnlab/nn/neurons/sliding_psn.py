@@ -11,11 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.nn.layers.elementwise import last_steps
-from snnlab.nn.neurons.membrane import SurrogateSetting
-from snnlab.nn.neurons.parallel import ParallelNeuron, init_over_time_, over_time
+from snnlab.nn.neurons.parallel import Order, ParallelNeuron, init_over_time_, over_time
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Dt
-from snnlab.settings import Count
 
 
 class SlidingPSNState(NamedTuple):
@@ -29,10 +26,7 @@ class SlidingPSN(ParallelNeuron):
     """Parallel spiking neuron with one filter of k steps for all steps, so that recordings may have any length.
 
     Args:
-        dt: Length of a step, ms; not used, since the weights are per step.
-        order: k, the steps that one step sees.
         init: `powers`: 1, 1/2, 1/4, ... into the past; `uniform`: as a linear layer of k inputs.
-        surrogate: A `Surrogate`, or its YAML node; by default SpikingJelly's `{type: atan, alpha: 2.0}`.
 
     Shape:
         x: `[T, B, ...]`; state: `SlidingPSNState(x [B, k - 1, ...])`; returns spikes in {0, 1}, `[T, B, ...]`, and the
@@ -45,18 +39,13 @@ class SlidingPSN(ParallelNeuron):
         "u[t] = weight[k-1] * x[t] + weight[k-2] * x[t-1] + ... + weight[0] * x[t-k+1] + bias,   s[t] = H(u[t])",
     )
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        order: Count = 8,
-        init: Literal["powers", "uniform"] = "powers",
-        surrogate: SurrogateSetting | None = None,
-    ) -> None:
-        super().__init__(dt, surrogate)
-        self.order = order
-        powers = 0.5 ** torch.arange(order - 1, -1, -1, dtype=torch.float32)
-        self.weight = nn.Parameter(powers if init == "powers" else init_over_time_(torch.empty(1, order))[0])
+    order: Order = 8
+    init: Literal["powers", "uniform"] = "powers"
+
+    def prepare(self) -> None:
+        super().prepare()
+        powers = 0.5 ** torch.arange(self.order - 1, -1, -1, dtype=torch.float32)
+        self.weight = nn.Parameter(powers if self.init == "powers" else init_over_time_(torch.empty(1, self.order))[0])
         self.bias = nn.Parameter(torch.tensor(-1.0))
 
     def initial_state(self, x: Tensor) -> SlidingPSNState:

@@ -9,15 +9,13 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.base import FiringThreshold, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
-from snnlab.nn.neurons.membrane import Reset, SurrogateSetting
+from snnlab.nn.neurons.membrane import Reset
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Constant, Decay, Dt, Factor, TauMem, TauSyn
-from snnlab.nn.surrogate import Atan, as_surrogate, spike
-from snnlab.settings import Positive
-
-DEFAULT_ALPHA, DEFAULT_BETA = 0.95, 0.9
+from snnlab.nn.neurons.time_constants import Constant, Decay, Factor, TauMem, TauSyn
+from snnlab.nn.surrogate import SurrogateSetting, spike
+from snnlab.spec.declared import setting
 
 
 class SnntorchAlphaState(NamedTuple):
@@ -37,7 +35,7 @@ class AlphaCoefficients(NamedTuple):
 
 
 @NEURONS.register("snntorch_alpha")
-class SnntorchAlpha(Neuron):
+class SnntorchAlpha(SurrogateNeuron):
     """snnTorch's Alpha, whose input is added to two opposite currents that decay at different rates.
 
     H is strict, and the reset acts one step after its spike:
@@ -49,21 +47,15 @@ class SnntorchAlpha(Neuron):
     An impulse does not change v in its own step, then by tau * (alpha^t - beta^t). The reset has no gradient.
 
     Args:
-        dt: Length of a step, ms; None where steps have no length.
-        alpha: Factor of the excitatory current in one step, above beta; 0.95 where neither it nor `tau_syn` is given.
+        alpha: Factor of the excitatory current in one step, above beta.
         tau_syn: Time constant of alpha = exp(-1 / tau_syn), `"20 steps"` or ms, in its place.
-        beta: Factor of the inhibitory current in one step; 0.9 where neither it nor `tau_mem` is given.
+        beta: Factor of the inhibitory current in one step.
         tau_mem: Time constant of beta, `"10 steps"` or ms, in its place.
-        v_threshold: Firing threshold, dimensionless.
         reset: `value` (to 0), `subtract` or `none`.
-        surrogate: A `Surrogate`, or its YAML node; by default snnTorch's `{type: atan, alpha: 2.0}`.
 
     Shape:
         x: `[T, B, ...]`; state: `SnntorchAlphaState(v, i_exc, i_inh)`, each `[B, ...]`; returns spikes in {0, 1},
         `[T, B, ...]`, and the state.
-
-    Raises:
-        ConfigError: if a value is out of its range, or alpha is not above beta.
 
     Source: Eshraghian et al., Training spiking neural networks using lessons from deep learning, 2023; snnTorch 1.0.0.
     """
@@ -75,30 +67,20 @@ class SnntorchAlpha(Neuron):
         "s[t] = H(v[t] - v_threshold)",
     )
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        alpha: Factor = None,
-        tau_syn: TauSyn = None,
-        beta: Factor = None,
-        tau_mem: TauMem = None,
-        v_threshold: Positive = 1.0,
-        reset: Reset = "value",
-        surrogate: SurrogateSetting | None = None,
-    ) -> None:
-        super().__init__()
-        self.dt, self.v_threshold = dt, float(v_threshold)
-        self.reset: Reset = reset
-        if tau_syn is None and alpha is None:
-            alpha = DEFAULT_ALPHA
-        if tau_mem is None and beta is None:
-            beta = DEFAULT_BETA
+    alpha: Factor = setting(default=0.95)
+    tau_syn: TauSyn = setting(default=None)
+    beta: Factor = setting(default=0.9)
+    tau_mem: TauMem = setting(default=None)
+    v_threshold: FiringThreshold = 1.0
+    reset: Reset = "value"
+    surrogate: SurrogateSetting = setting(default={"type": "atan", "alpha": 2.0})
+
+    def prepare(self) -> None:
+        super().prepare()
         self._decays = (
-            Decay("tau_syn", "alpha", tau_syn, alpha, dt, "exact"),
-            Decay("tau_mem", "beta", tau_mem, beta, dt, "exact"),
+            Decay("tau_syn", "alpha", self.tau_syn, self.alpha, self.dt, "exact"),
+            Decay("tau_mem", "beta", self.tau_mem, self.beta, self.dt, "exact"),
         )
-        self.surrogate = Atan(alpha=2.0) if surrogate is None else as_surrogate(surrogate)
         above, below = (decay.per_step() for decay in self.decays())
         if above <= below:
             raise ConfigError("alpha", f"must be above beta, got alpha {above:g} and beta {below:g}")

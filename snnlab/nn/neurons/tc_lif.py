@@ -8,14 +8,13 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.base import DetachReset, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, NeuronInfo
-from snnlab.nn.neurons.learn import Number, Per, Shape, learned_parameter
-from snnlab.nn.neurons.membrane import SurrogateSetting
+from snnlab.nn.neurons.learn import InShape, Number, Per, learned_parameter
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Dt
-from snnlab.nn.surrogate import Triangle, as_surrogate, spike
-from snnlab.settings import Finite, Interval, Positive
+from snnlab.nn.surrogate import SurrogateSetting, spike
+from snnlab.spec.declared import setting
+from snnlab.spec.interval import Finite, Interval, Positive
 
 
 class TCLIFState(NamedTuple):
@@ -33,22 +32,18 @@ class TCLIFCoefficients(NamedTuple):
 
 
 @NEURONS.register("tc_lif")
-class TCLIF(Neuron):
+class TCLIF(SurrogateNeuron):
     """Two-compartment neuron: a dendrite integrates the input, and drives a soma that spikes and inhibits it.
 
     Neither leaks; the compartments oscillate, so that an input is remembered for long. Both gains are learned, between
     0 and 1, as logits.
 
     Args:
-        dt: Length of a step, ms; not used, since all quantities are per step.
         beta1: Logit of the gain of the soma on the dendrite, at first.
         beta2: Logit of the gain of the dendrite on the soma, at first.
         gamma: What a spike subtracts from the dendrite.
         v_threshold: Firing threshold of the soma, and what a spike subtracts from it.
-        detach_reset: Whether the reset has no gradient.
         per: Whether the gains are learned per layer, channel or neuron.
-        surrogate: A `Surrogate`, or its YAML node; by default `{type: triangle, alpha: 1.0}`.
-        in_shape: Shape of one sample at one step; needed for a value per channel or neuron.
 
     Shape:
         x: `[T, B, ...]`; state: `TCLIFState(dendrite, v)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`,
@@ -63,26 +58,21 @@ class TCLIF(Neuron):
         "s[t] = H(u[t] - v_threshold),   dendrite[t] = d[t] - gamma * s[t],   v[t] = u[t] - v_threshold * s[t]",
     )
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        beta1: Finite = 0.0,
-        beta2: Finite = 0.0,
-        gamma: Finite = 0.5,
-        v_threshold: Positive = 1.0,
-        detach_reset: bool = False,
-        per: Per = "layer",
-        surrogate: SurrogateSetting | None = None,
-        in_shape: Shape | None = None,
-    ) -> None:
-        super().__init__()
-        self.dt, self.gamma, self.v_threshold, self.detach_reset = dt, float(gamma), float(v_threshold), detach_reset
-        logits = {"beta1": beta1, "beta2": beta2}
+    beta1: Finite = 0.0
+    beta2: Finite = 0.0
+    gamma: Finite = 0.5
+    v_threshold: Positive = 1.0
+    detach_reset: DetachReset = False
+    per: Per = "layer"
+    surrogate: SurrogateSetting = setting(default={"type": "triangle", "alpha": 1.0})
+    in_shape: InShape = None
+
+    def prepare(self) -> None:
+        super().prepare()
+        logits = {"beta1": self.beta1, "beta2": self.beta2}
         self.learned = nn.ParameterDict(
-            {name: learned_parameter(name, value, Interval(), per, in_shape) for name, value in logits.items()}
+            {name: learned_parameter(name, at, Interval(), self.per, self.in_shape) for name, at in logits.items()}
         )
-        self.surrogate = Triangle(alpha=1.0) if surrogate is None else as_surrogate(surrogate)
 
     def learned_values(self) -> Iterator[tuple[str, str, Tensor]]:
         yield from ((name, "", value.detach().double()) for name, value in self.learned.items())

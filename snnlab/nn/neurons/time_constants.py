@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.settings import Interval, above, between
+from snnlab.spec.declared import Converted
+from snnlab.spec.field import Excludes, Help
+from snnlab.spec.interval import Interval, above, between
 
 DecayRule = Literal["exact", "euler"]
 TimeConstant = float | str
 # Factor of a variable in one step.
 FACTOR = between(0, 1, with_high=False)
 
-Dt = Annotated[float | None, "ms", above(0)]
-Factor = Annotated[float | None, FACTOR]
-TauMem = TauSyn = TauAdapt = Annotated[TimeConstant | None, "ms", above(0)]
+Dt = Annotated[float | None, "ms", above(0), Help("Length of a step, ms; None where steps have no length.")]
+# Where they are learned, they are read as a tensor.
+Factor = Annotated[Converted[float | None, Any], FACTOR]
+_Tau = Annotated[Converted[TimeConstant | None, Any], "ms", above(0)]
+TauMem = Annotated[_Tau, Excludes("beta")]
+TauSyn = Annotated[_Tau, Excludes("alpha")]
+Alpha = Annotated[Factor, Help("The factor b, in place of `tau_syn`.")]
+TauAdapt = Annotated[_Tau, Excludes("rho")]
+# A time constant that no factor can replace, and that is not learned.
+Tau = Annotated[TimeConstant, "ms", above(0)]
 
 # A time constant in ms below this fraction of a step leaves less than e^-20: probably a wrong unit.
 MIN_STEPS = 0.05

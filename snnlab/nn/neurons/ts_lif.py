@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
-from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.base import SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, NeuronInfo
-from snnlab.nn.neurons.learn import Number, Shape
-from snnlab.nn.neurons.membrane import SurrogateSetting
+from snnlab.nn.neurons.learn import InShape, Number
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Dt
-from snnlab.nn.surrogate import Atan, as_surrogate, spike
-from snnlab.settings import Finite, Positive
+from snnlab.nn.surrogate import SurrogateSetting, spike
+from snnlab.spec.declared import setting
+from snnlab.spec.interval import Finite, Positive
 
 
 class TSLIFState(NamedTuple):
@@ -40,14 +39,13 @@ class TSLIFCoefficients(NamedTuple):
 
 
 @NEURONS.register("ts_lif")
-class TSLIF(Neuron):
+class TSLIF(SurrogateNeuron):
     """Two-compartment neuron for time series: dendrite and soma each spike, and its output is their weighted sum.
 
     All coefficients are learned, per layer; the two output weights per neuron, normal at first. The output is no spike:
     rates and operations are not counted. The decay and gain of a compartment are free numbers, as in the code.
 
     Args:
-        dt: Length of a step, ms; not used, since all quantities are per step.
         dendrite_decay: Factor of the dendrite in one step; d0 of the code.
         dendrite_gain: Gain of the input on it; d1.
         soma_decay: Factor of the soma in one step; d2.
@@ -56,14 +54,9 @@ class TSLIF(Neuron):
         to_soma: Inhibition of the soma by the dendrite; kk.
         gamma: What a spike of the dendrite subtracts from it.
         v_threshold: Firing threshold of both, and what a spike of the soma subtracts from it.
-        surrogate: A `Surrogate`, or its YAML node; by default `{type: atan, alpha: 2.0}`.
-        in_shape: Shape of one sample at one step.
 
     Shape:
         x: `[T, B, ...]`; state: `TSLIFState(dendrite, v)`, each `[B, ...]`; returns `[T, B, ...]` and the state.
-
-    Raises:
-        ConfigError: if in_shape is not known.
 
     Source: TS-LIF: a temporal segment spiking neuron network for time series forecasting, ICLR 2025, and its code,
     TSLIFNode.
@@ -76,31 +69,25 @@ class TSLIF(Neuron):
     )
     spiking: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        dendrite_decay: Finite = 0.8,
-        dendrite_gain: Finite = 0.2,
-        soma_decay: Finite = 0.3,
-        soma_gain: Finite = 0.7,
-        to_dendrite: Finite = 0.1,
-        to_soma: Finite = 0.8,
-        gamma: Finite = 0.5,
-        v_threshold: Positive = 1.0,
-        surrogate: SurrogateSetting | None = None,
-        in_shape: Shape | None = None,
-    ) -> None:
-        super().__init__()
-        if in_shape is None:
+    dendrite_decay: Finite = 0.8
+    dendrite_gain: Finite = 0.2
+    soma_decay: Finite = 0.3
+    soma_gain: Finite = 0.7
+    to_dendrite: Finite = 0.1
+    to_soma: Finite = 0.8
+    gamma: Finite = 0.5
+    v_threshold: Positive = 1.0
+    surrogate: SurrogateSetting = setting(default={"type": "atan", "alpha": 2.0})
+    in_shape: InShape = None
+
+    def prepare(self) -> None:
+        super().prepare()
+        if self.in_shape is None:
             raise ConfigError("", "ts_lif has weights for each neuron and needs in_shape, the shape of one sample")
-        self.dt, self.gamma, self.v_threshold = dt, float(gamma), float(v_threshold)
-        values = (dendrite_decay, dendrite_gain, soma_decay, soma_gain, to_dendrite, to_soma)
-        names = TSLIFCoefficients._fields
-        learned = {name: torch.tensor(float(value)) for name, value in zip(names, values, strict=False)}
-        learned |= {name: torch.randn(in_shape) for name in names[len(values) :]}
+        *names, soma_weight, dendrite_weight = TSLIFCoefficients._fields
+        learned = {name: torch.tensor(getattr(self, name)) for name in names}
+        learned |= {name: torch.randn(self.in_shape) for name in (soma_weight, dendrite_weight)}
         self.learned = nn.ParameterDict({name: nn.Parameter(value) for name, value in learned.items()})
-        self.surrogate = Atan(alpha=2.0) if surrogate is None else as_surrogate(surrogate)
 
     def learned_values(self) -> Iterator[tuple[str, str, Tensor]]:
         yield from ((name, "", value.detach().double()) for name, value in self.learned.items())

@@ -10,8 +10,8 @@ from torch import Tensor
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.info import Gain, NeuronInfo
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Constant, Decay, DecayRule, Dt, TimeConstant
-from snnlab.settings import Interval, above
+from snnlab.nn.neurons.time_constants import Constant, Decay, DecayRule, Tau
+from snnlab.spec.interval import Interval
 
 
 class TsodyksMarkramState(NamedTuple):
@@ -36,18 +36,14 @@ class TsodyksMarkram(Neuron):
     counts as one spike, one below 0 as none.
 
     Args:
-        dt: Length of a step, ms; None where steps have no length.
         tau_facilitation: Time constant of the utilization, ms, or `"50 steps"`.
         tau_recovery: Time constant of the resources, ms, or `"750 steps"`.
         utilization: Part of the rest to 1 by which a spike raises u.
-        decay: `exact` or `euler`, for both time constants.
+        decay: Rule of both decays, `exact` or `euler`.
 
     Shape:
         x: `[T, B, ...]`, spikes; state: `TsodyksMarkramState(u, r)`, each `[B, ...]`; returns the efficacy of each
         spike, 0 to 1, `[T, B, ...]`, and the state.
-
-    Raises:
-        ConfigError: if a value is out of its range.
 
     Source: Tsodyks and Markram, The neural code between neocortical pyramidal neurons depends on neurotransmitter
     release probability, PNAS 94, 1997; Norse 1.1.0, stp_step.
@@ -59,20 +55,16 @@ class TsodyksMarkram(Neuron):
     )
     spiking: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        tau_facilitation: Annotated[TimeConstant, "ms", above(0)] = "50 steps",
-        tau_recovery: Annotated[TimeConstant, "ms", above(0)] = "750 steps",
-        utilization: Annotated[float, Interval(0.0, 1.0, with_high=True)] = 0.45,
-        decay: DecayRule = "exact",
-    ) -> None:
-        super().__init__()
-        self.dt, self.utilization = dt, float(utilization)
+    tau_facilitation: Tau = "50 steps"
+    tau_recovery: Tau = "750 steps"
+    utilization: Annotated[float, Interval(0.0, 1.0, with_high=True)] = 0.45
+    decay: DecayRule = "exact"
+
+    def prepare(self) -> None:
+        super().prepare()
         self._decays = (
-            Decay("tau_facilitation", "alpha", tau_facilitation, None, dt, decay),
-            Decay("tau_recovery", "alpha", tau_recovery, None, dt, decay),
+            Decay("tau_facilitation", "alpha", self.tau_facilitation, None, self.dt, self.decay),
+            Decay("tau_recovery", "alpha", self.tau_recovery, None, self.dt, self.decay),
         )
         self.coefficients()
 

@@ -19,33 +19,29 @@ from torch import Tensor
 from snnlab.data.data_module import EventDataModule
 from snnlab.data.events import Events
 from snnlab.data.events.frames import Batch, EventBatch
+from snnlab.experiment_fields import PlotSettings
 from snnlab.nn.network import Network
 from snnlab.nn.record import record
 from snnlab.runs.plots import SpikeRecord, default_style, draw_network_activity, draw_rates, draw_recording, render
 from snnlab.runs.plots.answers import draw_confusion
-from snnlab.settings import Count, checks_arguments
+from snnlab.spec.signatures import checks_arguments
 from snnlab.target_kinds import IGNORED, kind_of
 from snnlab.training.module import Outputs, SpikingModule, scored_targets
 from snnlab.training.weight_averaging import averaged_weights
 
 
 @checks_arguments
-class Plots(L.Callback):
+class Plots(PlotSettings, L.Callback):
     """Draws rasters, membranes, readout, rates and confusion every few epochs and at the end, in TensorBoard.
 
     The recordings' events do not change and are drawn only once. Without TensorBoard or validation recordings nothing
     is drawn. The training is the same bit for bit with and without plots.
 
-    Args:
-        recordings: Number of validation recordings, the first ones, of different classes if they have one; >= 1.
-        every_epochs: Epochs between two drawings; >= 1.
-
     Raises:
         ValueError: if a number is out of its range.
     """
 
-    def __init__(self, recordings: Count = 2, every_epochs: Count = 12) -> None:
-        self.recordings, self.every_epochs = recordings, every_epochs
+    def __post_init__(self) -> None:
         self._counts: dict[str, Tensor] = {}
         self._steps = 0
         self._confusion: Tensor | None = None

@@ -84,8 +84,8 @@ class WindowEvents(NamedTuple):
         """Return the counts of ON and of OFF events in each bin.
 
         Args:
-            across: Bins of the image's columns.
-            up: Bins of the image's rows.
+            x_bins: Bins of the image's columns.
+            y_bins: Bins of the image's rows.
             positions: Positions of the events on the two axes, `[N]`.
 
         Shape:

@@ -11,7 +11,8 @@ from torch import Tensor
 from snnlab.data.events.frames import Batch, Mix
 from snnlab.nn.losses import LOSSES, REGULARIZERS, Loss, LossTerm
 from snnlab.nn.losses.regularizers import MembraneBandCost
-from snnlab.settings import argument_texts, first_sentence, settings_of
+from snnlab.spec.docstrings import argument_texts, first_sentence
+from snnlab.spec.signatures import fields_of
 from snnlab.training.module import batch_loss
 
 from .conftest import LENGTHS, SETTINGS, B, LossInputs, T, bound
@@ -122,4 +123,4 @@ def test_the_running_readout_is_the_readout_of_the_steps_so_far(name: str, input
 def test_every_setting_is_explained(name: str) -> None:
     factory = LOSSES.get(name, "loss")
     assert first_sentence(factory)
-    assert set(settings_of(factory)) == set(argument_texts(factory)) & set(inspect.signature(factory).parameters)
+    assert set(fields_of(factory)) == set(argument_texts(factory)) & set(inspect.signature(factory).parameters)

@@ -89,7 +89,7 @@ def test_the_presets_are_the_published_equations(name: str, oracle: Any, quantit
     grads = torch.autograd.grad(ours, [neuron.feedback.weight, *stored])
     others = list(torch.autograd.grad(theirs, [weight, *leaves]))
     for n, quantity in enumerate(quantities, start=1):  # from the value to its logit, the parameter
-        low, high = inner.ranges[quantity].low, inner.ranges[quantity].high
+        low, high = inner.intervals[quantity].low, inner.intervals[quantity].high
         others[n] = others[n] * (leaves[n - 1] - low) * (high - leaves[n - 1]) / (high - low)
     for grad, other in zip(grads, others, strict=True):
         assert other.abs().max() > 1e-3

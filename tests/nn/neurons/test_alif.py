@@ -140,7 +140,7 @@ def test_everything_real_is_learned_and_stays_legal() -> None:
         ({"adaptation": math.nan}, ("adaptation",)),
         ({"adaptation": 0.0, "learn": ["adaptation"]}, ("adaptation", 0, 0.1)),
         ({"adapted_reset": True, "reset": "value"}, ("adapted_reset",)),
-        ({"tau_adapt": 100.0, "rho": 0.9}, ("", "tau_adapt", "N steps")),
+        ({"tau_adapt": 100.0, "rho": 0.9}, ("", "tau_adapt")),
     ],
 )
 def test_refused_settings_say_why(settings: dict[str, Any], facts: tuple) -> None:

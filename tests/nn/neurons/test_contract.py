@@ -18,7 +18,7 @@ from snnlab.nn.neurons import Recurrent
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.surrogate import Atan
 from snnlab.runs.console_tables import neuron_properties
-from snnlab.settings import has_parameter
+from snnlab.spec.signatures import has_parameter
 
 T, B, SHAPE = 9, 3, (4, 3, 5)
 FILES = {path.stem: path for path in sorted((config_folder() / "neuron").glob("*.yaml"))}

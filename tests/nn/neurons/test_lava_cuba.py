@@ -177,7 +177,7 @@ def test_its_time_constants_are_in_steps() -> None:
         ({"v_threshold": 0.01}, ("lif1.v_threshold", "1", "0.015625", "0.01")),
         ({"v_threshold": -1.0}, ("lif1.v_threshold", -1.0)),
         ({"v_threshold": math.nan}, ("lif1.v_threshold",)),
-        ({"beta": 0.5, "tau_mem": 3.0}, ("lif1", "tau_mem", "N steps")),
+        ({"beta": 0.5, "tau_mem": 3.0}, ("lif1", "tau_mem")),
         ({"alpha": 1.0}, ("lif1.alpha", 1.0)),
         ({"tau_mem": "10000 steps"}, ("lif1.tau_mem", "10000", "12", "1", "4096", "0.999756")),
     ],

@@ -11,7 +11,7 @@ from snnlab.errors import ConfigError
 from snnlab.nn import IAF, LIF, CubaLIF
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.settings import settings_of
+from snnlab.spec.signatures import fields_of
 
 from ...refusals import assert_raises
 
@@ -89,7 +89,7 @@ TONIC: dict[str, dict[str, Any]] = {
 
 
 def test_each_neuron_with_a_leak_is_known_to_spike_alone_or_refuses_it() -> None:
-    leaking = {name for name in NEURONS if "v_leak" in settings_of(NEURONS.get(name, ""))}
+    leaking = {name for name in NEURONS if "v_leak" in fields_of(NEURONS.get(name, ""))}
     refusing = {"lif_ex", "adex", "coba_lif"}
     assert leaking == {node["type"] for node in TONIC.values()} | refusing | {"li", "cuba_li"}
     for name in refusing:

@@ -118,5 +118,5 @@ def test_mistakes_in_the_yaml_have_their_place(settings: dict[str, Any], facts: 
     [(LI, "tau_mem", "beta"), (LIF, "tau_mem", "beta"), (CubaLIF, "tau_mem", "beta"), (CubaLIF, "tau_syn", "alpha")],
 )
 def test_a_time_constant_and_its_factor_exclude_each_other(kind: Any, tau: str, factor: str) -> None:
-    with assert_raises(ConfigError, "", "exactly", tau, factor):
+    with assert_raises(ConfigError, "", "either", tau, factor):
         kind(1.0, **{tau: 10.0, factor: 0.5})

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from snnlab.nn import LAYERS, NEURONS
-from snnlab.settings import argument_texts, first_sentence, settings_of
+from snnlab.spec.docstrings import argument_texts, first_sentence
+from snnlab.spec.signatures import fields_of
 
 
 class Base:
@@ -53,6 +54,6 @@ def test_every_setting_of_every_layer_has_a_text() -> None:
     ours = {kind: f for kind, f in factories.items() if f.__module__.startswith("snnlab.")}  # not other tests' plugins
     for kind, factory in ours.items():
         assert first_sentence(factory), kind
-        missing = settings_of(factory, ("in_shape", "dt")).keys() - argument_texts(factory).keys()
+        missing = fields_of(factory, ("in_shape", "dt")).keys() - argument_texts(factory).keys()
         assert not missing, (kind, missing)
     assert argument_texts(NEURONS.get("lif", "lif"))["v_threshold"].endswith("dimensionless.")

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from snnlab.settings import FINITE, Interval, above, at_least, below, between
+from snnlab.spec.interval import FINITE, Interval, above, at_least, below, between
 
 INTERVALS = [
     (FINITE, "finite", [-1e9, 0, 3.5], []),

@@ -6,22 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import pytest
 
 from snnlab.errors import ConfigError, UnknownSettingError
-from snnlab.settings import (
-    FINITE,
-    MISSING,
-    Setting,
-    above,
-    at_least,
-    between,
-    check_known,
-    check_settings,
-    checks_arguments,
-    has_parameter,
-    settings_of,
-    type_problem,
-)
+from snnlab.spec.field import MISSING, Field, type_problem
+from snnlab.spec.interval import FINITE, above, at_least, between
+from snnlab.spec.signatures import check_known, check_settings, checks_arguments, fields_of, has_parameter
 
-from .refusals import assert_raises
+from ..refusals import assert_raises
 
 if TYPE_CHECKING:
     from nowhere import Unknown  # pyright: ignore[reportMissingImports]
@@ -46,7 +35,7 @@ class Neuron:
 
 
 def test_settings_are_read_with_unit_default_and_type() -> None:
-    settings = settings_of(neuron, supplied=["dt"])
+    settings = fields_of(neuron, supplied=["dt"])
     assert list(settings) == ["tau", "size", "mode"]
     tau = settings["tau"]
     assert (tau.annotation, tau.unit, tau.default, tau.required) == (float, "ms", MISSING, True)
@@ -55,8 +44,8 @@ def test_settings_are_read_with_unit_default_and_type() -> None:
 
 
 def test_settings_of_a_class_are_those_of_its_init() -> None:
-    assert settings_of(Neuron)["tau"].unit == "ms"
-    assert list(settings_of(Neuron)) == ["tau"]
+    assert fields_of(Neuron)["tau"].unit == "ms"
+    assert list(fields_of(Neuron)) == ["tau"]
 
 
 def test_parameters_are_found_by_name() -> None:
@@ -104,7 +93,7 @@ def test_open_ended_factories_refuse_a_likely_typo() -> None:
 
 
 def test_a_long_list_is_left_out_where_the_meant_one_is_named() -> None:
-    known = {f"setting_{c}": Setting(f"setting_{c}", int, "", 1) for c in "abcdefghijklmnopqrstu"}
+    known = {f"setting_{c}": Field(f"setting_{c}", int, "", 1) for c in "abcdefghijklmnopqrstu"}
     with assert_raises(UnknownSettingError, "m.setting_", 21):
         check_known(known, {"setting_": 2}, "m", "x")
     with assert_raises(UnknownSettingError, "m.zzz", "setting_a", "setting_b", "setting_u"):
@@ -205,7 +194,7 @@ def test_a_class_and_its_base_check_their_own_signatures() -> None:
             super().__init__(2 * half)
 
     assert Double(1).size == 2
-    assert list(settings_of(Double)) == ["half"]
+    assert list(fields_of(Double)) == ["half"]
     for half, name in ((-1, "half"), (0, "size")):
         with pytest.raises(ConfigError) as caught:
             Double(half)

@@ -1,0 +1,127 @@
+"""A field: the description of one setting, one argument or one option, read from its annotation.
+
+    width: Annotated[float | None, "ms", above(0), Excludes("height"), Help("Half width at half maximum.")] = None
+
+A text in the annotation is the unit.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from snnlab.errors import ConfigError
+from snnlab.spec.annotations import describe_type, has_choices, is_list, matches_type, metadata_of, value_text
+from snnlab.spec.interval import Interval
+
+MISSING = inspect.Parameter.empty
+
+
+class Help(NamedTuple):
+    """What a field is for, where no docstring has it among its Args."""
+
+    text: str
+
+
+class Excludes:
+    """Names of the fields that cannot be given together with this one; it is enough that one of two says it."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field: name, annotation without metadata, unit, default (`MISSING` if required), range of its numbers.
+
+    Attributes:
+        excludes: Fields that cannot be given together with it: each is another way to set the same quantity.
+        help: What it is for, one or more sentences.
+    """
+
+    name: str
+    annotation: Any
+    unit: str = ""
+    default: Any = MISSING
+    interval: Interval | None = None
+    excludes: tuple[str, ...] = ()
+    help: str = ""
+
+    @property
+    def required(self) -> bool:
+        """Whether the field has no default."""
+        return self.default is MISSING
+
+    @property
+    def kind(self) -> str:
+        """Its type as text."""
+        return describe_type(self.annotation, self.interval)
+
+    def problem(self, value: Any) -> str | None:
+        """Return why a value is invalid, or None."""
+        if not matches_type(value, self.annotation):
+            return f"expected {describe_type(self.annotation)}, got {value_text(value)}"
+        return self.range_problem(value)
+
+    def range_problem(self, value: Any) -> str | None:
+        """Return why a number, or one in a list, is out of range, or None."""
+        numbers = [v for v in (value if is_list(value) else [value]) if matches_type(v, float)]
+        if self.interval is None or all(number in self.interval for number in numbers):
+            return None
+        return f"must be {self.interval}, got {value_text(list(value) if is_list(value) else value)}"
+
+    def range_or_choice_problem(self, value: Any) -> str | None:
+        """Return why a value is out of range or no choice, or None; Python has more types than a YAML."""
+        if isinstance(value, str) and has_choices(self.annotation):
+            return self.problem(value)
+        return self.range_problem(value)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+
+def field_of(name: str, annotation: Any, default: Any = MISSING, text: str = "") -> Field:
+    """Return the field that an annotation describes; `text` is its help, in place of the annotation's."""
+    plain, notes = metadata_of(annotation)
+    unit = next((note for note in notes if isinstance(note, str)), "")
+    interval = next((note for note in notes if isinstance(note, Interval)), None)
+    excludes = tuple(name for note in notes if isinstance(note, Excludes) for name in note.names)
+    text = text or next((note.text for note in notes if isinstance(note, Help)), "")
+    return Field(name, plain, unit, default, interval, excludes, text)
+
+
+def with_mutual_exclusions(fields: Mapping[str, Field]) -> dict[str, Field]:
+    """Return fields of which each excludes those that exclude it, and none that is not there."""
+
+    def rivals(name: str) -> tuple[str, ...]:
+        own = fields[name].excludes
+        return tuple(other for other in fields if other != name and (other in own or name in fields[other].excludes))
+
+    return {name: replace(field, excludes=rivals(name)) for name, field in fields.items()}
+
+
+def chosen(fields: Mapping[str, Field], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of all fields: those given, the defaults of the others, None for what a given one excludes.
+
+    None counts as not given where fields exclude each other.
+
+    Raises:
+        ConfigError: if two that exclude each other are given.
+    """
+    values = {}
+    for name, field in fields.items():
+        rivals = [rival for rival in field.excludes if given.get(rival) is not None]
+        if not field.excludes or given.get(name) is not None:
+            values[name] = given.get(name, field.default)
+        else:
+            values[name] = None if rivals else field.default
+        if rivals and given.get(name) is not None:
+            raise ConfigError("", f"give either {field} or {fields[rivals[0]]}, not both")
+    return values
+
+
+def type_problem(value: Any, annotation: Any) -> str | None:
+    """Return why `value` does not fit `annotation`, or None; an annotation of an unknown kind accepts everything."""
+    return field_of("", annotation).problem(value)

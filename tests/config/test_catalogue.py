@@ -1,0 +1,93 @@
+"""What is known of neurons and surrogates before torch is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snnlab.config.catalogue import Group, catalogue
+from snnlab.config.compose import compose_experiment
+from snnlab.errors import ConfigError, UnknownSettingError
+from snnlab.nn import NEURONS, SURROGATES
+from snnlab.spec.signatures import fields_of
+
+from ..refusals import assert_raises
+
+OWN = """
+from typing import Annotated
+from snnlab.nn import LIF, NEURONS, Neuron
+from snnlab.spec.interval import above
+
+@NEURONS.register("own_lif")
+class OwnLIF(LIF):
+    gamma: Annotated[float, "mV", above(0)] = 1.0
+
+@NEURONS.register("own")
+class Own(Neuron):
+    tau_mem: float = 20.0
+    beta: float = 0.5
+"""
+
+
+@pytest.mark.parametrize(
+    ("group", "kind"), [*(("neuron", kind) for kind in NEURONS), *(("surrogate", kind) for kind in SURROGATES)]
+)
+def test_it_knows_each_field_as_its_class_does(group: Group, kind: str) -> None:
+    read = catalogue().fields_of(group, kind)
+    real = fields_of({"neuron": NEURONS, "surrogate": SURROGATES}[group].get(kind, ""), ("dt", "in_shape", "num_steps"))
+    assert read is not None
+    assert [(one.name, one.unit, one.excludes) for one in read.values()] == [
+        (one.name, one.unit, one.excludes) for one in real.values()
+    ]
+
+
+def neuron(*overrides: str, folder: Path | None = None) -> Mapping[str, Any]:
+    experiment, _ = compose_experiment(overrides, folder)
+    assert experiment.neuron is not None
+    return experiment.neuron
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_parts.py").write_text(OWN)
+    return "plugins=[own_parts]"
+
+
+def test_a_given_setting_replaces_the_one_that_it_excludes() -> None:
+    assert "tau_mem" not in neuron("neuron=lif", "neuron.beta=0.9")
+    assert "tau_adapt" not in neuron("neuron=alif", "neuron.rho=0.9")
+    assert "tau_mem" in neuron("neuron=lif", "neuron.beta=null")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("neuron.beta=0.9", "neuron.tau_mem=5"),
+        ("neuron.surrogate.width=0.5", "neuron.surrogate.alpha=5"),
+        ("model.layers.lif1.surrogate.width=0.5", "model.layers.lif1.surrogate.alpha=5"),
+    ],
+)
+def test_two_that_exclude_each_other_are_refused(one: str, other: str) -> None:
+    surrogate = [f"{one.rpartition('.')[0]}={{type: atan}}"] if "surrogate" in one else []
+    with assert_raises(ConfigError, one.partition("=")[0], other.partition("=")[0]):
+        compose_experiment(["model=mlp_lif", "neuron=lif", *surrogate, one, other], None)
+
+
+def test_a_users_neuron_has_the_exclusions_of_its_base_and_may_have_none(own: str, tmp_path: Path) -> None:
+    assert "tau_mem" not in neuron(own, "neuron=lif", "neuron.type=own_lif", "neuron.beta=0.9", "neuron.gamma=2")
+    (tmp_path / "neuron").mkdir()
+    (tmp_path / "neuron" / "own.yaml").write_text("type: own\ntau_mem: 5\n")
+    both = neuron(own, "neuron=own", "neuron.beta=0", folder=tmp_path)
+    assert (both["tau_mem"], both["beta"]) == (5, 0)
+
+
+def test_a_misspelt_setting_is_refused_with_its_place(own: str) -> None:
+    for name, setting in (("neuron.taumem", "tau_mem"), ("model.layers.lif1.surrogate.hight", "height")):
+        with assert_raises(UnknownSettingError, name, setting):
+            compose_experiment(["model=mlp_lif", "neuron=lif", f"{name}=3"], None)
+    with assert_raises(UnknownSettingError, "neuron.gama", "gamma"):
+        compose_experiment([own, "neuron=lif", "neuron.type=own_lif", "neuron.gama=3"], None)

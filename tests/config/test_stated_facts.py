@@ -1,0 +1,193 @@
+"""What pages and comments state about a setting (its name, choices, default) is what its field says."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, cast, get_args, get_origin
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from snnlab.cli.list import registry
+from snnlab.config.folders import config_folder, groups
+from snnlab.config.schema import Experiment
+from snnlab.config.trainer_settings import ELSEWHERE, TrainerSettings
+from snnlab.data.data_settings import DataSettings
+from snnlab.experiments.suite_settings import Suite
+from snnlab.experiments.sweep_settings import Prune, Sweep
+from snnlab.spec.docstrings import argument_texts
+from snnlab.spec.field import Field
+from snnlab.spec.signatures import fields_of
+from snnlab.yaml_files import parse
+
+ROOT = Path(__file__).parents[2]
+TRAIN = config_folder() / "train.yaml"
+# What a page or a comment writes as code: `data.dt=20`, or a line of a command.
+_CODE = re.compile(r"```.*?```|`[^`\n]+`", re.S)
+_WORD = re.compile(r"(?<![\w./=$-])(?P<key>[a-z_]\w*(?:\.[A-Za-z_]\w*)*)=(?P<value>[^\s,;`'\")\]}]+)")
+_OR = re.compile(r"(?P<key>[a-z_][\w.]*)=\S+ +# or (?P<value>\w+)")
+_MENTION = re.compile(
+    r"`(?P<key>(?:data|trainer|sweep|optimizer|scheduler|loss)(?:\.[a-z_]\w*)+)(?<!\.events)(?<!\.yaml)`"
+)
+# Settings of commands and of Python, which are no fields of an experiment.
+_OTHERS = {"resume", "launcher", "workers", "submitit", "engine", "suite", "methods", "datasets", "hydra", "install"}
+
+
+@cache
+def known_fields() -> dict[str, dict[str, list[Field]]]:
+    """Return the fields of the nodes of an experiment, by node and name."""
+    found: dict[str, dict[str, list[Field]]] = {}
+
+    def add(node: str, factory: Any) -> None:
+        for name, field in fields_of(factory).items():
+            found.setdefault(node, {}).setdefault(name, []).append(field)
+
+    for node, factory in (
+        *(("", Experiment), ("trainer", TrainerSettings), ("data", DataSettings)),
+        *(("sweep", Sweep), ("sweep.prune", Prune), ("suite", Suite)),
+    ):
+        add(node, factory)
+    for kind, node in (
+        ("datasets", "data"),
+        ("losses", "loss"),
+        ("neurons", "neuron"),
+        ("surrogates", "neuron.surrogate"),
+    ):
+        for name in registry(kind):
+            add(node, registry(kind).get(name, ""))
+    for kind, module in (("optimizer", torch.optim), ("scheduler", torch.optim.lr_scheduler)):
+        for name in dir(module):
+            if isinstance(getattr(module, name), type):
+                add(kind, getattr(module, name))
+    return found
+
+
+def pages() -> list[Path]:
+    texts = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("configs/**/*.yaml")]
+    return [path for path in texts if "docs/results/" not in str(path) and path.name != "CHANGELOG.md"]
+
+
+def code_of(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".yaml":
+        return "\n".join(line for line in text.splitlines() if line.lstrip().startswith("#"))
+    code = "\n".join(_CODE.findall(text))
+    return re.sub(r"^\$ .*\nsnnlab: .*", "", code, flags=re.M)  # a mistake and its answer
+
+
+def problem_of(key: str, value: str | None) -> str | None:
+    """Return why a stated setting does not exist or has no such value, or None; also for what this does not know."""
+    node, _, name = key.rpartition(".")
+    head = key.partition(".")[0]
+    known = known_fields().get(node)
+    if known is None or head in _OTHERS or (not node and head in groups(config_folder())):
+        return None
+    if name not in known:
+        return "there is no such setting" if node in ("data", "trainer", "sweep") and name not in ELSEWHERE else None
+    if value is None or re.search(r"[A-Z]{2,}|\.\.\.|[$<>|]", value) or value.startswith(("[", "{")):
+        return None
+    problems = [field.problem(parse(value).content) for field in known[name]]
+    return problems[0] if all(problems) else None
+
+
+@pytest.mark.parametrize("path", pages(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_setting_that_a_page_states_exists_and_has_the_stated_value(path: Path):
+    code = code_of(path)
+    stated = {
+        (found["key"], found["value"].rstrip(".:"))
+        for line in code.splitlines()
+        for pattern in (_WORD, _OR)
+        for found in pattern.finditer(line.partition("--where")[0])
+    }
+    mentioned = {(found["key"], None) for found in _MENTION.finditer(path.read_text(encoding="utf-8"))}
+    wrong = {f"{key}={value}": problem for key, value in stated | mentioned if (problem := problem_of(key, value))}
+    assert not wrong
+
+
+def comments() -> Iterator[tuple[str, str]]:
+    """Yield the keys of `train.yaml` and the comments above them."""
+    comment: list[str] = []
+    for line in TRAIN.read_text(encoding="utf-8").splitlines():
+        if line.startswith("# "):
+            comment.append(line[2:])
+            continue
+        if found := re.match(r"(\w+):", line):
+            yield found[1], " ".join(comment)
+        comment = []
+
+
+def choices_of(annotation: Any) -> list[str]:
+    """Return the words that a field takes, `true` and `false` among them."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    inner = get_args(annotation) or (annotation,)
+    return [word for one in inner if one is not annotation for word in choices_of(one)] + (
+        ["true", "false"] if bool in inner else []
+    )
+
+
+ROOT_FIELDS = fields_of(Experiment)
+CHOICES = {
+    name: words for name, field in ROOT_FIELDS.items() if (words := choices_of(field.annotation)) and words[0] != "true"
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_the_comment_of_a_setting_offers_its_choices_and_no_other(name: str):
+    text = re.sub(r" *\([^)]*\)", "", dict(comments())[name])
+    # `What it is: a, b or c.`
+    sentence = next(one for one in re.split(r"\.(?: |$)", text) if re.search(rf"\b{CHOICES[name][0]}\b", one))
+    offered = re.split(r", or |, | or ", sentence.rpartition(": ")[2])
+    assert sorted(offered) == sorted({*CHOICES[name]})
+
+
+def test_the_root_file_has_every_setting_of_an_experiment_with_its_default():
+    content = OmegaConf.to_container(OmegaConf.load(TRAIN))
+    assert isinstance(content, dict)
+    not_written = {"record", "origin", "command", "of_run"}
+    own = {one.name: one for one in fields(Experiment) if one.name not in {*groups(config_folder()), *not_written}}
+    assert {*content} - {"defaults", "hydra"} == {*own}
+    stated = {
+        name: (content[name], one.default)
+        for name, one in own.items()
+        if one.default is not MISSING and name not in ("plots", "monitors")
+    }
+    assert {name: pair for name, pair in stated.items() if list_of(pair[0]) != list_of(pair[1])} == {}
+
+
+def list_of(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def arguments_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    found = node.args
+    every = (*found.posonlyargs, *found.args, *found.kwonlyargs, found.vararg, found.kwarg)
+    return {one.arg for one in every if one is not None}
+
+
+def documented(text: str) -> Callable[[], None]:
+    def function() -> None: ...
+
+    function.__doc__ = text
+    return function
+
+
+def test_an_argument_that_a_docstring_documents_exists():
+    wrong = []
+    for path in (ROOT / "snnlab").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            init = node
+            if isinstance(node, ast.ClassDef) and path.parent.name == "neurons":
+                continue  # a neuron's own arguments are read from its fields
+            if isinstance(node, ast.ClassDef):  # one without a constructor may document its fields, or its bases' ones
+                init = next((one for one in node.body if getattr(one, "name", "") == "__init__"), None)
+            if isinstance(init, ast.FunctionDef | ast.AsyncFunctionDef) and not init.args.kwarg:
+                stated = argument_texts(documented(ast.get_docstring(cast(Any, node)) or ""))
+                wrong += [f"{path.name}:{init.lineno}: {name}" for name in stated if name not in arguments_of(init)]
+    assert not wrong
