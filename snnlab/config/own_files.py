@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,8 +97,9 @@ class Choice(NamedTuple):
     overrides: bool = False
 
 
+@cache
 def read_packaged(path: Path, group: str) -> ConfigFile:
-    """Return one of snnlab's own files, which is not checked."""
+    """Return one of snnlab's own files, which is not checked and does not change while a process runs."""
     text = path.read_text(encoding="utf-8")
     content, lines = parse(text)
     return ConfigFile(path, group, _package(text)[0], content or {}, lines, is_own=False)

@@ -31,6 +31,7 @@ from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, ProcessError
 from snnlab.session.cluster import connect
 from snnlab.session.last_checkpoint import read_resumption
+from snnlab.spec.nodes import load
 from snnlab.training.distributed import is_lost_process, join, leave
 from snnlab.training.ranks import SINGLE_PROCESS, RankInfo
 from snnlab.training.resuming import Resumption
@@ -80,7 +81,7 @@ def spec_from_bytes(content: bytes) -> TrainingSpec:
         fields_by_name["resumption"],
     )
     of_run = experiment["of_run"] and Path(experiment["of_run"])
-    fields_by_name |= {"experiment": Experiment(**{**experiment, "of_run": of_run}), "folder": folder}
+    fields_by_name |= {"experiment": load(Experiment, {**experiment, "of_run": of_run}, "", ""), "folder": folder}
     if resumption is not None:
         found = read_resumption(folder, resumption["changed"], extend_schedule=resumption["extend_schedule"])
         fields_by_name["resumption"] = replace(found, at=resumption["at"], command=resumption["command"])

@@ -34,7 +34,7 @@ from snnlab.experiments.suite_reading import (
     read_suite_yaml,
 )
 from snnlab.experiments.suite_runner import match_values
-from snnlab.experiments.suite_settings import Method, Suite
+from snnlab.experiments.suite_settings import Match, Method, Suite
 from snnlab.experiments.suite_statistics import accuracy_over_time
 from snnlab.files import unwritable, write_json, write_npz, write_text
 from snnlab.printable import map_texts
@@ -150,7 +150,8 @@ def suite_page(plan: SuitePlan) -> dict[str, Any]:
 def suite_of_page(page: Mapping[str, Any]) -> Suite:
     """Return the methods and datasets that a `suite.yaml` describes."""
     methods = {name: Method(**node) for name, node in page["methods"].items()}
-    return Suite(methods, page["datasets"], match=page.get("match"))
+    match = page.get("match")
+    return Suite(methods, page["datasets"], match=None if match is None else Match(**match))
 
 
 def recorded_match(suite: Suite, records: Path) -> dict[str, dict[str, Any]]:

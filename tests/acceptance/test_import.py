@@ -38,7 +38,7 @@ def graph_of(tau: float, rng: np.random.Generator) -> Any:
 
 
 def test_a_nir_file_becomes_a_run_with_every_assumption_printed_and_recorded(workplace: Path, snnlab: Snnlab) -> None:
-    graph = graph_of(0.02, np.random.default_rng(0))
+    graph = graph_of(0.04, np.random.default_rng(0))
     write_graph(workplace / "theirs.nir", graph)
     done = snnlab("import", "theirs.nir", "--out", "run", "--dt", "2", "--reset", "subtract")
     assert done.status == 0, done.err
@@ -49,7 +49,7 @@ def test_a_nir_file_becomes_a_run_with_every_assumption_printed_and_recorded(wor
     assert_text_has("\n".join(assumptions), "time_unit", "s")
     layers = yaml.safe_load((workplace / "run" / "config.yaml").read_text())["model"]["layers"]
     assert list(layers) == ["affine", "lif", "linear", "li"]
-    assert (layers["lif"]["tau_mem"], layers["lif"]["reset"]) == (20.0, "subtract")
+    assert (layers["lif"]["tau_mem"], layers["lif"]["reset"]) == (40.0, "subtract")
     x = torch.rand(30, 2, 8)
     assert torch.equal(load("run").network(x)[0], from_nir(graph, dt=2.0, reset="subtract")(x)[0])
     for command in (["show", "run"], ["export", "run", "--nir", "again.nir", "--lossy"]):
@@ -57,13 +57,13 @@ def test_a_nir_file_becomes_a_run_with_every_assumption_printed_and_recorded(wor
 
 
 def test_the_options_say_what_a_file_leaves_open(workplace: Path, snnlab: Snnlab) -> None:
-    write_graph(workplace / "theirs.nir", graph_of(20.0, np.random.default_rng(0)))
+    write_graph(workplace / "theirs.nir", graph_of(40.0, np.random.default_rng(0)))
     given = ("--time-unit", "ms", "--discretization", "euler", "--spikes", "impulse", "--reset", "subtract")
     more = ("--threshold", "inclusive", "--spikes-per-step", "several", "--floor", "-1")
     done = snnlab("import", "theirs.nir", "--out", "run", *given, *more)
     assert done.status == 0, done.err
     lif = yaml.safe_load((workplace / "run" / "config.yaml").read_text())["model"]["layers"]["lif"]
-    read = {"tau_mem": 20.0, "decay": "euler", "input_gain": 0.05, "reset": "subtract", "threshold": "inclusive"}
+    read = {"tau_mem": 40.0, "decay": "euler", "input_gain": 0.025, "reset": "subtract", "threshold": "inclusive"}
     assert lif == {"type": "lif", **read, "spikes": "several", "floor": -1}
 
 

@@ -332,7 +332,7 @@ def test_an_average_of_the_last_part_of_a_run_is_that_of_the_longer_one(tmp_path
         ("trainer.max_epochs=1", ("trainer.max_epochs", 2)),
         ("trainer.max_epochs=a", ("trainer.max_epochs", "expected")),
         ("resume=elsewhere", ("resume", "folder")),
-        ("-m", ("train resume=RUN", "-m", "--config-dir")),
+        ("-m", ("train resume=RUN: -m",)),
     ],
 )
 def test_what_cannot_change_is_refused_by_name(

@@ -32,7 +32,7 @@ def test_every_callback_that_keeps_a_state_has_such_a_key() -> None:
     found = set()
     for path in (ROOT / "snnlab").rglob("*.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef) and {"L.Callback", "Checkpoint", "WeightAveraging"} & {
+            if isinstance(node, ast.ClassDef) and {"L.Callback", "EpochCallback", "WeightAveraging"} & {
                 ast.unparse(base) for base in node.bases
             }:
                 defined = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
