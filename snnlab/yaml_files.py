@@ -67,6 +67,13 @@ def read_yaml(path: Path) -> Any:
     return printable_data(yaml.load(read_text(path), Loader=_FastLoader))
 
 
+def yaml_problem(error: yaml.YAMLError) -> str:
+    """Return what is not valid in a YAML text."""
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"it contains the character #x{error.character:02x} at position {error.position}"
+    return getattr(error, "problem", None) or " ".join(str(error).split())
+
+
 def too_large(path: Path) -> str | None:
     """Return the limit that a YAML file exceeds (bytes, nesting, digits, values after anchors), or None.
 

@@ -118,7 +118,7 @@ class Catalogue:
 def _parsed(path: Path) -> list[ast.stmt]:
     try:
         return ast.parse(path.read_bytes()).body
-    except (OSError, SyntaxError, ValueError):  # of a plugin, whose import reports it
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):  # of a plugin, whose import reports it
         return []
 
 

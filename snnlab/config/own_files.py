@@ -17,7 +17,7 @@ from snnlab.config.folders import GLOBAL_GROUPS
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.files import open_regular
 from snnlab.spec.annotations import value_text
-from snnlab.yaml_files import MAX_BYTES, ContentError, bytes_problem, parse
+from snnlab.yaml_files import MAX_BYTES, ContentError, bytes_problem, parse, yaml_problem
 
 _GROUPS = ("neuron", "model", "data", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 FIRST_LINE = "# @package _global_"
@@ -196,11 +196,7 @@ def _parse_yaml(path: Path, text: str) -> tuple[Any, Mapping[str, int]]:
 
 
 def _yaml_error(path: Path, error: yaml.YAMLError) -> ConfigError:
-    mark = getattr(error, "problem_mark", None)
-    if isinstance(error, yaml.reader.ReaderError):
-        problem = f"it contains the character #x{error.character:02x} at position {error.position}"
-    else:
-        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+    mark, problem = getattr(error, "problem_mark", None), yaml_problem(error)
     if mark is None:
         return ConfigError(path, f"not valid YAML: {problem}")
     return _line_error(path, mark.line + 1, "", f"not valid YAML: {problem} (column {mark.column + 1})")

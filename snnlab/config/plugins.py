@@ -74,6 +74,8 @@ def module_paths(name: str) -> list[Path]:
     found: list[Path] = []
     path: Sequence[str] | None = None
     steps = name.split(".")
+    if not all(step.isidentifier() for step in steps):
+        return []
     for number in range(1, len(steps) + 1):
         files, path = _find_module(".".join(steps[:number]), path)
         if not files:

@@ -42,7 +42,7 @@ from snnlab.runs.run_folder import (
     Result,
     earlier_configs,
 )
-from snnlab.yaml_files import read_yaml
+from snnlab.yaml_files import read_yaml, yaml_problem
 
 # A reference to another value of the same file.
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
@@ -99,7 +99,9 @@ class RunFiles:
             config = read_yaml(path)
         except ConfigError as error:
             raise _damaged_error(path, error.message) from error
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        except yaml.YAMLError as error:
+            raise _damaged_error(path, yaml_problem(error)) from error
+        except (OSError, ValueError, RecursionError) as error:
             raise _damaged_error(path, one_line(error)) from error
         if not isinstance(config, dict) or not _is_experiment(config):
             raise _damaged_error(path, "it is not the configuration of a run")

@@ -6,6 +6,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -181,6 +182,7 @@ def compose_imported(
         text = yaml.safe_dump({"layers": read.layers}, sort_keys=False)
         (folder / "imported.yaml").write_text(f"# snnlab train model=imported\n{text}", encoding="utf-8")
         experiment, _ = compose_experiment([*chosen, *overrides], made)
+    experiment = replace(experiment, origin=None)  # its files are gone
     settings = read_settings(experiment.data)[0]
     frames, step = settings.frame_shape, settings.step_ms
     if frames != read.in_shape:

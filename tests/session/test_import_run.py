@@ -174,9 +174,9 @@ def _graph_file(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("words", "place"),
     [
-        (("--dt", "nan"), "--dt: "),
-        (("--time-unit", "sec"), "--time-unit: "),
-        (("--spikes-per-step", "several", "--reset", "zero"), "--spikes-per-step: "),
+        (("--dt", "nan"), "import: --dt: "),
+        (("--time-unit", "sec"), "import: --time-unit: "),
+        (("--spikes-per-step", "several", "--reset", "zero"), "import: --spikes-per-step: "),
         (("model.layers.fc.out_features=5",), "model.layers.lif: "),
         (("data=shd",), "data: "),
         (("loss.readout=none",), "loss.readout: "),

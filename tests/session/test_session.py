@@ -55,9 +55,10 @@ def test_two_sessions_of_one_experiment_begin_with_the_same_weights(session: Ses
         assert torch.equal(value, other.network.state_dict()[name])
 
 
-def test_a_mistake_of_the_trainer_is_found_before_recordings_are_read(tmp_path: Path) -> None:
-    experiment, folder = compose_experiment(["data=nmnist", "data.root=nowhere", "plots.recordings=-1"], None)
-    with assert_raises(ConfigError, "plots.recordings"):
+def test_a_mistake_of_a_callback_is_found_before_recordings_are_read(tmp_path: Path) -> None:
+    chosen = ["callbacks=early_stopping", "callbacks.early_stopping.monitor=val/los"]
+    experiment, folder = compose_experiment(["data=nmnist", "data.root=nowhere", *chosen], None)
+    with assert_raises(ConfigError, "callbacks.early_stopping"):
         Session(experiment, folder).prepare()
 
 
