@@ -148,14 +148,20 @@ def test_there_are_commands_to_run():
 
 # They start other processes, each of which imports everything; tests/cli starts such in `make check`.
 STARTS_PROCESSES = ("launcher=joblib", "trainer=ddp")
+OF_README = {line for block in BLOCKS if block.page == Path("README.md") for line in commands_of(block)}
+
+
+def mark(number: int, line: str) -> Any:
+    """Return the mark of a command: every second training of a page other than the README is marked long."""
+    if any(text in line for text in STARTS_PROCESSES):
+        return pytest.mark.slow
+    usual = line in OF_README or line in SHOWN or number % 2 or not line.startswith("snnlab train")
+    return () if usual else pytest.mark.long
 
 
 @pytest.mark.parametrize(
     "command",
-    [
-        pytest.param(line, marks=pytest.mark.slow if any(text in line for text in STARTS_PROCESSES) else ())
-        for line in commands()
-    ],
+    [pytest.param(line, marks=mark(number, line)) for number, line in enumerate(commands())],
 )
 def test_a_command_of_a_page_works(
     command: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

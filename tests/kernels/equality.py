@@ -142,16 +142,6 @@ def _channels_last(x: Tensor) -> bool:
     return x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
 
 
-def mostly_long(cases: Sequence[Any], usual: int) -> list[Any]:
-    """Return cases of which some are run by `make test`, and all by `make check`."""
-    step = -(-len(cases) // usual)
-    params = [case if hasattr(case, "marks") else pytest.param(*case) for case in cases]
-    return [
-        pytest.param(*param.values, id=param.id, marks=pytest.mark.long if at % step else ())
-        for at, param in enumerate(params)
-    ]
-
-
 def with_compiled(cases: Sequence[Any], usual: int, long: int) -> list[Any]:
     """Return all cases, and again compiled: some of them, more marked long, the rest slow."""
     steps = -(-len(cases) // usual), -(-len(cases) // long)

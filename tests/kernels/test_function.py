@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from cases import LEARNED, KernelCase, build
-from equality import CASES, Run, assert_kernel_equals_loop, mostly_long, through, with_compiled
+from equality import CASES, Run, assert_kernel_equals_loop, through, with_compiled
 from loop_layers import alif
 from loops import SURROGATES, drive, outcome
 from torch import Tensor
@@ -24,6 +24,7 @@ from snnlab.errors import SnnlabError
 from snnlab.kernels import function
 from snnlab.nn.neurons.base import cast_coefficients
 
+from ..marks import mostly_long
 from ..refusals import assert_raises
 
 run = partial(function.run, backend="numba")
@@ -31,7 +32,7 @@ run = partial(function.run, backend="numba")
 JUMP = {**LEARNED, "kind": "jump", "reset": ("subtract", False), "detach": True, "learn": "none"}
 
 
-@pytest.mark.parametrize("case", with_compiled(mostly_long(CASES, 108), 5, 24))
+@pytest.mark.parametrize("case", with_compiled(mostly_long(CASES, 54), 5, 24))
 def test_it_equals_the_plain_loop(case: Callable[[], KernelCase]) -> None:
     assert_kernel_equals_loop(run, case())
 

@@ -70,7 +70,7 @@ def answer(net: Network, lengths: Tensor | None, dtype: torch.dtype = torch.floa
 
 @pytest.mark.compiled
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in ("conv", "recurrent") else pytest.mark.long) for name in NETWORKS]
+    "name", [pytest.param(name, marks=() if name == "conv" else pytest.mark.long) for name in NETWORKS]
 )
 def test_it_is_the_same_network(name: str) -> None:
     layers, at = NETWORKS[name], list(NETWORKS).index(name)

@@ -14,6 +14,7 @@ import pytest
 import snnlab as package
 from snnlab.errors import ConfigError
 
+from ..marks import mostly_long
 from ..refusals import assert_error_has, assert_raises
 from .conftest import Outcome, edited
 
@@ -51,7 +52,7 @@ def nmnist(address: str, root: Path, **more: object) -> dict[str, object]:
     return {"data": {**data, "num_classes": 10, "duration_ms": 320.0, "num_bins": 4, "store_dir": None, **more}}
 
 
-@pytest.mark.parametrize("command", SOME)
+@pytest.mark.parametrize("command", mostly_long(["evaluate", *(name for name in RUNS if name != "evaluate")], 1))
 def test_nothing_is_fetched_from_the_addresses_of_a_run(
     command: str, trained: Path, workplace: Path, server: tuple[str, list[str]], snnlab: Snnlab
 ) -> None:
@@ -163,11 +164,14 @@ WRITERS: dict[str, Mapping[str, object]] = {
 
 @pytest.mark.parametrize(
     ("command", "name"),
-    [
-        *((("resume", "again")[number % 2], name) for number, name in enumerate(WRITERS)),
-        ("reproduce", "a server"),
-        ("reproduce", "checkpoints elsewhere"),
-    ],
+    mostly_long(
+        [
+            *((("resume", "again")[number % 2], name) for number, name in enumerate(WRITERS)),
+            ("reproduce", "a server"),
+            ("reproduce", "checkpoints elsewhere"),
+        ],
+        6,
+    ),
 )
 def test_a_run_that_is_trained_writes_and_sends_nothing_elsewhere(
     command: str,

@@ -16,6 +16,7 @@ from platformdirs import user_data_path
 import snnlab as package
 from snnlab.errors import ConfigError
 
+from ..marks import mostly_long
 from ..refusals import assert_error_has, assert_raises
 from .conftest import GAIN, SHORT, Outcome, edited
 
@@ -67,10 +68,13 @@ PLACES = ("in the run, as a package", "in the run, from inside", "next to the ru
 
 @pytest.mark.parametrize(
     ("command", "place"),
-    [
-        *((command, PLACES[0]) for command in COMMANDS),
-        *zip(("show", "report"), PLACES[1:], strict=True),
-    ],
+    mostly_long(
+        [
+            *((command, PLACES[0]) for command in COMMANDS),
+            *zip(("show", "report"), PLACES[1:], strict=True),
+        ],
+        5,
+    ),
 )
 def test_a_plugin_that_a_run_names_is_not_imported(
     command: str,

@@ -58,7 +58,7 @@ def test_two_sessions_of_one_experiment_begin_with_the_same_weights(session: Ses
 def test_a_mistake_of_a_callback_is_found_before_recordings_are_read(tmp_path: Path) -> None:
     chosen = ["callbacks=early_stopping", "callbacks.early_stopping.monitor=val/los"]
     experiment, folder = compose_experiment(["data=nmnist", "data.root=nowhere", *chosen], None)
-    with assert_raises(ConfigError, "callbacks.early_stopping"):
+    with assert_raises(ConfigError, "callbacks.early_stopping.monitor"):
         Session(experiment, folder).prepare()
 
 

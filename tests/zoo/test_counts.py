@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from ..marks import mostly_long
 from .networks import NETWORKS, SIZES, count
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", mostly_long(list(NETWORKS), 9))
 def test_it_has_the_published_number_of_parameters(name: str) -> None:
     assert count(NETWORKS[name].build(size=SIZES.get(name)).network) == NETWORKS[name].parameters

@@ -179,7 +179,7 @@ def test_gradients_reach_the_input_and_every_parameter_and_are_finite(kind: str)
 
 
 # Compiled, some types in `make test`, every type and preset in `make check`; kernels/test_recurrent.py has feedback.
-USUAL = ("lif", "cuba_lif", "alif", "lsnn", "li", "glif", "norse_lif_recurrent")
+USUAL = ("lif", "cuba_lif", "alif", "norse_lif_recurrent")
 COMPILED = [pytest.param(k, marks=[pytest.mark.compiled, *[pytest.mark.long] * (k not in USUAL)]) for k in NAMES]
 
 
