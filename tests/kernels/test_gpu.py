@@ -27,6 +27,7 @@ from snnlab.errors import ConfigError, SnnlabError
 from snnlab.kernels import function
 from snnlab.nn import NEURONS
 
+from ..marks import mostly_long
 from ..refusals import assert_raises
 
 pytest.importorskip("triton", reason="the kernels for GPUs need triton")
