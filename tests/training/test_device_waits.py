@@ -140,7 +140,7 @@ def test_no_neuron_waits(name: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", [*layers_contract.MINIMAL, *layers_contract.WHOLE])
+@pytest.mark.parametrize("kind", [*layers_contract.MINIMAL, *sorted(layers_contract.WHOLE)])
 def test_no_layer_waits(kind: str) -> None:
     in_shape, settings = layers_contract.MINIMAL.get(kind, ((INPUTS,), {}))
     before, layer = {"type": "linear", "out_features": in_shape[-1]}, {"type": kind.split()[0], **settings}
