@@ -113,10 +113,11 @@ PLACES = {
 # Worker processes make a difference within an epoch and between epochs; the other places run with them in make slow.
 WITH_WORKERS = ("the last batch of an epoch", "a validation", "a batch at random (1)")
 ALWAYS = ("a batch at random (1)",)
+IN_CHECK = ("the last batch of an epoch", "a validation", "saving", "the end of the training")
 
 
 def mark_of(name: str, workers: int) -> list[pytest.MarkDecorator]:
-    if (name in WITH_WORKERS) != (workers == 2):
+    if (name in WITH_WORKERS) != (workers == 2) or name not in ALWAYS + IN_CHECK:
         return [pytest.mark.slow]
     return [] if name in ALWAYS else [pytest.mark.long]
 
