@@ -19,3 +19,12 @@ def mostly_long(cases: Sequence[Any], usual: int) -> list[Any]:
         pytest.param(*param.values, id=param.id, marks=[*param.marks, *[pytest.mark.long] * bool(at % step)])
         for at, param in enumerate(params)
     ]
+
+
+def half_slow(cases: Sequence[Any]) -> list[Any]:
+    """Return cases of which every second one that is marked long is marked slow instead."""
+    found = []
+    for number, case in enumerate(cases):
+        marks = [pytest.mark.slow if mark.name == "long" and number % 2 else mark for mark in case.marks]
+        found.append(pytest.param(*case.values, id=case.id, marks=marks))
+    return found

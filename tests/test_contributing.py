@@ -27,7 +27,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part in ("snnlab", "configs", "tests/nn"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "peers"))
     shutil.copy(ROOT / "pyproject.toml", folder)
-    shutil.copy(ROOT / "tests" / "refusals.py", folder / "tests")
+    for name in ("refusals.py", "marks.py"):
+        shutil.copy(ROOT / "tests" / name, folder / "tests")
     for text, path in BLOCKS:
         assert not (folder / path).exists()
         (folder / path).write_text(text.partition("\n")[2])  # its first line is its path

@@ -192,6 +192,7 @@ def kernel_for(
     save_y = pool is not None and pool.kind == "max"
     found = trace_step(step, state, k, learned, dtype=x.dtype, grad=grad, save_y=save_y)
     if isinstance(found, TracedStep) and (found.unchecked or trace_check.CHECK_TRACES) and _can_compare(x, k):
+        require_states(state, x)
         found = check_step(partial(_run_in_python, found), found, step, state, k)
     if isinstance(found, TracedStep):
         return Kernel(found, chosen)
@@ -333,13 +334,18 @@ def make_call(
     Raises:
         ValueError: as `run`.
     """
-    for name, part in zip(state._fields, state, strict=True):
-        require_state(name, part, x)
+    require_states(state, x)
     numbers = kernel.traced.numbers(k)
     require_coefficients(numbers, x.shape[2:])
     floats = {name: None if isinstance(value, Tensor) else float(value) for name, value in numbers.items()}
     call = KernelCall(kernel, layout, x.shape, valid_lengths(lengths, *x.shape[:2]), count, pool, floats, type(state))
     return call, [value for value in numbers.values() if isinstance(value, Tensor)]
+
+
+def require_states(state: Any, x: Tensor) -> None:
+    """Raise a ValueError unless each part of a state has the shape and dtype of a step of x."""
+    for name, part in zip(state._fields, state, strict=True):
+        require_state(name, part, x)
 
 
 def require_state(name: str, part: Tensor, x: Tensor) -> None:

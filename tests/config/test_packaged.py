@@ -20,6 +20,8 @@ from snnlab.session import Session
 from snnlab.session.checks import check_targets
 from snnlab.session.session import compose_and_check
 
+from ..marks import half_slow
+
 # Values that files leave to their user, and those that a loss of spikes needs.
 SPIKES = ["model.layers.readout.type=lif"]
 FEW_STEPS = ["data.num_bins=2"]
@@ -52,7 +54,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("path", CASES)
+@pytest.mark.parametrize("path", half_slow(CASES))
 def test_it_composes_builds_and_runs_one_forward_pass(path: Path):
     experiment, _ = compose_experiment([f"{path.parent.name}={path.stem}", *NEEDED.get(path.stem, ())], None)
     session = Session(experiment, skip_target_check=True)

@@ -27,7 +27,7 @@ from snnlab.errors import ConfigError, SnnlabError
 from snnlab.kernels import function
 from snnlab.nn import NEURONS
 
-from ..marks import mostly_long
+from ..marks import half_slow, mostly_long
 from ..refusals import assert_raises
 
 pytest.importorskip("triton", reason="the kernels for GPUs need triton")
@@ -67,7 +67,7 @@ def _params() -> Iterator[Any]:
 
 
 @interpreted
-@pytest.mark.parametrize("case", mostly_long(list(_params()), 16))
+@pytest.mark.parametrize("case", half_slow(mostly_long(list(_params()), 16)))
 def test_it_equals_the_plain_loop(case: Callable[[], KernelCase]) -> None:
     assert_kernel_equals_loop(run, case())
 

@@ -20,6 +20,8 @@ from snnlab.nn.surrogate import Atan
 from snnlab.runs.console_tables import neuron_properties
 from snnlab.spec.signatures import has_parameter
 
+from ...marks import half_slow
+
 T, B, SHAPE = 9, 3, (4, 3, 5)
 FILES = {path.stem: path for path in sorted((config_folder() / "neuron").glob("*.yaml"))}
 # They compute all steps at once: tests of their own.
@@ -183,7 +185,7 @@ USUAL = ("lif", "cuba_lif", "alif", "norse_lif_recurrent")
 COMPILED = [pytest.param(k, marks=[pytest.mark.compiled, *[pytest.mark.long] * (k not in USUAL)]) for k in NAMES]
 
 
-@pytest.mark.parametrize("kind", [*KINDS, *COMPILED])
+@pytest.mark.parametrize("kind", [*KINDS, *half_slow(COMPILED)])
 def test_it_equals_the_plain_loop(kind: str) -> None:
     neuron = build(kind)
     found = []
