@@ -152,10 +152,10 @@ OF_README = {line for block in BLOCKS if block.page == Path("README.md") for lin
 
 
 def mark(number: int, line: str) -> Any:
-    """Return the mark of a command: every second training of a page other than the README is marked long."""
+    """Return the mark of a command: two of three of pages other than the README are marked long."""
     if any(text in line for text in STARTS_PROCESSES):
         return pytest.mark.slow
-    usual = line in OF_README or line in SHOWN or number % 2 or not line.startswith("snnlab train")
+    usual = line in OF_README or line in SHOWN or number % 3 == 0
     return () if usual else pytest.mark.long
 
 

@@ -20,6 +20,7 @@ from snnlab.interop.nir_tree import NIRError
 from snnlab.nn import IAF, Network, build_network
 from snnlab.nn.neurons.base import plain_loops
 
+from ..marks import mostly_long
 from ..refusals import assert_error_has, assert_raises
 
 nir = pytest.importorskip("nir")
@@ -172,7 +173,7 @@ def assert_graphs_equal(first: Any, second: Any) -> None:
             assert getattr(value, "dtype", None) == getattr(other.to_dict()[key], "dtype", None)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", mostly_long(list(NETWORKS), 5))
 def test_a_network_comes_back_with_equal_nodes_edges_arrays_and_spikes(name: str, tmp_path: Path) -> None:
     in_shape, layers = NETWORKS[name]
     made = network(layers, in_shape)

@@ -11,6 +11,7 @@ import pytest
 from snnlab.config.compose import compose_experiment
 from snnlab.errors import ConfigError
 
+from ..marks import mostly_long
 from ..refusals import assert_error_has
 from .conftest import Evil, Outcome
 
@@ -80,7 +81,7 @@ def nodes(canary: Path) -> dict[str, dict[str, str]]:
 NAMES = list(nodes(Path("canary")))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_long(NAMES, 10))
 def test_a_file_that_configures_hydra_is_refused_before_anything_of_it_runs(
     name: str, canary: Path, theirs: Theirs, snnlab: Snnlab, workplace: Path
 ) -> None:

@@ -73,7 +73,7 @@ PLACES = ("in the run, as a package", "in the run, from inside", "next to the ru
             *((command, PLACES[0]) for command in COMMANDS),
             *zip(("show", "report"), PLACES[1:], strict=True),
         ],
-        5,
+        4,
     ),
 )
 def test_a_plugin_that_a_run_names_is_not_imported(
@@ -330,7 +330,9 @@ def test_the_named_plugin_of_a_foreign_run_is_imported(
     assert "gain" in dict(package.load(run, plugins=["attacked_gain"]).network.named_children())
 
 
-@pytest.mark.parametrize("named", ["antigravity", "pip.__main__", "..evilmod", "evilmod/x", "os;evilmod", "__main__"])
+@pytest.mark.parametrize(
+    "named", mostly_long(["..evilmod", "antigravity", "pip.__main__", "evilmod/x", "os;evilmod", "__main__"], 3)
+)
 def test_a_file_names_no_plugin_of_any_kind(named: str, theirs: Theirs, canary: Path, snnlab: Snnlab) -> None:
     folder = theirs({"experiment/nice.yaml": f"# @package _global_\nplugins: ['{named}']\n"})
     evil(folder.parent / "evilmod.py", canary)

@@ -13,6 +13,7 @@ from snnlab.config.compose import compose_experiment
 from snnlab.errors import ConfigError, SnnlabError
 from snnlab.session import Session
 
+from ..marks import mostly_long
 from ..refusals import assert_error_has, assert_raises
 from .conftest import SHORT, Outcome, edited
 
@@ -54,7 +55,7 @@ BOMBS = {
 }
 
 
-@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("name", mostly_long(list(BOMBS), 5))
 def test_a_small_file_that_becomes_a_large_one_is_refused_at_once(name: str, theirs: Theirs, snnlab: Snnlab) -> None:
     content = BOMBS[name] if name == "a text that is yaml" else HEAD + BOMBS[name]
     theirs({"experiment/nice.yaml": content + "\n"})

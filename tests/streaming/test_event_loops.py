@@ -18,6 +18,8 @@ from snnlab.session import Session
 from snnlab.streaming import EventStream
 from snnlab.streaming.dense_loops import DenseLoops
 
+from ..marks import mostly_long
+
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -112,7 +114,7 @@ NEURONS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", NEURONS)
+@pytest.mark.parametrize("kind", mostly_long(list(NEURONS), 14))
 def test_all_neurons_equal_dense_loops(kind: str) -> None:
     layers = {
         "conv": {"type": "conv2d", "out_channels": 5, "kernel_size": 3, "padding": 1, "bias": False},

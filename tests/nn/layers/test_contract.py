@@ -11,6 +11,8 @@ from torch.utils._pytree import tree_leaves
 
 from snnlab.nn import LAYERS, Network, build_network
 
+from ...marks import mostly_long
+
 IMAGE, VOLUME, LINE = (4, 6, 5), (2, 4, 4, 4), (4, 8)
 CONV = {"out_channels": 6, "kernel_size": 3}
 WITHIN = {"fc": {"type": "linear", "out_features": 5}, "lif": {"type": "lif"}}
@@ -123,7 +125,7 @@ def test_every_kind_of_ours_is_in_the_table() -> None:
 SIZES = [(1, B, torch.float32), (T, B, torch.float64), (T, 1, torch.bfloat16)]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", mostly_long(KINDS, 60))
 @pytest.mark.parametrize(("steps", "batch", "dtype"), SIZES)
 def test_output_has_the_shape_that_was_inferred_and_the_inputs_dtype(
     kind: str, steps: int, batch: int, dtype: torch.dtype
@@ -136,7 +138,7 @@ def test_output_has_the_shape_that_was_inferred_and_the_inputs_dtype(
     assert all(part.shape[0] == batch for part in tree_leaves(state) if isinstance(part, Tensor))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", mostly_long(KINDS, 60))
 def test_steps_one_by_one_equal_the_whole_in_evaluation(kind: str) -> None:
     network, in_shape, _ = network_of(kind)
     network.double().eval()
@@ -150,7 +152,7 @@ def test_steps_one_by_one_equal_the_whole_in_evaluation(kind: str) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", mostly_long(KINDS, 60))
 def test_steps_past_the_end_are_zero_and_change_nothing_before(kind: str, training: bool) -> None:
     network, in_shape, _ = network_of(kind)
     network.train(training)
@@ -165,7 +167,7 @@ def test_steps_past_the_end_are_zero_and_change_nothing_before(kind: str, traini
     assert (y[2:, 2] == 0).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", mostly_long(KINDS, 60))
 def test_gradients_reach_the_input_and_every_parameter(kind: str) -> None:
     network, in_shape, _ = network_of(kind)
     x = torch.randn(T, B, *in_shape, requires_grad=True)
@@ -177,7 +179,7 @@ def test_gradients_reach_the_input_and_every_parameter(kind: str) -> None:
         assert tensor.grad.any()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", mostly_long(KINDS, 60))
 def test_a_forward_leaves_no_state_in_the_layer(kind: str) -> None:
     network, in_shape, _ = network_of(kind)
     network.eval()

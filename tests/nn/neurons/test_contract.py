@@ -48,8 +48,11 @@ DIALECTS: dict[str, dict[str, Any]] = {
     "snntorch_alpha, none": {"type": "snntorch_alpha", "reset": "none"},
 }
 
-every_kind = pytest.mark.parametrize("kind", KINDS)
-every_dialect = pytest.mark.parametrize("kind", [*KINDS, *DIALECTS])
+# Each type once, and feedback of some; presets and the other feedback in `make check`.
+FIRST = {*NEURONS, "lif-recurrent", "adlif-recurrent", "cuba_lif-recurrent"}
+MARKED = [pytest.param(kind, id=kind, marks=() if kind in FIRST else pytest.mark.long) for kind in KINDS]
+every_kind = pytest.mark.parametrize("kind", MARKED)
+every_dialect = pytest.mark.parametrize("kind", [*MARKED, *DIALECTS])
 # What these tests check is in the text of the loops, which runs in Python.
 
 # Settings with which the drive of these tests makes them spike at some steps.
@@ -185,7 +188,7 @@ USUAL = ("lif", "cuba_lif", "alif", "norse_lif_recurrent")
 COMPILED = [pytest.param(k, marks=[pytest.mark.compiled, *[pytest.mark.long] * (k not in USUAL)]) for k in NAMES]
 
 
-@pytest.mark.parametrize("kind", [*KINDS, *half_slow(COMPILED)])
+@pytest.mark.parametrize("kind", [*MARKED, *half_slow(COMPILED)])
 def test_it_equals_the_plain_loop(kind: str) -> None:
     neuron = build(kind)
     found = []
