@@ -148,6 +148,8 @@ def test_there_are_commands_to_run():
 
 # They start other processes, each of which imports everything; tests/cli starts such in `make check`.
 STARTS_PROCESSES = ("launcher=joblib", "trainer=ddp")
+# They write what other commands of a page read.
+WRITES = ("new", "cp", "import", "export")
 OF_README = {line for block in BLOCKS if block.page == Path("README.md") for line in commands_of(block)}
 
 
@@ -155,7 +157,7 @@ def mark(number: int, line: str) -> Any:
     """Return the mark of a command: two of three of pages other than the README are marked long."""
     if any(text in line for text in STARTS_PROCESSES):
         return pytest.mark.slow
-    usual = line in OF_README or line in SHOWN or number % 3 == 0
+    usual = line in OF_README or line in SHOWN or number % 3 == 0 or line.split()[1] in WRITES
     return () if usual else pytest.mark.long
 
 
