@@ -275,5 +275,7 @@ def _unknown(command: Command, parameters: Parameters, name: str, value: str, fo
         hint = f"snnlab {join_names(others)} takes it"
     if not hint and parameters.takes_overrides:
         hint = _hints().option_hint(name, value)
-    hint = hint or did_you_mean(name, parameters.options)
-    return ConfigError(command.place, f"there is no option {name}", hint, () if hint else parameters.options)
+    # A form of a command, such as `doctor --stream`, is chosen by an option too.
+    known = [*parameters.options, *(word for one in forms for word in one.name.split() if word.startswith("--"))]
+    hint = hint or did_you_mean(name, known)
+    return ConfigError(command.place, f"there is no option {name}", hint, () if hint else known)

@@ -100,6 +100,8 @@ def test_options_stand_anywhere_in_both_spellings(
         ("evaluate a=1", ("evaluate", "RUN", "outputs/NAME/TIME_SEED")),
         ("stream RUN --page 99999", ("stream: --page", "65,535", 99999)),
         ("export RUN --lossy", ("export", "--lossy", "--nir")),
+        ("doctor --strem x", ("doctor", "--strem", "--stream")),
+        ("export RUN --nri a.nir", ("export", "--nri", "--nir")),
         ("data clean --figure a.png", ("data clean", "--figure", "data inspect")),
         ("runs compare a", ("runs compare", "RUN RUN", "a")),
         ("list layers conv2d more", ("list", "KIND NAME", "more")),
