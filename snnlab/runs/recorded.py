@@ -203,18 +203,15 @@ class RunFiles:
             raise RunFolderError(path, "was not written by a run")
         return found
 
-    def hot_pixels(self, number: int) -> list[int] | None:
-        """Return the indices y * W + x of the hot pixels, of `number` pixels; None without the file.
-
-        Raises:
-            RunFolderError: if the file cannot be read.
-        """
+    def hot_pixels(self, number: int) -> list[int]:
+        """Return the indices y * W + x of the hot pixels, of `number` pixels."""
         path = self.folder / HOT_PIXELS
         try:
             with open_regular(path) as file:
                 pixels = json.load(file)["pixels"]
-        except FileNotFoundError:
-            return None
+        except FileNotFoundError as error:
+            problem = "is missing, and the network was trained without the pixels that it lists"
+            raise RunFolderError(path, problem, "copy the run's own file back, or train again") from error
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise RunFolderError(path, f"cannot be read ({one_line(error)})") from error
         if not isinstance(pixels, list) or not all(type(one) is int and 0 <= one < number for one in pixels):

@@ -6,7 +6,7 @@ Axes: T steps, B recordings, then the layer's own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,17 +18,15 @@ from torch import Tensor
 
 from snnlab.config.recorded_run import compose_run
 from snnlab.config.schema import Experiment
-from snnlab.data.data_settings import DATASETS, DataSettings, without_download
+from snnlab.data.data_settings import DATASETS, DataSettings
 from snnlab.data.events.frames import Batch
-from snnlab.data.hot_pixels import hot_pixels
-from snnlab.data.splits import read_split
-from snnlab.errors import ConfigError, DataError, SnnlabError, did_you_mean, join_names
+from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.files import write_atomically, write_npz
 from snnlab.nn import BuiltNetwork, Network
 from snnlab.nn.record import NetworkRecord, record
 from snnlab.nn.summary import learned
 from snnlab.runs.recorded import RecordedRun, resolve_references
-from snnlab.runs.run_folder import SPLIT, CheckpointName, summary_line
+from snnlab.runs.run_folder import CheckpointName, summary_line
 from snnlab.session.session import Session
 
 if TYPE_CHECKING:
@@ -188,36 +186,17 @@ class OpenedRun:
 
 
 def hot_pixel_mask(run: OpenedRun, settings: DataSettings) -> Tensor | None:
-    """Return the hot-pixel mask of a run: the recorded one, or one computed from its training recordings.
+    """Return the hot-pixel mask that a run has recorded; None if it removes none.
 
     Shape:
         bool `[H * W]`.
-
-    Raises:
-        DataError: if it recorded none, and its recordings are missing or have changed.
     """
     if settings.hot_pixels_hz is None:
         return None
     width, height, _ = settings.size
-    pixels = run.recorded.hot_pixels(width * height)
-    if pixels is None:
-        return _compute_hot_pixels(run, settings)
     hot = torch.zeros(width * height, dtype=torch.bool)
-    hot[pixels] = True
+    hot[run.recorded.hot_pixels(width * height)] = True
     return hot
-
-
-def _compute_hot_pixels(run: OpenedRun, settings: DataSettings) -> Tensor:
-    why = f"{run.folder}: removed hot pixels (data.hot_pixels_hz), which depend on its training recordings"
-    try:
-        experiment = compose_run(run.folder, run.all_overrides, use="data")
-        store = Session(replace(experiment, data=without_download(experiment.data))).store
-    except SnnlabError as error:
-        raise DataError("", f"{why}, and these are missing: {error}") from error
-    if store.fingerprint != run.recorded.provenance.get("data_fingerprint"):
-        raise DataError("", f"{why}, and these have changed", "restore them, or train again")
-    names = [str(index) for index in range(len(store))]
-    return hot_pixels(store, read_split(run.folder / SPLIT, names, np.zeros_like(store.split)).train, settings)
 
 
 Arrays = dict[str, np.ndarray]

@@ -114,7 +114,7 @@ class BestCheckpoint(EpochCallback):
     def _is_chosen(self, path: Path) -> bool:
         if not path.is_file() or read_checkpoint(path).get("epoch") != self.epoch:
             return False
-        return self.weights is None or weights_hash(path) == self.weights  # None: of an older version
+        return weights_hash(path) == self.weights
 
     def state_dict(self) -> dict[str, Any]:
         return {"epoch": self.epoch, "values": self.values, "key": self._key, "weights": self.weights}
@@ -122,7 +122,7 @@ class BestCheckpoint(EpochCallback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         key = state_dict["key"]
         self.epoch, self.values = state_dict["epoch"], state_dict["values"]
-        self.weights = state_dict.get("weights")
+        self.weights = state_dict["weights"]
         self._key = None if key is None else tuple(key)
 
 

@@ -187,10 +187,3 @@ def test_a_training_does_not_go_on_with_the_checkpoint_of_another_run(snnlab: Sn
         assert_error_has(done.error, run / "checkpoints" / "best.ckpt", chosen)
         # The attempt has recorded its failure, and not the weights of the other run as its own.
         assert snnlab("evaluate", str(run)).status == 2
-
-
-def test_a_run_of_an_older_version_has_no_hashes_and_is_read(snnlab: Snnlab, run: Path):
-    content = json.loads((run / "result.json").read_text())
-    assert {*content.pop("weights")} == {"best", "last"}
-    (run / "result.json").write_text(json.dumps(content))
-    assert snnlab("evaluate", str(run)).status == 0

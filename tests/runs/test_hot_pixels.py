@@ -17,9 +17,13 @@ PIXELS = 12
 
 @pytest.mark.parametrize("hot", [[2, 7], []])
 def test_written_pixels_are_read_back(tmp_path: Path, hot: list[int]) -> None:
-    assert RunFiles(tmp_path).hot_pixels(PIXELS) is None
     write_hot_pixels(tmp_path, hot)
     assert RunFiles(tmp_path).hot_pixels(PIXELS) == hot
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with assert_raises(RunFolderError, "hot_pixels.json", "missing"):
+        RunFiles(tmp_path).hot_pixels(PIXELS)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "7", pytest.param(100_000 * "[", id="deep")])
