@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,6 +112,21 @@ def test_a_failed_trial_is_recorded_with_its_error_and_skipped(search: Search):
         rows = {row["optimizer.lr"]: row for row in csv.DictReader(file)}
     assert {lr: row["state"] for lr, row in rows.items()} == {"0.01": "complete", "0.02": "complete", "3e+38": "failed"}
     assert "overflow" in rows["3e+38"]["error"]
+
+
+@pytest.mark.long
+def test_a_moved_search_goes_on_only_when_its_overrides_are_repeated(search: Search, tmp_path: Path):
+    moved = shutil.copytree(search.folder, tmp_path / "moved" / search.folder.name)
+    before = finished_at(moved)
+    refused = call(search.root, "sweep", f"resume={moved}")
+    assert refused.status == 2
+    assert_error_has(refused.error, moved, "moved", "repeat")
+    (typed,) = re.findall("snnlab sweep (.*)", refused.err)
+    assert call(search.root, "sweep", *shlex.split(typed), "neuron.tau_mem=301").status == 2
+    done = call(search.root, "sweep", *shlex.split(typed))
+    assert done.status == 0, done.err
+    assert done.out.splitlines()[-1] == str(moved)
+    assert finished_at(moved) == before
 
 
 def test_the_front_is_drawn_and_the_settings(search: Search):
