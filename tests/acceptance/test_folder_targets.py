@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from snnlab import load
 from snnlab.data.data_settings import build_dataset
@@ -286,6 +287,22 @@ def test_values_and_labels_are_inspected(blobs: Path, halves: Path, snnlab: Snnl
     rows = {line.split()[0]: line.split() for line in done.out.splitlines() if line.strip()}
     assert rows["left"][-1] == rows["right"][-1] == "60"
     assert sum(float(rows[side][4].replace(",", "")) for side in ("left", "right")) == 60 * 90
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy_steps"])
+def test_answers_are_drawn_beside_targets_that_are_values_or_labels(
+    loss: str, blobs: Path, halves: Path, snnlab: Snnlab
+) -> None:
+    given = experiment(*((blobs, "value") if loss == "mse" else (halves, "steps")), loss)
+    one_epoch = ("trainer.max_epochs=1", "plots={recordings: 1, every_epochs: 1}")
+    folder, _ = record(snnlab("train", *given, *one_epoch))
+    drawn = EventAccumulator(str(folder / "tensorboard"), size_guidance={"images": 0})
+    drawn.Reload()
+    (tag,) = (name for name in drawn.Tags()["images"] if name.endswith("readout"))
+    (image,) = drawn.Images(tag)
+    assert image.encoded_image_string.startswith(b"\x89PNG")
+    assert image.width > 300
 
 
 @pytest.mark.long

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import os
+import pty
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -202,6 +207,44 @@ def test_a_loss_far_above_its_beginning_is_a_warning_in_the_result(
     again = json.loads((folder / "result.json").read_text())
     assert again["warnings"][: len(result["warnings"])] == result["warnings"]
     assert len(again["warnings"]) == len({*again["warnings"]})
+
+
+@pytest.mark.long
+def test_a_training_that_diverges_says_where_and_keeps_the_last_good_checkpoint(
+    workplace: Path, snnlab: Snnlab
+) -> None:
+    network = ("model=mlp_lif", "model.layers.fc1.out_features=16", "data=spike_patterns", "logger=none", *FAST[-2:])
+    growing = ("scheduler._target_=torch.optim.lr_scheduler.StepLR", "~scheduler.T_max", "+scheduler.step_size=1")
+    steep = (*growing, "+scheduler.gamma=1e38", "+trainer.limit_train_batches=3", "trainer.max_epochs=5")
+    done = snnlab("train", *network, *steep)
+    assert done.status == 2
+    assert "Traceback" not in done.err
+    assert_error_has(done.error, "", "epoch", "batch", "optimizer.lr", "trainer.gradient_clip_val=1")
+    (folder,) = (path.parent for path in workplace.glob("outputs/*/*/result.json"))
+    assert json.loads((folder / "result.json").read_text())["status"] == "failed"
+    saved = weights(folder)
+    assert all(torch.isfinite(value).all() for name, value in saved.items() if "network" in name)
+
+
+@pytest.mark.long
+def test_a_terminal_shows_a_bar_with_the_epoch_and_a_file_does_not(workplace: Path, digits_store: str) -> None:
+    command = [sys.executable, "-m", "snnlab", "train", *FAST, digits_store]
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "120", "TERM": "xterm-256color"}
+    with open(ours, "rb", buffering=0) as screen:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=environment)
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the terminal is closed
+            while part := screen.read(4096):
+                shown += part
+        assert process.wait() == 0
+    text = shown.decode()
+    assert "\x1b[" in text
+    assert re.search(r"epoch\s+1/1[^\n]*[━╸╺]", text)
+    plain = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True).stderr.decode()
+    assert "\x1b[" not in plain
+    assert "━" not in plain
 
 
 def test_a_plugin_of_ten_lines_trains_and_its_bug_is_a_traceback_and_a_record(
