@@ -89,6 +89,9 @@ class Catalogue:
         if called == "no_setting":
             found.pop(name, None)
         elif not name.startswith("_") and not ast.unparse(node.annotation).startswith("ClassVar"):
+            if called == "setting" and isinstance(value, ast.Call):
+                aliases = [one.value for one in value.keywords if one.arg == "alias"]
+                name = next((str(one.value) for one in aliases if isinstance(one, ast.Constant)), name)
             notes = list(self._notes(node.annotation))
             unit = next((note for note in notes if isinstance(note, str)), "")
             excludes = tuple(other for note in notes if isinstance(note, tuple) for other in note)

@@ -81,8 +81,9 @@ def _step_numbers(y: Tensor) -> Tensor:
     return torch.arange(1, y.shape[0] + 1, device=y.device, dtype=y.dtype)[:, None, None]
 
 
-# Each reduction with its running version: the readout of the steps up to t, for every t, `[T, B, K]`.
-REDUCTIONS: dict[str, tuple[Reduction, Callable[[Tensor], Tensor]]] = {
+# A reduction with its running version: the readout of the steps up to t, for every t, `[T, B, K]`.
+Reductions = tuple[Reduction, Callable[[Tensor], Tensor]]
+REDUCTIONS: dict[str, Reductions] = {
     "mean": (time_mean, lambda y: y.cumsum(0) / _step_numbers(y)),
     "sum": (time_sum, lambda y: y.cumsum(0)),
     "last": (time_last, lambda y: y),
