@@ -63,11 +63,6 @@ class TonicTransform(Augmentation):
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
         name: The class in `tonic.transforms`; its output must be events of the same sensor.
         settings: Arguments of the class; times in us.
-        p: Probability that it is applied.
-
-    Raises:
-        ConfigError: if there is no such transform, it does not return events, or its settings are invalid.
-        ValueError: if p is out of its range.
     """
 
     def __init__(

@@ -54,7 +54,7 @@ class Surrogate(Declared, ABC):
     A subclass defines `unit_gradient(x)` in the unit of its own formula, and `half_width`, the half width in this unit.
 
     Args:
-        width: Half width at half maximum, in units of the threshold.
+        width: Half width at half maximum.
         height: Maximum.
     """
 

@@ -164,15 +164,25 @@ def _known_settings_text(label: str, known: Mapping[str, Field], suggestion: str
 _SECTION = re.compile(r"^(?=(?:Args|Attributes|Shape|Returns|Raises|Source):)", re.M)
 
 
+def _with_unit(field: Field, text: str) -> str:
+    return field.name if re.search(rf"\b{re.escape(field.unit)}\b", text) else str(field)
+
+
 def document_arguments(kind: Callable[..., Any]) -> None:
-    """Rewrite the Args of a class's docstring: all arguments of its constructor in order, those of its bases too."""
-    texts = argument_texts(kind) | {name: field.help for name, field in fields_of(kind).items() if field.help}
+    """Rewrite the Args of a class's docstring: all arguments in order with their units, those of its bases too."""
+    fields = fields_of(kind)
+    texts = argument_texts(kind) | {name: field.help for name, field in fields.items() if field.help}
     names = [name for name in inspect.signature(kind).parameters if name in texts]
     if not isinstance(kind, type) or not kind.__doc__ or not names:
         return
     summary, *sections = _SECTION.split(inspect.cleandoc(kind.__doc__))
     lines = (
-        textwrap.fill(f"{name}: {texts[name]}", 110, initial_indent=4 * " ", subsequent_indent=8 * " ")
+        textwrap.fill(
+            f"{_with_unit(fields[name], texts[name])}: {texts[name]}",
+            110,
+            initial_indent=4 * " ",
+            subsequent_indent=8 * " ",
+        )
         for name in names
     )
     arguments = "\n".join(["Args:", *lines])

@@ -136,7 +136,9 @@ def test_a_handwritten_constructor_stays_legal_and_is_checked() -> None:
 
 def test_the_docstring_has_all_arguments_in_order() -> None:
     document_arguments(Other)
-    assert inspect.getdoc(Other) == ("Another one.\n\nArgs:\n    tau: Its time constant.\n    factor: In place of it.")
+    assert inspect.getdoc(Other) == (
+        "Another one.\n\nArgs:\n    tau (ms): Its time constant.\n    factor: In place of it."
+    )
 
 
 def test_a_copy_has_the_same_settings() -> None:
