@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.nn.neurons.time_constants import Decay, Dt, TimeConstant
+from snnlab.nn.layer import Dt
+from snnlab.nn.neurons.time_constants import Decay, TimeConstant
 from snnlab.registry import Registry
 from snnlab.spec.declared import Declared, setting
 from snnlab.spec.interval import Count, Positive, UnitInterval, above

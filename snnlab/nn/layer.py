@@ -20,9 +20,15 @@ from snnlab.kernels.reference import (
     valid_steps as valid_steps,
 )
 from snnlab.registry import Registry
-from snnlab.spec.interval import at_least
+from snnlab.spec.field import Help
+from snnlab.spec.interval import above, at_least
 
 LAYERS = Registry("layer")
+Shape = tuple[int, ...]
+# Arguments of many layers, which snnlab passes.
+InShape = Annotated[Shape, Help("Shape of one sample at one step.")]
+Dt = Annotated[float | None, "ms", above(0), Help("Length of a step, ms; None where steps have no length.")]
+NumSteps = Annotated[int | None, at_least(1), Help("Steps of a recording; None if unknown.")]
 Counts = dict[str, Tensor]
 # The key under which a layer counts its own spikes; the enclosing network replaces it with the layer's name.
 OWN_SPIKES = ""
@@ -130,7 +136,6 @@ def fold_time(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
-Shape = tuple[int, ...]
 # One number for all axes, or one for each.
 Size = int | Sequence[int]
 PositiveSize = Annotated[Size, at_least(1)]

@@ -6,6 +6,7 @@ a block into a `residual` to add its output to its input.
 Axes: T steps, B samples, N steps of samples, C channels.
 """
 
+# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.blocks.branches import Context, Layers, NeuronNode, build_sequence, children, last_shape
-from snnlab.nn.layer import LAYERS, Counts, Shape
+from snnlab.nn.layer import LAYERS, Counts, Dt, NumSteps, Shape
 from snnlab.nn.layers.attention_product import require_heads
 from snnlab.nn.network import Network, NetworkState, zero_past_end
 from snnlab.spec.interval import Count, Positive
@@ -143,7 +144,7 @@ class KVMask(_Mask):
 
 @LAYERS.register("qk_mask")
 def qk_mask(
-    in_shape: Shape, dt: float | None, num_steps: int | None, *, num_heads: Count, per: Per = "token", layers: Layers
+    in_shape: Shape, dt: Dt, num_steps: NumSteps, *, num_heads: Count, per: Per = "token", layers: Layers
 ) -> QKMask:
     """Let the keys of some tokens pass, or of some channels, chosen by neurons that get the number of query spikes.
 
@@ -152,8 +153,6 @@ def qk_mask(
 
     Args:
         in_shape: Shape of one sample at one step; its channels are those of q and k, its cells the tokens.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         num_heads: Groups of channels with a mask of their own; makes no difference per channel.
         per: `token` or `channel`, which the mask chooses.
         layers: Named layers that get the sums, usually neurons with a low threshold.
@@ -168,15 +167,13 @@ def qk_mask(
 
 
 @LAYERS.register("kv_mask")
-def kv_mask(in_shape: Shape, dt: float | None, num_steps: int | None, *, layers: Layers) -> KVMask:
+def kv_mask(in_shape: Shape, dt: Dt, num_steps: NumSteps, *, layers: Layers) -> KVMask:
     """Let the queries of some channels pass, chosen by neurons that get the number of tokens where key and value spike.
 
         y[c, n] = layers(sum over n' of k[c, n'] v[c, n']) q[c, n]
 
     Args:
         in_shape: Shape of one sample at one step; its channels are those of q, k and v, its cells the tokens.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         layers: Named layers that get the sums, usually neurons with a low threshold.
 
     Raises:
@@ -199,8 +196,8 @@ def _build_mask(layers: Layers, sums: Shape, context: Context) -> tuple[dict[str
 @LAYERS.register("spiking_self_attention")
 def spiking_self_attention(
     in_shape: Shape,
-    dt: float | None,
-    num_steps: int | None,
+    dt: Dt,
+    num_steps: NumSteps,
     *,
     num_heads: Count,
     neuron: NeuronNode,
@@ -214,8 +211,6 @@ def spiking_self_attention(
 
     Args:
         in_shape: Shape of one sample at one step, channels and cells; the cells are the tokens.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         num_heads: Groups of channels with a product of their own.
         neuron: The neurons, such as `{type: neuron}`.
         scale: Factor of the product.
@@ -243,8 +238,8 @@ def spiking_self_attention(
 @LAYERS.register("qk_attention")
 def qk_attention(
     in_shape: Shape,
-    dt: float | None,
-    num_steps: int | None,
+    dt: Dt,
+    num_steps: NumSteps,
     *,
     num_heads: Count,
     neuron: NeuronNode,
@@ -260,8 +255,6 @@ def qk_attention(
 
     Args:
         in_shape: Shape of one sample at one step, channels and cells; the cells are the tokens.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         num_heads: Groups of channels with a mask of their own.
         neuron: The neurons, such as `{type: neuron}`.
         per: `token` or `channel`, which the mask chooses.
@@ -289,8 +282,8 @@ def qk_attention(
 @LAYERS.register("spike_driven_attention")
 def spike_driven_attention(
     in_shape: Shape,
-    dt: float | None,
-    num_steps: int | None,
+    dt: Dt,
+    num_steps: NumSteps,
     *,
     neuron: NeuronNode,
     v_threshold: Positive = 0.5,
@@ -304,8 +297,6 @@ def spike_driven_attention(
 
     Args:
         in_shape: Shape of one sample at one step, channels and cells; the cells are the tokens.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         neuron: The neurons, such as `{type: neuron}`.
         v_threshold: Threshold of the mask's neurons.
         bias: Whether the last convolution has a bias.

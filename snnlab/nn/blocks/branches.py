@@ -3,6 +3,7 @@
 Axes: T steps, B samples, C channels or features, the first axis of a sample.
 """
 
+# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 import re
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames
-from snnlab.nn.layer import LAYERS, Counts
+from snnlab.nn.layer import LAYERS, Counts, Dt, InShape, NumSteps
 from snnlab.nn.network import BuiltNetwork, Network, NetworkState, Shape, build_network, zero_past_end
 from snnlab.spec.interval import Count
 from snnlab.spec.signatures import checks_arguments
@@ -82,13 +83,10 @@ def suggest_layers(shape: Shape, wanted: Shape) -> str | None:
 
 
 @LAYERS.register("sequential")
-def sequential(in_shape: Shape, dt: float | None, num_steps: int | None, *, layers: Layers) -> Network:
+def sequential(in_shape: InShape, dt: Dt, num_steps: NumSteps, *, layers: Layers) -> Network:
     """Apply layers in sequence, under one name.
 
     Args:
-        in_shape: Shape of one sample at one step.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         layers: Named layers, like those of a model.
 
     Raises:
@@ -98,15 +96,12 @@ def sequential(in_shape: Shape, dt: float | None, num_steps: int | None, *, laye
 
 
 @LAYERS.register("repeat")
-def repeat(in_shape: Shape, dt: float | None, num_steps: int | None, *, times: Count, layers: Layers) -> Network:
+def repeat(in_shape: InShape, dt: Dt, num_steps: NumSteps, *, times: Count, layers: Layers) -> Network:
     """Apply several copies of layers in sequence, each with its own weights.
 
     The copies are called `copy1`, `copy2`, ...; each is built for the output shape of the copy before.
 
     Args:
-        in_shape: Shape of one sample at one step.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         times: Number of copies.
         layers: Named layers, like those of a model.
 
@@ -178,9 +173,9 @@ class Parallel(Network):
 
 @LAYERS.register("parallel")
 def parallel(
-    in_shape: Shape,
-    dt: float | None,
-    num_steps: int | None,
+    in_shape: InShape,
+    dt: Dt,
+    num_steps: NumSteps,
     *,
     branches: Mapping[str, Layers],
     join: Join = "concat",
@@ -188,9 +183,6 @@ def parallel(
     """Apply several branches to the input and join their outputs.
 
     Args:
-        in_shape: Shape of one sample at one step.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         branches: Branches by name, each with named layers, like those of a model.
         join: `concat`: along the channels; `add`: their sum.
 
@@ -286,9 +278,9 @@ class Residual(Network):
 
 @LAYERS.register("residual")
 def residual(
-    in_shape: Shape,
-    dt: float | None,
-    num_steps: int | None,
+    in_shape: InShape,
+    dt: Dt,
+    num_steps: NumSteps,
     *,
     connect: Connect = "add",
     layers: Layers,
@@ -297,9 +289,6 @@ def residual(
     """Join the output of layers with their input.
 
     Args:
-        in_shape: Shape of one sample at one step.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         connect: `add`: x + layers(x); `and`: their product; `iand`: x where the layers give 0; `concat`: both, along
             the channels.
         layers: Named layers, like those of a model.

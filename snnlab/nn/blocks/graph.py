@@ -3,6 +3,7 @@
 Axes: T steps, B samples.
 """
 
+# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.blocks.branches import Context, Layers, last_shape
 from snnlab.nn.blocks.loop import keep_ended
 from snnlab.nn.delays import last_steps
-from snnlab.nn.layer import LAYERS, Counts, add_counts
+from snnlab.nn.layer import LAYERS, Counts, Dt, InShape, NumSteps, add_counts
 from snnlab.nn.network import Network, NetworkState, Shape, zero_past_end
 from snnlab.nn.stages import Stage, run_stage
 
@@ -260,13 +261,10 @@ def as_edges(edges: Edges) -> list[Edge]:
 
 
 @LAYERS.register("graph")
-def graph(in_shape: Shape, dt: float | None, num_steps: int | None, *, layers: Layers, edges: Edges) -> Graph:
+def graph(in_shape: InShape, dt: Dt, num_steps: NumSteps, *, layers: Layers, edges: Edges) -> Graph:
     """Connect layers by a list of edges; the input of a layer is the sum of the outputs that reach it.
 
     Args:
-        in_shape: Shape of one sample at one step.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         layers: Named layers, like those of a model.
         edges: `[source, target]`, or `[source, target, delay]` with a delay in steps, which a cycle needs; `input` and
             `output` are those of the block. An edge that is there twice adds twice.

@@ -3,6 +3,7 @@
 Axes: T steps, B samples.
 """
 
+# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from snnlab.compat import traced_by_torch
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.event_frames import EventFrames
 from snnlab.nn.blocks.branches import Context, Layers, children, last_shape, suggest_layers
-from snnlab.nn.layer import LAYERS, Counts, add_counts, copy_to, reach_of
+from snnlab.nn.layer import LAYERS, Counts, Dt, InShape, NumSteps, add_counts, copy_to, reach_of
 from snnlab.nn.network import BuiltNetwork, Network, NetworkState, Shape, zero_past_end
 from snnlab.nn.stages import Stage, run_stage
 from snnlab.spec.field import Field
@@ -278,9 +279,9 @@ def _valid_in_step(lengths: Tensor | None, num_steps: int) -> list[Tensor | None
 
 @LAYERS.register("loop")
 def loop(
-    in_shape: Shape,
-    dt: float | None,
-    num_steps: int | None,
+    in_shape: InShape,
+    dt: Dt,
+    num_steps: NumSteps,
     *,
     layers: Layers,
     feedback: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
@@ -288,9 +289,6 @@ def loop(
     """Add a layer's output of the step before to the input of the same or an earlier layer.
 
     Args:
-        in_shape: Shape of one sample at one step.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         layers: Named layers, like those of a model.
         feedback: `{from: lif2, to: lif1, layers: {...}}`, or a list of these; by default from the last layer to the
             first, without layers.

@@ -3,6 +3,7 @@
 Axes: T steps, B samples, C channels.
 """
 
+# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -17,8 +18,9 @@ from snnlab.errors import ConfigError
 from snnlab.nn.layer import (
     LAYERS,
     Counts,
+    InShape,
+    NumSteps,
     Reach,
-    Shape,
     TemporalLayer,
     copy_to,
     first_axis,
@@ -26,7 +28,7 @@ from snnlab.nn.layer import (
     short_lengths,
     valid_steps,
 )
-from snnlab.spec.interval import Count, Positive, at_least, between
+from snnlab.spec.interval import Count, Positive, between
 
 
 class BatchNorm(TemporalLayer, BatchNormNd):
@@ -212,8 +214,8 @@ class PerStepBatchNorm(TemporalLayer, BatchNormNd):
 
 @LAYERS.register("batch_norm")
 def batch_norm(
-    in_shape: Shape,
-    num_steps: Annotated[int | None, at_least(1)] = None,
+    in_shape: InShape,
+    num_steps: NumSteps = None,
     *,
     eps: Positive = 1e-5,
     momentum: Annotated[float | None, between(0, 1)] = 0.1,
@@ -223,8 +225,6 @@ def batch_norm(
     """Normalize each channel over all valid steps and samples together, or at each step separately.
 
     Args:
-        in_shape: Shape of one sample at one step.
-        num_steps: Steps of a recording; None if unknown.
         eps: Added to the variance.
         momentum: Fraction of the newest batch in the running statistics; null makes them the mean of all batches.
         affine: Whether there are a weight and a bias.
@@ -246,7 +246,7 @@ def batch_norm(
 
 @LAYERS.register("layer_norm")
 def layer_norm(
-    in_shape: Shape,
+    in_shape: InShape,
     *,
     normalized_shape: int | Sequence[int] | None = None,
     eps: Positive = 1e-5,
@@ -256,7 +256,6 @@ def layer_norm(
     """Normalize each sample at each step over its last axes.
 
     Args:
-        in_shape: Shape of one sample at one step.
         normalized_shape: Sizes of the last axes, over which it normalizes; by default all axes.
         eps: Added to the variance.
         elementwise_affine: Whether there is a weight.
@@ -277,11 +276,10 @@ def layer_norm(
 
 
 @LAYERS.register("group_norm")
-def group_norm(in_shape: Shape, *, num_groups: Count, eps: Positive = 1e-5, affine: bool = True) -> nn.GroupNorm:
+def group_norm(in_shape: InShape, *, num_groups: Count, eps: Positive = 1e-5, affine: bool = True) -> nn.GroupNorm:
     """Normalize each sample at each step over groups of channels.
 
     Args:
-        in_shape: Shape of one sample at one step.
         num_groups: Number of groups, a divisor of the channels.
         eps: Added to the variance.
         affine: Whether there are a weight and a bias for each channel.

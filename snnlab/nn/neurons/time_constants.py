@@ -19,7 +19,6 @@ TimeConstant = float | str
 # Factor of a variable in one step.
 FACTOR = between(0, 1, with_high=False)
 
-Dt = Annotated[float | None, "ms", above(0), Help("Length of a step, ms; None where steps have no length.")]
 # Where they are learned, they are read as a tensor.
 Factor = Annotated[Converted[float | None, Any], FACTOR]
 _Tau = Annotated[Converted[TimeConstant | None, Any], "ms", above(0)]
