@@ -168,9 +168,6 @@ def drop_replaced(
         neuron: The experiment's neuron, changed in place, as are the layers.
         model: The model's node.
         given: Keys of the overrides that set a value.
-
-    Raises:
-        ConfigError: if two overrides exclude each other.
     """
     for key in given:
         for node, rival in rivals_at(known, neuron, model, key):
@@ -195,11 +192,7 @@ def rivals_at(
 
 
 def check_names(known: Catalogue, node: Any, place: str) -> None:
-    """Refuse unknown settings of the neurons and surrogates in a node and below it.
-
-    Raises:
-        UnknownSettingError: for the first one.
-    """
+    """Refuse unknown settings of the neurons and surrogates in a node and below it."""
     if isinstance(node, list):
         for number, each in enumerate(node):
             check_names(known, each, f"{place}.{number}")

@@ -69,10 +69,10 @@ class SensorAugmentation(Augmentation):
     """Base class of augmentations that need the size of the sensor.
 
     Args:
-        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        sensor_size: `[W, H, P]`.
     """
 
-    sensor_size: Sequence[int] = setting()
+    sensor_size: Annotated[Sequence[int], "pixels, pixels, polarities"] = setting()
 
     def prepare(self) -> None:
         self.width, self.height, self.polarities = self.sensor_size

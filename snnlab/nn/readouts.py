@@ -52,9 +52,6 @@ def time_since_first_spike(y: Tensor, lengths: Tensor) -> Tensor:
 
     An earlier first spike gives a larger score. The gradient reaches all steps up to the second spike of each output.
     Values between 0 and 1, such as votes, are probabilities of a spike.
-
-    Raises:
-        ConfigError: if a value is below 0 or above 1, such as a membrane's: the product has no meaning for it.
     """
     valid = valid_steps(lengths, y.shape[0], y)
     if valid is None:

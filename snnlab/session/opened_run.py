@@ -145,10 +145,6 @@ class OpenedRun:
         Args:
             part: `train`, `val` or `test`.
             indices: Indices within the split.
-
-        Raises:
-            ConfigError: if there is no such split.
-            IndexError: if there is no such recording.
         """
         if part not in PARTS:
             raise ConfigError("", f"there is no split {part}", did_you_mean(part, PARTS), PARTS)
@@ -167,9 +163,6 @@ class OpenedRun:
 
         Shape:
             x: `[T, B, ...]`.
-
-        Raises:
-            ConfigError: if a layer does not exist, or has neither.
         """
         found = record(self.network, x)
         if layers is None:
@@ -192,9 +185,6 @@ def hot_pixel_mask(run: OpenedRun, settings: DataSettings) -> Tensor | None:
 
     Shape:
         bool `[H * W]`.
-
-    Raises:
-        DataError: if it recorded none, and its recordings are missing or have changed.
     """
     if settings.hot_pixels_hz is None:
         return None
@@ -240,11 +230,7 @@ class ExportRequest(NamedTuple):
 
 
 def collect_arrays(run: Session, wanted: ExportRequest) -> Arrays:
-    """Return the requested arrays by name.
-
-    Raises:
-        ConfigError: if there are no such variables, layers or recordings.
-    """
+    """Return the requested arrays by name."""
     batch = _load_batch(run, wanted)
     network = run.network.eval()
     recording = record(network, batch.x, lengths=batch.lengths)
@@ -328,11 +314,7 @@ def _parse_samples(text: str, size: int, part: str) -> list[int]:
 
 
 def write_arrays(target: Path, arrays: Arrays) -> None:
-    """Write arrays into a .npz or a .h5 file.
-
-    Raises:
-        ConfigError: if it cannot be written.
-    """
+    """Write arrays into a .npz or a .h5 file."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.suffix == ".npz":

@@ -98,11 +98,7 @@ class _OfClass:
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(setting, no_setting))
 class Declared:
-    """Base of classes whose settings are annotated attributes.
-
-    Raises:
-        ConfigError: for a value out of its range, or two that exclude each other; the place is the setting.
-    """
+    """Base of classes whose settings are annotated attributes; the place of an error is the setting."""
 
     __fields__: ClassVar[Any] = _OfClass()
     __signature__: ClassVar[Any] = _OfClass()

@@ -69,10 +69,8 @@ def _parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 def checks_arguments(factory: F) -> F:
     """Make a class or a function check its arguments against the ranges and choices of its annotations.
 
-    Types are not checked: callers in Python have more types than a YAML, such as NumPy's numbers.
-
-    Raises:
-        ConfigError: when it is called; the place is the argument's name.
+    Types are not checked: callers in Python have more types than a YAML, such as NumPy's numbers. The place of an error
+    is the argument's name.
     """
     target: Any = factory
     call = target.__init__ if isinstance(factory, type) else target
@@ -113,9 +111,6 @@ def check_settings(
         label: The user's name for `factory`, for instance `lif`.
         supplied: Arguments that the caller adds; these are no settings.
         objects: Settings that become objects later: only their names are checked.
-
-    Raises:
-        ConfigError: for the first setting that is unknown, missing, of the wrong type or out of its range.
     """
     open_ended = any(p.kind is p.VAR_KEYWORD for p in _parameters(factory).values())
     known = fields_of(factory, supplied)
@@ -134,9 +129,6 @@ def check_known(
         place: Key of the node.
         label: The user's name for the owner of the settings.
         open_ended: Whether other names are accepted too.
-
-    Raises:
-        ConfigError: for the first setting that is unknown, missing, of the wrong type or out of its range.
     """
     for name, value in settings.items():
         if name not in known:

@@ -74,14 +74,10 @@ class QKMask(_Mask):
         layers: Layers by name, usually neurons; they keep the shape of their input.
         num_heads: Groups of channels with a mask of their own; makes no difference per channel.
         per: What the mask chooses.
-        layer_types: Types of the layers by name, for summaries.
 
     Shape:
         x: `[T, B, 2 C, *size]`, the channels of q and k; the layers get `[T, B, num_heads, *size]` per token and
         `[T, B, C]` per channel; returns `[T, B, C, *size]` and the state, a dict by layer name.
-
-    Raises:
-        ConfigError: if a name is not allowed, or `per` has another value.
 
     Source: Zhou et al., QKFormer: Hierarchical spiking transformer using Q-K attention, NeurIPS 2024.
     """
@@ -119,14 +115,10 @@ class KVMask(_Mask):
 
     Args:
         layers: Layers by name, usually neurons; they keep the shape of their input.
-        layer_types: Types of the layers by name, for summaries.
 
     Shape:
         x: `[T, B, 3 C, *size]`, the channels of q, k and v; the layers get `[T, B, C]`; returns `[T, B, C, *size]` and
         the state, a dict by layer name.
-
-    Raises:
-        ConfigError: if a name is not allowed.
 
     Source: Yao et al., Spike-driven transformer, NeurIPS 2023.
     """
@@ -156,9 +148,6 @@ def qk_mask(
         num_heads: Groups of channels with a mask of their own; makes no difference per channel.
         per: `token` or `channel`, which the mask chooses.
         layers: Named layers that get the sums, usually neurons with a low threshold.
-
-    Raises:
-        ConfigError: if heads do not divide the channels, or the layers change the shape of the sums.
     """
     channels = require_heads("qk_mask", in_shape, num_heads, parts=2)
     sums = (num_heads, *in_shape[1:]) if per == "token" else (channels,)
@@ -175,9 +164,6 @@ def kv_mask(in_shape: Shape, dt: Dt, num_steps: NumSteps, *, layers: Layers) -> 
     Args:
         in_shape: Shape of one sample at one step; its channels are those of q, k and v, its cells the tokens.
         layers: Named layers that get the sums, usually neurons with a low threshold.
-
-    Raises:
-        ConfigError: if the channels are not three equal parts, or the layers change the shape of the sums.
     """
     channels = require_heads("kv_mask", in_shape, 1, parts=3)
     built, types = _build_mask(layers, (channels,), Context(dt, num_steps))
@@ -220,9 +206,6 @@ def spiking_self_attention(
     Shape:
         x: `[T, B, C, *size]`; returns the same shape.
 
-    Raises:
-        ConfigError: if heads do not divide the channels, or the input has no cells.
-
     Source: Zhou et al., Spikformer: When spiking neural network meets transformer, ICLR 2023.
     """
     channels = require_heads("spiking_self_attention", in_shape, num_heads)
@@ -264,9 +247,6 @@ def qk_attention(
     Shape:
         x: `[T, B, C, *size]`; returns the same shape.
 
-    Raises:
-        ConfigError: if heads do not divide the channels, or the input has no cells.
-
     Source: Zhou et al., QKFormer: Hierarchical spiking transformer using Q-K attention, NeurIPS 2024.
     """
     channels = require_heads("qk_attention", in_shape, num_heads)
@@ -303,9 +283,6 @@ def spike_driven_attention(
 
     Shape:
         x: `[T, B, C, *size]`; returns the same shape.
-
-    Raises:
-        ConfigError: if the input has no cells.
 
     Source: Yao et al., Spike-driven transformer, NeurIPS 2023.
     """

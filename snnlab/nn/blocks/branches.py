@@ -34,11 +34,7 @@ class Context(NamedTuple):
     num_steps: int | None
 
     def build(self, layers: Layers, in_shape: Shape, place: str = "layers") -> BuiltNetwork:
-        """Build the layers of a block; `place`: their key in the block's node.
-
-        Raises:
-            ConfigError: at the place of a layer, if it is invalid, or if there are no layers.
-        """
+        """Build the layers of a block; `place`: their key in the block's node."""
         if not layers:
             raise ConfigError(place, "needs at least one layer, such as {fc: {type: linear, out_features: 32}}")
         return build_network(layers, in_shape=in_shape, dt=self.dt, num_steps=self.num_steps, place=place)
@@ -88,9 +84,6 @@ def sequential(in_shape: InShape, dt: Dt, num_steps: NumSteps, *, layers: Layers
 
     Args:
         layers: Named layers, like those of a model.
-
-    Raises:
-        ConfigError: at the place of a layer that is invalid or does not fit its input.
     """
     return Context(dt, num_steps).build(layers, in_shape).network
 
@@ -104,10 +97,6 @@ def repeat(in_shape: InShape, dt: Dt, num_steps: NumSteps, *, times: Count, laye
     Args:
         times: Number of copies.
         layers: Named layers, like those of a model.
-
-    Raises:
-        ConfigError: at the place of a layer that is invalid or does not fit its input.
-        ConfigError: if `times` is less than 1.
     """
     context, copies = Context(dt, num_steps), dict[str, nn.Module]()
     for number in range(1, times + 1):
@@ -141,9 +130,6 @@ class Parallel(Network):
 
     Shape:
         x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by branch.
-
-    Raises:
-        ConfigError: if a name is not allowed, there is no branch, or `join` has another value.
     """
 
     def __init__(self, branches: Mapping[str, nn.Module], join: Join = "concat") -> None:
@@ -185,10 +171,6 @@ def parallel(
     Args:
         branches: Branches by name, each with named layers, like those of a model.
         join: `concat`: along the channels; `add`: their sum.
-
-    Raises:
-        ConfigError: at the place of a layer that is invalid or does not fit its input.
-        ConfigError: if the branches have shapes that cannot be joined.
     """
     context = Context(dt, num_steps)
     built = {name: context.build(_branch_layers(branches, name), in_shape, f"branches.{name}") for name in branches}
@@ -234,16 +216,11 @@ class Residual(Network):
     spikes, and `add` gives 0, 1 or 2.
 
     Args:
-        layers: Layers by name.
         connect: How input and output are joined.
         shortcut: Module applied to x in parallel to the layers.
-        layer_types: Types of the layers by name, for summaries.
 
     Shape:
         x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by layer name.
-
-    Raises:
-        ConfigError: if a name is not allowed, such as `shortcut`, or `connect` has another value.
 
     Source: Fang et al., Deep residual learning in spiking neural networks (SEW-ResNet), NeurIPS 2021.
     """
@@ -293,10 +270,6 @@ def residual(
             the channels.
         layers: Named layers, like those of a model.
         shortcut: Named layers that are applied to x in parallel, such as a 1x1 convolution.
-
-    Raises:
-        ConfigError: at the place of a layer that is invalid or does not fit its input.
-        ConfigError: if the shapes of input and output cannot be joined.
     """
     context = Context(dt, num_steps)
     built = context.build(layers, in_shape)

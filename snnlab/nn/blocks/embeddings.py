@@ -87,9 +87,6 @@ def patch_splitting(
     Shape:
         x: `[T, B, C, *size]`; returns `[T, B, channels[-1], *size']`.
 
-    Raises:
-        ConfigError: if `pool` has another number of stages, or the input has no cells.
-
     Source: Zhou et al., Spikformer: When spiking neural network meets transformer, ICLR 2023.
     """
     pooled = _pooled_stages(pool, channels)
@@ -126,9 +123,6 @@ def patch_embedding(
     Shape:
         x: `[T, B, C, *size]`; returns `[T, B, channels[-1], *size']`.
 
-    Raises:
-        ConfigError: if `pool` has another number of stages, or the input has no cells.
-
     Source: Zhou et al., QKFormer: Hierarchical spiking transformer using Q-K attention, NeurIPS 2024.
     """
     pooled = _pooled_stages(pool, channels)
@@ -160,9 +154,6 @@ def position_conv(
     Shape:
         x: `[T, B, C, *size]`; returns the same shape.
 
-    Raises:
-        ConfigError: if the input has no cells.
-
     Source: Zhou et al., Spikformer: When spiking neural network meets transformer, ICLR 2023.
     """
     spatial_size("position_conv", in_shape)
@@ -193,9 +184,6 @@ def spiking_mlp(
 
     Shape:
         x: `[T, B, C, *size]`; returns the same shape.
-
-    Raises:
-        ConfigError: if there is no channel between the convolutions, or the input has no cells.
     """
     spatial_size("spiking_mlp", in_shape)
     hidden = int(in_shape[0] * ratio)

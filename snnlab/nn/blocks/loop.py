@@ -71,9 +71,6 @@ def build_feedback(node: Any, place: str, built: BuiltNetwork, in_shape: Shape, 
         built: The loop's layers.
         in_shape: Input shape of the first of them.
         context: Length and number of steps.
-
-    Raises:
-        ConfigError: at the place, if a name is unknown, the target is after the source, or a shape does not fit.
     """
     if not isinstance(node, Mapping):
         raise ConfigError(place, f"expected a mapping such as {{from: lif2, to: lif1}}, got {node!r}")
@@ -145,16 +142,11 @@ class Loop(Network):
     run all steps at once.
 
     Args:
-        layers: Layers by name.
         feedback: The feedbacks.
-        layer_types: Types of the layers by name, for summaries.
 
     Shape:
         x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by layer name; that of a feedback is a
         `FeedbackState` under the name `source_to_target`.
-
-    Raises:
-        ConfigError: if a name is not allowed or not a layer, there is no feedback, or its target is after its source.
     """
 
     def __init__(
@@ -292,10 +284,6 @@ def loop(
         layers: Named layers, like those of a model.
         feedback: `{from: lif2, to: lif1, layers: {...}}`, or a list of these; by default from the last layer to the
             first, without layers.
-
-    Raises:
-        ConfigError: at the place of a layer or a feedback that is invalid or does not fit its input.
-        ConfigError: if a layer that needs whole recordings would run step by step.
     """
     context = Context(dt, num_steps)
     built = context.build(layers, in_shape)

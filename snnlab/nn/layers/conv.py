@@ -73,9 +73,6 @@ def _conv(dims: int) -> Module:
         Shape:
             `[N, C, *size]` to `[N, out_channels, *size']`,
             size' = (size + 2 padding - dilation (kernel - 1) - 1) / stride + 1, rounded down.
-
-        Raises:
-            ConfigError: if a setting is out of its range or does not fit the input.
         """
         in_channels, in_size = split_channels(kind, in_shape, dims)
         require_groups(groups, in_channels, out_channels)
@@ -128,9 +125,6 @@ def _conv_transpose(dims: int) -> Module:
         Shape:
             `[N, C, *size]` to `[N, out_channels, *size']`,
             size' = (size - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1.
-
-        Raises:
-            ConfigError: if a setting is out of its range or does not fit the input.
         """
         in_channels, in_size = split_channels(kind, in_shape, dims)
         require_groups(groups, in_channels, out_channels)

@@ -69,9 +69,6 @@ def linear(
 
     Shape:
         `[N, ..., F]` to `[N, ..., out_features]`.
-
-    Raises:
-        ConfigError: if `out_features` is not positive, or a setting of the delays is wrong.
     """
     module = nn.Linear(last_axis("linear", in_shape), out_features, bias)
     if every > 1 and delay is None:
@@ -90,9 +87,6 @@ def flatten(in_shape: InShape = (), *, start_axis: int = 0, end_axis: int = -1) 
 
     Shape:
         `[N, ...]` to `[N, F]`, or with the axes before and after the flattened ones.
-
-    Raises:
-        ConfigError: if there are no such axes.
     """
     dims = len(in_shape)
     start, end = (axis + dims if axis < 0 else axis for axis in (start_axis, end_axis))

@@ -49,9 +49,6 @@ class BatchNorm(TemporalLayer, BatchNormNd):
 
     Shape:
         x: `[T, B, C, ...]`; returns the same shape, with zeros after a sample's length, and no state.
-
-    Raises:
-        ConfigError: if in training there is a single value per channel, and there are no running statistics yet.
     """
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True) -> None:
@@ -125,10 +122,6 @@ class PerStepBatchNorm(TemporalLayer, BatchNormNd):
         x: `[T, B, C, ...]` with T = num_steps; in evaluation also T = 1, the first of single steps, and with a state
         any number of remaining steps; state: `PerStepState(step [B])`; returns the same shape, with zeros after a
         sample's length, and the state.
-
-    Raises:
-        ValueError: if the number of steps is different.
-        ConfigError: if in training there is a single value per channel, and there are no running statistics yet.
 
     Source: Kim and Panda, Revisiting batch normalization for training low-latency deep SNNs, Front. Neurosci. 2021.
     """
@@ -232,9 +225,6 @@ def batch_norm(
 
     Shape:
         `[T, B, C, ...]` to the same.
-
-    Raises:
-        ConfigError: if a setting is out of its range, or `per_step` is on and the number of steps is not known.
     """
     channels = first_axis("batch_norm", in_shape)
     if not per_step:
@@ -263,9 +253,6 @@ def layer_norm(
 
     Shape:
         `[N, ...]` to the same.
-
-    Raises:
-        ConfigError: if the input's shape does not end with `normalized_shape`, or `eps` is not positive.
     """
     first_axis("layer_norm", in_shape)
     sizes = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
@@ -286,9 +273,6 @@ def group_norm(in_shape: InShape, *, num_groups: Count, eps: Positive = 1e-5, af
 
     Shape:
         `[N, C, ...]` to the same.
-
-    Raises:
-        ConfigError: if `num_groups` does not divide the channels, or a setting is not positive.
     """
     channels = first_axis("group_norm", in_shape)
     if channels % num_groups:

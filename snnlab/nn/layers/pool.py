@@ -51,9 +51,6 @@ def max_pool(
 
     Shape:
         `[N, C, *size]` to `[N, C, *size']`.
-
-    Raises:
-        ConfigError: if a setting is out of its range or does not fit the input.
     """
     size = spatial_size("max_pool", in_shape)
     kernel, step, pad, dilations = _sizes_per_axis(size, kernel_size, stride, padding, dilation)
@@ -81,9 +78,6 @@ def avg_pool(
 
     Shape:
         `[N, C, *size]` to `[N, C, *size']`.
-
-    Raises:
-        ConfigError: if a setting is out of its range or does not fit the input.
     """
     size = spatial_size("avg_pool", in_shape)
     kernel, step, pad, _ = _sizes_per_axis(size, kernel_size, stride, padding)
@@ -139,9 +133,6 @@ def sum_pool(
 
     Shape:
         `[N, C, *size]` to `[N, C, *size']`.
-
-    Raises:
-        ConfigError: if a setting is out of its range or does not fit the input.
     """
     kernel, step, pad, _ = _sizes_per_axis(spatial_size("sum_pool", in_shape), kernel_size, stride, padding)
     return SumPool(kernel, step, pad)
@@ -156,9 +147,6 @@ def adaptive_max_pool(in_shape: InShape, *, output_size: PositiveSize) -> nn.Mod
 
     Shape:
         `[N, C, *size]` to `[N, C, *output_size]`.
-
-    Raises:
-        ConfigError: if a size is not positive.
     """
     dims = len(spatial_size("adaptive_max_pool", in_shape))
     return _ADAPTIVE_MAX[dims](per_axis("output_size", output_size, dims))
@@ -173,9 +161,6 @@ def adaptive_avg_pool(in_shape: InShape, *, output_size: PositiveSize) -> nn.Mod
 
     Shape:
         `[N, C, *size]` to `[N, C, *output_size]`.
-
-    Raises:
-        ConfigError: if a size is not positive.
     """
     dims = len(spatial_size("adaptive_avg_pool", in_shape))
     return _ADAPTIVE_AVG[dims](per_axis("output_size", output_size, dims))

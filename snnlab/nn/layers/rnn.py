@@ -97,9 +97,6 @@ def _recurrent(kind: str, module: type[GRU] | type[LSTM]) -> Callable[..., Recur
 
         Shape:
             `[T, B, F]` to `[T, B, hidden_size]`.
-
-        Raises:
-            ConfigError: if a setting is out of its range, or the input does not have one axis.
         """
         if len(in_shape) != 1:
             raise ConfigError(

@@ -185,9 +185,6 @@ def set_backend(network: nn.Module, backend: Backend) -> None:
         network: The network, changed in place.
         backend: `auto`; `reference`, the plain loop; `numba`, rendered loops for the CPU; `triton`, rendered loops for
             NVIDIA's GPUs.
-
-    Raises:
-        ConfigError: if there is no such backend.
     """
     for module in network.modules():
         if isinstance(module, Neuron):

@@ -85,11 +85,7 @@ class Decay(NamedTuple):
         return self.factor_name if self.tau is None else self.tau_name
 
     def per_step(self) -> float:
-        """Return a, the factor of one step, in double precision.
-
-        Raises:
-            ConfigError: if not exactly one of `tau` and `factor` is given, or it is out of its range.
-        """
+        """Return a, the factor of one step, in double precision."""
         if (self.tau is None) == (self.factor is None):
             raise ConfigError(
                 "", f"give exactly one of {self.tau_name} (ms, or 'N steps') and {self.factor_name} (factor per step)"
