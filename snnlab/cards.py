@@ -67,11 +67,7 @@ class Card:
 
 
 def parse_card(node: Any) -> Card:
-    """Return the card of a YAML's section `card`; null is an empty one.
-
-    Raises:
-        ConfigError: for the first mistake in it.
-    """
+    """Return the card of a YAML's section `card`; null is an empty one."""
     if node is None:
         return Card()
     if not isinstance(node, Mapping):
@@ -83,11 +79,7 @@ def parse_card(node: Any) -> Card:
 
 
 def read_card(path: Path) -> Card:
-    """Return the card of a model's file, without those of the files that it inherits from.
-
-    Raises:
-        ConfigError: if it has a mistake, or the file is no YAML.
-    """
+    """Return the card of a model's file, without those of the files that it inherits from."""
     page = _read(path)
     return parse_card(page.get(KEY) if isinstance(page, Mapping) else None)
 

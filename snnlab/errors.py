@@ -93,7 +93,6 @@ class UnknownSettingError(ConfigError):
         place: Key of the node that has settings.
         setting: The unknown name.
         hint: The settings that exist.
-        allowed: The values to choose from.
     """
 
     def __init__(self, place: object, setting: str, hint: str = "", allowed: Iterable[str] = ()) -> None:

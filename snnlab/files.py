@@ -229,11 +229,7 @@ def remove_empty(folder: Path, parents: int) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Check that a folder can be created and written; the check leaves no file or folder.
-
-    Raises:
-        RunFolderError: if it cannot.
-    """
+    """Check that a folder can be created and written; the check leaves no file or folder."""
     if not _is_utf8(folder):
         raise RunFolderError("output_dir", f"{folder} has a name that is not in UTF-8", "set output_dir=FOLDER")
     missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]

@@ -37,9 +37,6 @@ class DiskCache(FunctionCache):
         function: The function.
         open_file: Returns the file for a path, without its suffix, and numba's stamp of the source file: an object
             with `load(key)`, `save(key, form)`, and `report(error)` for errors of the system, which end nothing.
-
-    Raises:
-        RuntimeError: if there is no folder for it.
     """
 
     def __init__(self, function: Callable[..., Any], open_file: Callable[[Path, Any], Any]) -> None:

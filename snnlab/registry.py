@@ -25,11 +25,7 @@ class Registry:
         self._entries: dict[str, Callable[..., Any]] = {}
 
     def register(self, name: str) -> Callable[[F], F]:
-        """Return a decorator that registers a class or function under `name` and makes it check its arguments.
-
-        Raises:
-            ValueError: if the name is taken.
-        """
+        """Return a decorator that registers a class or function under `name` and makes it check its arguments."""
 
         def decorate(factory: F) -> F:
             if name in self._entries:
@@ -65,9 +61,6 @@ class Registry:
             settings: The other keys of the YAML node.
             place: Key of the node, for instance `model.layers.lif1`.
             context: Values of the caller, such as `in_shape` and `dt`; each is passed if the signature has it.
-
-        Raises:
-            ConfigError: if the name or a setting is unknown, or a setting is missing or has an invalid value.
         """
         factory = self.get(name, place)
         check_settings(factory, settings, place, str(name), supplied=tuple(context))

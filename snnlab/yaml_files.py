@@ -58,7 +58,6 @@ def read_yaml(path: Path) -> Any:
     """Return the content of a YAML file that snnlab has written; references in it are texts.
 
     Raises:
-        ConfigError: if it is larger than any experiment.
         OSError: if it cannot be read.
         yaml.YAMLError: if it is no YAML.
     """

@@ -20,11 +20,7 @@ def zoo_names() -> list[str]:
 
 
 def run_path(named: str | Path) -> Path:
-    """Return the folder of a run that a user names: that of a packaged network for `zoo:NAME`, else the path itself.
-
-    Raises:
-        RunFolderError: if no packaged network has this name.
-    """
+    """Return the folder of a run that a user names: that of a packaged network for `zoo:NAME`, else the path itself."""
     text = str(named)
     if not text.startswith(PREFIX):
         return Path(named).expanduser()

@@ -224,7 +224,7 @@ def test_the_python_of_a_page_runs(block: Block, place: Path, monkeypatch: pytes
     monkeypatch.chdir(place)
     anew = re.sub(r'register\("(\w+)"\)', r'register("\1_of_a_page")', block.text)  # the commands import it as a plugin
     made: dict[str, Any] = {"__name__": "page"}
-    exec(compile(anew, str(block.page), "exec"), made)
+    exec(compile(anew, str(block.page), "exec", dont_inherit=True), made)
     assert set(re.findall(r"^(?:class (?=\w+\()|(?=\w+ = ))(\w+)", block.text, re.M)) <= made.keys()
 
 

@@ -75,10 +75,6 @@ def suite(
         overrides: As on the command line.
         config_dir: The user's folder of YAML files.
         started: `time.perf_counter()` when the command began.
-
-    Raises:
-        SnnlabError: for a mistake, before anything has run.
-        Interrupted: after Ctrl-C or SIGTERM.
     """
     start = time.perf_counter() if started is None else started
     wanted = read_bench_request(list(overrides), config_dir)
@@ -156,9 +152,6 @@ def write_records(suite_folder: Path, records: str | None, overrides: Sequence[s
 
     Args:
         overrides: Settings that runs of others, or that were moved, need again.
-
-    Raises:
-        RunFolderError: if the folder has no completed run, or a file cannot be read or written.
     """
     if row_folders(suite_folder):
         raise RunFolderError(suite_folder, "has records already", "name the suite's own folder, outputs/suite_NAME")
@@ -184,11 +177,7 @@ def _records_folder(records: str | Path | None, name: str) -> Path:
 
 
 def _require_builds(plan: SuitePlan, specs: list[RunSpec]) -> None:
-    """Compose every method on every dataset, and build them until one builds.
-
-    Raises:
-        ConfigError: for the first that cannot be composed, or if none can be built.
-    """
+    """Compose every method on every dataset, and build them until one builds."""
     pairs = list(dict.fromkeys((spec.dataset, spec.method) for spec in specs))
     for dataset, method in pairs:
         try:
@@ -237,11 +226,7 @@ class BenchRequest(NamedTuple):
 
 
 def read_bench_request(overrides: list[str], config_dir: str | Path | None) -> BenchRequest:
-    """Return the request of a command line; its folder is not read.
-
-    Raises:
-        ConfigError: for a mistake.
-    """
+    """Return the request of a command line; its folder is not read."""
     user_dir = user_folder(config_dir)
     request = read_suite_request(overrides, user_dir)
     settings = parse_settings(request.settings)
@@ -252,11 +237,7 @@ def read_bench_request(overrides: list[str], config_dir: str | Path | None) -> B
 
 
 def plan_suite(wanted: BenchRequest, command: str) -> tuple[SuitePlan, list[RunSpec]]:
-    """Return a suite, united with the content of its folder, and the requested trainings.
-
-    Raises:
-        ConfigError: if a method's tuning is wrong, or the folder holds trainings of other settings.
-    """
+    """Return a suite, united with the content of its folder, and the requested trainings."""
     request, settings, user_dir, folder = wanted
     content = read_suite_yaml(folder) if is_begun(folder) else None
     suite_ = unite_suite(settings, request.choice, content)

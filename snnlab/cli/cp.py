@@ -28,11 +28,7 @@ def cp(file: Annotated[str, "group/name", Proposed(packaged_files)], target: Ann
 
 
 def copy_file(source: Path, target: Path) -> str:
-    """Copy `source`, correct the comment with the command that runs it, and return that command.
-
-    Raises:
-        ConfigError: if the target exists, is in another group, or cannot be written.
-    """
+    """Copy `source`, correct the comment with the command that runs it, and return that command."""
     group = source.parent.name
     if target.suffix != ".yaml" or target.parent.name != group:
         raise ConfigError(target, f"a file of the group {group} goes into a folder of that name, DIR/{group}/NAME.yaml")

@@ -49,11 +49,6 @@ def run_grid(
         launch: Where the runs are trained, and how many at a time.
         overrides: Those of `snnlab train -m`.
         started: `time.perf_counter()` when the command began.
-
-    Raises:
-        ConfigError: if a run of it is wrong, before any is trained, or its folder holds the runs of another grid.
-        RunFolderError: if its folder cannot be written.
-        Interrupted: after Ctrl-C or SIGTERM.
     """
     for warning in repetition_warnings(overrides):
         _log.warning(warning)
@@ -100,11 +95,7 @@ class _PlannedRun(NamedTuple):
 
 
 def _compose_all(axes: Axes, config_dir: str | None, command: Sequence[str], *, here: bool) -> list[_PlannedRun]:
-    """Compose and build every run.
-
-    Raises:
-        ConfigError: with the mistakes of the runs, each once.
-    """
+    """Compose and build every run."""
     planned_runs: list[_PlannedRun] = []
     mistakes: dict[str, tuple[SnnlabError, str]] = {}
     folder: Path | None = None
@@ -154,11 +145,7 @@ def _tasks(axes: Axes, planned_runs: Sequence[_PlannedRun], config_dir: str | No
 
 
 def _require_same(grid: Grid, axes: Axes) -> None:
-    """Refuse to continue a grid with other settings than those of its recorded runs.
-
-    Raises:
-        ConfigError: naming the first difference.
-    """
+    """Refuse to continue a grid with other settings than those of its recorded runs."""
     before = read_grid(grid.folder)
     if before is None:
         return

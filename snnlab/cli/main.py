@@ -92,9 +92,6 @@ def run(word: str, *words: str, started: float = 0.0) -> int:
         word: Its first word.
         words: The others.
         started: `time.perf_counter()` at the start.
-
-    Raises:
-        SnnlabError: for a user's mistake.
     """
     if word in ("-sc", "--shell_completion", "--shell-completion"):
         return completion.main(words)

@@ -49,9 +49,6 @@ def write_experiment(folder: Path, name: str, overrides: list[str], *, force: bo
     Args:
         folder: The user's folder of YAML files; it is made if it does not exist.
         force: Whether an existing file is overwritten.
-
-    Raises:
-        ConfigError: if an override is wrong, the name cannot be used, or the file exists or cannot be written.
     """
     from snnlab.session.session import check_experiment
 
@@ -81,9 +78,6 @@ def experiment_text(name: str, overrides: list[str], command: str, folder: Path)
     Args:
         command: The command that runs it, for its first line.
         folder: The user's folder of YAML files; it may not exist.
-
-    Raises:
-        ConfigError: if an override is neither of a value nor of a file.
     """
     user_dir = folder if folder.is_dir() else None
     known = groups(config_folder(), user_dir)

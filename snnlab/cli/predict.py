@@ -84,11 +84,7 @@ def _check_files(files: Sequence[Path]) -> None:
 
 
 def named_plugins(text: str | None) -> list[str]:
-    """Return the modules that the text of `plugins=` names.
-
-    Raises:
-        ConfigError: if it cannot be read.
-    """
+    """Return the modules that the text of `plugins=` names."""
     if text is None:
         return []
     value = parse_assignment(f"plugins={text}")[1]

@@ -50,9 +50,6 @@ def write_report(folder: Path, out: Path | None = None, figures: str | None = No
         folder: Of a run, a search, a suite, or of runs.
         out: The file; None: `report.html` in the folder.
         figures: The format in which plots are written as files too; their paths are printed. None: no files.
-
-    Raises:
-        SnnlabError: if there is nothing in it to show, or the file cannot be written.
     """
     from snnlab.session.reports import build_page  # brings Lightning
 

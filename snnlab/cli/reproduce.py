@@ -87,11 +87,7 @@ def install_line(recorded: RecordedRun) -> str:
 
 
 def require_settable(run: Path, overrides: Sequence[str]) -> None:
-    """Refuse overrides of other settings than `SETTABLE` and references to the environment.
-
-    Raises:
-        ConfigError: naming the override.
-    """
+    """Refuse overrides of other settings than `SETTABLE` and references to the environment."""
     external = [key for key, _ in external_references(RunFiles(run).config)] if overrides else []
     for text in overrides:
         if not any(key_of(text) == name or key_of(text).startswith(f"{name}.") for name in (*SETTABLE, *external)):

@@ -92,10 +92,6 @@ def sweep(*overrides: str, config_dir: str | Path | None = None, started: float 
         overrides: As on the command line.
         config_dir: The user's folder of YAML files.
         started: `time.perf_counter()` when the command began.
-
-    Raises:
-        SnnlabError: for a mistake, before anything has run.
-        Interrupted: after Ctrl-C or SIGTERM.
     """
     require_optuna()
     folders = [text.removeprefix(_RESUME) for text in overrides if text.startswith(_RESUME)]
@@ -138,9 +134,6 @@ def _plan_of_repeated_overrides(folder: Path, overrides: list[str], config_dir: 
 
     The folder's overrides, storage and working folder may be another user's; they would decide what is fetched, where
     files are written, and which code is imported.
-
-    Raises:
-        ConfigError: if it differs.
     """
     content = read_sweep_yaml(folder)
     plan = _new_plan(overrides, config_dir) if overrides else None

@@ -46,10 +46,6 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
         overrides: As on the command line, or mappings of settings to values; after a run's config.yaml they change it.
         config_dir: The user's folder of YAML files.
         settings: Files of groups and settings by their names; the settings within a group as a mapping.
-
-    Raises:
-        SnnlabError: for a mistake in the configuration or the data; no run folder is written.
-        TypeError: for an argument that is neither an override nor a value.
     """
     started = time.perf_counter()
     if sys.platform == "win32":

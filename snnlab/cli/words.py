@@ -72,11 +72,7 @@ class Word:
         return self.field.unit.upper() or (by_type if self.is_option else self.field.name.upper())
 
     def read(self, text: str, label: str) -> Any:
-        """Return the value of a typed text.
-
-        Raises:
-            ConfigError: if it is none of this type, or out of range.
-        """
+        """Return the value of a typed text."""
         if self.is_flag:
             return True
         if not text and (alone := self.note(Alone)):
@@ -179,9 +175,6 @@ def read_words(
     Args:
         typed: The words behind its name.
         forms: The commands with the same first word.
-
-    Raises:
-        ConfigError: if an option is unknown, lacks its value, has two or a wrong one, or a word is missing or too many.
     """
     parameters = parameters_of(command)
     texts, rest = _split_options(command, parameters, typed, forms)

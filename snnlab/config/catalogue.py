@@ -89,6 +89,9 @@ class Catalogue:
         if called == "no_setting":
             found.pop(name, None)
         elif not name.startswith("_") and not ast.unparse(node.annotation).startswith("ClassVar"):
+            if called == "setting" and isinstance(value, ast.Call):
+                aliases = [one.value for one in value.keywords if one.arg == "alias"]
+                name = next((str(one.value) for one in aliases if isinstance(one, ast.Constant)), name)
             notes = list(self._notes(node.annotation))
             unit = next((note for note in notes if isinstance(note, str)), "")
             excludes = tuple(other for note in notes if isinstance(note, tuple) for other in note)
@@ -165,9 +168,6 @@ def drop_replaced(
         neuron: The experiment's neuron, changed in place, as are the layers.
         model: The model's node.
         given: Keys of the overrides that set a value.
-
-    Raises:
-        ConfigError: if two overrides exclude each other.
     """
     for key in given:
         for node, rival in rivals_at(known, neuron, model, key):
@@ -192,11 +192,7 @@ def rivals_at(
 
 
 def check_names(known: Catalogue, node: Any, place: str) -> None:
-    """Refuse unknown settings of the neurons and surrogates in a node and below it.
-
-    Raises:
-        UnknownSettingError: for the first one.
-    """
+    """Refuse unknown settings of the neurons and surrogates in a node and below it."""
     if isinstance(node, list):
         for number, each in enumerate(node):
             check_names(known, each, f"{place}.{number}")

@@ -74,9 +74,6 @@ def check_config(cfg: DictConfig, files: ConfigFiles, given: Sequence[str]) -> E
         cfg: The composed configuration without its `hydra` node.
         files: The files that it was composed from.
         given: The overrides.
-
-    Raises:
-        ConfigError: for the first mistake found.
     """
     with readable_errors():
         raw = _to_dict(cfg, resolve=False)
@@ -348,9 +345,6 @@ def print_configuration(
         package: The key whose value is printed; None: all.
         config_dir: The user's folder of YAML files, or None.
         resolve: Whether references are resolved.
-
-    Raises:
-        ConfigError: if the configuration cannot be composed, or has no such package.
     """
     files, ready = _prepare(overrides, user_folder(config_dir))
     with readable_errors(files):
@@ -370,11 +364,7 @@ def print_configuration(
 
 
 def compose_experiment(overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
-    """Compose one experiment; return it with its run's folder.
-
-    Raises:
-        ConfigError: if the configuration cannot be composed or checked.
-    """
+    """Compose one experiment; return it with its run's folder."""
     for warning in repetition_warnings(overrides):
         _log.warning(warning)
     experiment, (folder,) = _compose(overrides, config_dir, "run.dir")
@@ -392,9 +382,6 @@ def compose_grid_run(
         overrides: Of this run.
         number: Which run it is, from 0.
         folder: The grid's folder; None: a new one, named by the configuration and the current time.
-
-    Raises:
-        ConfigError: if the configuration cannot be composed or checked.
     """
     sweep_dir = [f"hydra.sweep.dir={literal(str(folder))}"] if folder else []
     hydra_overrides = [f"hydra.job.num={number}", *sweep_dir]
@@ -474,21 +461,13 @@ def _prepare(overrides: Sequence[str], user_dir: Path | None) -> tuple[ConfigFil
 
 
 def read_overrides(overrides: Sequence[str], user_dir: Path | None) -> list[str]:
-    """Return overrides in Hydra's grammar.
-
-    Raises:
-        ConfigError: for an argument that is not an override, or sets something that snnlab does not use.
-    """
+    """Return overrides in Hydra's grammar."""
     require_overrides(overrides, user_dir)
     return to_hydra_grammar(overrides, groups(config_folder(), user_dir))
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """Return the key and the value of `KEY=VALUE`.
-
-    Raises:
-        ConfigError: if it cannot be parsed, or has several values.
-    """
+    """Return the key and the value of `KEY=VALUE`."""
     with readable_errors():
         (parsed,) = OverridesParser.create().parse_overrides(to_hydra_grammar([text], ()))
     if parsed.is_sweep_override():
@@ -502,9 +481,6 @@ def set_entry(settings: dict[str, Any], key: str, value: Any) -> None:
     Args:
         settings: The settings, changed in place.
         key: The setting's name, with `.ENTRY` for an entry of a mapping.
-
-    Raises:
-        ConfigError: if the setting of an entry is not a mapping.
     """
     head, _, leaf = key.partition(".")
     if not leaf:
@@ -522,9 +498,6 @@ def refuse_misspelled(text: str, known: Collection[str], user_dir: Path | None) 
     Args:
         known: The settings of that command.
         user_dir: The user's folder of YAML files.
-
-    Raises:
-        ConfigError: with the setting that is likely meant.
     """
     word = key_of(text).partition(".")[0]
     others = {one.name for one in fields(Experiment)} | groups(config_folder(), user_dir)

@@ -23,9 +23,6 @@ def read_file(group: str, name: str, user_dir: Path | None, what: str) -> dict[s
     Args:
         user_dir: The user's folder of YAML files.
         what: What such a file is called, for a message.
-
-    Raises:
-        ConfigError: if there is none of this name, or it is not a mapping.
     """
     files = group_files(group, user_dir)
     if name not in files:
@@ -60,9 +57,6 @@ def read_suite_request(overrides: Sequence[str], user_dir: Path | None) -> Suite
 
     Args:
         user_dir: The user's folder of YAML files.
-
-    Raises:
-        ConfigError: if there is no such suite, or an override cannot be parsed.
     """
     names = [text.partition("=")[2] for text in overrides if text.startswith(f"{SUITE}=")]
     if len(names) != 1:
@@ -88,11 +82,7 @@ def read_suite_request(overrides: Sequence[str], user_dir: Path | None) -> Suite
 
 
 def read_suite(name: str, user_dir: Path | None) -> dict[str, Any]:
-    """Return the settings of a suite's file.
-
-    Raises:
-        ConfigError: if there is none of this name, it is not a mapping, or its `submitit` would run commands.
-    """
+    """Return the settings of a suite's file."""
     settings = read_file(SUITE, name, user_dir, "suite")
     require_plain_queue(settings.get("submitit"), f"{SUITE}.submitit")
     return settings
@@ -131,9 +121,6 @@ def sweep_settings(overrides: Sequence[str], user_dir: Path | None) -> tuple[dic
 
     Args:
         user_dir: The user's folder of YAML files.
-
-    Raises:
-        ConfigError: if the file is missing or not a mapping, or an override cannot be parsed or belongs to the search.
     """
     chosen = [text.partition("=")[2] for text in overrides if text.startswith(f"{SWEEP}=")]
     if len(chosen) > 1:
@@ -149,22 +136,14 @@ def sweep_settings(overrides: Sequence[str], user_dir: Path | None) -> tuple[dic
 
 
 def read_sweep(name: str, user_dir: Path | None) -> dict[str, Any]:
-    """Return the settings of a sweep's file.
-
-    Raises:
-        ConfigError: if there is none of this name, it is not a mapping, or its `submitit` would run commands.
-    """
+    """Return the settings of a sweep's file."""
     settings = read_file(SWEEP, name, user_dir, "file")
     require_plain_queue(settings.get("submitit"), f"{SWEEP}.submitit")
     return settings
 
 
 def split_sweep_settings(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Return the values of `sweep.KEY=VALUE` by key, and the other overrides.
-
-    Raises:
-        ConfigError: if one cannot be parsed.
-    """
+    """Return the values of `sweep.KEY=VALUE` by key, and the other overrides."""
     settings: dict[str, Any] = {}
     others = []
     for text in overrides:
@@ -178,11 +157,7 @@ def split_sweep_settings(overrides: Sequence[str]) -> tuple[dict[str, Any], list
 
 
 def _require_trial(text: str, user_dir: Path | None) -> None:
-    """Refuse an override that is not one of a training, and is likely meant for the search.
-
-    Raises:
-        ConfigError: with the correct override.
-    """
+    """Refuse an override that is not one of a training, and is likely meant for the search."""
     key, value = key_of(text), text.partition("=")[2]
     if key in SWEEP_SETTINGS:
         raise ConfigError(text, "is a setting of the sweep", f"write {SWEEP}.{text.lstrip('+')}")

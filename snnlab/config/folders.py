@@ -68,11 +68,7 @@ def config_folder() -> Path:
 
 
 def user_folder(chosen: str | Path | None = None) -> Path | None:
-    """Return the user's folder: the given one, or that of SNNLAB_CONFIG_DIR, or None.
-
-    Raises:
-        ConfigError: if it does not exist, or holds a file that Hydra would ignore for one of snnlab.
-    """
+    """Return the user's folder: the given one, or that of SNNLAB_CONFIG_DIR, or None."""
     named = chosen or os.environ.get(ENVIRONMENT)
     if not named:
         return None
@@ -94,11 +90,7 @@ def groups(*folders: Path | None) -> set[str]:
 
 
 def find_file(name: str) -> Path:
-    """Return the file of `group/name`, the user's own before the packaged one.
-
-    Raises:
-        ConfigError: if there is no such group or file.
-    """
+    """Return the file of `group/name`, the user's own before the packaged one."""
     group, _, stem = name.removesuffix(".yaml").partition("/")
     folders = [folder for folder in (config_folder(), user_folder()) if folder]
     known = groups(*folders)
@@ -125,9 +117,6 @@ def write_new(path: Path, text: str, *, replace: bool = False) -> None:
 
     Args:
         replace: Whether an existing one is overwritten.
-
-    Raises:
-        ConfigError: if it exists, or cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -40,11 +40,7 @@ class Axes:
 
 
 def read_axes(overrides: Sequence[str]) -> Axes:
-    """Return the axes of a grid from the typed overrides.
-
-    Raises:
-        ConfigError: if one cannot be parsed, has no value, or has the same value twice.
-    """
+    """Return the axes of a grid from the typed overrides."""
     parser = OverridesParser.create()
     fixed: list[str] = []
     swept: dict[str, Sequence[str]] = {}
@@ -121,9 +117,6 @@ def split_launch(arguments: Sequence[str], *, several: bool) -> tuple[LauncherSe
     Args:
         arguments: Overrides.
         several: Whether they are of several runs.
-
-    Raises:
-        ConfigError: for an unknown launcher, a wrong value, one of these settings without `-m`, or a misspelled one.
     """
     launch_arguments = [
         text for text in arguments if "=" in text and text.partition("=")[0].partition(".")[0] in _LAUNCH_SETTINGS

@@ -54,11 +54,7 @@ class ConfigFiles:
         self.choices: dict[str, Any] = {}
 
     def find(self, name: str) -> Path | None:
-        """Return the file that Hydra calls `group/name`, or None.
-
-        Raises:
-            ConfigError: for a path that leads out of the folders.
-        """
+        """Return the file that Hydra calls `group/name`, or None."""
         if os.path.isabs(name) or os.pardir in name.split("/"):
             raise ConfigError(name, "is not a file of a group", "your files are in --config-dir DIR")
         if name.split("/")[0] == "hydra":
@@ -91,11 +87,7 @@ class ConfigFiles:
         return {} if file is None else file.content
 
     def load(self, name: str) -> ConfigFile:
-        """Return a file, read and checked the first time.
-
-        Raises:
-            ConfigError: for a mistake in a file of the user.
-        """
+        """Return a file, read and checked the first time."""
         name = name.removesuffix(".yaml")
         if self._record is not None:
             return ConfigFile(Path(name), "", None, self._record, {}, is_own=False)
@@ -205,9 +197,6 @@ def compose(files: ConfigFiles, overrides: Sequence[str], name: str = PRIMARY) -
         files: The files; those that are read are kept in it.
         overrides: Overrides in Hydra's grammar.
         name: The root file.
-
-    Raises:
-        ConfigError: for a mistake in a file of the user, values without end, or control characters.
     """
     for plugin in (_Source, _SearchPath):
         Plugins.instance().register(plugin)

@@ -19,9 +19,6 @@ def expand_layers(
 
     Layers within blocks are expanded too: those of `layers`, `shortcut`, each of `branches`, and `feedback`; and the
     `neuron` of a block that has one for all of its neurons.
-
-    Raises:
-        ConfigError: naming the layer, if it is not a mapping, has no type, or follows a layer that does not exist.
     """
     nodes = {name: _checked_layer(name, node, layers, place) for name, node in layers.items()}
     expanded = {}

@@ -59,9 +59,6 @@ def to_hydra_grammar(overrides: Sequence[str], groups: Collection[str], *, sever
     Args:
         groups: Names of the config groups.
         several: Whether a setting can have several values, one run for each.
-
-    Raises:
-        ConfigError: if one sets a Hydra setting that snnlab does not use, or several files of a group that takes one.
     """
     for text in overrides:
         _refuse_unused_hydra(text)
@@ -121,11 +118,7 @@ def _single_file(text: str, groups: Collection[str], several: bool) -> str:
 
 
 def _quote_name(text: str, value: str) -> str:
-    """Return the choice of a file by its name, quoted if Hydra's grammar would parse it as another type.
-
-    Raises:
-        ConfigError: for a path, which would become part of the run's name.
-    """
+    """Return the choice of a file by its name, quoted if Hydra's grammar would parse it as another type."""
     head, name = text[: -len(value)], value.strip("'\"")
     ending = Path(name).suffix in (".yaml", ".yml")
     if name.startswith(("/", "./", "../", "~")) or (ending and "/" in name):
@@ -174,9 +167,6 @@ def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[st
         overrides: Overrides as typed; those with `+` or `~`, of `hydra.` and of groups stay as they are, but
             `group=null` becomes `~group`, as in Hydra's grammar.
         groups: Names of the config groups.
-
-    Raises:
-        ConfigError: if both num_bins and dt are given.
     """
     matches = [match for text in overrides if (match := _ASSIGNMENT.match(text.lstrip("+")))]
     keys = {match["key"] for match in matches if match["value"] != "null"}
@@ -257,9 +247,6 @@ def as_overrides(
         settings: Further settings, by name.
         groups: Names of the config groups; a mapping for a group becomes one override per setting.
         what: The called function, for a message.
-
-    Raises:
-        TypeError: for an argument that is neither, or an invalid value of a setting.
     """
     found: list[str] = []
     for one in (*arguments, settings):
@@ -309,22 +296,14 @@ _RECORDED = "config.yaml"
 
 
 def require_overrides(words: Sequence[str], user_dir: Path | None) -> None:
-    """Refuse a word that is not an override.
-
-    Raises:
-        ConfigError: with what it may be meant for.
-    """
+    """Refuse a word that is not an override."""
     for text in words:
         if not is_override(text):
             raise ConfigError(text or repr(text), f"not an override{word_hint(text, user_dir)}")
 
 
 def split_config_file(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """Return the config.yaml of a run to train again, None if none is given, and the other arguments.
-
-    Raises:
-        ConfigError: if several are given.
-    """
+    """Return the config.yaml of a run to train again, None if none is given, and the other arguments."""
     named = [word for word in arguments if Path(word).name == _RECORDED and not is_override(word)]
     found = [path for path in (Path(word).expanduser() for word in named) if path.is_file()]
     others = [word for word in arguments if word not in named]
@@ -339,11 +318,7 @@ _RESUME = "resume="
 
 
 def run_to_resume(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
-    """Return the run of `resume=RUN` and the other overrides; None without `resume`.
-
-    Raises:
-        ConfigError: if it names no run, or more than one, or `resume` is misspelled.
-    """
+    """Return the run of `resume=RUN` and the other overrides; None without `resume`."""
     for key in (text.partition("=")[0].lstrip("+") for text in overrides if "=" in text):
         if key != "resume" and get_close_matches(key, ["resume"], cutoff=0.8):
             raise ConfigError("", f"there is no setting '{key}'. Did you mean 'resume'?")

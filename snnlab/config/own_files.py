@@ -111,10 +111,6 @@ def read_own(path: Path, group: str, groups: Collection[str]) -> ConfigFile:
     Args:
         group: The group of its folder.
         groups: Names of the config groups.
-
-    Raises:
-        ConfigError: naming the line, if it is not a YAML mapping in UTF-8 within the limits, has a wrong package or
-            wrong defaults, or configures Hydra.
     """
     text = read_text(path)
     content, lines = _parse_yaml(path, text)
@@ -154,11 +150,7 @@ def _leaf_places(node: Any, place: str) -> Iterator[str]:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file.
-
-    Raises:
-        ConfigError: if it cannot be read, or is not UTF-8.
-    """
+    """Return the text of a file."""
     try:
         with open_regular(path) as file:
             content = file.read(MAX_BYTES + 1)

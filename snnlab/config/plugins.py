@@ -21,11 +21,7 @@ from snnlab.errors import ConfigError, join_names
 
 
 def import_plugins(experiment: Experiment) -> None:
-    """Import the modules that an experiment names; the working folder is searched last.
-
-    Raises:
-        ConfigError: if a module does not exist, is in the folder of the opened run, or its import fails.
-    """
+    """Import the modules that an experiment names; the working folder is searched last."""
     if experiment.plugins and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     for name in experiment.plugins:
@@ -42,9 +38,6 @@ def require_typed_plugins(names: Sequence[str], typed: Collection[str]) -> None:
 
     Args:
         typed: The settings that the user typed.
-
-    Raises:
-        ConfigError: with the override that names them.
     """
     if names and "plugins" not in typed:
         raise ConfigError(

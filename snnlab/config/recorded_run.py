@@ -92,9 +92,6 @@ def require_named(
         use: The use of the run.
         plugins: The untrusted plugins that it needs.
         trusted: Whether the user recorded it here, and it is unchanged.
-
-    Raises:
-        ConfigError: with the overrides to type.
     """
     missing = list(dict.fromkeys(_missing_overrides(raw, typed, use, plugins, trusted=trusted)))
     if missing:
@@ -256,9 +253,6 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[
     Args:
         before: The run's record.
         now: The same with overrides.
-
-    Raises:
-        ConfigError: if a setting differs that cannot change when a run is resumed.
     """
     one, other = flat(before), flat(now)
     names = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
@@ -299,10 +293,6 @@ def compose_run(
         use: The use of the run, which decides what the user must type again: `record` and `shape` the least, `another`
             the most.
         begun: Composes the experiment that this process has to train; a run with the same record is trusted.
-
-    Raises:
-        RunFolderError: if the folder is not a run's.
-        ConfigError: if an override cannot be used, or the run needs settings that its user must type again.
     """
     if use not in ("record", "shape", "another") and is_row_record(run):
         raise row_record_error(run)
@@ -344,10 +334,6 @@ def compose_from_config(path: Path, overrides: Sequence[str], config_dir: str | 
         path: The file.
         overrides: Overrides of values, and of groups except model, neuron, experiment.
         config_dir: The user's folder, for group overrides.
-
-    Raises:
-        ConfigError: if an override cannot be used, or the run needs settings that its user must type again.
-        RunFolderError: if the file was not written by a run.
     """
     experiment = compose_run(path.parent, overrides, config_dir, "another")
     time = f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}_{experiment.seed}"
@@ -363,11 +349,7 @@ def _typed_settings(overrides: Sequence[str], chosen: Collection[str]) -> TypedS
 def _with_permitted_references(
     cfg: DictConfig, typed: TypedSettings, use: Use, run: Path, begun: Callable[[], Experiment] | None
 ) -> DictConfig:
-    """Return a configuration whose references can be resolved, if the user typed all settings that it needs.
-
-    Raises:
-        ConfigError: if a setting is missing.
-    """
+    """Return a configuration whose references can be resolved, if the user typed all settings that it needs."""
     raw: dict[str, Any] = _unmask(OmegaConf.to_container(cfg, resolve=False))
     signature = read_signature(run, CONFIG)
     known = {} if signature is None else signature.plugins
@@ -416,10 +398,6 @@ def recorded_config(run: Path) -> DictConfig:
     """Return a run's config.yaml.
 
     References to anything outside of it, such as the environment, are masked; `compose_run` resolves permitted ones.
-
-    Raises:
-        RunFolderError: if there is none, or it was not written by a run.
-        VersionError: if a version of snnlab wrote the run whose records have another form.
     """
     path = run / CONFIG
     require_no_file(run)

@@ -52,9 +52,6 @@ def require_bounded(raw: Mapping[str, Any]) -> None:
 
     Args:
         raw: Values with their references.
-
-    Raises:
-        ConfigError: naming a key.
     """
     sizes = _Sizes(raw)
     for place, text in iterate_texts(raw):
@@ -67,9 +64,6 @@ def require_printable(raw: Mapping[str, Any]) -> None:
 
     Args:
         raw: Values with their references.
-
-    Raises:
-        ConfigError: naming the key.
     """
     for place, text in iterate_texts(raw):
         if not is_printable(place) or not is_printable(text, "\n\t"):

@@ -77,11 +77,7 @@ _ALIASES = {"32": "32-true", "64": "64-true", "16": "16-mixed", "bf16": "bf16-mi
 
 
 def check_trainer(node: Mapping[str, Any], *, test: bool) -> None:
-    """Check the settings of the trainer.
-
-    Raises:
-        ConfigError: for an unknown setting, one of the wrong type, or one that trains or tests nothing.
-    """
+    """Check the settings of the trainer."""
     settings = {key: value for key, value in node.items() if key != "_target_"}
     known = {one.name for one in fields(TrainerSettings)}
     for key in map(str, settings):
@@ -98,11 +94,7 @@ def check_trainer(node: Mapping[str, Any], *, test: bool) -> None:
 
 
 def precision_of(value: Any) -> str:
-    """Return a precision by Lightning's full name.
-
-    Raises:
-        ConfigError: if membranes would have 16 bits or fewer, or there is no such precision.
-    """
+    """Return a precision by Lightning's full name."""
     name = _ALIASES.get(str(value), str(value))
     if name in ("16-true", "bf16-true") or name.startswith("transformer-engine"):
         # Inputs below the rounding error of a membrane never add up to a spike.

@@ -67,11 +67,7 @@ class Ablation:
         return self._shuffle_times(packed) if self.kind == "shuffled_time" else packed
 
     def frame_builder(self, frame_builder: FrameBuilder) -> FrameBuilder:
-        """Return the conversion of events to frames under the control.
-
-        Raises:
-            ConfigError: if the representation does not depend on counts.
-        """
+        """Return the conversion of events to frames under the control."""
         if self.kind != "counts_only":
             return frame_builder
         if not isinstance(frame_builder.representation, Counts):

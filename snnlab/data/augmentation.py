@@ -19,33 +19,30 @@ from snnlab.data.events.recording import polarity_dtype
 from snnlab.errors import ConfigError
 from snnlab.registry import Registry
 from snnlab.seeds import Stream, generator
-from snnlab.spec.field import Help
+from snnlab.spec.declared import Declared, no_setting, setting
 from snnlab.spec.interval import Interval, Positive, above, at_least, between
-from snnlab.spec.signatures import checks_arguments
 from snnlab.target_kinds import Targets, kind_of
 
 AUGMENTATIONS = Registry("augmentation")
 # The probability of a change, and a fraction of a whole.
 Probability = Annotated[float, between(0, 1, with_low=False)]
 Ratio = Annotated[float, Interval(0, 1)]
-SensorSize = Annotated[Sequence[int], Help("`[W, H, P]` (pixels, pixels, polarities).")]
+Angle = Annotated[float, "degrees", between(0, 180)]
+Shear = Annotated[float, "degrees", between(0, 60)]
 
 
-@checks_arguments
-class Augmentation(ABC):
+class Augmentation(Declared, ABC):
     """A change of a recording; the result is sorted by time and within the sensor.
 
     Args:
         p: Probability that it is applied.
     """
 
+    p: Probability = setting(default=1.0, kw_only=False)
     # The kind of change that may change a recording's class, a key of data.label_map; None: the class stays.
-    label_change: str | None = None
+    label_change: str | None = no_setting(None)
     # Whether all events get new times, so that labels over time would be wrong.
-    shifts_time: bool = False
-
-    def __init__(self, p: Probability = 1.0) -> None:
-        self.p = p
+    shifts_time: bool = no_setting(False)
 
     def is_applied(self, rng: np.random.Generator) -> bool:
         """Return whether the augmentation is applied this time."""
@@ -66,6 +63,19 @@ class Augmentation(ABC):
             events: The recording.
             rng: Source of all random numbers.
         """
+
+
+class SensorAugmentation(Augmentation):
+    """Base class of augmentations that need the size of the sensor.
+
+    Args:
+        sensor_size: `[W, H, P]`.
+    """
+
+    sensor_size: Annotated[Sequence[int], "pixels, pixels, polarities"] = setting()
+
+    def prepare(self) -> None:
+        self.width, self.height, self.polarities = self.sensor_size
 
 
 def sort_by_time(events: Events) -> Events:
@@ -179,9 +189,6 @@ def build_pipeline(
         num_classes: Number of classes.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
         targets: Kind of the targets.
-
-    Raises:
-        ConfigError: if a setting is wrong, or an augmentation makes recordings of no class or misplaces labels in time.
     """
     if targets != "class" and (changed := [name for name, classes in label_map.items() if classes is not None]):
         raise ConfigError(f"data.label_map.{changed[0]}", f"needs targets of type class, and data.targets is {targets}")
@@ -223,17 +230,15 @@ def _build_step(
 
 
 @AUGMENTATIONS.register("flip_polarity")
-class FlipPolarity(Augmentation):
-    """Swap ON and OFF.
+class FlipPolarity(SensorAugmentation):
+    """Swap ON and OFF; the sensor has both."""
 
-    Raises:
-        ConfigError: if the sensor does not have two polarities.
-    """
+    p: Probability = 0.5
 
-    def __init__(self, sensor_size: SensorSize, p: Probability = 0.5) -> None:
-        super().__init__(p)
-        if sensor_size[2] != 2:
-            raise ConfigError("", f"flip_polarity: the sensor has {sensor_size[2]} polarities, expected 2")
+    def prepare(self) -> None:
+        super().prepare()
+        if self.polarities != 2:
+            raise ConfigError("", f"flip_polarity: the sensor has {self.polarities} polarities, expected 2")
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         return events._replace(p=~events.p)
@@ -249,16 +254,14 @@ class DropEvents(Augmentation):
     Source: Gu et al., EventDrop, IJCAI 2021.
     """
 
-    def __init__(self, most: Ratio, p: Probability = 1.0) -> None:
-        super().__init__(p)
-        self.most = most
+    most: Ratio = setting()
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         return events.take(rng.random(events.t.size) >= rng.uniform(0, self.most))
 
 
 @AUGMENTATIONS.register("drop_area")
-class DropArea(Augmentation):
+class DropArea(SensorAugmentation):
     """Drop the events of a rectangle; each side is a fraction of the sensor's side, drawn uniformly from [0, most].
 
     Args:
@@ -267,10 +270,7 @@ class DropArea(Augmentation):
     Source: Gu et al., EventDrop, IJCAI 2021.
     """
 
-    def __init__(self, sensor_size: SensorSize, most: Ratio, p: Probability = 1.0) -> None:
-        super().__init__(p)
-        self.most = most
-        self.width, self.height, _ = sensor_size
+    most: Ratio = setting()
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         inside = _in_random_interval(events.x, self.width, self.most, rng)
@@ -289,9 +289,7 @@ class DropTime(Augmentation):
     Source: Gu et al., EventDrop, IJCAI 2021.
     """
 
-    def __init__(self, most: Ratio, p: Probability = 1.0) -> None:
-        super().__init__(p)
-        self.most = most
+    most: Ratio = setting()
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         if not events.t.size:
@@ -300,17 +298,14 @@ class DropTime(Augmentation):
 
 
 @AUGMENTATIONS.register("noise")
-class Noise(Augmentation):
+class Noise(SensorAugmentation):
     """Add events at random places and times, a Poisson process until the last event.
 
     Args:
-        rate: Rate of the added events of the whole sensor, 1/ms.
+        rate: Rate of the added events of the whole sensor.
     """
 
-    def __init__(self, sensor_size: SensorSize, rate: Annotated[float, "1/ms", above(0)], p: Probability = 1.0) -> None:
-        super().__init__(p)
-        self.width, self.height, self.polarities = sensor_size
-        self.rate = rate
+    rate: Annotated[float, "1/ms", above(0)] = setting()
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         end = int(events.t[-1]) + 1 if events.t.size else 0
@@ -334,7 +329,7 @@ def _in_random_interval(values: np.ndarray, size: int, most: float, rng: np.rand
 
 
 @AUGMENTATIONS.register("affine")
-class Affine(Augmentation):
+class Affine(SensorAugmentation):
     """Shift, rotate, shear and scale a recording about the sensor's centre c; events outside the sensor are dropped.
 
         x' = round(c + s R(angle) H (x + u - c) + d),  H (x, y) = (x + y tan(shear), y)
@@ -343,30 +338,25 @@ class Affine(Augmentation):
     without u, a scaled or rotated recording has stripes. For a shift alone, u is 0 and d is rounded.
 
     Args:
-        shift: Largest |d| along each axis, pixels.
-        rotate: Largest |angle|, degrees; sensors without rows cannot rotate.
+        shift: Largest |d| along each axis.
+        rotate: Largest |angle|; sensors without rows cannot rotate.
         scale: [from, to] of s.
-        shear: Largest |shear|, degrees; sensors without rows cannot shear.
+        shear: Largest |shear|; sensors without rows cannot shear.
     """
 
-    def __init__(
-        self,
-        sensor_size: SensorSize,
-        shift: Annotated[float, at_least(0)] = 0.0,
-        rotate: Annotated[float, "degrees", between(0, 180)] = 0.0,
-        scale: Sequence[float] = (1.0, 1.0),
-        shear: Annotated[float, "degrees", between(0, 60)] = 0.0,
-        p: Probability = 1.0,
-    ) -> None:
-        super().__init__(p)
-        check_range("scale", scale, 0.1, 10)
-        self.width, self.height, _ = sensor_size
-        if self.height == 1 and rotate:
+    shift: Annotated[float, "pixels", at_least(0)] = 0.0
+    rotate: Angle = 0.0
+    scale: Sequence[float] = (1.0, 1.0)
+    shear: Shear = 0.0
+
+    def prepare(self) -> None:
+        super().prepare()
+        check_range("scale", self.scale, 0.1, 10)
+        if self.height == 1 and self.rotate:
             raise ConfigError("rotate", "a sensor without rows cannot rotate")
-        if self.height == 1 and shear:
+        if self.height == 1 and self.shear:
             raise ConfigError("shear", "a sensor without rows cannot shear")
-        self.shift, self.rotate, self.scale, self.shear = shift, rotate, scale, shear
-        self.resamples = bool(rotate or shear) or tuple(scale) != (1, 1)
+        self.resamples = bool(self.rotate or self.shear) or tuple(self.scale) != (1, 1)
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         across, down, turn, size = rng.uniform(
@@ -391,7 +381,7 @@ _NDA_ROLL = 5 / 48
 
 
 @AUGMENTATIONS.register("nda")
-class NDA(Augmentation):
+class NDA(SensorAugmentation):
     """Roll, rotate or shear a recording: one of the three, drawn anew each time, with a random amount.
 
         roll: x' = (x + d) mod W, and rows likewise; events that leave the sensor enter it on the other side
@@ -399,32 +389,26 @@ class NDA(Augmentation):
     In the paper a flip (`flip_x`) comes before it, and `data.mix: {type: cutmix}` after it.
 
     Args:
-        roll: Largest |d| along each axis, pixels; null: 5/48 of the sensor's sides, as in the authors' recipe.
-        rotate: Largest |angle|, degrees.
-        shear: Largest |shear|, degrees.
-
-    Raises:
-        ConfigError: if a number is out of its range, or the sensor has no rows.
+        roll: Largest |d| along each axis; null: 5/48 of the sensor's sides, as in the authors' recipe.
+        rotate: Largest |angle|.
+        shear: Largest |shear|.
 
     Source: Li et al., Neuromorphic data augmentation for training spiking neural networks, ECCV 2022; the amounts are
         those for CIFAR10-DVS of the authors' code, github.com/Intelligent-Computing-Lab-Yale/NDA_SNN.
     """
 
-    def __init__(
-        self,
-        sensor_size: SensorSize,
-        roll: Annotated[int | None, "pixels", at_least(0)] = None,
-        rotate: Annotated[float, "degrees", between(0, 180)] = 30.0,
-        shear: Annotated[float, "degrees", between(0, 60)] = 30.0,
-        p: Probability = 1.0,
-    ) -> None:
-        super().__init__(p)
-        self.width, self.height, _ = sensor_size
+    roll: Annotated[int | None, "pixels", at_least(0)] = None
+    rotate: Angle = 30.0
+    shear: Shear = 30.0
+
+    def prepare(self) -> None:
+        super().prepare()
         if self.height == 1:
             raise ConfigError("", "nda: the sensor has no rows")
-        self.rolls = tuple(round(_NDA_ROLL * side) if roll is None else roll for side in (self.width, self.height))
-        self.turn = Affine(sensor_size, rotate=rotate)
-        self.slant = Affine(sensor_size, shear=shear)
+        sides = self.width, self.height
+        self.rolls = tuple(round(_NDA_ROLL * side) if self.roll is None else self.roll for side in sides)
+        self.turn = Affine(sensor_size=self.sensor_size, rotate=self.rotate)
+        self.slant = Affine(sensor_size=self.sensor_size, shear=self.shear)
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         choices = (self._roll, self.turn.apply, self.slant.apply)
@@ -438,41 +422,34 @@ class NDA(Augmentation):
 
 
 @AUGMENTATIONS.register("flip_x")
-class FlipX(Augmentation):
+class FlipX(SensorAugmentation):
     """Flip left and right: x' = W - 1 - x."""
 
     label_change = "flip_x"
-
-    def __init__(self, sensor_size: SensorSize, p: Probability = 0.5) -> None:
-        super().__init__(p)
-        self.last = sensor_size[0] - 1
+    p: Probability = 0.5
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        return events._replace(x=self.last - events.x)
+        return events._replace(x=self.width - 1 - events.x)
 
 
 @AUGMENTATIONS.register("flip_y")
-class FlipY(Augmentation):
-    """Flip top and bottom: y' = H - 1 - y.
-
-    Raises:
-        ConfigError: if the sensor has no rows.
-    """
+class FlipY(SensorAugmentation):
+    """Flip top and bottom: y' = H - 1 - y."""
 
     label_change = "flip_y"
+    p: Probability = 0.5
 
-    def __init__(self, sensor_size: SensorSize, p: Probability = 0.5) -> None:
-        super().__init__(p)
-        if sensor_size[1] == 1:
+    def prepare(self) -> None:
+        super().prepare()
+        if self.height == 1:
             raise ConfigError("", "flip_y: the sensor has no rows")
-        self.last = sensor_size[1] - 1
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        return events if events.y is None else events._replace(y=self.last - events.y)
+        return events if events.y is None else events._replace(y=self.height - 1 - events.y)
 
 
 @AUGMENTATIONS.register("elastic")
-class Elastic(Augmentation):
+class Elastic(SensorAugmentation):
     """Deform a recording elastically: neighbouring pixels move together, distant pixels independently.
 
         x' = round(x + u + strength D(x + u)),  D = S_H N S_W^T,  N ~ Normal(0, 1) for each pixel and axis
@@ -481,25 +458,20 @@ class Elastic(Augmentation):
     is the offset of an event within its pixel, uniform in [-1/2, 1/2). Events outside the sensor are dropped.
 
     Args:
-        strength: Standard deviation of the displacement of a pixel along each axis, pixels.
-        sigma: Distance within which pixels move together, pixels.
+        strength: Standard deviation of the displacement of a pixel along each axis.
+        sigma: Distance within which pixels move together.
 
     Source:
         Simard et al., Best practices for convolutional neural networks applied to visual document analysis,
         ICDAR 2003; there the field is scaled after smoothing.
     """
 
-    def __init__(
-        self,
-        sensor_size: SensorSize,
-        strength: Annotated[float, at_least(0)] = 1.0,
-        sigma: Positive = 5.0,
-        p: Probability = 1.0,
-    ) -> None:
-        super().__init__(p)
-        self.width, self.height, _ = sensor_size
-        self.strength = strength
-        self.along_x, self.along_y = _smoothing_matrix(self.width, sigma), _smoothing_matrix(self.height, sigma)
+    strength: Annotated[float, "pixels", at_least(0)] = 1.0
+    sigma: Annotated[Positive, "pixels"] = 5.0
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.along_x, self.along_y = (_smoothing_matrix(side, self.sigma) for side in (self.width, self.height))
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         x = events.x + offsets_in_pixel(events, rng)
@@ -536,14 +508,11 @@ class TimeShift(Augmentation):
         t' = t + d,   |d| <= most
 
     Args:
-        most: Largest |d|, ms.
+        most: Largest |d|.
     """
 
     shifts_time = True
-
-    def __init__(self, most: Annotated[float, "ms", above(0)], p: Probability = 1.0) -> None:
-        super().__init__(p)
-        self.most = most
+    most: Annotated[float, "ms", above(0)] = setting()
 
     def read_until_us(self, until_us: float) -> float:
         return until_us + 1000 * self.most + 1
@@ -564,11 +533,11 @@ class TimeScale(Augmentation):
     """
 
     shifts_time = True
+    scale: Sequence[float] = setting()
 
-    def __init__(self, scale: Sequence[float], p: Probability = 1.0) -> None:
-        super().__init__(p)
-        check_range("scale", scale, 0.1, 10)
-        self.least, self.most = scale
+    def prepare(self) -> None:
+        check_range("scale", self.scale, 0.1, 10)
+        self.least, self.most = self.scale
 
     def read_until_us(self, until_us: float) -> float:
         return until_us / min(self.least, 1.0) + 1
@@ -584,12 +553,10 @@ class TimeJitter(Augmentation):
         t' = max(0, t + std e),   e ~ N(0, 1)
 
     Args:
-        std: Standard deviation, ms.
+        std: Standard deviation.
     """
 
-    def __init__(self, std: Annotated[float, "ms", above(0)], p: Probability = 1.0) -> None:
-        super().__init__(p)
-        self.std = std
+    std: Annotated[float, "ms", above(0)] = setting()
 
     def read_until_us(self, until_us: float) -> float:
         return until_us + JITTER_REACH * 1000 * self.std
@@ -605,9 +572,7 @@ class Reverse(Augmentation):
 
     label_change = "reverse"
     shifts_time = True
-
-    def __init__(self, p: Probability = 0.5) -> None:
-        super().__init__(p)
+    p: Probability = 0.5
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         if not events.t.size:

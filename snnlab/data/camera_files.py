@@ -221,7 +221,6 @@ def read_aedat4(path: Path) -> Columns:
 
     Raises:
         DataError: if it is damaged, or has no events.
-        MissingPackageError: if the package is not installed.
         OSError: if it cannot be read.
     """
     if find_spec("aedat") is None:

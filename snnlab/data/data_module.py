@@ -50,9 +50,6 @@ class BatchSampler(DistributedSampler[BatchIndex]):
         rank: Rank of this process, 0 <= rank < world.
         world: Number of processes.
         resume_from: Epoch in which a resumed training starts, and the number of batches of that epoch to skip.
-
-    Raises:
-        ValueError: if rank is not one of world, or there are fewer recordings to evaluate than processes.
     """
 
     def __init__(

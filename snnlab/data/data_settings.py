@@ -30,11 +30,7 @@ NOT_FOR_ALL = {"root": "reads no files", "download": "fetches nothing"}
 
 @checks_arguments
 class DataSettings(DataFields):
-    """How recordings become batches of frames.
-
-    Raises:
-        ConfigError: names the setting that is out of its range.
-    """
+    """How recordings become batches of frames."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,20 +74,12 @@ class DataSettings(DataFields):
 
     @property
     def pipeline(self) -> Pipeline:
-        """The augmentations of training recordings.
-
-        Raises:
-            ConfigError: if `augment` or `label_map` cannot be used.
-        """
+        """The augmentations of training recordings."""
         return build_pipeline(self.augment, self.label_map, self.num_classes, self.size, self.targets)
 
     @property
     def mixing(self) -> Mixing | None:
-        """The mixing of training recordings with each other; None: they are not mixed.
-
-        Raises:
-            ConfigError: if `mix` cannot be used.
-        """
+        """The mixing of training recordings with each other; None: they are not mixed."""
         if self.mix is None:
             return None
         node = {"type": self.mix} if isinstance(self.mix, str) else self.mix
@@ -147,9 +135,6 @@ class DataSettings(DataFields):
 
         Shape:
             hot: bool `[H * W]`.
-
-        Raises:
-            ConfigError: if the settings contradict each other.
         """
         chosen = self.representation
         node = {"type": chosen} if isinstance(chosen, str) else dict(chosen)
@@ -189,11 +174,7 @@ class DataSettings(DataFields):
 
 
 def read_settings(node: Mapping[str, Any]) -> tuple[DataSettings, str, dict[str, Any]]:
-    """Return the shared settings of a data node, its type, and the dataset's own settings.
-
-    Raises:
-        ConfigError: names the setting that is unknown, missing, of the wrong type or out of its range.
-    """
+    """Return the shared settings of a data node, its type, and the dataset's own settings."""
     settings = dict(node)
     kind = settings.pop("type", None)
     factory = DATASETS.get(kind, "data")
@@ -226,11 +207,7 @@ def without_download(node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_shared_settings(node: Mapping[str, Any]) -> DataSettings:
-    """Return the shared settings of a data node of any dataset.
-
-    Raises:
-        ConfigError: names the setting that is missing, of the wrong type or out of its range.
-    """
+    """Return the shared settings of a data node of any dataset."""
     known = fields_of(DataSettings)
     settings = {name: value for name, value in node.items() if name in known}
     check_known(known, settings, "data", str(node.get("type")))
@@ -242,7 +219,6 @@ def build_dataset(node: Mapping[str, Any]) -> Dataset:
     """Find a dataset's recordings on this machine and check them against the YAML.
 
     Raises:
-        ConfigError: if a setting is wrong.
         DataError: if recordings are missing, or contradict `num_classes` or `sensor_size`.
     """
     common, kind, own = read_settings(node)

@@ -55,9 +55,6 @@ class Archive:
         name: Its file name in the dataset's folder.
         md5: Its MD5 checksum, 32 hexadecimal digits.
         url: Its URL, http, https or file; null: it can only be downloaded by hand.
-
-    Raises:
-        ConfigError: if one of them is invalid.
     """
 
     name: str
@@ -74,11 +71,7 @@ class Archive:
 
 
 def parse_archives(nodes: Sequence[Mapping[str, Any]]) -> list[Archive]:
-    """Return the archives of a YAML.
-
-    Raises:
-        ConfigError: if one of them is invalid, with its place below `data`.
-    """
+    """Return the archives of a YAML."""
     archives = []
     for number, node in enumerate(nodes):
         place = f"archives[{number}]"
@@ -278,7 +271,6 @@ def fetch_missing(
         download: Whether archives are fetched or unpacked.
 
     Raises:
-        ConfigError: if an archive's settings are invalid.
         DataError: if one cannot be fetched, has another checksum, or cannot be unpacked.
     """
     archives = parse_archives(nodes)

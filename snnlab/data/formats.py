@@ -71,9 +71,6 @@ class ReadOptions:
             None: x, y, t, p; without y if the sensor has no rows, and without p if there is no fourth column.
         polarity_values: Values of OFF and ON in files; for more polarities, one value each. None: 1 for ON and 0 or -1
             for OFF; for more polarities, 0, 1, 2, ...
-
-    Raises:
-        ConfigError: if a setting has another value.
     """
 
     time_unit: TimeUnit = "us"
@@ -241,7 +238,6 @@ def read_file(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Even
 
     Raises:
         DataError: if the format is unknown, or the file is damaged or holds no events of this sensor.
-        MissingPackageError: if a package that reads the format is not installed.
     """
     read = _READERS.get(path.suffix.lower())
     if read is None:
@@ -292,7 +288,6 @@ def iter_recordings(recordings: Any, reading: ReadOptions, sensor_size: SensorSi
 
     Raises:
         DataError: if one holds no events of this sensor.
-        TypeError: if one is of another type.
     """
     several = isinstance(recordings, list | tuple) and not isinstance(recordings, Events)
     for index, one in enumerate(recordings if several else [recordings]):
@@ -342,9 +337,7 @@ def to_frames(
         `[T, B, C, W]`, or `[T, B, W]` for C = 1.
 
     Raises:
-        ConfigError: if a setting is out of its range.
         DataError: if an input is no recording of this sensor.
-        TypeError: if an input is of another type.
     """
     reading, size = ReadOptions(time_unit, time_origin), (sensor_size[0], sensor_size[1], sensor_size[2])
     node = {"type": representation} if isinstance(representation, str) else dict(representation)

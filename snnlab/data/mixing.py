@@ -18,6 +18,7 @@ from snnlab.data.augmentation import Probability
 from snnlab.data.events.frames import Batch, Mix
 from snnlab.errors import ConfigError
 from snnlab.registry import Registry
+from snnlab.spec.declared import Declared
 from snnlab.spec.interval import Count, Positive
 from snnlab.target_kinds import Targets, kind_of
 
@@ -25,22 +26,19 @@ MIXES = Registry("mixing")
 PLACE = "data.mix"
 
 
-class Mixing(ABC):
+class Mixing(Declared, ABC):
     """Mixes each recording of a batch with another recording of the batch.
 
     Args:
         alpha: The fraction of the other recording is drawn from Beta(alpha, alpha); a small alpha gives mostly 0 or 1.
         p: Probability that a batch is mixed.
-
-    Raises:
-        ValueError: if a number is out of its range.
     """
 
     # Whether value targets of a mixed recording are the mean of both recordings' values, with the same weight.
     mixes_values: ClassVar[bool] = False
 
-    def __init__(self, alpha: float, p: float) -> None:
-        self.alpha, self.p = alpha, p
+    alpha: Positive = 1.0
+    p: Probability = 1.0
 
     def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """Return the batch mixed with a permutation of itself; the input is not modified.
@@ -89,9 +87,6 @@ def build_mixing(node: Mapping[str, Any], targets: Targets = "class") -> Mixing:
     Args:
         node: Its node, for example `{type: mixup, alpha: 0.2}`.
         targets: Kind of the targets.
-
-    Raises:
-        ConfigError: if a setting is wrong, or this mixing is not defined for such targets.
     """
     if not isinstance(node, Mapping):
         raise ConfigError(PLACE, f"expected a mapping such as {{type: mixup, alpha: 0.2}}, got {node!r}")
@@ -113,16 +108,11 @@ class Mixup(Mixing):
     Args:
         alpha: Parameter of the distribution of l; 0.2: mostly near 0 or 1.
 
-    Raises:
-        ValueError: if a number is out of its range.
-
     Source: Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018.
     """
 
     mixes_values = True
-
-    def __init__(self, alpha: Positive = 0.2, p: Probability = 1.0) -> None:
-        super().__init__(alpha, p)
+    alpha: Positive = 0.2
 
     def mix_frames(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         return torch.lerp(x, other, part), x.new_full((x.shape[1],), part)
@@ -138,14 +128,8 @@ class CutMix(Mixing):
     Args:
         alpha: Parameter of the distribution of l; 1: all areas equally likely.
 
-    Raises:
-        ValueError: if a number is out of its range.
-
     Source: Yun et al., CutMix, ICCV 2019.
     """
-
-    def __init__(self, alpha: Positive = 1.0, p: Probability = 1.0) -> None:
-        super().__init__(alpha, p)
 
     def mix_frames(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         sizes = spatial_shape(x)
@@ -180,15 +164,10 @@ class EventMix(Mixing):
         alpha: Parameter of the distribution of l; 1: all fractions equally likely.
         gaussians: Number of Gaussians.
 
-    Raises:
-        ValueError: if a number is out of its range.
-
     Source: after Shen et al., EventMix, arXiv 2205.12054, 2022, with one mask per batch and weights by events.
     """
 
-    def __init__(self, alpha: Positive = 1.0, gaussians: Count = 3, p: Probability = 1.0) -> None:
-        super().__init__(alpha, p)
-        self.gaussians = gaussians
+    gaussians: Count = 3
 
     def mix_frames(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         from_other = torch.from_numpy(self._mask((x.shape[0], *spatial_shape(x)), part, rng)).to(

@@ -40,7 +40,6 @@ def read_apart(path: Path, form: str) -> Columns:
 
     Raises:
         DataError: if it is damaged.
-        MissingPackageError: if the package that reads it cannot be imported.
         OSError: if it cannot be opened.
     """
     with open_regular(path):

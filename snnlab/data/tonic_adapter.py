@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -60,19 +60,14 @@ class TonicTransform(Augmentation):
     multiplied into the probability that it is applied, so that `data.label_map` is followed.
 
     Args:
-        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        sensor_size: `[W, H, P]`.
         name: The class in `tonic.transforms`; its output must be events of the same sensor.
         settings: Arguments of the class; times in us.
-        p: Probability that it is applied.
-
-    Raises:
-        ConfigError: if there is no such transform, it does not return events, or its settings are invalid.
-        ValueError: if p is out of its range.
     """
 
     def __init__(
         self,
-        sensor_size: tuple[int, int, int],
+        sensor_size: Annotated[tuple[int, int, int], "pixels, pixels, polarities"],
         name: str,
         settings: Mapping[str, Any] | None = None,
         p: Probability = 1.0,

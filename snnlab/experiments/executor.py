@@ -95,11 +95,7 @@ class SearchRunner:
         return self._last_check > -math.inf and self.study.count().running == 0
 
     def check_failures(self) -> None:
-        """Raise if the number of failed trials ended the search.
-
-        Raises:
-            ConfigError: with the error of the last failed trial.
-        """
+        """Raise if the number of failed trials ended the search."""
         count = self.study.count()
         if count.failed > self.plan.sweep.failures:
             errors = [
@@ -307,9 +303,6 @@ def executor(where: WorkerSettings, folder: Path, train: Callable[[RunTask], Out
     Args:
         where: The engine, and the number of tasks at the same time.
         folder: Folder for the files of jobs.
-
-    Raises:
-        ConfigError: if the engine's package is missing, or its settings are invalid.
     """
     with worker_factory(where, folder) as make:
         one = Executor(make, train, where.slots)

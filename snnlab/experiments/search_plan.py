@@ -58,20 +58,12 @@ class SearchPlan:
     working_folder: str
 
     def trial_overrides(self, values: Values) -> list[str]:
-        """Return the overrides of a trial, without those that the search adds.
-
-        Raises:
-            RunFolderError: if a setting is not searched.
-        """
+        """Return the overrides of a trial, without those that the search adds."""
         self.require_searched(values)
         return [*self.common, *overrides(values)]
 
     def require_searched(self, values: Values) -> None:
-        """Raise for settings that are not searched: anybody who can write the study could set any of them.
-
-        Raises:
-            RunFolderError: with the first such setting.
-        """
+        """Raise for settings that are not searched: anybody who can write the study could set any of them."""
         if other := [name for name in values if name not in self.space.parameters]:
             raise RunFolderError(self.folder, f"its study has trials with {other[0]}, which is not searched")
 
@@ -115,11 +107,7 @@ class SearchPlan:
         }
 
     def write(self) -> None:
-        """Write `sweep.yaml`, and sign it.
-
-        Raises:
-            RunFolderError: if the folder cannot be written.
-        """
+        """Write `sweep.yaml`, and sign it."""
         text = OmegaConf.to_yaml(OmegaConf.create(self.to_dict()))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -218,9 +206,6 @@ def check_full_names(space: Space, settings: Mapping[str, Any]) -> None:
 
     Args:
         settings: The experiment's settings, by full names.
-
-    Raises:
-        ConfigError: with the place that is likely meant.
     """
     for name in space.parameters:
         if "." not in name and name not in {key.partition(".")[0] for key in settings}:
@@ -230,11 +215,7 @@ def check_full_names(space: Space, settings: Mapping[str, Any]) -> None:
 
 
 def check_common_overrides(common: Sequence[str], space: Space) -> None:
-    """Refuse overrides that the search controls.
-
-    Raises:
-        ConfigError: for the first such override.
-    """
+    """Refuse overrides that the search controls."""
     if "seed" in space.parameters:
         raise ConfigError("sweep.space.seed", "a seed cannot be searched", "finalists are compared over several seeds")
     for text in common:

@@ -44,9 +44,6 @@ def require_plain_queue(settings: Any, place: str) -> None:
     Args:
         settings: submitit's parameters from a file.
         place: Their place in the configuration, for the error.
-
-    Raises:
-        ConfigError: with the first such parameter.
     """
     for name, value in settings.items() if isinstance(settings, Mapping) else ():
         plain = (
@@ -103,11 +100,7 @@ class NumberRange:
         return is_number and self.low <= value <= self.high
 
     def points(self, place: str) -> list[Any]:
-        """Return all numbers of the range, for a grid.
-
-        Raises:
-            ConfigError: if there are infinitely many.
-        """
+        """Return all numbers of the range, for a grid."""
         if self.log or (self.step is None and not self.is_integer):
             raise ConfigError(place, "a grid needs choices, or a step")
         step = self.step or 1
@@ -152,11 +145,7 @@ class Space:
 
     @classmethod
     def parse(cls, node: Mapping[str, Any]) -> Space:
-        """Return the search space of a YAML.
-
-        Raises:
-            ConfigError: for the first mistake.
-        """
+        """Return the search space of a YAML."""
         if not node:
             raise ConfigError(PLACE, "is empty", "name a setting, such as optimizer.lr: {low: 1e-4, high: 1e-2}")
         parameters: dict[str, NumberRange | Categorical] = {}
@@ -176,11 +165,7 @@ class Space:
         return values
 
     def grid(self) -> list[Values]:
-        """Return each combination once.
-
-        Raises:
-            ConfigError: if there are infinitely many.
-        """
+        """Return each combination once."""
         axes = [parameter.points(f"{PLACE}.{name}") for name, parameter in self.parameters.items()]
         found: dict[str, Values] = {}
         for combination in itertools.product(*axes):

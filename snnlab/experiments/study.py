@@ -67,11 +67,7 @@ def try_lock(folder: Path) -> Iterator[bool]:
 
 
 class SearchLock:
-    """A lock by which the processes of a search know which of them are alive.
-
-    Raises:
-        RunFolderError: if the folder cannot be written.
-    """
+    """A lock by which the processes of a search know which of them are alive."""
 
     def __init__(self, folder: Path) -> None:
         self.name = f"{socket.gethostname()}_{os.getpid()}_{uuid.uuid4().hex[:8]}"
@@ -137,11 +133,7 @@ class TrialCounts:
 
 
 def require_optuna() -> None:
-    """Raise if Optuna is not installed.
-
-    Raises:
-        ConfigError: with the command that installs it.
-    """
+    """Raise if Optuna is not installed."""
     if find_spec("optuna") is None:
         raise ConfigError("sweep", "needs Optuna: pip install 'snnlab-train[sweep]'")
 
@@ -165,9 +157,6 @@ def check_storage(named: str | None) -> None:
 
     Args:
         named: The storage in the settings.
-
-    Raises:
-        SnnlabError: if its folder does not exist, no server answers, or it is no storage.
     """
     if named is None:
         return
@@ -214,9 +203,6 @@ class SharedStudy:
         folder: The sweep's folder, whose name is the study's name.
         lock: The lock of this process.
         identity: Further values that must agree with those of the stored study, such as the overrides.
-
-    Raises:
-        RunFolderError: if the study belongs to another search or version.
     """
 
     def __init__(self, folder: Path, sweep: Sweep, space: Space, lock: SearchLock, identity: Mapping[str, Any]) -> None:

@@ -123,11 +123,7 @@ def _row_texts(rows: Sequence[MethodRow], text_of: Callable[[SuiteRun], str | No
 
 
 def _text(run: SuiteRun, text_of: Callable[[SuiteRun], str | None]) -> str | None:
-    """Return the text of a field.
-
-    Raises:
-        RunFolderError: if a setting of the run is no setting of snnlab, such as a text in place of a number.
-    """
+    """Return the text of a field."""
     try:
         return text_of(run)
     except (TypeError, ValueError, AttributeError, ArithmeticError) as error:

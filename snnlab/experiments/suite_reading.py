@@ -55,11 +55,7 @@ class Energy:
 
 
 def energy_of(node: Mapping[str, Any] | None, place: str) -> Energy:
-    """Return the constants of a suite's `energy`; None gives the defaults.
-
-    Raises:
-        RunFolderError: if a constant is unknown or not positive.
-    """
+    """Return the constants of a suite's `energy`; None gives the defaults."""
     try:
         check_settings(Energy, node or {}, f"{place}.energy", "energy")
     except ConfigError as error:

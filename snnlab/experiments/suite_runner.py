@@ -138,11 +138,7 @@ _QUANTITIES: Mapping[str, Callable[[RecordedRun], float | None]] = {
 
 
 def tuning_plan(plan: SuitePlan, dataset: str, method: str, merge: Callable[[Sequence[str]], list[str]]) -> SearchPlan:
-    """Return the search of a method on a dataset.
-
-    Raises:
-        ConfigError: if its settings are invalid.
-    """
+    """Return the search of a method on a dataset."""
     suite = plan.suite
     node: Mapping[str, Any] = suite.tuning_settings(method) or {}
     where = {"engine": suite.engine, "workers": suite.workers, "submitit": suite.submitit}
@@ -170,9 +166,6 @@ def tune(
 
     Returns:
         {trials, val_size, values}; None if it was stopped.
-
-    Raises:
-        ConfigError: if no trial was completed.
     """
     require_optuna()
     search = tuning_plan(plan, dataset, method, merge)
@@ -246,8 +239,6 @@ class SuiteRunner:
         """Train the missing runs.
 
         Raises:
-            ConfigError: if an error in the settings prevents all runs.
-            RunFolderError: on an error that every run would have, such as a full disk.
             Interrupted: after Ctrl-C or SIGTERM.
         """
         todo = [spec for spec in self.run_specs if self._is_missing(spec)]

@@ -140,11 +140,7 @@ class SuiteSelection:
 
 
 def parse_settings(values: Mapping[str, Any]) -> Suite:
-    """Return the checked suite.
-
-    Raises:
-        ConfigError: for the first mistake.
-    """
+    """Return the checked suite."""
     suite = load(Suite, values, PLACE, "a suite")
     for part in ("methods", "datasets", "seeds"):
         if not getattr(suite, part):
@@ -166,11 +162,7 @@ def parse_settings(values: Mapping[str, Any]) -> Suite:
 
 
 def check_overrides(overrides: Sequence[str], place: str) -> None:
-    """Refuse texts that are no overrides, and settings that the suite controls.
-
-    Raises:
-        ConfigError: for the first such text.
-    """
+    """Refuse texts that are no overrides, and settings that the suite controls."""
     for text in overrides:
         key, equals, _ = text.lstrip("+").partition("=")
         if not equals and not key.startswith("~"):
@@ -186,11 +178,7 @@ def check_overrides(overrides: Sequence[str], place: str) -> None:
 
 
 def check_names(names: Sequence[str], known: Sequence[str] | Mapping[str, Any], place: str, what: str) -> None:
-    """Refuse unknown names.
-
-    Raises:
-        ConfigError: with the nearest known name.
-    """
+    """Refuse unknown names."""
     for name in names:
         if name not in known:
             raise ConfigError(place, f"there is no {what} '{name}'", did_you_mean(name, known), known)

@@ -36,11 +36,7 @@ def is_begun(folder: Path) -> bool:
 
 
 def make_suite_folder(folder: Path) -> None:
-    """Create a suite's folder if it does not exist.
-
-    Raises:
-        RunFolderError: if it cannot be created, or is the folder of a run, a search or records.
-    """
+    """Create a suite's folder if it does not exist."""
     for path in (folder, *folder.parents):
         if (path / CHECKPOINTS).is_dir() and (path / CONFIG).is_file():
             raise RunFolderError("folder", f"{path} is the folder of a run", "name another one for the suite")
@@ -55,11 +51,7 @@ def make_suite_folder(folder: Path) -> None:
 
 
 def write_suite_yaml(plan: SuitePlan) -> None:
-    """Write `suite.yaml`.
-
-    Raises:
-        RunFolderError: if the folder cannot be written.
-    """
+    """Write `suite.yaml`."""
     try:
         write_text(
             plan.folder / SUITE_PAGE, OmegaConf.to_yaml(OmegaConf.create({"schema": SUITE_SCHEMA, **plan.to_dict()}))
@@ -96,9 +88,6 @@ def require_same_settings(plan: SuitePlan, content: Mapping[str, Any], free: Col
     Args:
         content: The content of the folder's `suite.yaml`.
         free: Settings that may differ, such as the folder of the recordings.
-
-    Raises:
-        ConfigError: with the first difference.
     """
     now = plan.to_dict()
     for name, method in now["methods"].items():

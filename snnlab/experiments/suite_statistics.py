@@ -56,11 +56,7 @@ class PublishedResult(NamedTuple):
 
 
 def check_published(nodes: Sequence[Mapping[str, Any]], place: str) -> None:
-    """Check the numbers of published results.
-
-    Raises:
-        RunFolderError: for the first value that is no number, or an accuracy that is not in percent.
-    """
+    """Check the numbers of published results."""
     for node in nodes:
         where = f"{place}.published: {node.get('name', 'without a name')}"
         for key in _NUMBERS:
@@ -76,9 +72,6 @@ def published_results(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple
     Args:
         nodes: The suite's `published`; the accuracy is in percent.
         dataset: The dataset's name.
-
-    Raises:
-        RunFolderError: if a value is no number.
     """
     check_published(nodes, "suite")
     found, problems = [], []
@@ -155,9 +148,6 @@ def summarize_seeds(values: Sequence[float]) -> SeedSummary:
         mean +- t(n - 1) sd / sqrt(n)
 
     with the 97.5 % point of Student's t. The interval holds for other seeds on the same recordings.
-
-    Raises:
-        ValueError: if there are no values.
     """
     if not values:
         raise ValueError("no values have no mean")

@@ -301,11 +301,7 @@ def write_tables(folder: Path, best_on_test: bool = False) -> list[Path]:
 
 
 def chosen_columns(names: Sequence[str] | None, found: SuiteTable) -> list[Column]:
-    """Return columns by their keys; without names the accuracy, or the mean error if there is none.
-
-    Raises:
-        ConfigError: if a column is unknown.
-    """
+    """Return columns by their keys; without names the accuracy, or the mean error if there is none."""
     known = {column.key: column for column in COLUMNS}
     if names is None:
         there = {key for part in found.parts for row in part.rows for key in row.values}

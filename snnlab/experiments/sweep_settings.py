@@ -92,11 +92,7 @@ class Sweep:
 
 
 def parse_settings(values: Mapping[str, Any]) -> tuple[Sweep, Space]:
-    """Return the checked sweep and its search space.
-
-    Raises:
-        ConfigError: for the first mistake.
-    """
+    """Return the checked sweep and its search space."""
     for name, example in _MAPPINGS.items():
         if name in values and not isinstance(values[name], Mapping):
             raise ConfigError(f"{PLACE}.{name}", f"expected a mapping such as {example}, got {values[name]!r}")
@@ -117,11 +113,7 @@ def parse_settings(values: Mapping[str, Any]) -> tuple[Sweep, Space]:
 
 
 def change_settings(before: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a search's settings with new values; only settings outside of `FIXED` may change.
-
-    Raises:
-        ConfigError: if a fixed setting changes.
-    """
+    """Return a search's settings with new values; only settings outside of `FIXED` may change."""
     free = [f.name for f in fields(Sweep) if f.name not in FIXED]
     for name, value in values.items():
         recorded = masked(value) if isinstance(value, str) else value

@@ -77,9 +77,6 @@ def read_methods(folders: Sequence[Path]) -> list[MethodResults]:
 
     Args:
         folders: For each method a run, a folder of runs, or the record of a row.
-
-    Raises:
-        RunFolderError: if one has no tested run, or their test recordings differ.
     """
     methods = [read_method(folder) for folder in folders]
     first = methods[0]
@@ -105,10 +102,6 @@ def read_method(folder: Path) -> MethodResults:
     """Read the runs in a folder, or the record of a row, as one method.
 
     A run that `snnlab reproduce` has repeated there counts once.
-
-    Raises:
-        RunFolderError: if there is no such folder, or no run in it that was tested; if two have the same seed, or more
-            than the seed differs.
     """
     if not folder.is_dir():
         raise RunFolderError("", f"there is no folder {folder}")
@@ -138,9 +131,6 @@ def method_results(name: str, runs: Sequence[RecordedRun]) -> MethodResults:
     Args:
         name: The method's name.
         runs: Its runs, one per seed, in order.
-
-    Raises:
-        RunFolderError: if they were tested on different recordings, or on recordings without a class.
     """
     tests = [read_test(run) for run in runs]
     if any(not np.array_equal(test.recordings, tests[0].recordings) for test in tests):

@@ -160,9 +160,6 @@ def worker_factory(where: WorkerSettings, folder: Path) -> Iterator[Callable[[],
     Args:
         where: The engine, and the number of workers.
         folder: Folder for the files of jobs.
-
-    Raises:
-        ConfigError: if a package is missing, or settings are invalid.
     """
     place, threads = where.setting_names[0], threads_per_run(where)
     if where.engine == "here":
@@ -333,10 +330,6 @@ def _submitit_executor(folder: Path, settings: Mapping[str, Any], setting_names:
     Args:
         folder: Folder for its files, which other users cannot read or write: they are unpickled.
         settings: `cluster`, and the parameters of submitit's executor.
-
-    Raises:
-        ConfigError: if submitit is missing, or rejects the settings.
-        RunFolderError: if the folder cannot be made, or is another user's.
     """
     _require_package("submitit", "submitit", setting_names[0])
     if settings.get("cluster") == "debug":

@@ -28,9 +28,6 @@ def fold_norm(network: Network) -> Network:
 
     Args:
         network: The network, unchanged.
-
-    Raises:
-        ConfigError: if it was not built by `build_network`.
     """
     built = network.built_from
     if built is None:

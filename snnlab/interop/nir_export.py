@@ -120,9 +120,6 @@ def to_graph(
         dt: Length of a step, ms; not needed after `build_network`.
         lossy: Write what NIR cannot say as the nearest that it can.
         readout: The loss's readout, for the metadata.
-
-    Raises:
-        ConfigError: if NIR cannot say what a layer does, or the shape is not known.
     """
     built = network.built_from
     if built is not None:

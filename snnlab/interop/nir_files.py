@@ -54,11 +54,7 @@ class GraphFile:
 
 
 def nir_package() -> Any:
-    """Return the package `nir`.
-
-    Raises:
-        MissingPackageError: if it is not installed.
-    """
+    """Return the package `nir`."""
     try:
         import nir
     except ImportError as error:
@@ -67,11 +63,7 @@ def nir_package() -> Any:
 
 
 def write_graph(path: Path, graph: Any) -> None:
-    """Write a graph into a file, whole or not at all.
-
-    Raises:
-        ConfigError: if it cannot be written.
-    """
+    """Write a graph into a file, whole or not at all."""
     content = BytesIO()  # HDF5 reads what it writes, which a file that is only written does not allow
     nir_package().write(content, graph)
     try:
@@ -89,7 +81,6 @@ def read_graph(path: Path, *, trusted: bool = False) -> GraphFile:
 
     Raises:
         NIRError: if the file is missing, truncated, too large or no NIR graph; its place is the file, or the node.
-        MissingPackageError: if the package `nir` is not installed.
     """
     nir = nir_package()
     if not path.is_file():

@@ -86,11 +86,7 @@ class ReadNetwork:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self) -> BuiltNetwork:
-        """Return the network with its weights, in evaluation mode.
-
-        Raises:
-            ConfigError: if a layer's settings are refused, or a weight does not fit.
-        """
+        """Return the network with its weights, in evaluation mode."""
         with torch.device("meta"):  # shapes first: the layers of a crafted file may need any memory
             self._require_fitting(self._build_layers().network)
         built = self._build_layers()
@@ -99,11 +95,7 @@ class ReadNetwork:
         return built
 
     def load_into(self, network: Network) -> None:
-        """Load the weights into a network.
-
-        Raises:
-            ConfigError: if one does not fit.
-        """
+        """Load the weights into a network."""
         self._require_fitting(network)
         network.load_state_dict({key: torch.as_tensor(value) for key, value in self.weights.items()})
 
@@ -139,7 +131,6 @@ def read_network(file: GraphFile, place: str, options: NIRReadOptions) -> ReadNe
 
     Raises:
         NIRError: naming the node that cannot be read.
-        ConfigError: if options contradict each other.
     """
     check_options(options)
     own = None if options.ignore_metadata else nir_metadata.read(file.graph, place)
@@ -488,11 +479,7 @@ class _Reader:
         return _Value(float(np.ravel(whole)[0]), np.asarray(whole, np.float64))
 
     def _tau(self, name: str, given: str, tau: _Value) -> _Value:
-        """Return a time constant, a step where it is one but for rounding.
-
-        Raises:
-            NIRError: if it is not positive, or below a step.
-        """
+        """Return a time constant, a step where it is one but for rounding."""
         low = float(np.min(tau.whole))
         unit, step = self.options.time_unit, self.options.step
         if low <= 0:

@@ -96,11 +96,7 @@ def option_text(values: Mapping[str, Any]) -> str:
 
 
 def checked_options(values: Mapping[str, Any]) -> NIRReadOptions:
-    """Return options, their names and values checked.
-
-    Raises:
-        ConfigError: for an option that does not exist, or a value that it does not take.
-    """
+    """Return options, their names and values checked."""
     check_settings(NIRReadOptions, values, "import", "import")
     return NIRReadOptions(**values)
 

@@ -74,9 +74,6 @@ def fit(network: Network) -> list[Core]:
 
     Args:
         network: A network that `build_network` built, for one sample of shape `[P, H, W]`.
-
-    Raises:
-        ConfigError: if it does not fit; the message names each layer and number.
     """
     built = network.built_from
     if built is None:

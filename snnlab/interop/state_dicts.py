@@ -159,7 +159,6 @@ def load_state_dict(network: Network, path: str | Path, rename: Rename | None = 
 
     Raises:
         DataError: if the file cannot be read, or its tensors do not fit the network.
-        ConfigError: if the table names what is not in the file.
     """
     path = Path(path).expanduser()
     tensors = read_state_dict(path)

@@ -191,9 +191,6 @@ def run(
 
     Shape:
         frames: `[T, B, P, H, W]`; state: of `[B, features, H', W']`.
-
-    Raises:
-        ValueError: if the state has another shape or dtype than a step of the input, or lengths are not whole numbers.
     """
     image = convolution.image(frames.shape[2:])
     like, lists = (frames, find_events(frames)) if isinstance(frames, Tensor) else (frames.like, frames.lists)

@@ -85,11 +85,7 @@ _AUTO = "set backend: auto"
 
 
 def resolve_backend(backend: Backend, device: torch.device, dtype: torch.dtype) -> Backend:
-    """Return the backend that runs; for `auto`, the fastest one for a device and a dtype.
-
-    Raises:
-        ConfigError: if a named backend cannot run there.
-    """
+    """Return the backend that runs; for `auto`, the fastest one for a device and a dtype."""
     if backend == "auto":
         if dtype not in EXACT or traced_by_torch():
             return "reference"  # torch's tools can trace the plain loop only
@@ -141,11 +137,6 @@ def run(
 
     Shape:
         x: `[T, B, ...]`; state: of `[B, ...]`; lengths: `[B]`; tensors of k: broadcast to one sample.
-
-    Raises:
-        ValueError: if the state has another shape or dtype than a step of x, a coefficient's shape does not broadcast
-            to a sample's, or lengths are not whole numbers.
-        ConfigError: if a named backend cannot run the step.
     """
     found = kernel_for(step, x, state, k, backend=backend, pool=pool)
     if isinstance(found, str):
@@ -177,9 +168,6 @@ def kernel_for(
         backend: The backend, or `auto`.
         pool: A pooling to fuse with the neuron.
         grad: Whether there is a backward pass even if none of x, state and k requires a gradient.
-
-    Raises:
-        ConfigError: if a named backend cannot run the step.
     """
     chosen = resolve_backend(backend, x.device, x.dtype)
     if chosen == "reference":
@@ -329,11 +317,7 @@ def make_call(
     count: bool,
     pool: Pool | None,
 ) -> tuple[KernelCall, list[Tensor]]:
-    """Return the settings of a call, and its numbers that are tensors.
-
-    Raises:
-        ValueError: as `run`.
-    """
+    """Return the settings of a call, and its numbers that are tensors."""
     require_states(state, x)
     numbers = kernel.traced.numbers(k)
     require_coefficients(numbers, x.shape[2:])
@@ -369,11 +353,7 @@ def require_coefficients(numbers: Mapping[str, float | Tensor], sample: torch.Si
 
 
 def valid_lengths(lengths: Tensor | None, num_steps: int, batch: int) -> Tensor | None:
-    """Return the valid steps of each sample, as a copy for the backward pass; None if all are.
-
-    Raises:
-        ValueError: if lengths are not whole numbers, one for each sample.
-    """
+    """Return the valid steps of each sample, as a copy for the backward pass; None if all are."""
     if lengths is None or lengths.shape == (batch,) == (0,):  # an empty list makes a tensor of floats
         return None
     if lengths.shape != (batch,) or lengths.is_floating_point():
@@ -435,9 +415,6 @@ def refuse_second_derivative(*grads: Tensor | None) -> None:
 
     Args:
         grads: The incoming gradients.
-
-    Raises:
-        SnnlabError: if the pass runs with `create_graph`, or the gradients are a batch.
     """
     if torch.is_grad_enabled():
         raise SnnlabError(

@@ -156,9 +156,6 @@ def run(
         weights: Weight and bias of the feedback, a NamedTuple.
         lengths: Valid steps of each sample; None if all are.
         count: Whether to count spikes.
-
-    Raises:
-        ValueError: if s or the state has another shape or dtype than a step of x, or lengths are not whole numbers.
     """
     x, layout = Layout.infer(x)
     require_state("s", s, x)

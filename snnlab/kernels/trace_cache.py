@@ -228,9 +228,6 @@ def _replace_numbers(k: Any, visible: Callable[[Any], Any], make: Callable[[str,
         visible: Returns the class that takes the place of a NamedTuple's.
         make: Makes the symbol of a number.
         prefix: First part of the names.
-
-    Raises:
-        UntraceableError: if one is neither a number, a tensor, nor a plain value.
     """
     parts = []
     for name, value in _named_items(k):

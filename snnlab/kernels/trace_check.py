@@ -46,11 +46,7 @@ def compare_run(
     k: Any,
     lengths: Tensor | None,
 ) -> None:
-    """Compare `run(x, state, k)` with the plain loop on the values of one call, unless the step is approximate.
-
-    Raises:
-        RuntimeError: if they differ, which is a bug of snnlab.
-    """
+    """Compare `run(x, state, k)` with the plain loop on the values of one call, unless the step is approximate."""
     if _is_approximate(step):
         return
     # Leaves, so that the comparison does not free the graph of the training.

@@ -49,9 +49,6 @@ def open_port(port: int, option: str) -> socket.socket:
     Args:
         port: The port.
         option: The option that named it, for errors.
-
-    Raises:
-        ConfigError: if it cannot be opened.
     """
     if port > _LAST_PORT:
         raise ConfigError(option, f"there is no port {port}", f"choose one from 1024 to {_LAST_PORT}")

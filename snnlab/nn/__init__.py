@@ -53,7 +53,6 @@ from snnlab.nn.init import (
 from snnlab.nn.layer import LAYERS as LAYERS, TemporalLayer as TemporalLayer
 from snnlab.nn.layers.attention_product import (
     AttentionProduct as AttentionProduct,
-    attention_product as attention_product,
 )
 from snnlab.nn.layers.conv import (
     conv1d as conv1d,
@@ -74,7 +73,6 @@ from snnlab.nn.layers.dense import (
     relu as relu,
     sigmoid as sigmoid,
     tanh as tanh,
-    voting as voting,
 )
 from snnlab.nn.layers.dropout import Dropout as Dropout
 from snnlab.nn.layers.elementwise import (
@@ -83,8 +81,6 @@ from snnlab.nn.layers.elementwise import (
     Scale as Scale,
     Threshold as Threshold,
     delay as delay,
-    scale as scale,
-    threshold as threshold,
 )
 from snnlab.nn.layers.norm import (
     BatchNorm as BatchNorm,

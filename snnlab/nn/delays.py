@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError, error_context
-from snnlab.nn.layer import Scheduled, copy_to
+from snnlab.nn.layer import Dt, Scheduled, Shape, copy_to
+from snnlab.spec.declared import Declared, no_setting, setting
 from snnlab.spec.interval import Count, UnitInterval, above, at_least
-from snnlab.spec.signatures import check_settings, checks_arguments
+from snnlab.spec.signatures import check_settings
 
-Shape = tuple[int, ...]
 Milliseconds = Annotated[float | str, "ms", at_least(0)]
 # The setting `delay` of a layer, a mapping of the settings of `Delays`.
 DelaySetting = Mapping[str, Any] | None
@@ -62,9 +62,6 @@ def whole_steps(delay: float | str, dt: float | None, setting: str = "delay") ->
         delay: Delay in ms, or `"2 steps"`.
         dt: Length of a step, ms; None where steps have no length.
         setting: Its name, for errors.
-
-    Raises:
-        ConfigError: if it is no whole number of steps.
     """
     if isinstance(delay, str):
         number, _, unit = delay.strip().partition(" ")
@@ -87,8 +84,7 @@ class HasLongestDelay(ABC):
         """Return the longest delay, steps."""
 
 
-@checks_arguments
-class Delays(nn.Module, HasLongestDelay, Scheduled):
+class Delays(Declared, nn.Module, HasLongestDelay, Scheduled):
     """Delays between 0 and a maximum. While they are learned, each is a Gaussian over the steps around it.
 
         taps[m] = exp(-((m - d) / (sigma + 0.27))^2 / 2) / (their sum over m + 1e-7),   d = fraction * max, in steps
@@ -100,14 +96,13 @@ class Delays(nn.Module, HasLongestDelay, Scheduled):
 
     Args:
         shape: Shape of the delays.
-        dt: Length of a step, ms; None where steps have no length.
         max: Longest delay, ms, or `"25 steps"`; a whole number of steps.
         learn: Whether the delays are learned; else they keep their initial values.
         initial: `uniform`: random between 0 and max; `even`: each connection has `count` delays from 0 to max, equally
             far apart; or a delay, ms or in steps.
         count: Delays of each connection, each with its own weight; None: one, without an axis for it.
-        sigma: Final width of the Gaussians, steps.
-        sigma_start: Initial width, steps; None: half of the longest delay.
+        sigma: Final width of the Gaussians.
+        sigma_start: Initial width; None: half of the longest delay.
         sigma_decay: Fraction of a training's epochs in which the width decays.
 
     Attributes:
@@ -115,32 +110,27 @@ class Delays(nn.Module, HasLongestDelay, Scheduled):
         max_steps: The longest delay, steps.
         spacing: A divisor of all delays, steps.
 
-    Raises:
-        ConfigError: if a delay is no whole number of steps, or longer than max.
-
     Source: Hammouamri et al., Learning delays in spiking neural networks using dilated convolutions with learnable
         spacings, ICLR 2024; sigma as in their package dcls 0.1.1.
     """
 
-    fraction: Tensor
+    shape: Shape = setting(kw_only=False)
+    dt: Dt = setting(kw_only=False)
+    max: Milliseconds = setting()
+    learn: bool = False
+    initial: Milliseconds = "uniform"
+    count: Count | None = None
+    sigma_end: Annotated[float, "steps", above(0)] = setting(default=0.23, alias="sigma")
+    given_start: Annotated[float | None, "steps", above(0)] = setting(default=None, alias="sigma_start")
+    sigma_decay: UnitInterval = 0.25
+    fraction: Tensor = no_setting()
+    schedule_fraction: float | None = no_setting()
 
-    def __init__(
-        self,
-        shape: Shape,
-        dt: float | None,
-        *,
-        max: Milliseconds,
-        learn: bool = False,
-        initial: Milliseconds = "uniform",
-        count: Count | None = None,
-        sigma: Annotated[float, "steps", above(0)] = 0.23,
-        sigma_start: Annotated[float | None, "steps", above(0)] = None,
-        sigma_decay: UnitInterval = 0.25,
-    ) -> None:
-        super().__init__()
-        self.max_steps = whole_steps(max, dt, "max")
+    def prepare(self) -> None:
+        shape, count, learn, initial = self.shape, self.count, self.learn, self.initial
+        self.max_steps = whole_steps(self.max, self.dt, "max")
         if self.max_steps < 1:
-            raise ConfigError("max", f"must be at least one step, got {max}")
+            raise ConfigError("max", f"must be at least one step, got {self.max}")
         shape = shape if count is None else (*shape, count)
         self.spacing = 1
         if initial == "uniform":
@@ -150,18 +140,17 @@ class Delays(nn.Module, HasLongestDelay, Scheduled):
             fraction = torch.linspace(0, 1, count or 1).expand(shape).clone()
             self.spacing = 1 if learn else self.spacing
         else:
-            steps = whole_steps(initial, dt, "initial")
+            steps = whole_steps(initial, self.dt, "initial")
             if steps > self.max_steps:
-                raise ConfigError("initial", f"must not be longer than max, {max}, got {initial}")
+                raise ConfigError("initial", f"must not be longer than max, {self.max}, got {initial}")
             fraction = torch.full(shape, steps / self.max_steps)
         if learn:
             self.fraction = nn.Parameter(fraction)
         else:
             # Only random ones are stored; others follow from the settings.
             self.register_buffer("fraction", fraction, persistent=initial == "uniform")
-        self.sigma_start = (self.max_steps + 1) // 2 if sigma_start is None else sigma_start
-        self.sigma_end, self.schedule_fraction = sigma, sigma_decay if learn else None
-        self.sigma: float = self.sigma_start
+        self.sigma_start = (self.max_steps + 1) // 2 if self.given_start is None else self.given_start
+        self.sigma, self.schedule_fraction = float(self.sigma_start), self.sigma_decay if learn else None
 
     def _even_spacing(self, count: int) -> int:
         if count < 2 or self.max_steps % (count - 1):
@@ -228,9 +217,6 @@ def make_delays(given: Mapping[str, Any], shape: Shape, dt: float | None, *, wit
         shape: Shape of the delays.
         dt: Length of a step, ms.
         with_count: Whether a connection may have several delays; the shape has a last axis for them then.
-
-    Raises:
-        ConfigError: if a setting is wrong.
     """
     settings = {"count": 1, **given} if with_count else dict(given)
     fixed = ("shape", "dt") if with_count else ("shape", "dt", "count")

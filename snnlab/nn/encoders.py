@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.nn.neurons.time_constants import Decay, Dt, TimeConstant
+from snnlab.nn.layer import Dt
+from snnlab.nn.neurons.time_constants import Decay, TimeConstant
 from snnlab.registry import Registry
+from snnlab.spec.declared import Declared, setting
 from snnlab.spec.interval import Count, Positive, UnitInterval, above
 from snnlab.spec.signatures import checks_arguments
 
 ENCODERS = Registry("encoder")
-
-Code = Literal["linear", "logarithmic"]
 
 
 @ENCODERS.register("constant_current")
@@ -37,7 +37,7 @@ class ConstantCurrent:
 
 
 @ENCODERS.register("poisson")
-class Poisson:
+class Poisson(Declared):
     """Spikes at random, independent steps, more for larger values.
 
         P(y[t] = 1) = x * max_rate_hz * dt / 1000        or, without `max_rate_hz`: x
@@ -46,22 +46,19 @@ class Poisson:
     different spikes, at each epoch for instance, use another seed.
 
     Args:
-        dt: Length of a step, ms; None where steps have no length.
-        max_rate_hz: Spikes per second for x = 1, Hz; at most one per step. Without it, x is the probability.
+        max_rate_hz: Spikes per second for x = 1; at most one per step. Without it, x is the probability.
         seed: Seed of the random generator.
 
     Shape:
         x: `[B, ...]`, 0 to 1; returns 0 and 1, `[T, B, ...]`.
-
-    Raises:
-        ConfigError: if the rate is above one spike per step or has no dt, or a value is out of its range.
     """
 
-    def __init__(
-        self, dt: Dt = None, *, max_rate_hz: Annotated[float | None, "Hz", above(0)] = None, seed: int = 0
-    ) -> None:
-        self.max_probability = 1.0 if max_rate_hz is None else _spikes_per_step(max_rate_hz, dt)
-        self.seed = seed
+    dt: Dt = setting(default=None, kw_only=False)
+    max_rate_hz: Annotated[float | None, "Hz", above(0)] = None
+    seed: int = 0
+
+    def prepare(self) -> None:
+        self.max_probability = 1.0 if self.max_rate_hz is None else _spikes_per_step(self.max_rate_hz, self.dt)
 
     @checks_arguments
     def __call__(self, x: Tensor, num_steps: Count) -> Tensor:
@@ -73,7 +70,7 @@ class Poisson:
 
 
 @ENCODERS.register("latency")
-class Latency:
+class Latency(Declared):
     """At most one spike, earlier for larger values.
 
         linear:       t = tau * (1 - x)
@@ -83,32 +80,26 @@ class Latency:
     t is after the last step.
 
     Args:
-        dt: Length of a step, ms; None where steps have no length.
-        code: `linear` or `logarithmic`.
-        tau: Time constant, ms, or `"5 steps"`; linear: by default the whole length, which puts x = 0 at the last step.
-        threshold: Smallest value that spikes, between 0 and 1.
+        code: When a value spikes.
+        tau: Time constant, also as `"5 steps"`; linear: by default the whole length, which puts x = 0 at the last step.
+        threshold: Smallest value that spikes.
 
     Shape:
         x: `[B, ...]`, 0 to 1; returns 0 and 1, `[T, B, ...]`.
 
-    Raises:
-        ConfigError: if a value is out of its range, or `tau` is missing for the logarithmic code.
-
     Source: Van Rullen and Thorpe, Rate coding versus temporal order coding, Neural Computation 2001.
     """
 
-    def __init__(
-        self,
-        dt: Dt = None,
-        *,
-        code: Code = "linear",
-        tau: Annotated[TimeConstant | None, "ms", above(0)] = None,
-        threshold: UnitInterval = 0.01,
-    ) -> None:
-        if code == "logarithmic" and (tau is None or threshold == 0):
+    dt: Dt = setting(default=None, kw_only=False)
+    code: Literal["linear", "logarithmic"] = "linear"
+    tau: Annotated[TimeConstant | None, "ms", above(0)] = None
+    threshold: UnitInterval = 0.01
+
+    def prepare(self) -> None:
+        tau = self.tau
+        if self.code == "logarithmic" and (tau is None or self.threshold == 0):
             raise ConfigError("code", "logarithmic needs tau, in ms or as 'N steps', and a threshold > 0")
-        self.code, self.threshold = code, threshold
-        self.tau_steps = None if tau is None else Decay("tau", "", tau, None, dt, "exact").constant().steps
+        self.tau_steps = None if tau is None else Decay("tau", "", tau, None, self.dt, "exact").constant().steps
 
     @checks_arguments
     def __call__(self, x: Tensor, num_steps: Count) -> Tensor:
@@ -125,7 +116,7 @@ class Latency:
 
 
 @ENCODERS.register("delta")
-class Delta:
+class Delta(Declared):
     """A spike at each step at which the input changes by the threshold or more.
 
         y[t] = +1 if x[t] - x[t-1] >= threshold;  -1 if x[t] - x[t-1] <= -threshold;  else 0
@@ -134,20 +125,16 @@ class Delta:
 
     Args:
         threshold: Smallest change that spikes.
-        before: Input before the first step: `zero`, or `first`, equal to the first step, which then has no spike.
+        before: Input before the first step; `first`: equal to the first step, which then has no spike.
         off_spikes: Whether decreases give -1; without them only increases give spikes.
 
     Shape:
         x: `[T, B, ...]`; returns -1, 0 and 1, `[T, B, ...]`.
-
-    Raises:
-        ConfigError: if the threshold is not positive, `before` is another word, or x is not finite.
     """
 
-    def __init__(
-        self, *, threshold: Positive = 0.1, before: Literal["zero", "first"] = "zero", off_spikes: bool = True
-    ) -> None:
-        self.threshold, self.before, self.off_spikes = threshold, before, off_spikes
+    threshold: Positive = 0.1
+    before: Literal["zero", "first"] = "zero"
+    off_spikes: bool = True
 
     def __call__(self, x: Tensor) -> Tensor:
         if not bool(x.isfinite().all()):

@@ -17,12 +17,15 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from snnlab.compat import ConvNd, ConvTransposeNd
 from snnlab.errors import ConfigError, did_you_mean
+from snnlab.nn.layer import Dt
 from snnlab.nn.layers.delayed import DelayedConnections
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.neurons.base import Neuron, named_neurons
 from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.nn.neurons.recurrent import Feedback, Recurrent
 from snnlab.registry import Registry
+from snnlab.spec.declared import Declared, setting
+from snnlab.spec.field import Excludes
 from snnlab.spec.interval import Positive, above, between
 
 INITS = Registry("initialization")
@@ -44,18 +47,14 @@ class Activity(NamedTuple):
         return self.square - self.mean**2
 
 
-class Initialization(ABC):
+class Initialization(Declared, ABC):
     """Normal weights with mean 0, whose standard deviation depends on the input and on the neuron after them.
 
     Only weights that reach spiking neurons are set; weights of a readout, and biases, do not change.
 
     Args:
-        dt: Length of a step, ms; None where steps have no length.
-        rate_hz: Expected firing rate of every layer, and of each channel of the input, Hz.
-        per_step: The same in spikes per step, in place of `rate_hz`.
-
-    Raises:
-        ConfigError: if a rate is out of its range, or is given in Hz where steps have no length.
+        rate_hz: Expected firing rate of every layer, and of each channel of the input.
+        per_step: The same, in place of `rate_hz`.
     """
 
     scale_setting: ClassVar[str]
@@ -65,22 +64,20 @@ class Initialization(ABC):
     values_for_saturated_layers: ClassVar[tuple[float, ...]]
     """Its values to try for saturated layers, in this order."""
 
-    def __init__(
-        self,
-        dt: float | None = None,
-        *,
-        rate_hz: Annotated[float, "Hz", above(0)] = 10.0,
-        per_step: Annotated[float | None, "spikes a step", between(0, 1, with_low=False)] = None,
-    ) -> None:
-        if per_step is None:
-            if dt is None:
-                raise ConfigError("rate_hz", "needs steps with a length in ms", "set per_step, the spikes per step")
-            per_step = rate_hz * dt / 1000.0
-            if per_step > 1:
-                raise ConfigError(
-                    "rate_hz", f"a neuron has between 0 and 1 spikes per step, got {per_step:g}", "lower it"
-                )
-        self.rate = per_step
+    dt: Dt = setting(default=None, kw_only=False)
+    rate_hz: Annotated[float | None, "Hz", above(0), Excludes("per_step")] = 10.0
+    per_step: Annotated[float | None, "spikes a step", between(0, 1, with_low=False)] = None
+
+    def prepare(self) -> None:
+        if self.per_step is not None:
+            self.rate = self.per_step
+            return
+        assert self.rate_hz is not None
+        if self.dt is None:
+            raise ConfigError("rate_hz", "needs steps with a length in ms", "set per_step, the spikes per step")
+        self.rate = self.rate_hz * self.dt / 1000.0
+        if self.rate > 1:
+            raise ConfigError("rate_hz", f"a neuron has between 0 and 1 spikes per step, got {self.rate:g}", "lower it")
 
     def __call__(self, network: nn.Module) -> list[str]:
         """Set the weights in place, from torch's random state; return the names of the layers that were set."""
@@ -107,23 +104,14 @@ class VariancePreserving(Initialization):
         std(w) = std * v_threshold / sqrt(n * E[s^2]),   n inputs; for binary spikes E[s^2] is their rate per step
 
     Args:
-        std: Standard deviation of the input at one step, in thresholds.
+        std: Standard deviation of the input at one step.
 
     Source: He et al., Delving deep into rectifiers, ICCV 2015, with the mean square of spikes for that of a ReLU.
     """
 
     scale_setting, values_for_dead_layers, values_for_saturated_layers = "std", (0.5, 1.0, 2.0), (0.5, 0.25, 0.1)
 
-    def __init__(
-        self,
-        dt: float | None = None,
-        *,
-        rate_hz: Annotated[float, "Hz", above(0)] = 10.0,
-        per_step: Annotated[float | None, "spikes a step", between(0, 1, with_low=False)] = None,
-        std: Annotated[float, "thresholds", above(0)] = 0.5,
-    ) -> None:
-        super().__init__(dt, rate_hz=rate_hz, per_step=per_step)
-        self.std = std
+    std: Annotated[float, "thresholds", above(0)] = 0.5
 
     def deviation(self, neuron: Neuron, fan_in: int, input_activity: Activity) -> float:
         """Return std * v_threshold / sqrt(n E[s^2])."""
@@ -140,23 +128,14 @@ class FluctuationDriven(Initialization):
     time constants, gain and dt.
 
     Args:
-        xi: Distance of the threshold in standard deviations of the membrane; 1 to 3 in the source.
+        xi: Distance of the threshold from the membrane's mean; 1 to 3 in the source.
 
     Source: Rossbroich, Gygax and Zenke, Fluctuation-driven initialization for spiking neural network training, 2022.
     """
 
     scale_setting, values_for_dead_layers, values_for_saturated_layers = "xi", (2.0, 1.0, 0.5), (1.0, 2.0, 3.0)
 
-    def __init__(
-        self,
-        dt: float | None = None,
-        *,
-        rate_hz: Annotated[float, "Hz", above(0)] = 10.0,
-        per_step: Annotated[float | None, "spikes a step", between(0, 1, with_low=False)] = None,
-        xi: Annotated[float, "deviations", above(0)] = 1.0,
-    ) -> None:
-        super().__init__(dt, rate_hz=rate_hz, per_step=per_step)
-        self.xi = xi
+    xi: Annotated[float, "deviations", above(0)] = 1.0
 
     def deviation(self, neuron: Neuron, fan_in: int, input_activity: Activity) -> float:
         """Return std(u) / sqrt(n Var[s] sum of e^2)."""
@@ -174,11 +153,7 @@ def set_weight(layer: Any, weight: Tensor) -> None:
 
 
 def threshold_of(neuron: Neuron) -> float:
-    """Return the firing threshold; if it is learned, its mean.
-
-    Raises:
-        ConfigError: if the neuron has none.
-    """
+    """Return the firing threshold; if it is learned, its mean."""
     learns = isinstance(neuron, LeakyMembrane)
     value = neuron.value("v_threshold") if learns else getattr(neuron, "v_threshold", None)
     if value is None:
@@ -187,11 +162,7 @@ def threshold_of(neuron: Neuron) -> float:
 
 
 def impulse_response(neuron: Neuron) -> Tensor:
-    """Return the membrane at each step after an input impulse of 1, far below the threshold.
-
-    Raises:
-        ConfigError: if the neuron's state has no membrane v, it spikes without input, or the response does not decay.
-    """
+    """Return the membrane at each step after an input impulse of 1, far below the threshold."""
     learned = [p.shape for p in neuron.parameters()]
     shape = torch.broadcast_shapes((1,), *learned)
     x = torch.zeros(1, *shape, dtype=torch.float64)
@@ -259,7 +230,7 @@ Fan = Literal["in", "out"]
 
 
 @INITS.register("normal")
-class Normal:
+class Normal(Declared):
     """Normal weights with mean 0 for linear layers, convolutions and the feedback of recurrent neurons.
 
         std(w) = gain / sqrt(n),   n: inputs of an output (fan "in"), or outputs of an input ("out")
@@ -271,15 +242,12 @@ class Normal:
         fan: Connections that are counted; in a convolution those of its kernel, as if its stride were 1.
         layers: Names of layers, blocks and recurrent neurons; null for all.
 
-    Raises:
-        ConfigError: if gain is not positive; when called, if no layer with weights has a name of `layers`.
-
     Source: He et al., Delving deep into rectifiers, ICCV 2015: gain sqrt(2).
     """
 
-    def __init__(self, *, gain: Positive = 1.0, fan: Fan = "in", layers: Sequence[str] | None = None) -> None:
-        self.gain, self.layers = gain, layers
-        self.fan: Fan = fan
+    gain: Positive = 1.0
+    fan: Fan = "in"
+    layers: Sequence[str] | None = None
 
     def __call__(self, network: nn.Module) -> list[str]:
         """Set the weights in place, from torch's random state; return the names of the layers that were set."""

@@ -34,11 +34,7 @@ def kernel_sources(built: BuiltNetwork) -> Iterator[tuple[str, str]]:
 
 
 def require_kernels(built: BuiltNetwork) -> None:
-    """Check that each neuron has a kernel for its backend.
-
-    Raises:
-        ConfigError: naming the first layer without one.
-    """
+    """Check that each neuron has a kernel for its backend."""
     for name, layer in named_neurons(built.network):
         with error_context(f"model.layers.{name}"):
             _kernel(layer, built.shapes.get(name, (1,)))

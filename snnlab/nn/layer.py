@@ -20,9 +20,15 @@ from snnlab.kernels.reference import (
     valid_steps as valid_steps,
 )
 from snnlab.registry import Registry
-from snnlab.spec.interval import at_least
+from snnlab.spec.field import Help
+from snnlab.spec.interval import above, at_least
 
 LAYERS = Registry("layer")
+Shape = tuple[int, ...]
+# Arguments of many layers, which snnlab passes.
+InShape = Annotated[Shape, Help("Shape of one sample at one step.")]
+Dt = Annotated[float | None, "ms", above(0), Help("Length of a step, ms; None where steps have no length.")]
+NumSteps = Annotated[int | None, at_least(1), Help("Steps of a recording; None if unknown.")]
 Counts = dict[str, Tensor]
 # The key under which a layer counts its own spikes; the enclosing network replaces it with the layer's name.
 OWN_SPIKES = ""
@@ -56,22 +62,14 @@ class TemporalLayer(nn.Module):
     """Whether one call must hold all steps of a recording, in evaluation too."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
-        """Return the output of all steps and the state after the last.
-
-        Raises:
-            ValueError: if x has no step.
-        """
+        """Return the output of all steps and the state after the last."""
         x = args[0] if args else kwargs.get("x")
         if x is not None and x.shape[0] == 0:
             raise ValueError(f"{type(self).__name__} needs 1 step or more, x is [T, B, ...], got {list(x.shape)}")
         return super().__call__(*args, **kwargs)
 
     def __prepare_scriptable__(self) -> None:
-        """Reject `torch.jit.script`, which calls this first.
-
-        Raises:
-            SnnlabError: always.
-        """
+        """Reject `torch.jit.script`, which calls this first."""
         raise SnnlabError(
             "",
             f"torch.jit.script cannot read {type(self).__name__}, whose states are NamedTuples in dicts",
@@ -130,7 +128,6 @@ def fold_time(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
-Shape = tuple[int, ...]
 # One number for all axes, or one for each.
 Size = int | Sequence[int]
 PositiveSize = Annotated[Size, at_least(1)]
@@ -139,42 +136,26 @@ _AXES = {1: "[C, W]", 2: "[C, H, W]", 3: "[C, D, H, W]"}
 
 
 def split_channels(kind: str, in_shape: Shape, dims: int) -> tuple[int, Shape]:
-    """Return the number of channels and the size of the `dims` axes after them.
-
-    Raises:
-        ConfigError: if the input has another number of axes.
-    """
+    """Return the number of channels and the size of the `dims` axes after them."""
     if len(in_shape) != dims + 1:
         raise ConfigError("", f"{kind} needs an input of {dims + 1} axes {_AXES[dims]}, got {list(in_shape)}")
     return in_shape[0], in_shape[1:]
 
 
 def spatial_size(kind: str, in_shape: Shape) -> Shape:
-    """Return the size of the one to three axes after the channels.
-
-    Raises:
-        ConfigError: if there are fewer or more axes.
-    """
+    """Return the size of the one to three axes after the channels."""
     if len(in_shape) - 1 not in _AXES:
         raise ConfigError("", f"{kind} needs an input of 2 to 4 axes, such as [C, H, W], got {list(in_shape)}")
     return in_shape[1:]
 
 
 def first_axis(kind: str, in_shape: Shape) -> int:
-    """Return the number of channels or features, the size of the first axis.
-
-    Raises:
-        ConfigError: if there is no axis.
-    """
+    """Return the number of channels or features, the size of the first axis."""
     return _axis_size(kind, in_shape, 0)
 
 
 def last_axis(kind: str, in_shape: Shape) -> int:
-    """Return the number of features, the size of the last axis.
-
-    Raises:
-        ConfigError: if there is no axis.
-    """
+    """Return the number of features, the size of the last axis."""
     return _axis_size(kind, in_shape, -1)
 
 
@@ -185,11 +166,7 @@ def _axis_size(kind: str, in_shape: Shape, at: int) -> int:
 
 
 def per_axis(name: str, size: Size, dims: int) -> Shape:
-    """Return a setting as one number for each of `dims` axes.
-
-    Raises:
-        ConfigError: if it is a list of another length.
-    """
+    """Return a setting as one number for each of `dims` axes."""
     sizes = (size,) * dims if isinstance(size, int) else tuple(size)
     if len(sizes) != dims:
         raise ConfigError(name, f"must be a number or a list of {dims}, got {list(sizes)}")

@@ -69,10 +69,6 @@ def estimate_memory(
         batch: B.
         make: Makes the optimizer.
         window: Steps of a window of truncated backpropagation; None: one window of all steps.
-
-    Raises:
-        RuntimeError: if the network does not train.
-        ValueError: if the network does not train.
     """
     # One window does not show the memory of several; a network that is built for a number of steps accepts no other.
     segment_steps = window or built.network.run_settings.checkpoint_segments

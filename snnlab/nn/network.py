@@ -61,9 +61,6 @@ class Network(TemporalLayer):
 
     Shape:
         x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by layer name.
-
-    Raises:
-        ConfigError: if a name cannot be used.
     """
 
     def __init__(
@@ -109,9 +106,6 @@ class Network(TemporalLayer):
                 activations segment by segment, and layer by layer if there are fewer than 20 segments. 0 turns it off.
                 More segments take less memory, until the neurons' states between the segments take more. A training
                 step takes 1.5 times as long.
-
-        Raises:
-            ConfigError: if a value has the wrong type or is out of range.
         """
         wanted = {"fuse": fuse, "sparse_input": sparse_input, "checkpoint_segments": checkpoint_segments}
         check_settings(Network.configure, wanted, "", "configure", supplied=("self",))
@@ -206,10 +200,6 @@ class Network(TemporalLayer):
             dt: Length of a step, ms; not needed after `build_network`.
             lossy: Write what NIR cannot say as the nearest that it can; the metadata has the rest.
             fold_norm: Fold batch normalizations into the convolution or linear layer before them.
-
-        Raises:
-            ConfigError: if NIR cannot say what a layer does, naming the layer and the setting to change.
-            MissingPackageError: if the package `nir` is not installed.
         """
         # Not imported at the top: snnlab.interop imports this package.
         network = import_module("snnlab.interop.fold_norm").fold_norm(self) if fold_norm else self
@@ -262,9 +252,6 @@ def build_network(
         dt: Length of a step, ms; None if steps have no length.
         num_steps: Steps of a recording, for layers with parameters for each step; None if unknown.
         place: Path of the layers in the YAML.
-
-    Raises:
-        ConfigError: naming the layer, if a node is wrong or its layer does not fit its input.
     """
     built: dict[str, nn.Module] = {}
     shapes: dict[str, Shape] = {}
@@ -314,8 +301,6 @@ def from_nir(graph: Any, **options: Any) -> Network:
 
     Raises:
         NIRError: naming the node that cannot be read.
-        ConfigError: for an option that does not exist, or a value that it does not take.
-        MissingPackageError: if the package `nir` is not installed.
     """
     reading = import_module("snnlab.interop.nir_import")  # it imports this package
     checked_options = import_module("snnlab.interop.nir_options").checked_options

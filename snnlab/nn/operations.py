@@ -361,9 +361,6 @@ def fan_out(built: BuiltNetwork, in_shape: Shape) -> dict[str, Tensor]:
 
     Shape:
         The shape of each spiking layer's neurons, by the key of its counts.
-
-    Raises:
-        ConfigError: naming a layer whose fan-out is unknown.
     """
     network, neurons = built.network, dict(named_neurons(built.network))
     steps = max(2, built.num_steps)  # the feedback of a loop arrives at the second step

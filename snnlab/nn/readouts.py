@@ -52,9 +52,6 @@ def time_since_first_spike(y: Tensor, lengths: Tensor) -> Tensor:
 
     An earlier first spike gives a larger score. The gradient reaches all steps up to the second spike of each output.
     Values between 0 and 1, such as votes, are probabilities of a spike.
-
-    Raises:
-        ConfigError: if a value is below 0 or above 1, such as a membrane's: the product has no meaning for it.
     """
     valid = valid_steps(lengths, y.shape[0], y)
     if valid is None:
@@ -81,8 +78,9 @@ def _step_numbers(y: Tensor) -> Tensor:
     return torch.arange(1, y.shape[0] + 1, device=y.device, dtype=y.dtype)[:, None, None]
 
 
-# Each reduction with its running version: the readout of the steps up to t, for every t, `[T, B, K]`.
-REDUCTIONS: dict[str, tuple[Reduction, Callable[[Tensor], Tensor]]] = {
+# A reduction with its running version: the readout of the steps up to t, for every t, `[T, B, K]`.
+Reductions = tuple[Reduction, Callable[[Tensor], Tensor]]
+REDUCTIONS: dict[str, Reductions] = {
     "mean": (time_mean, lambda y: y.cumsum(0) / _step_numbers(y)),
     "sum": (time_sum, lambda y: y.cumsum(0)),
     "last": (time_last, lambda y: y),

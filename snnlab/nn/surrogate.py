@@ -54,7 +54,7 @@ class Surrogate(Declared, ABC):
     A subclass defines `unit_gradient(x)` in the unit of its own formula, and `half_width`, the half width in this unit.
 
     Args:
-        width: Half width at half maximum, in units of the threshold.
+        width: Half width at half maximum.
         height: Maximum.
     """
 
@@ -118,9 +118,6 @@ class LibrarySurrogate(Surrogate):
     """A surrogate gradient that also takes the parameters of other libraries, converted once at construction.
 
     Such a parameter excludes width and height.
-
-    Raises:
-        ConfigError: if the size is given in two ways, or a scale alone.
     """
 
     def prepare(self) -> None:
@@ -350,9 +347,6 @@ class MultiGaussian(LibrarySurrogate):
         h: Weight of the lobes.
         s: Width of the lobes in sigma.
 
-    Raises:
-        ConfigError: if a value is out of its range, the size is given in two ways, or the lobes remove the peak.
-
     Source: Yin, Corradi and Bohte, Accurate and efficient time-domain classification, Nature Machine Intelligence 3,
     2021.
     """
@@ -411,7 +405,6 @@ class DoubleGaussian(MultiGaussian):
 
     Args:
         sigma: Standard deviation of the narrow Gaussian in units of u, in place of width and height.
-        scale: A factor, in addition to sigma; default 1.
         h: Half the weight of the wide one.
         s: Width of the wide one in sigma.
 

@@ -40,9 +40,6 @@ class Monitors(MonitorSettings, L.Callback):
 
     Numbers go to all loggers, histograms and plots to TensorBoard; the names begin with `monitors/`. Without a logger
     nothing is computed. The training is the same bit for bit with and without monitors.
-
-    Raises:
-        ValueError: if a number is out of its range.
     """
 
     def __post_init__(self) -> None:

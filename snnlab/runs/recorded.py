@@ -346,7 +346,6 @@ def read_run(folder: Path) -> RecordedRun:
     Raises:
         DamagedError: if `result.json` is not valid.
         VersionError: if another version of snnlab wrote it.
-        RunFolderError: if the folder is not a run folder, or the run has not ended.
     """
     require_no_file(folder)
     path = folder / RESULT

@@ -33,9 +33,6 @@ def require_no_links(folder: Path) -> None:
 
     Args:
         folder: Of a run, a search or a suite; it may not exist yet. Folders of other runs in it are not checked.
-
-    Raises:
-        RunFolderError: with the path of the first one.
     """
     for entry in _all_entries(folder):
         if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
@@ -59,11 +56,7 @@ LOCK = ".lock"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder, so that no other process trains in it; the lock ends with this process, even if it is killed.
-
-    Raises:
-        RunFolderError: if another process trains in it, it contains links, or it cannot be written.
-    """
+    """Lock a folder, so that no other process trains in it; the lock ends with this process, even if it is killed."""
     require_no_links(folder)
     path = folder / LOCK
     lock = FileLock(path)
@@ -189,9 +182,6 @@ def create_run_folder(folder: Path, text: str, plugins: Mapping[str, Path] | Non
         folder: The folder; it exists if the run is resumed.
         text: The content of `config.yaml`.
         plugins: The file of each plugin that was imported.
-
-    Raises:
-        RunFolderError: if the folder cannot be written.
     """
     path = folder / CONFIG
     try:

@@ -233,9 +233,6 @@ def filter_runs(lines: Sequence[ListedRun], conditions: Sequence[tuple[str, ...]
     Args:
         conditions: Keys and values as texts; for a list such as `tags`, one of its values.
         sort: A key; a loss is best if it is lowest. None keeps the order.
-
-    Raises:
-        ConfigError: if no run has such a key.
     """
     known = {"status"}.union(*(line.settings.keys() | line.result.keys() for line in lines))
     for key in [key for key, _ in conditions] + ([sort] if sort else []):
@@ -384,11 +381,7 @@ class Grid:
         return [key for key in self.keys if key != SEED]
 
     def write(self) -> None:
-        """Write `grid.json`.
-
-        Raises:
-            RunFolderError: if the folder cannot be written.
-        """
+        """Write `grid.json`."""
         content = {
             "schema": SCHEMA,
             "overrides": list(self.overrides),
@@ -460,11 +453,7 @@ def grid_rows(grid: Grid) -> list[GridRow]:
 
 
 def write_table(grid: Grid) -> Path:
-    """Write `table.csv` with mean, standard deviation and number of runs of every metric, and return its path.
-
-    Raises:
-        RunFolderError: if it cannot be written.
-    """
+    """Write `table.csv` with mean, standard deviation and number of runs of every metric, and return its path."""
     rows, path = grid_rows(grid), grid.folder / TABLE
     names = list(dict.fromkeys(name for row in rows for name in row.metrics))
     head = [*grid.settings, "runs", "missing", *(f"{name}_{what}" for name in names for what in ("mean", "sd", "n"))]

@@ -167,9 +167,6 @@ def compare_methods(
 
     Shape:
         one, other: `[S, N]`; S may differ if they are not paired. clusters: `[N]`.
-
-    Raises:
-        ValueError: if the numbers of rows differ, or those of paired seeds.
     """
     if one.shape[1] != other.shape[1] or (paired and len(one) != len(other)):
         raise ValueError(f"answers of shapes {one.shape} and {other.shape} cannot be compared")

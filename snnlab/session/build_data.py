@@ -25,11 +25,7 @@ _NEARLY_ALL = 0.95
 
 
 def make_data_module(experiment: Experiment, data: DataSettings, packed: Store, recordings: Dataset) -> EventDataModule:
-    """Split the recordings and build the data module.
-
-    Raises:
-        ConfigError: if no recording is left for training.
-    """
+    """Split the recordings and build the data module."""
     parts = split(data, packed, recordings)
     if not parts.train.size:
         raise ConfigError(
@@ -65,11 +61,7 @@ def ablation(experiment: Experiment, data: DataSettings, parts: Split, packed: S
 
 
 def data_notes(data: EventDataModule) -> list[str]:
-    """Return notes on the data: sizes, control, hot pixels, and events after the window.
-
-    Raises:
-        ConfigError: if nearly all events are after the window, or all are at its very start.
-    """
+    """Return notes on the data: sizes, control, hot pixels, and events after the window."""
     split, settings = data.split, data.settings
     if problem := time_unit_warning(data.store, settings):
         raise ConfigError("data.time_unit", problem)

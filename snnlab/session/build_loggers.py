@@ -27,9 +27,6 @@ def build_loggers(experiment: Experiment, folder: Path, logged_steps: int | None
 
     Args:
         logged_steps: For a resumed run, the step from which loggers discard what they logged.
-
-    Raises:
-        ConfigError: for a mistake in their settings, or a package that is missing.
     """
     built = []
     for place, node, target in _logger_nodes(experiment):
@@ -50,11 +47,7 @@ def build_loggers(experiment: Experiment, folder: Path, logged_steps: int | None
 
 
 def check_loggers(experiment: Experiment) -> None:
-    """Check the settings of the loggers without building them.
-
-    Raises:
-        ConfigError: for a mistake in them, or a package that is missing.
-    """
+    """Check the settings of the loggers without building them."""
     for place, node, target in _logger_nodes(experiment):
         _require_package(target, place)
         needed = {name: "" for name in ("save_dir",) if has_parameter(target, name) and name not in node}

@@ -78,10 +78,6 @@ def _initialize_weights(built: BuiltNetwork, node: Any, data: DataSettings) -> N
 
 
 def freeze(experiment: Experiment, network: nn.Module) -> list[nn.Module]:
-    """Freeze the parameters of `freeze`, and return the layers that stay in eval mode.
-
-    Raises:
-        ConfigError: if an entry matches nothing, or no parameter is left to train.
-    """
+    """Freeze the parameters of `freeze`, and return the layers that stay in eval mode."""
     with error_context("freeze"):
         return optimizer.freeze(network, experiment.freeze)

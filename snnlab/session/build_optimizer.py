@@ -41,11 +41,7 @@ def make_optimization(experiment: Experiment, built: BuiltNetwork) -> Optimizati
 
 
 def make_optimizer(experiment: Experiment) -> MakeOptimizer:
-    """Return the function that makes the optimizer.
-
-    Raises:
-        ConfigError: for a wrong setting; the function raises it for a group that matches nothing.
-    """
+    """Return the function that makes the optimizer."""
     node = {key: value for key, value in experiment.optimizer.items() if key not in _OWN}
     modules, inner = ("torch.optim", *experiment.plugins), dict.fromkeys(experiment.plugins, object)
     make = partial_target(node, [Optimizer], modules, "optimizer", supplied=("params",), inner=inner)
@@ -104,9 +100,6 @@ def schedule(experiment: Experiment, tried: Optimizer) -> Schedule | None:
 
     Args:
         tried: An optimizer for the trial.
-
-    Raises:
-        ConfigError: for a mistake in its settings.
     """
     if experiment.scheduler is None:
         return None
@@ -185,11 +178,7 @@ def _for_run(node: Any, length: int) -> Any:
 
 
 def _require_fits(nodes: Sequence[tuple[str, Mapping[str, Any]]], length: int, intervals: str) -> None:
-    """Warn if a schedule is longer than the run.
-
-    Raises:
-        ConfigError: if a OneCycleLR is shorter than the run, which torch would refuse in the middle of the run.
-    """
+    """Warn if a schedule is longer than the run."""
     for place, node in nodes:
         for key in _LENGTHS:
             value = max(node[key], default=0) if isinstance(node.get(key), list | tuple) else node.get(key)
@@ -204,11 +193,7 @@ def _require_fits(nodes: Sequence[tuple[str, Mapping[str, Any]]], length: int, i
 
 
 def _try_step(schedule: LRScheduler, optimizer: Optimizer) -> None:
-    """Step a schedule once: some of torch's schedules check their settings only then.
-
-    Raises:
-        ConfigError: if the step fails, or gives a rate that is not finite or is negative.
-    """
+    """Step a schedule once: some of torch's schedules check their settings only then."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns that the optimizer was not stepped before

@@ -59,11 +59,7 @@ def store_folder(data: DataSettings) -> Path:
 
 
 def split(data: DataSettings, packed: Store, recordings: Dataset) -> Split:
-    """Split the recordings.
-
-    Raises:
-        DataError: if a recording, or a digit of MNIST, is in two parts, or the split is not possible.
-    """
+    """Split the recordings."""
     chosen = _make_split(data, packed, recordings)
     chosen = drop_duplicates(chosen, packed.hashes, packed.sizes, recordings.name, data.on_duplicate)
     identities: np.ndarray | None = getattr(recordings, "identities", None)

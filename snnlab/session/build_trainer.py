@@ -127,11 +127,7 @@ def make_evaluator(
 
 
 def check_trainer(experiment: Experiment, folder: Path, network: nn.Module) -> None:
-    """Build everything of a trainer except its loggers, which may create files or contact a server.
-
-    Raises:
-        ConfigError: for the first mistake found.
-    """
+    """Build everything of a trainer except its loggers, which may create files or contact a server."""
     check_loggers(experiment)
     callbacks = [*plot_callbacks(experiment), *monitor_callbacks(experiment), *annealing_callbacks(experiment, network)]
     trainer_builder(replace(experiment, logger=None), folder, [*callbacks, *averaging_callbacks(experiment)])
@@ -156,11 +152,7 @@ def monitor_callbacks(experiment: Experiment) -> list[L.Callback]:
 
 
 def annealing_callbacks(experiment: Experiment, network: nn.Module) -> list[L.Callback]:
-    """Return the callback that changes the widths of the surrogate gradients, if the experiment has one.
-
-    Raises:
-        ConfigError: for a mistake in its settings.
-    """
+    """Return the callback that changes the widths of the surrogate gradients, if the experiment has one."""
     if experiment.surrogate_annealing is None:
         return []
     with error_context("surrogate_annealing"):
@@ -173,11 +165,7 @@ def layer_schedule_callbacks(network: nn.Module) -> list[L.Callback]:
 
 
 def averaging_callbacks(experiment: Experiment) -> list[L.Callback]:
-    """Return the callback that averages the weights, if the experiment has one.
-
-    Raises:
-        ConfigError: for a mistake in its settings.
-    """
+    """Return the callback that averages the weights, if the experiment has one."""
     if experiment.weight_averaging is None:
         return []
     settings = dict(experiment.weight_averaging)
@@ -219,11 +207,7 @@ def make_module(
 
 
 def module_options(experiment: Experiment, network: nn.Module) -> TrainingOptions:
-    """Return the options of the Lightning module.
-
-    Raises:
-        ConfigError: for a mistake in their settings.
-    """
+    """Return the options of the Lightning module."""
     return TrainingOptions(_tbptt_steps(experiment, network), freeze(experiment, network))
 
 

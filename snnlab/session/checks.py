@@ -29,11 +29,7 @@ _PLATEAU = "ReduceLROnPlateau"
 
 
 def check_targets(experiment: Experiment, data: DataSettings, loss: Loss, built: BuiltNetwork) -> None:
-    """Check loss, selection and control against the targets, and bind the loss to the network.
-
-    Raises:
-        ConfigError: if one of them needs other targets, or the loss needs another network or other data.
-    """
+    """Check loss, selection and control against the targets, and bind the loss to the network."""
     check_supported_targets(loss, str(experiment.loss.get("type")), data.targets)
     if isinstance(loss, RegularizedLoss):
         loss.check_terms(data.targets)
@@ -45,11 +41,7 @@ def check_targets(experiment: Experiment, data: DataSettings, loss: Loss, built:
 
 
 def check_memory(experiment: Experiment, data: DataSettings, built: BuiltNetwork) -> None:
-    """Check that the tensors of a training step fit into the memory of this machine's CPU.
-
-    Raises:
-        ConfigError: if they need more than is available, with a batch size that fits.
-    """
+    """Check that the tensors of a training step fit into the memory of this machine's CPU."""
     steps, batch, left = data.steps, data.batch_size, available_memory()
     outputs = 4.0 * steps * batch * sum(math.prod(shape) for shape in built.shapes.values())  # bytes
     if left is None or 10 * outputs < left:  # the exact estimate takes seconds
@@ -86,9 +78,6 @@ def check_labelled(targets: np.ndarray, data: DataSettings, split: Split) -> Non
     Args:
         targets: The targets of the store.
         data: The data settings, for the windows.
-
-    Raises:
-        ConfigError: with the part that has no labelled step, so that its loss is undefined.
     """
     if kind_of(targets) != "steps":
         return
@@ -109,9 +98,6 @@ def check_monitors(experiment: Experiment, data: DataSettings, built: BuiltNetwo
         data: The data settings, for the targets and the length of a step.
         built: The network, for the metrics of its layers.
         loss: The loss, for the metrics of its terms.
-
-    Raises:
-        ConfigError: for the first that monitors a metric that is not logged, or needs a logger without having one.
     """
     _require_no_validation(experiment)
     known = logged_metrics(data, built, loss)
@@ -152,9 +138,6 @@ def check_batches(experiment: Experiment, data: EventDataModule, world_size: int
 
     Args:
         world_size: The world size.
-
-    Raises:
-        ConfigError: for a limit that leaves no batch, or a monitored validation metric without validation.
     """
     trainer = experiment.trainer
     numbers = data.batches(world_size)

@@ -53,11 +53,7 @@ def requeued_run(experiment: Experiment) -> Path | None:
 
 
 def record_slurm_run(experiment: Experiment, folder: Path) -> None:
-    """Write the path of the run for this SLURM job; do nothing outside of SLURM.
-
-    Raises:
-        RunFolderError: if the file cannot be written.
-    """
+    """Write the path of the run for this SLURM job; do nothing outside of SLURM."""
     if (file := _slurm_file(experiment)) is None:
         return
     try:
@@ -68,11 +64,7 @@ def record_slurm_run(experiment: Experiment, folder: Path) -> None:
 
 
 def requeue() -> None:
-    """Requeue this SLURM job.
-
-    Raises:
-        RunFolderError: if scontrol fails.
-    """
+    """Requeue this SLURM job."""
     name = slurm_job()
     assert name is not None
     try:

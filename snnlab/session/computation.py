@@ -59,9 +59,6 @@ def decide_computation(
 
     Args:
         resumed_sparse_input: For a resumed run, whether its first layer summed single events.
-
-    Raises:
-        ConfigError: if the requested backend is not available, or the network cannot take events.
     """
     backend = resolve_backend(experiment.backend, device, torch.float32)
     sparse = _sums_events(experiment, built.network, data, backend, resumed_sparse_input)

@@ -30,9 +30,6 @@ def run_action(action: str, experiment: Experiment, figure: str | None) -> None:
 
     Args:
         figure: The file of the plot; None: one in `outputs`.
-
-    Raises:
-        SnnlabError: for a mistake in the configuration or the data.
     """
     session = Session(experiment)
     settings = session.settings

@@ -51,11 +51,7 @@ class Diagnosis:
             return None
 
     def measured(self, experiment: Experiment, folder: Path) -> MeasuredNetwork:
-        """Measure the network of an experiment.
-
-        Raises:
-            SnnlabError: for a mistake in the configuration, the data or the run.
-        """
+        """Measure the network of an experiment."""
         # The reference backend needs no compilation.
         plain = {"backend": "reference", "fuse": False, "checkpoint_segments": 0, "logger": None, "callbacks": None}
         return self._measure(replace(experiment, **plain), folder)

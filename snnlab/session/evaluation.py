@@ -53,9 +53,6 @@ def evaluate(
         out: The output folder; None: a new one in the run's folder, or in `outputs` for a packaged network.
         overrides: The overrides of the user, for the results.
         exit_options: Evaluate early exit too.
-
-    Raises:
-        SnnlabError: for a mistake in the overrides, the data or the run.
     """
     if part not in PARTS:
         raise ConfigError("evaluate", f"there is no split {part}", did_you_mean(part, PARTS), PARTS)

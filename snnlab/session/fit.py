@@ -238,7 +238,6 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
         started: `time.perf_counter()` when the command began.
 
     Raises:
-        RunFolderError: if the folder cannot be written, or another process is training in it.
         ProcessError: if one rank ends before the training is complete.
         Interrupted: after Ctrl-C, SIGTERM or SIGHUP, without a test.
         Exception: any other error of the training, after `status: failed` is written.

@@ -47,9 +47,6 @@ def import_file(
         options: How a NIR graph is read where it leaves something open.
         overrides: Settings of the experiment, such as `data=nmnist`.
         config_dir: A folder of the user's YAML files.
-
-    Raises:
-        SnnlabError: if the file, an option or an override is wrong, or the folder has content; nothing is written then.
     """
     if any(key_of(text) == "model" for text in overrides):
         return [import_weights(path, folder, overrides, config_dir)]
@@ -67,9 +64,6 @@ def import_nir(
         options: How the graph is read where it leaves something open.
         overrides: Settings of the experiment, such as `data=nmnist`.
         config_dir: A folder of the user's YAML files.
-
-    Raises:
-        SnnlabError: if the file or an override is wrong, or the folder has content; nothing is written then.
     """
     require_new(folder)
     file = read_graph(path)
@@ -108,10 +102,6 @@ def import_weights(path: Path, folder: Path, overrides: Sequence[str], config_di
         overrides: The experiment, such as `model=speck_gesture data=dvsgesture data.dt=10`; `model.weights.rename` of
             the model maps the names of the file.
         config_dir: A folder of the user's YAML files.
-
-    Raises:
-        SnnlabError: if the file, its weights or an override is wrong, or the folder has content; nothing is written
-            then.
     """
     require_new(folder)
     if path.is_file() and h5py.is_hdf5(path):
@@ -160,11 +150,7 @@ def compose_imported(
     overrides: Sequence[str],
     config_dir: str | Path | None = None,
 ) -> Experiment:
-    """Return the experiment of an imported network; without an override of data, that of a folder of recordings.
-
-    Raises:
-        ConfigError: if the shape of the input is not that of frames, or an override is wrong.
-    """
+    """Return the experiment of an imported network; without an override of data, that of a folder of recordings."""
     own = [] if any(key_of(text) == "data" for text in overrides) else _folder_data(read, built)
     last = list(built.network.layers())[-1][1]
     spiking = isinstance(last, Neuron) and last.spiking
@@ -234,9 +220,6 @@ def _write_run(folder: Path, experiment: Experiment, built: BuiltNetwork, source
         experiment: The experiment, with the network's layers.
         built: The network with its weights.
         source: Where it comes from, and what was assumed; for the provenance.
-
-    Raises:
-        RunFolderError: if it cannot be written.
     """
     text = config_text(experiment.record or {})
     new = not folder.exists()

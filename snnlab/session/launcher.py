@@ -216,9 +216,6 @@ def process_group(
         world_size: The world size that the experiment asks for.
         local_world_size: The number of ranks on this machine.
         external: The processes of torchrun or SLURM; None: this process starts the other ranks.
-
-    Raises:
-        ConfigError: if torchrun or SLURM has started another number of processes.
     """
     if external is not None and (external.world_size, external.local_world_size) != (world_size, local_world_size):
         machines = external.world_size // external.local_world_size

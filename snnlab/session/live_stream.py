@@ -141,9 +141,6 @@ class LiveStream:
     Args:
         run: The run.
         options: The options.
-
-    Raises:
-        ConfigError: if the run cannot stream, or an option does not fit it.
     """
 
     def __init__(self, run: OpenedRun, options: LiveOptions) -> None:
@@ -178,9 +175,6 @@ class LiveStream:
             listener: The socket of `open_port`.
             source: Name of the input.
             speed: How much faster than real time a recording plays.
-
-        Raises:
-            ConfigError: if each event is a step.
         """
         if self.options.by_event:
             raise ConfigError("--page", "shows steps; with --by-event there are none")
@@ -416,9 +410,6 @@ class LiveStream:
         Args:
             path: The file.
             events: The input that was read.
-
-        Raises:
-            DataError: if it cannot be written.
         """
         own = {
             "spikes": self.stream.num_spikes - self._answered_spikes,
@@ -431,12 +422,7 @@ class LiveStream:
         write_state(path, self.stream.digest(), self._state_entries(), arrays)
 
     def load(self, path: Path) -> None:
-        """Go on from the state in a file.
-
-        Raises:
-            DataError: if it is no complete state.
-            ConfigError: if it is of another network, sensor or step.
-        """
+        """Go on from the state in a file."""
         found = read_state(path, self.stream.digest(), self._state_entries())
         if bool(found["by_event"]) != self.options.by_event:
             problem = f"is the state of a stream {'with' if found['by_event'] else 'without'} --by-event"

@@ -37,10 +37,6 @@ def load(
             edited, only plugins in this list are imported.
         overrides: Changes of the configuration, such as `["data.root=/elsewhere"]`; required for the folder of the
             recordings of a run from someone else.
-
-    Raises:
-        ConfigError: if an argument is of another type, such as an override in place of the checkpoint.
-        RunFolderError: if the folder is not a run.
     """
     _check_arguments(checkpoint=checkpoint, plugins=plugins, overrides=overrides)
     folder = run_path(run)
@@ -128,9 +124,6 @@ class Run(OpenedRun):
             name: The name of the plot.
             part: The recordings: `train`, `val` or `test`.
             recording: The index within the part, for a plot of one recording.
-
-        Raises:
-            ConfigError: if there is no such plot.
         """
         _, reports = _import_with_lightning()
         return reports.figure(self, name, part, recording)

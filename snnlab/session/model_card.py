@@ -66,9 +66,6 @@ def model_card(name: str, path: Path, config_dir: str | Path | None = None) -> M
 
     Args:
         config_dir: The user's folder of YAML files.
-
-    Raises:
-        ConfigError: if the section `card` has a mistake.
     """
     card = read_card(path)
     try:
@@ -82,11 +79,7 @@ def model_card(name: str, path: Path, config_dir: str | Path | None = None) -> M
 
 
 def zoo_card(name: str) -> ModelCard:
-    """Return the card of the packaged weights `zoo:NAME`.
-
-    Raises:
-        RunFolderError: if there are none of this name.
-    """
+    """Return the card of the packaged weights `zoo:NAME`."""
     folder = run_path(f"{PREFIX}{name}")
     experiment, recorded = compose_run(folder, use="shape"), read_run(folder)
     network = _card_network(experiment, [f"data={experiment.data['type']}"])

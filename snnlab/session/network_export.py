@@ -62,11 +62,7 @@ class ExportComparison(NamedTuple):
 
 
 def export_nir(session: Session, target: Path, options: NirOptions) -> Iterator[str]:
-    """Write the network of a session into a NIR file, and yield lines that say what was lost.
-
-    Raises:
-        ConfigError: if NIR cannot say what a layer does, or the file cannot be written.
-    """
+    """Write the network of a session into a NIR file, and yield lines that say what was lost."""
     network = session.network.eval()
     written = fold_norm(network) if options.fold_norm else network
     lines = [*assignment_lines(fit(written))] if options.speck else []

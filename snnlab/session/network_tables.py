@@ -25,9 +25,6 @@ class NetworkTables:
 
     Args:
         run: The run whose learned constants are shown, or None.
-
-    Raises:
-        SnnlabError: for a mistake in the configuration.
     """
 
     def __init__(self, experiment: Experiment, run: Path | None) -> None:

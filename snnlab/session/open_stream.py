@@ -33,9 +33,6 @@ def stream(
         in_shape: Shape of one sample at one step, for a network that `build_network` did not build.
         dt: Length of a step, ms; None: that of the run or the network.
         fold_norm: Whether batch normalizations are folded into the layers before them, which rounds their weights.
-
-    Raises:
-        ConfigError: naming the layer or the setting that cannot run on events.
     """
     if isinstance(run_or_network, Network):
         return EventStream(folded(run_or_network) if fold_norm else run_or_network, in_shape, dt=dt)
@@ -47,11 +44,7 @@ def stream(
 
 
 def sensor_map(frame_builder: FrameBuilder, settings: DataSettings) -> SensorMap:
-    """Return where each pixel's events enter the network, after crop, cells and hot pixels.
-
-    Raises:
-        ConfigError: if frames are not counts of events in steps of equal length.
-    """
+    """Return where each pixel's events enter the network, after crop, cells and hot pixels."""
     kind = frame_builder.representation
     if type(kind) is not Counts:
         raise ConfigError("data.representation", "streaming needs counts", "train with data.representation=counts")

@@ -143,10 +143,6 @@ class OpenedRun:
         Args:
             part: `train`, `val` or `test`.
             indices: Indices within the split.
-
-        Raises:
-            ConfigError: if there is no such split.
-            IndexError: if there is no such recording.
         """
         if part not in PARTS:
             raise ConfigError("", f"there is no split {part}", did_you_mean(part, PARTS), PARTS)
@@ -165,9 +161,6 @@ class OpenedRun:
 
         Shape:
             x: `[T, B, ...]`.
-
-        Raises:
-            ConfigError: if a layer does not exist, or has neither.
         """
         found = record(self.network, x)
         if layers is None:
@@ -219,11 +212,7 @@ class ExportRequest(NamedTuple):
 
 
 def collect_arrays(run: Session, wanted: ExportRequest) -> Arrays:
-    """Return the requested arrays by name.
-
-    Raises:
-        ConfigError: if there are no such variables, layers or recordings.
-    """
+    """Return the requested arrays by name."""
     batch = _load_batch(run, wanted)
     network = run.network.eval()
     recording = record(network, batch.x, lengths=batch.lengths)
@@ -307,11 +296,7 @@ def _parse_samples(text: str, size: int, part: str) -> list[int]:
 
 
 def write_arrays(target: Path, arrays: Arrays) -> None:
-    """Write arrays into a .npz or a .h5 file.
-
-    Raises:
-        ConfigError: if it cannot be written.
-    """
+    """Write arrays into a .npz or a .h5 file."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.suffix == ".npz":

@@ -121,9 +121,6 @@ def chunk_steps(text: str, settings: DataSettings) -> int:
     Args:
         text: The length of a piece, ms.
         settings: The data settings, for the length of a step.
-
-    Raises:
-        ConfigError: if it is not a whole number of steps, or steps have no length.
     """
     if settings.step_ms is None:
         raise ConfigError(
@@ -145,11 +142,7 @@ def chunk_steps(text: str, settings: DataSettings) -> int:
 
 
 def require_sensor(events: Events, settings: DataSettings, name: str | Path) -> None:
-    """Refuse a recording of another sensor than the run's, or with invalid events.
-
-    Raises:
-        DataError: with the name of the recording, such as its file.
-    """
+    """Refuse a recording of another sensor than the run's, or with invalid events."""
     width, height, _ = settings.size
     for key, column, size in (("x", events.x, width), ("y", events.y, height)):
         if column is not None and column.size and not 0 <= column.min() <= column.max() < size:
@@ -282,9 +275,6 @@ def predict_windows(
         each: Yield a row after each piece.
         until: Answer as soon as this probability is reached; None: at the end of the window.
         plain: Run the neurons in the plain loop.
-
-    Raises:
-        DataError: if it is from another sensor.
     """
     settings, camera, ahead = rows.settings, rows.settings.camera, 0.0
     if until is not None:
@@ -315,11 +305,7 @@ def apply_control(run: OpenedRun, frame_builder: FrameBuilder) -> FrameBuilder:
 
 
 def check_early_exit(run: OpenedRun, settings: DataSettings) -> None:
-    """Refuse early exit for a run where it is not possible.
-
-    Raises:
-        ConfigError: with the reason.
-    """
+    """Refuse early exit for a run where it is not possible."""
     if why := early_exit_problem(run.experiment, settings, run.network) or (
         "steps of data.bin_by: count have no length in time" if settings.step_ms is None else None
     ):
@@ -333,9 +319,6 @@ def reading_settings(data: Mapping[str, Any], options: Mapping[str, str], place:
         data: The data settings of the experiment.
         options: The options of the command.
         place: The command, for errors.
-
-    Raises:
-        ConfigError: for an invalid option.
     """
     own = getattr(DATASETS.get(data["type"], "data"), "reading", ReadOptions(time_origin="zero"))
     if data["type"] == "folder":
@@ -409,9 +392,6 @@ class RunPredictor:
             chunk: Length of a piece that is fed at once, ms; None: the whole window, or with `until` one step.
             until: Answer as soon as this probability is reached; None: at the end of the window.
             each: Whether to return a row after each piece; ignored without `chunk`, and with `until`.
-
-        Raises:
-            SnnlabError: for pieces that are not whole steps, a run without early exit, a bad file.
         """
         size = None if chunk is None else chunk_steps(chunk, self.settings)
         if size is not None and (layer := whole_recording_layer(self.run.network)) is not None:

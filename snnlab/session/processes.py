@@ -30,11 +30,7 @@ _STRATEGIES = {
 
 
 def check_precision(experiment: Experiment) -> None:
-    """Refuse 16-mixed on a CPU, where Lightning silently takes another precision.
-
-    Raises:
-        ConfigError: if 16-mixed is set and there is no GPU.
-    """
+    """Refuse 16-mixed on a CPU, where Lightning silently takes another precision."""
     precision = experiment.trainer.get("precision")
     if precision is None or precision_of(precision) != "16-mixed":
         return
@@ -71,11 +67,7 @@ class Processes(NamedTuple):
 
 
 def find_processes(experiment: Experiment) -> Processes:
-    """Return the number of processes that the trainer settings ask for, and the device of this one.
-
-    Raises:
-        ConfigError: if the trainer cannot be built, or its strategy is not supported.
-    """
+    """Return the number of processes that the trainer settings ask for, and the device of this one."""
     check_precision(experiment)
     quiet = {"logger": False, "callbacks": [], "enable_checkpointing": False, "precision": None, "profiler": None}
     node = {**experiment.trainer, **quiet, "enable_progress_bar": False, "enable_model_summary": False}
@@ -110,11 +102,7 @@ def _require_cores(processes: Processes) -> None:
 
 
 def require_recording_per_process(processes: Processes, experiment: Experiment, data: EventDataModule) -> None:
-    """Check that each process has at least one recording, or window, to evaluate.
-
-    Raises:
-        ConfigError: if there are fewer than processes.
-    """
+    """Check that each process has at least one recording, or window, to evaluate."""
     parts = [("validation", data.split.val)] if experiment.trainer.get("limit_val_batches") != 0 else []
     parts += [("test", data.split.test)] if experiment.test else []
     for name, part in parts:

@@ -50,10 +50,6 @@ def figure(run: OpenedRun, name: str, part: str, recording: int) -> Figure:
         name: One of `figure_names`.
         part: The recordings: `train`, `val` or `test`.
         recording: The index within the part, for a plot of one recording.
-
-    Raises:
-        ConfigError: if there is no such plot.
-        IndexError: if there is no such recording.
     """
     with default_style():
         if name in _RECORDING_FIGURES or name.startswith(("raster/", "membranes/")):
@@ -108,9 +104,6 @@ def build_page(folder: Path, figures: str | None = None) -> Page:
     Args:
         folder: The folder of a run, a search or a suite, or a folder of runs.
         figures: The file format in which each plot is written too; None: no files.
-
-    Raises:
-        SnnlabError: if the folder contains nothing to show.
     """
     kinds = {"config.yaml": _run_page, "suite.yaml": _suite_page, "sweep.yaml": _search_page}
     make = next((make for name, make in kinds.items() if (folder / name).is_file()), None)
@@ -165,9 +158,6 @@ def _current_trials(folder: Path, content: Mapping[str, Any]) -> str:
 
     Args:
         content: The content of `sweep.yaml`.
-
-    Raises:
-        SnnlabError: if the study cannot be read.
     """
     with open_study_copy(folder, content) as study:
         return trials_text(read_plan(folder, content["sweep"]), study.get_trials(deepcopy=False))
@@ -178,9 +168,6 @@ def _current_figures(folder: Path, content: Mapping[str, Any]) -> list[tuple[str
 
     Args:
         content: The content of `sweep.yaml`.
-
-    Raises:
-        SnnlabError: if the study cannot be read.
     """
     with open_study_copy(folder, content) as study, quiet_optuna():
         return list(search_plots.figures(study, list(content["sweep"]["objectives"])).items())

@@ -136,10 +136,6 @@ class Session:
             overrides: As on the command line, or mappings of settings to values.
             config_dir: A folder of user-defined YAML files.
             settings: Files of groups and settings by name; several settings of a group as a mapping.
-
-        Raises:
-            ConfigError: for a mistake in the configuration.
-            TypeError: for an argument that is neither an override nor a value.
         """
         known = groups(config_folder(), user_folder(config_dir))
         return cls(*compose_experiment(as_overrides(overrides, settings, known, "Session.composed"), config_dir))
@@ -270,9 +266,6 @@ class Session:
 
         Args:
             here: The training runs on this machine.
-
-        Raises:
-            ConfigError: for the first mistake found.
         """
         if here:
             self.use_threads()
@@ -283,11 +276,7 @@ class Session:
             resolve_backend(self.experiment.backend, self.processes.device, torch.float32)
 
     def check_without_lightning(self) -> None:
-        """Build network, loss and optimizer to find mistakes before Lightning is imported.
-
-        Raises:
-            ConfigError: for the first mistake found.
-        """
+        """Build network, loss and optimizer to find mistakes before Lightning is imported."""
         import_plugins(self.experiment)
         make_optimizer(self.experiment)  # names and types of its settings
         self.build("built", "loss")
@@ -296,11 +285,7 @@ class Session:
         self.build("optimization")
 
     def prepare(self) -> None:
-        """Build everything that a training on this machine needs, the data last, and log notes and warnings about it.
-
-        Raises:
-            SnnlabError: for a mistake in the configuration or the data.
-        """
+        """Build everything that a training on this machine needs, the data last; log notes and warnings."""
         self.check()
         self.build("network")
         if self.processes.device.type == "cpu":
@@ -324,9 +309,6 @@ def check_experiment(experiment: Experiment, folder: Path, *, here: bool, skip_t
         folder: The folder of its run.
         here: The training runs on this machine.
         skip_target_check: Do not check that the loss fits the data.
-
-    Raises:
-        ConfigError: for the first mistake found.
     """
     with quiet_lightning():
         Session(experiment, folder, skip_target_check=skip_target_check).check(here=here)
@@ -338,8 +320,5 @@ def compose_and_check(overrides: Sequence[str], folder: Path | None, *, skip_tar
     Args:
         folder: A folder of user-defined files.
         skip_target_check: Do not check that the loss fits the data.
-
-    Raises:
-        SnnlabError: for the first mistake.
     """
     check_experiment(*compose_experiment(overrides, folder), here=False, skip_target_check=skip_target_check)

@@ -58,7 +58,6 @@ class StreamDoctor:
         options: The options.
 
     Raises:
-        ConfigError: naming the layer or the setting that cannot run on events.
         DataError: if the recording cannot be read, or the run's recordings are missing.
     """
 

@@ -94,7 +94,6 @@ def open_input(options: InputOptions, live: LiveStream, run: OpenedRun) -> Event
 
     Raises:
         DataError: if the input cannot be read.
-        ConfigError: if an option or the address is invalid.
     """
     options.check()
     reading = reading_settings(run.experiment.data, options.reading, "stream")
@@ -113,11 +112,7 @@ def open_input(options: InputOptions, live: LiveStream, run: OpenedRun) -> Event
 
 
 def _known_place(options: InputOptions, place: SavedPlace, source: SourceName) -> SavedPlace | None:
-    """Return the saved place if it is in this input.
-
-    Raises:
-        ConfigError: if it is in this file, but read in another form.
-    """
+    """Return the saved place if it is in this input."""
     if place.source == source:
         return place
     if place.source.name == source.name and _is_file(options):
@@ -146,11 +141,7 @@ def _live_input(
 
 
 def _begin_within(options: InputOptions, decoder: Decoder, place: SavedPlace) -> None:
-    """Let a decoder go on at a place in a file, whose first line may name the columns.
-
-    Raises:
-        DataError: if an event was read before all of it was in the file.
-    """
+    """Let a decoder go on at a place in a file, whose first line may name the columns."""
     if options.is_binary:
         return
     with options.path.open("rb") as file:

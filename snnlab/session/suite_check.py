@@ -135,10 +135,6 @@ def check_suite(
     Yields:
         What was compared, whether it is the same, and the result as text. What is missing differs, unless it may be
         missing; then it is not compared.
-
-    Raises:
-        ConfigError: if there is nothing of an allowed name.
-        SnnlabError: if a file of the records is damaged.
     """
     specs = [spec for spec in specs if spec.control is None]
     missing, there = _Missing(allowed, plan.suite.allow_missing, specs), folders_of_rows(records)

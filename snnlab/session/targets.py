@@ -36,9 +36,6 @@ def find_target(node: Mapping[str, Any], kinds: Sequence[type[T]], modules: Coll
         kinds: Base classes; the target must be a subclass of one of them.
         modules: Allowed modules; classes that they only import from elsewhere are refused.
         place: The place of the node in the configuration.
-
-    Raises:
-        ConfigError: if the class does not exist or is not allowed.
     """
     target = node.get("_target_")
     if target is None:
@@ -94,9 +91,6 @@ def partial_target(
         supplied: Arguments that the caller passes to the function, in this order.
         extra: Defaults for arguments that the class has and the node does not set.
         inner: Modules, and the base class of the objects from each that may be arguments.
-
-    Raises:
-        ConfigError: if the target or an argument is wrong; the function raises it if the class refuses a value.
     """
     target = find_target(node, kinds, modules, place)
     settings = {key: value for key, value in node.items() if key != "_target_"}
@@ -156,9 +150,6 @@ def check_numbers(settings: Mapping[str, Any], place: str, not_negative: Callabl
         settings: Settings; numbers in them are checked, alone or in lists.
         place: The place of the settings in the configuration.
         not_negative: Returns True for the name of a setting that must be >= 0.
-
-    Raises:
-        ConfigError: for the first such number.
     """
     for key, value in _numeric_settings(settings):
         if not math.isfinite(value):

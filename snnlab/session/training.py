@@ -34,9 +34,6 @@ def run(session: Session, started: float) -> Result:
 
     Args:
         started: `time.perf_counter()` when the command began.
-
-    Raises:
-        SnnlabError: for a mistake found before the training; then no folder is written.
     """
     experiment, folder = session.experiment, session.folder
     if requeued := requeued_run(experiment):
@@ -65,9 +62,6 @@ def resume(
         started: `time.perf_counter()` when the command began.
         command: The command line; None: the run is resumed without one.
         compose_initial: Composes the experiment that this process was started with, if not with `resume`.
-
-    Raises:
-        SnnlabError: for a setting that cannot change, a damaged checkpoint, other recordings.
     """
     before = compose_run(run, (), config_dir, "record")
     now = compose_run(run, overrides, config_dir, "training", compose_initial)
@@ -150,9 +144,6 @@ def repeat(recorded: RecordedRun, overrides: Sequence[str], started: float) -> R
     Args:
         overrides: Overrides that a record cannot contain, such as the folder of the data.
         started: `time.perf_counter()` when the command began.
-
-    Raises:
-        SnnlabError: for an override that changes the training, or any error of the training.
     """
     experiment = compose_run(recorded.folder, [*_numerics_overrides(recorded), *overrides], use="training")
     folder = recorded.folder.with_name(f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}_{experiment.seed}{REPEAT_SUFFIX}")

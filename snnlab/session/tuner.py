@@ -152,9 +152,6 @@ def find_rate(experiment: Experiment, folder: Path, low: float, high: float, ste
         low: The first rate.
         high: The last rate.
         steps: Steps of the optimizer.
-
-    Raises:
-        SnnlabError: for a mistake in the configuration or the data.
     """
     session = _short_session(experiment, folder, steps)
     range_test = LRRangeTest(low, high, steps)
@@ -206,11 +203,7 @@ def draw_losses(rates: np.ndarray, losses: np.ndarray, smooth: np.ndarray, propo
 
 
 def write_figure(draw: Callable[[], Figure], target: Path) -> None:
-    """Draw into a file, and create its folder.
-
-    Raises:
-        ConfigError: if it cannot be written.
-    """
+    """Draw into a file, and create its folder."""
     with default_style():
         figure = draw()
         try:

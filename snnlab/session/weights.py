@@ -35,11 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 def checkpoint_file(folder: Path, checkpoint: CheckpointName) -> Path:
-    """Return the path of a run's checkpoint, or of the weights of a packaged network or of a seed of a record.
-
-    Raises:
-        RunFolderError: if there is none, or the folder is a record, with the weights of several seeds.
-    """
+    """Return the path of a run's checkpoint, or of the weights of a packaged network or of a seed of a record."""
     files = RunFiles(folder)
     path = files.checkpoint(checkpoint)
     if is_packaged(folder) or (not path.is_file() and (folder / WEIGHTS).is_file()):
@@ -74,7 +70,6 @@ def load_weights(network: Network, run: Path, checkpoint: CheckpointName) -> Non
 
     Raises:
         RunFolderError: if there are none, or they are damaged.
-        ConfigError: if they do not fit the network.
     """
     weights = run_weights(run, checkpoint)
     try:
@@ -101,10 +96,6 @@ def init_from(network: Network, run: Path, step: float | None) -> str:
         network: The network.
         run: The folder of the run.
         step: Length of a step of the network, ms.
-
-    Raises:
-        RunFolderError: if the folder is not a run or has no weights.
-        ConfigError: if none of its weights fits.
     """
     try:
         weights = run_weights(run, "best")
@@ -124,11 +115,7 @@ def init_from(network: Network, run: Path, step: float | None) -> str:
 
 
 def load_foreign(network: Network, weights: ForeignWeights) -> str:
-    """Load the weights of another project's file, and return a log line.
-
-    Raises:
-        ConfigError: if the file cannot be read, or its weights do not fit the network.
-    """
+    """Load the weights of another project's file, and return a log line."""
     path = Path(weights.file or "").expanduser()
     with error_context("model.weights"):
         try:
@@ -149,7 +136,6 @@ def require_not_trained_on(run: Path, data: EventDataModule, part: str) -> None:
         part: `test` or `val`.
 
     Raises:
-        ConfigError: if some of the part's recordings were trained on.
         RunFolderError: if the run's folder cannot be read.
     """
     if RunFiles(run).split().get("hash") == data.split.hash and _has_same_store(run, data.store):
@@ -170,11 +156,7 @@ def require_not_trained_on(run: Path, data: EventDataModule, part: str) -> None:
 
 
 def verify_identities(experiment: Experiment, dataset: Dataset) -> None:
-    """Let a dataset verify what its recordings show, if initial weights come from a run that may have seen the same.
-
-    Raises:
-        DataError: if the recordings contradict the settings.
-    """
+    """Let a dataset verify what its recordings show, if initial weights come from a run that may have seen the same."""
     verify: Callable[[], None] | None = getattr(dataset, "verify_identities", None)
     if experiment.init_from is not None and verify is not None:
         verify()
@@ -187,7 +169,6 @@ def find_trained_before(experiment: Experiment, data: EventDataModule, *, warn: 
         warn: Log a warning if there are any, or if it is not known, as for another project's weights.
 
     Raises:
-        ConfigError: if there are any, unless `on_trained_before: record`.
         RunFolderError: if that run's folder cannot be read.
     """
     weights = experiment.foreign_weights

@@ -44,23 +44,31 @@ class Converted(Generic[Given, Read]):
 
 
 class _Attribute(NamedTuple):
-    """The default of an annotated attribute, whether it needs its keyword, and whether it is a setting at all."""
+    """What `setting` declares of an annotated attribute, and whether it is a setting at all."""
 
     default: Any
     kw_only: bool = True
     is_setting: bool = True
     read_by: Callable[[str], property] | None = None
+    alias: str | None = None
 
 
-def setting(*, default: Any = MISSING, kw_only: bool = True, read_by: Callable[[str], property] | None = None) -> Any:
+def setting(
+    *,
+    default: Any = MISSING,
+    kw_only: bool = True,
+    read_by: Callable[[str], property] | None = None,
+    alias: str | None = None,
+) -> Any:
     """Declare what a plain default cannot.
 
     Args:
         default: The default; without it the setting is required.
         kw_only: Whether the argument needs its keyword.
         read_by: Returns, for its name, the property that reads the attribute and sets it.
+        alias: Name of the setting and argument, where the attribute has another one.
     """
-    return _Attribute(default, kw_only, True, read_by)
+    return _Attribute(default, kw_only, True, read_by, alias)
 
 
 def no_setting(value: Any = MISSING, *, init: Literal[False] = False) -> Any:
@@ -69,10 +77,11 @@ def no_setting(value: Any = MISSING, *, init: Literal[False] = False) -> Any:
 
 
 class _Constructor(NamedTuple):
-    """Fields and signature of a constructor that is made from annotated attributes."""
+    """Fields, signature and attributes, by field, of a constructor that is made from annotated attributes."""
 
     fields: Mapping[str, Field]
     signature: inspect.Signature
+    attributes: Mapping[str, str]
 
 
 class _OfClass:
@@ -89,11 +98,7 @@ class _OfClass:
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(setting, no_setting))
 class Declared:
-    """Base of classes whose settings are annotated attributes.
-
-    Raises:
-        ConfigError: for a value out of its range, or two that exclude each other; the place is the setting.
-    """
+    """Base of classes whose settings are annotated attributes; the place of an error is the setting."""
 
     __fields__: ClassVar[Any] = _OfClass()
     __signature__: ClassVar[Any] = _OfClass()
@@ -115,7 +120,7 @@ class Declared:
                 delattr(cls, name)
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
-        fields, signature = _constructor_of(type(self))
+        fields, signature, attributes = _constructor_of(type(self))
         try:
             given = signature.bind(*arguments, **settings).arguments
         except TypeError as error:
@@ -125,7 +130,7 @@ class Declared:
                 raise ConfigError(name, problem)
         super().__init__()
         for name, value in chosen(fields, given).items():
-            setattr(self, name, float(value) if fields[name].annotation is float else value)
+            setattr(self, attributes[name], float(value) if fields[name].annotation is float else value)
         self.prepare()
 
     def prepare(self) -> None:
@@ -167,18 +172,22 @@ def _read(kind: type[Declared], bases: list[type[Declared]]) -> _Constructor:
         for name, annotation in inspect.get_annotations(base, eval_str=True).items():
             if name.startswith("_") or ClassVar in (annotation, get_origin(annotation)):
                 continue
-            _, kw_only, is_setting, _ = one = base._attributes[name]
-            if not is_setting:
+            one = base._attributes[name]
+            if not one.is_setting:
                 fields.pop(name, None)
                 parameters.pop(name, None)
                 continue
-            hint = _as_given(annotation)
-            fields[name] = field_of(name, hint, one.default, texts.get(name, ""))
-            how = inspect.Parameter.KEYWORD_ONLY if kw_only else inspect.Parameter.POSITIONAL_OR_KEYWORD
+            given, hint = one.alias or name, _as_given(annotation)
+            field = fields[name] = field_of(given, hint, one.default, texts.get(given, ""))
+            how = inspect.Parameter.KEYWORD_ONLY if one.kw_only else inspect.Parameter.POSITIONAL_OR_KEYWORD
             # For a reader, without the metadata, which the field has.
-            parameters[name] = inspect.Parameter(name, how, default=one.default, annotation=fields[name].annotation)
-    ordered = sorted(parameters.values(), key=lambda one: one.kind)
-    return _Constructor(with_mutual_exclusions(fields), inspect.Signature(ordered))
+            parameters[name] = inspect.Parameter(given, how, default=one.default, annotation=field.annotation)
+    in_order = sorted(parameters, key=lambda name: parameters[name].kind)
+    return _Constructor(
+        with_mutual_exclusions({fields[name].name: fields[name] for name in in_order}),
+        inspect.Signature([parameters[name] for name in in_order]),
+        {fields[name].name: name for name in in_order},
+    )
 
 
 def _as_given(annotation: Any) -> Any:

@@ -106,9 +106,6 @@ def chosen(fields: Mapping[str, Field], given: Mapping[str, Any]) -> dict[str, A
     """Return the values of all fields: those given, the defaults of the others, None for what a given one excludes.
 
     None counts as not given where fields exclude each other.
-
-    Raises:
-        ConfigError: if two that exclude each other are given.
     """
     values = {}
     for name, field in fields.items():

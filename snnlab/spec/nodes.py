@@ -24,9 +24,6 @@ def load(kind: type[T], node: Mapping[str, Any], place: str, label: str, supplie
         place: Key of the node.
         label: The user's name for the owner of the settings.
         supplied: Fields that the caller adds.
-
-    Raises:
-        ConfigError: for the first setting that is unknown, missing, of the wrong type or out of its range.
     """
     known = fields_of(kind, supplied)
     described = {name: found for name, field in known.items() if (found := described_by(field.annotation)) is not None}

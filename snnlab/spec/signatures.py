@@ -69,10 +69,8 @@ def _parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 def checks_arguments(factory: F) -> F:
     """Make a class or a function check its arguments against the ranges and choices of its annotations.
 
-    Types are not checked: callers in Python have more types than a YAML, such as NumPy's numbers.
-
-    Raises:
-        ConfigError: when it is called; the place is the argument's name.
+    Types are not checked: callers in Python have more types than a YAML, such as NumPy's numbers. The place of an error
+    is the argument's name.
     """
     target: Any = factory
     call = target.__init__ if isinstance(factory, type) else target
@@ -113,9 +111,6 @@ def check_settings(
         label: The user's name for `factory`, for instance `lif`.
         supplied: Arguments that the caller adds; these are no settings.
         objects: Settings that become objects later: only their names are checked.
-
-    Raises:
-        ConfigError: for the first setting that is unknown, missing, of the wrong type or out of its range.
     """
     open_ended = any(p.kind is p.VAR_KEYWORD for p in _parameters(factory).values())
     known = fields_of(factory, supplied)
@@ -134,9 +129,6 @@ def check_known(
         place: Key of the node.
         label: The user's name for the owner of the settings.
         open_ended: Whether other names are accepted too.
-
-    Raises:
-        ConfigError: for the first setting that is unknown, missing, of the wrong type or out of its range.
     """
     for name, value in settings.items():
         if name not in known:
@@ -164,15 +156,25 @@ def _known_settings_text(label: str, known: Mapping[str, Field], suggestion: str
 _SECTION = re.compile(r"^(?=(?:Args|Attributes|Shape|Returns|Raises|Source):)", re.M)
 
 
+def _with_unit(field: Field, text: str) -> str:
+    return field.name if re.search(rf"\b{re.escape(field.unit)}\b", text) else str(field)
+
+
 def document_arguments(kind: Callable[..., Any]) -> None:
-    """Rewrite the Args of a class's docstring: all arguments of its constructor in order, those of its bases too."""
-    texts = argument_texts(kind) | {name: field.help for name, field in fields_of(kind).items() if field.help}
+    """Rewrite the Args of a docstring: all arguments in order with their units, those of its bases too."""
+    fields = fields_of(kind)
+    texts = argument_texts(kind) | {name: field.help for name, field in fields.items() if field.help}
     names = [name for name in inspect.signature(kind).parameters if name in texts]
-    if not isinstance(kind, type) or not kind.__doc__ or not names:
+    if not kind.__doc__ or not names:
         return
     summary, *sections = _SECTION.split(inspect.cleandoc(kind.__doc__))
     lines = (
-        textwrap.fill(f"{name}: {texts[name]}", 110, initial_indent=4 * " ", subsequent_indent=8 * " ")
+        textwrap.fill(
+            f"{_with_unit(fields[name], texts[name])}: {texts[name]}",
+            110,
+            initial_indent=4 * " ",
+            subsequent_indent=8 * " ",
+        )
         for name in names
     )
     arguments = "\n".join(["Args:", *lines])

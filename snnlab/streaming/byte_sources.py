@@ -175,9 +175,6 @@ class SocketSource:
 
     Args:
         address: `tcp://HOST:PORT`; port 0 is any free one, and a message names it.
-
-    Raises:
-        ConfigError: if the address has another form, or cannot be opened.
     """
 
     def __init__(self, address: str) -> None:
@@ -271,11 +268,7 @@ def is_address(text: str) -> bool:
 
 
 def parse_address(address: str) -> tuple[str, int]:
-    """Return the host and the port of `tcp://HOST:PORT`.
-
-    Raises:
-        ConfigError: if it has another form.
-    """
+    """Return the host and the port of `tcp://HOST:PORT`."""
     with suppress(ValueError):
         host, port = urlsplit(address).hostname, urlsplit(address).port
         is_whole = host is not None and address.lower() == f"{_SCHEME}{_text(host, port)}"

@@ -115,9 +115,6 @@ class LineDecoder:
         time_unit: Unit of the times: s, ms, us or ns.
         columns: Names of the columns, in order; `-` is ignored, and a missing y or p is 0.
         polarities: Number of polarities; of two, -1 means 0.
-
-    Raises:
-        ConfigError: for another unit, or columns without t or x.
     """
 
     def __init__(self, time_unit: str = "us", columns: Sequence[str] = tuple(_NAMES), polarities: int = 2) -> None:

@@ -199,11 +199,8 @@ class PacedInput(RecordedInput):
     """The events of a recording, at its own pace.
 
     Args:
-        events: Columns t (us), x, y, p.
         speed: How much faster than real time.
         wait: Returns when it begins; None: at once.
-        position: Index of the first event.
-        start_us: Time that is added to all events, us.
     """
 
     def __init__(

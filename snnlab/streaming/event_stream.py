@@ -76,9 +76,6 @@ class EventStream:
         in_shape: Shape of one sample at one step, such as (2, 128, 128); not needed after `build_network`.
         dt: Length of a step, ms; None: that of the network.
         sensor: The sensor's pixels in the input; None: the sensor is the input.
-
-    Raises:
-        ConfigError: naming the first layer that cannot run on events.
     """
 
     def __init__(
@@ -237,7 +234,6 @@ class EventStream:
             events: Columns as in `feed`; their times do not matter.
 
         Raises:
-            ConfigError: if a step without events changes the network, as a leak does.
             DataError: if an event is outside the sensor; the stream is then as before.
 
         Shape:
@@ -337,11 +333,10 @@ class EventStream:
         return state_entries(self._buffers, self._clock)
 
     def load(self, state: StreamState) -> None:
-        """Go on from a state of the same network with steps of the same length.
+        """Go on from a state of the same network with steps of the same length; after an error it is as before.
 
         Raises:
-            ConfigError: if it is a state of another network, or its steps have another length.
-            DataError: if a value in it is not legal. In all cases the stream is as before.
+            DataError: if a value in it is not legal.
         """
         entries, found = self.state_entries(), state._asdict()
         if not all(entry.fits(found[entry.name]) for entry in entries):

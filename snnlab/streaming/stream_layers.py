@@ -183,9 +183,6 @@ def stream_layers(network: Network, in_shape: Shape, place: str = "model.layers"
         network: The network; evaluation is assumed, so that dropout does nothing.
         in_shape: Shape of one sample at one step: (P, H, W), (P, W) or (W,).
         place: Path of the layers, for errors.
-
-    Raises:
-        ConfigError: naming the first layer that cannot run on events, and what to do.
     """
     reader = _LayerReader(in_shape, place)
     for name, module in network.layers():

@@ -253,7 +253,6 @@ def read_state(path: Path, owner: str, entries: Sequence[StateEntry]) -> dict[st
 
     Raises:
         DataError: if it is no complete file of a state.
-        ConfigError: if it is the state of something else.
     """
     size = _HEAD_BYTES + sum(entry.num_bytes for entry in entries)
     data = _read(path, size + 1)

@@ -56,7 +56,6 @@ class DivergenceGuard(L.Callback):
 
         Raises:
             DivergedError: if it is not finite.
-            ConfigError: if it is not because the readout does not take the network's output.
         """
         batch = trainer.fit_loop.batch_idx
         if loss.device.type != "cpu" and batch % _INTERVAL_ON_GPU:
@@ -78,9 +77,6 @@ def locate_non_finite(network: nn.Module, batch: Batch, loss: Loss | None = None
         network: The network.
         batch: Its input.
         loss: The loss.
-
-    Raises:
-        ConfigError: if the loss's readout does not take the network's output; checked in host memory only.
     """
     for name, values in network.named_parameters():
         if not torch.isfinite(values).all():

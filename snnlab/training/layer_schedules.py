@@ -26,11 +26,7 @@ class LayerSchedules(L.Callback):
             module.set_progress(min(epoch / last, 1.0) if last else 1.0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Set the values of a resumed epoch, for which Lightning calls no `on_train_epoch_start`.
-
-        Raises:
-            ConfigError: if the training has no number of epochs.
-        """
+        """Set the values of a resumed epoch, for which Lightning calls no `on_train_epoch_start`."""
         if not trainer.max_epochs or trainer.max_epochs < 1:
             names = ", ".join(sorted({type(module).__name__ for module in self.modules}))
             raise ConfigError("trainer.max_epochs", f"{names} changes over a fraction of the epochs", "set it")

@@ -231,11 +231,7 @@ class SpikingModule(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": config}
 
     def make_schedule(self, optimizer: Optimizer) -> Any:
-        """Return the schedule of an optimizer over the run's current length.
-
-        Raises:
-            ConfigError: if the schedule needs the run's length, and the run has no end.
-        """
+        """Return the schedule of an optimizer over the run's current length."""
         assert self.schedule is not None
         if not self.schedule.needs_run_length:
             return self.schedule.make(optimizer, None)

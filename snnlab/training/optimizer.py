@@ -74,11 +74,7 @@ def matches(name: str, kinds: frozenset[str], wanted: Iterable[str]) -> bool:
 
 
 def require_match(wanted: Sequence[str], kinds: Kinds) -> None:
-    """Require that each word of `wanted` matches a parameter.
-
-    Raises:
-        ConfigError: if a word matches none; it lists the kinds and layers of the network.
-    """
+    """Require that each word of `wanted` matches a parameter."""
     for pattern in wanted:
         if not any(matches(name, of, [pattern]) for name, of in kinds.items()):
             counts = Counter(kind for of in kinds.values() for kind in of)
@@ -122,11 +118,7 @@ class GroupedOptimizer(NamedTuple):
     decays: Sequence[str] | None = None
 
     def __call__(self, network: nn.Module) -> Optimizer:
-        """Return the optimizer of the parameters that require a gradient; after each step it clamps learned delays.
-
-        Raises:
-            ConfigError: if a group has no parameters; its place is the group.
-        """
+        """Return the optimizer of the parameters that require a gradient; after each step it clamps learned delays."""
         optimizer = self._ungrouped(network)
         if delays_of(network):
             optimizer.register_step_post_hook(lambda *_: clamp_delays(network))
@@ -142,11 +134,7 @@ class GroupedOptimizer(NamedTuple):
         return self.make(param_groups)
 
     def param_groups(self, network: nn.Module) -> list[dict[str, Any]]:
-        """Return the parameter groups: first the rest, whose learning rate is logged as `lr`.
-
-        Raises:
-            ConfigError: if a group has no parameters; its place is the group.
-        """
+        """Return the parameter groups: first the rest, whose learning rate is logged as `lr`."""
         trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
         kinds = {name: of for name, of in parameter_kinds(network).items() if name in trained}
         left = list(trained)
@@ -190,9 +178,6 @@ def freeze(network: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
     Args:
         network: The network.
         patterns: Layers, kinds, names or patterns such as `conv*`.
-
-    Raises:
-        ConfigError: if a word matches nothing, or no parameter is left to train.
     """
     kinds, modules = parameter_kinds(network), dict(network.named_modules())
     layers = [name for name in modules if any(fnmatchcase(name, pattern) for pattern in patterns) and name]

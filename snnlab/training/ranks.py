@@ -48,9 +48,6 @@ def ranks_of_command(overrides: Sequence[str]) -> RankInfo | None:
     """Return the process group that torchrun or SLURM started; None for a single process.
 
     Several SLURM tasks are one training only with `trainer=slurm`: without it they are separate runs.
-
-    Raises:
-        ConfigError: if `trainer=slurm` is used outside of SLURM.
     """
     if (rank_info := _by_torchrun()) or _SLURM not in overrides:
         return rank_info
@@ -64,9 +61,6 @@ def ranks_of_training(world_size: int) -> RankInfo | None:
 
     Args:
         world_size: Number of processes of the training.
-
-    Raises:
-        ConfigError: if this is not rank 0, which alone reads the command.
     """
     rank_info = _by_torchrun() or (_by_slurm() if world_size > 1 else None)
     if rank_info is not None and not rank_info.is_rank_zero:

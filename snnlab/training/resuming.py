@@ -150,7 +150,6 @@ class Resumption:
 
         Raises:
             DataError: if the data differ.
-            ConfigError: if the number of processes differs.
         """
         if (before := self.node.get("processes", processes)) != processes:
             raise ConfigError(
@@ -165,11 +164,7 @@ class Resumption:
                 raise DataError("", _DIFFERENCES[name], "resume with the same data")
 
     def require_callbacks(self, callbacks: Iterable[L.Callback]) -> None:
-        """Require all callbacks whose state the checkpoint contains: Lightning would drop it silently.
-
-        Raises:
-            RunFolderError: naming a missing callback.
-        """
+        """Require all callbacks whose state the checkpoint contains: Lightning would drop it silently."""
         for key in set(self.node.get("states", ())) - {callback.state_key for callback in callbacks}:
             raise RunFolderError(self.checkpoint, f"contains the state of the callback {key}, which is missing now")
 

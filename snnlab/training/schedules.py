@@ -71,9 +71,6 @@ class _WithWarmup(Curve):
         warmup: Length of the warm-up.
         start: Factor at the start of the warm-up.
         final: Factor at the run's end.
-
-    Raises:
-        ConfigError: if one of them is out of its range.
     """
 
     def __init__(self, warmup: Span = 0.05, start: UnitInterval = 0.0, final: UnitInterval = 0.0) -> None:
@@ -101,13 +98,7 @@ class _WithWarmup(Curve):
 
 @SCHEDULES.register("cosine")
 class Cosine(_WithWarmup):
-    """Warm up linearly, then decay along half a cosine until the run's end.
-
-    Args:
-        warmup: Length of the warm-up.
-        start: Factor at the start of the warm-up.
-        final: Factor at the run's end.
-    """
+    """Warm up linearly, then decay along half a cosine until the run's end."""
 
     def decay(self, progress: float) -> float:
         """Return (1 + cos(pi p)) / 2."""
@@ -119,8 +110,6 @@ class Linear(_WithWarmup):
     """Warm up linearly, then decay linearly until the run's end.
 
     Args:
-        warmup: Length of the warm-up.
-        start: Factor at the start of the warm-up.
         final: Factor at the run's end; 1 keeps the rate after the warm-up.
     """
 
@@ -137,9 +126,6 @@ class OneCycle(Curve):
         rise: Fraction of the run in which the rate rises.
         start: Factor at the start.
         final: Factor at the end.
-
-    Raises:
-        ConfigError: if an argument is not within 0..1.
 
     Source: Smith and Topin, Super-convergence, 2017; as torch's OneCycleLR with cycle_momentum=False.
     """
@@ -158,11 +144,7 @@ class OneCycle(Curve):
 
 
 def span_steps(span: Span, run: RunLength) -> int:
-    """Return the number of steps of a span.
-
-    Raises:
-        ConfigError: if the span has another format.
-    """
+    """Return the number of steps of a span."""
     if isinstance(span, int | float) and 0 <= span <= 1:
         return round(span * run.steps)
     number, _, unit = str(span).partition(" ")

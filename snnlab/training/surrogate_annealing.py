@@ -21,9 +21,6 @@ class SurrogateAnnealing(L.Callback):
     Args:
         network: The network.
         settings: The factor.
-
-    Raises:
-        ConfigError: if no layer has a surrogate.
     """
 
     def __init__(self, network: nn.Module, settings: AnnealingSettings) -> None:

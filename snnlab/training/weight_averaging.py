@@ -47,10 +47,6 @@ class ExponentialAverage(AverageRule):
 
     Args:
         decay: Fraction of the average that an update keeps; less in the first updates. n: updates so far.
-        every: `step` or `epoch`.
-
-    Raises:
-        ValueError: if decay is not within 0 and 1.
     """
 
     def __init__(self, decay: Annotated[float, Interval(0, 1)] = 0.999, every: Every = "step") -> None:
@@ -70,10 +66,6 @@ class StochasticWeightAverage(AverageRule):
 
     Args:
         start: Fraction of the run's epochs before the average starts.
-        every: `step` or `epoch`.
-
-    Raises:
-        ValueError: if start is not within 0 and 1.
 
     Source: Izmailov et al., Averaging weights leads to wider optima and better generalization, UAI 2018.
     """

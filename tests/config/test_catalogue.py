@@ -19,6 +19,7 @@ from ..refusals import assert_raises
 OWN = """
 from typing import Annotated
 from snnlab.nn import LIF, NEURONS, Neuron
+from snnlab.spec.declared import setting
 from snnlab.spec.interval import above
 
 @NEURONS.register("own_lif")
@@ -29,6 +30,7 @@ class OwnLIF(LIF):
 class Own(Neuron):
     tau_mem: float = 20.0
     beta: float = 0.5
+    top: float = setting(default=1.0, alias="v_max")
 """
 
 
@@ -83,6 +85,9 @@ def test_a_users_neuron_has_the_exclusions_of_its_base_and_may_have_none(own: st
     (tmp_path / "neuron" / "own.yaml").write_text("type: own\ntau_mem: 5\n")
     both = neuron(own, "neuron=own", "neuron.beta=0", folder=tmp_path)
     assert (both["tau_mem"], both["beta"]) == (5, 0)
+    assert neuron(own, "neuron=own", "neuron.v_max=2", folder=tmp_path)["v_max"] == 2
+    with assert_raises(UnknownSettingError, "neuron.top"):
+        neuron(own, "neuron=own", "neuron.top=2", folder=tmp_path)
 
 
 def test_a_misspelt_setting_is_refused_with_its_place(own: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from snnlab.cli.kinds import REGISTRIES
 from snnlab.cli.list import registry
 from snnlab.config.folders import config_folder, groups
 from snnlab.config.schema import Experiment
@@ -21,7 +22,7 @@ from snnlab.config.trainer_settings import ELSEWHERE, TrainerSettings
 from snnlab.data.data_settings import DataSettings
 from snnlab.experiments.suite_settings import Suite
 from snnlab.experiments.sweep_settings import Prune, Sweep
-from snnlab.spec.docstrings import argument_texts
+from snnlab.spec.docstrings import argument_texts, argument_texts_of
 from snnlab.spec.field import Field
 from snnlab.spec.signatures import fields_of
 from snnlab.yaml_files import parse
@@ -30,11 +31,16 @@ ROOT = Path(__file__).parents[2]
 TRAIN = config_folder() / "train.yaml"
 # What a page or a comment writes as code: `data.dt=20`, or a line of a command.
 _CODE = re.compile(r"```.*?```|`[^`\n]+`", re.S)
-_WORD = re.compile(r"(?<![\w./=$-])(?P<key>[a-z_]\w*(?:\.[A-Za-z_]\w*)*)=(?P<value>[^\s,;`'\")\]}]+)")
+_WORD = re.compile(r"(?<![\w./=$@-])(?P<key>[a-z_]\w*(?:\.[A-Za-z_]\w*)*)=(?P<value>[^\s,;`'\")\]}]+)")
 _OR = re.compile(r"(?P<key>[a-z_][\w.]*)=\S+ +# or (?P<value>\w+)")
 _MENTION = re.compile(
     r"`(?P<key>(?:data|trainer|sweep|optimizer|scheduler|loss)(?:\.[a-z_]\w*)+)(?<!\.events)(?<!\.yaml)`"
 )
+# `{type: affine, shift: 2}`, in one line and without nodes in it.
+_INLINE = re.compile(r"\{type: (?P<kind>\w+)(?P<settings>(?:, \w+: (?:\[[^\]]*\]|[^,{}\[]+))*)\}")
+_CLOSED = ("data", "trainer", "sweep", "model.layers", "loss.regularizers")
+# Of a layer or a regularizer of any type.
+_OF_A_NODE = ("type", "after", "weight")
 # Settings of commands and of Python, which are no fields of an experiment.
 _OTHERS = {"resume", "launcher", "workers", "submitit", "engine", "suite", "methods", "datasets", "hydra", "install"}
 
@@ -56,8 +62,10 @@ def known_fields() -> dict[str, dict[str, list[Field]]]:
     for kind, node in (
         ("datasets", "data"),
         ("losses", "loss"),
+        ("regularizers", "loss.regularizers"),
         ("neurons", "neuron"),
         ("surrogates", "neuron.surrogate"),
+        ("layers", "model.layers"),
     ):
         for name in registry(kind):
             add(node, registry(kind).get(name, ""))
@@ -84,12 +92,16 @@ def code_of(path: Path) -> str:
 def problem_of(key: str, value: str | None) -> str | None:
     """Return why a stated setting does not exist or has no such value, or None; also for what this does not know."""
     node, _, name = key.rpartition(".")
+    if (value or "").startswith("{"):
+        return None  # a node; another test reads those
+    node = re.sub(r"^(model\.layers|loss\.regularizers)\.\w+$", r"\1", node)
+    node = re.sub(r"^model\.layers\.\w+\.surrogate$", "neuron.surrogate", node)
     head = key.partition(".")[0]
     known = known_fields().get(node)
     if known is None or head in _OTHERS or (not node and head in groups(config_folder())):
         return None
     if name not in known:
-        return "there is no such setting" if node in ("data", "trainer", "sweep") and name not in ELSEWHERE else None
+        return "there is no such setting" if node in _CLOSED and name not in (*ELSEWHERE, *_OF_A_NODE) else None
     if value is None or re.search(r"[A-Z]{2,}|\.\.\.|[$<>|]", value) or value.startswith(("[", "{")):
         return None
     problems = [field.problem(parse(value).content) for field in known[name]]
@@ -107,6 +119,32 @@ def test_a_setting_that_a_page_states_exists_and_has_the_stated_value(path: Path
     }
     mentioned = {(found["key"], None) for found in _MENTION.finditer(path.read_text(encoding="utf-8"))}
     wrong = {f"{key}={value}": problem for key, value in stated | mentioned if (problem := problem_of(key, value))}
+    assert not wrong
+
+
+@cache
+def kinds() -> dict[str, list[dict[str, Field]]]:
+    """Return the fields of each registered kind, by its name, which several registries may have."""
+    found: dict[str, list[dict[str, Field]]] = {}
+    for each in REGISTRIES:
+        for name in registry(each):
+            found.setdefault(name, []).append(fields_of(registry(each).get(name, "")))
+    return found
+
+
+@pytest.mark.parametrize("path", pages(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_node_that_a_page_states_has_settings_of_its_kind(path: Path):
+    wrong = []
+    for found in _INLINE.finditer(path.read_text(encoding="utf-8")):
+        node = parse(found[0]).content
+        kind = node.pop("type")
+        settings = {name: value for name, value in node.items() if name not in _OF_A_NODE}
+        fits = [
+            settings.keys() <= fields.keys() and not any(fields[name].problem(settings[name]) for name in settings)
+            for fields in kinds().get(kind, [])
+        ]
+        if fits and not any(fits):
+            wrong.append(found[0])
     assert not wrong
 
 
@@ -190,4 +228,68 @@ def test_an_argument_that_a_docstring_documents_exists():
             if isinstance(init, ast.FunctionDef | ast.AsyncFunctionDef) and not init.args.kwarg:
                 stated = argument_texts(documented(ast.get_docstring(cast(Any, node)) or ""))
                 wrong += [f"{path.name}:{init.lineno}: {name}" for name in stated if name not in arguments_of(init)]
+    assert not wrong
+
+
+FIELDS = [
+    (f"{each}-{name}", field)
+    for each in REGISTRIES
+    for name in registry(each)
+    for field in fields_of(registry(each).get(name, "")).values()
+]
+_UNIT = re.compile(r", (ms|us|Hz|mV|1/ms|pixels|degrees|steps|spikes|thresholds)\b")
+
+
+def test_a_docstring_states_no_other_unit_choice_or_default_than_the_field():
+    wrong = []
+    for kind, field in FIELDS:
+        choices, text = choices_of(field.annotation), field.help
+        if choices and {*re.findall(r"`([\w-]+)`:", text)} - {*choices}:
+            wrong.append(f"{kind}.{field.name}: choices")
+        if not choices and any(unit not in field.unit for unit in _UNIT.findall(text)):
+            wrong.append(f"{kind}.{field.name}: unit")
+        for stated in re.findall(r"\b[Dd]efault:? (-?\d[\d.e-]*\d|\d)", text):
+            if field.default is not None and float(stated) != field.default:
+                wrong.append(f"{kind}.{field.name}: default")
+    assert not wrong
+
+
+@cache
+def classes() -> dict[str, ast.ClassDef]:
+    """Return all classes by name; no two have one."""
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "snnlab").rglob("*.py"))
+    return {node.name: node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+
+
+def bases_of(node: ast.ClassDef) -> Iterator[ast.ClassDef]:
+    for base in node.bases:
+        name = ast.unparse(base).partition("[")[0].rpartition(".")[2]
+        if name in classes():
+            yield classes()[name]
+            yield from bases_of(classes()[name])
+
+
+def test_an_argument_that_a_base_documents_is_not_documented_again():
+    repeated = [
+        f"{node.name}.{name}"
+        for node in classes().values()
+        for name, text in argument_texts_of(ast.get_docstring(node) or "").items()
+        if any(argument_texts_of(ast.get_docstring(base) or "").get(name) == text for base in bases_of(node))
+    ]
+    assert not repeated
+
+
+# The mistakes of a user, which say themselves what is wrong, and which nobody handles but the command.
+_MISTAKES = re.compile(r"^ *(ConfigError|UnknownSettingError|SnnlabError)\b.*: ", re.M)
+
+
+def test_raises_lists_what_a_caller_handles_and_no_mistake_in_a_setting():
+    wrong = []
+    for path in (ROOT / "snnlab").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                raises = (ast.get_docstring(node) or "").partition("\nRaises:\n")[2]
+                private = node.name.startswith("_") and not node.name.startswith("__")
+                if raises and (private or _MISTAKES.search(raises)):
+                    wrong.append(f"{path.name}:{node.lineno}: {node.name}")
     assert not wrong

@@ -52,6 +52,19 @@ class Fixed(Other):
     size: int = no_setting(7)
 
 
+class Renamed(Declared):
+    """One whose setting has the name of a method.
+
+    Args:
+        read: How it is read.
+    """
+
+    how: Annotated[str, Help("Not shown.")] = setting(default="mean", kw_only=False, alias="read")
+
+    def read(self) -> str:
+        return self.how
+
+
 class Handwritten(Leak):
     """One with a constructor of its own."""
 
@@ -87,6 +100,14 @@ def test_a_property_reads_the_attribute_also_in_a_subclass() -> None:
     assert (Leak(gain=2).gain, Other(size=1).gain) == (4.0, 6.0)
 
 
+def test_a_setting_may_have_another_name_than_its_attribute() -> None:
+    assert (Renamed("sum").read(), Renamed(read="last").how, Renamed().read()) == ("sum", "last", "mean")
+    assert list(inspect.signature(Renamed).parameters) == ["read"]
+    assert [(one.name, one.help) for one in fields_of(Renamed).values()] == [("read", "How it is read.")]
+    with assert_raises(UnknownSettingError, "a.how", "read"):
+        check_settings(Renamed, {"how": "sum"}, "a", "it")
+
+
 def test_a_given_setting_excludes_the_default_of_its_rival_and_null_is_not_given() -> None:
     one = Leak(factor=0.5)
     assert (one.tau, one.factor) == (None, 0.5)
@@ -115,7 +136,9 @@ def test_a_handwritten_constructor_stays_legal_and_is_checked() -> None:
 
 def test_the_docstring_has_all_arguments_in_order() -> None:
     document_arguments(Other)
-    assert inspect.getdoc(Other) == ("Another one.\n\nArgs:\n    tau: Its time constant.\n    factor: In place of it.")
+    assert inspect.getdoc(Other) == (
+        "Another one.\n\nArgs:\n    tau (ms): Its time constant.\n    factor: In place of it."
+    )
 
 
 def test_a_copy_has_the_same_settings() -> None:

@@ -24,9 +24,6 @@ class CameraPath:
     Args:
         corners: `[ms, x, y]` each: the displacement of the scene at that time, pixels; constant before the first and
             after the last corner.
-
-    Raises:
-        ConfigError: if there are fewer than two corners, or their times do not rise from 0 or more.
     """
 
     def __init__(self, corners: Sequence[Sequence[float]]) -> None:

@@ -102,7 +102,6 @@ def list_frames(batch: EventBatch, num_bins: int, duration_us: int, sensor_size:
 
     Raises:
         DataError: If y does not fit H, or an event of the window is outside the sensor.
-        ValueError: If num_bins or duration_us is not positive.
     """
     assert batch.y is not None
     check_batch(batch, num_bins, duration_us, sensor_size)
@@ -315,7 +314,6 @@ def frames_of_batch(batch: EventBatch, *, num_bins: int, duration_us: int, senso
     Raises:
         DataError: If y does not fit H, or an event of the window is outside the sensor. This is checked on the CPU
             only, where it costs nothing; the store has checked the events when it was built.
-        ValueError: If num_bins or duration_us is not positive.
     """
     x = count_frames(batch, num_bins, duration_us, sensor_size)
     lengths = torch.full((batch.num_recordings,), num_bins, dtype=torch.int64, device=x.device)

@@ -26,6 +26,7 @@ from snnlab.data.events.recording import SensorSize
 from snnlab.errors import ConfigError, DataError
 from snnlab.event_frames import EventFrames
 from snnlab.registry import Registry
+from snnlab.spec.declared import Declared, no_setting
 from snnlab.spec.interval import Count, NonNegative, above, at_least
 from snnlab.spec.signatures import checks_arguments
 from snnlab.target_kinds import kind_of
@@ -48,9 +49,6 @@ class Steps:
         events_per_bin: Events per step, by count; events after T steps are dropped, and a recording with fewer events
             ends early. None: the number of events of a recording divided by T.
         overlap_us: Overlap of a frame with the next step, by time (us): a frame also holds the first events of it.
-
-    Raises:
-        ConfigError: if settings are out of range or contradict each other.
     """
 
     duration_us: int
@@ -134,9 +132,6 @@ class Region:
 
     Shape:
         hot: bool `[H * W]`, of the whole sensor.
-
-    Raises:
-        ConfigError: if the part is not within the sensor, or is smaller than a cell.
     """
 
     sensor_size: SensorSize
@@ -216,7 +211,7 @@ class BinnedEvents(NamedTuple):
     size: SensorSize
 
 
-class Representation(ABC):
+class Representation(Declared, ABC):
     """A representation: the content of a frame.
 
     Args:
@@ -229,9 +224,7 @@ class Representation(ABC):
     cellwise: ClassVar[bool] = False
     # The time after its end from which a frame still holds events, in steps.
     look_ahead_steps: ClassVar[float] = 0.0
-
-    def __init__(self, merge: bool = False) -> None:
-        self.merge = merge
+    merge: bool = False
 
     def channels(self, polarities: int) -> int:
         """Return the number of channels C of frames, for a number of polarities."""
@@ -256,11 +249,7 @@ class Representation(ABC):
 
 @REPRESENTATIONS.register("counts")
 class Counts(Representation):
-    """The number of events in each cell.
-
-    Args:
-        merge: Whether ON and OFF events share a channel.
-    """
+    """The number of events in each cell."""
 
     cellwise = True
 
@@ -293,11 +282,7 @@ class Counts(Representation):
 
 @REPRESENTATIONS.register("binary")
 class Binary(Counts):
-    """1 in each cell with an event, else 0.
-
-    Args:
-        merge: Whether ON and OFF events share a channel.
-    """
+    """1 in each cell with an event, else 0."""
 
     def from_counts(self, counts: Tensor, steps: Steps) -> Tensor:
         """Clamp the counts to 1."""
@@ -306,11 +291,7 @@ class Binary(Counts):
 
 @REPRESENTATIONS.register("rate")
 class Rate(Counts):
-    """The event rate of each cell, 1/ms: counts divided by the length of a step.
-
-    Args:
-        merge: Whether ON and OFF events share a channel.
-    """
+    """The event rate of each cell, 1/ms: counts divided by the length of a step."""
 
     needs_times = True
 
@@ -321,11 +302,7 @@ class Rate(Counts):
 
 @REPRESENTATIONS.register("relative")
 class Relative(Counts):
-    """The number of events in each cell, divided by the largest count of the frame: 0 to 1.
-
-    Args:
-        merge: Whether ON and OFF events share a channel.
-    """
+    """The number of events in each cell, divided by the largest count of the frame: 0 to 1."""
 
     cellwise = False
 
@@ -341,16 +318,10 @@ class Signed(Counts):
     """The number of ON minus OFF events in each cell, in one channel."""
 
     cellwise = False
-
-    def __init__(self) -> None:
-        super().__init__()
+    merge: bool = no_setting(False)
 
     def channels(self, polarities: int) -> int:
-        """Return 1.
-
-        Raises:
-            ConfigError: if the sensor does not have two polarities.
-        """
+        """Return 1."""
         _require_two(polarities, "signed")
         return 1
 
@@ -375,15 +346,10 @@ class VoxelGrid(Representation):
     needs_times = True
     look_ahead_steps = 0.5  # an event up to half a step after a frame's end adds to the frame
 
-    def __init__(self) -> None:
-        super().__init__()
+    merge: bool = no_setting(False)
 
     def channels(self, polarities: int) -> int:
-        """Return 1.
-
-        Raises:
-            ConfigError: if the sensor does not have two polarities.
-        """
+        """Return 1."""
         _require_two(polarities, "voxel_grid")
         return 1
 
@@ -416,16 +382,13 @@ class Level(Representation):
     Args:
         range: [low, high], the levels of the first and the last column; null: 1/W and 1.
         merge: Whether all polarities share a channel.
-
-    Raises:
-        ConfigError: if low is not below high.
     """
 
-    def __init__(self, range: Sequence[float] | None = None, merge: bool = False) -> None:
-        super().__init__(merge)
-        if range is not None and (len(range) != 2 or range[0] >= range[1]):
-            raise ConfigError("range", f"expected [low, high] with low < high, got {list(range)}")
-        self.range = None if range is None else (float(range[0]), float(range[1]))
+    range: Sequence[float] | None = None
+
+    def prepare(self) -> None:
+        if self.range is not None and (len(self.range) != 2 or self.range[0] >= self.range[1]):
+            raise ConfigError("range", f"expected [low, high] with low < high, got {list(self.range)}")
 
     def levels(self, x: Tensor, columns: int) -> Tensor:
         """Return the level of each column `x`, of so many columns."""
@@ -453,18 +416,14 @@ class Surface(Representation):
     """A surface, at the end of each step, to which events contribute with exponential decay.
 
     Args:
-        tau: Time constant (ms).
-        merge: Whether ON and OFF events share a channel.
-
-    Raises:
-        ConfigError: if tau is not positive.
+        tau: Time constant.
     """
 
     needs_times = True
+    tau: Annotated[float, "ms", above(0)] = 50.0
 
-    def __init__(self, tau: Annotated[float, "ms", above(0)] = 50.0, merge: bool = False) -> None:
-        super().__init__(merge)
-        self.tau_us = 1000 * tau
+    def prepare(self) -> None:
+        self.tau_us = 1000 * self.tau
 
 
 @REPRESENTATIONS.register("time_surface")
@@ -472,10 +431,6 @@ class TimeSurface(Surface):
     """The exponentially decayed age of the last event of each cell, at the end of each step.
 
         x[k] = exp(-(end_k - t_last) / tau),  0 before the first event
-
-    Args:
-        tau: Time constant (ms).
-        merge: Whether ON and OFF events share a channel.
 
     Source: Lagorce et al., HOTS: a hierarchy of event-based time-surfaces for pattern recognition, 2017.
     """
@@ -496,11 +451,7 @@ class TimeSurface(Surface):
 class DecayingSurface(Surface):
     """The sum of all earlier events of each cell, each with exponential decay from its time.
 
-        x[k] = sum over events n before end_k of exp(-(end_k - t_n) / tau)
-
-    Args:
-        tau: Time constant (ms).
-        merge: Whether ON and OFF events share a channel.
+    x[k] = sum over events n before end_k of exp(-(end_k - t_n) / tau)
     """
 
     def frames(self, binned: BinnedEvents) -> Tensor:
@@ -549,7 +500,7 @@ class TimeAverage(Representation):
     """
 
     def __init__(self, representation: Counts) -> None:
-        super().__init__(representation.merge)
+        super().__init__(merge=representation.merge)
         self.representation = representation
 
     def channels(self, polarities: int) -> int:
@@ -578,9 +529,6 @@ class FrameBuilder:
         representation: The representation.
         length_from: Valid steps of a recording: all of the `window`, or those until the last event of the `recording`
             in it. With `events_per_bin` it is always the latter.
-
-    Raises:
-        ConfigError: if the representation needs two polarities or times, and there are none.
     """
 
     region: Region

@@ -107,9 +107,6 @@ def simulate_saccades(image: np.ndarray, rng: np.random.Generator, camera: Sacca
     Shape:
         image `[H, W]`; the sensor has two polarities and is three pixels larger on each side: 34 x 34 for the 28 x 28
         of MNIST, to which the camera was fitted.
-
-    Raises:
-        ValueError: If the image has no pixels or not two axes, or the path leaves the margin around it.
     """
     if image.ndim != 2 or not image.size:
         raise ValueError(f"the simulator needs images [H, W], not {image.shape}")
@@ -298,9 +295,6 @@ def draw_orders(num_classes: int, rng: np.random.Generator, recipe: Recipe) -> n
 
     Shape:
         `[K, M]`, each row a permutation.
-
-    Raises:
-        ConfigError: If there are fewer orders than classes.
     """
     orders = np.array(list(itertools.permutations(range(recipe.motifs))))
     if num_classes > len(orders):

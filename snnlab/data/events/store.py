@@ -294,9 +294,6 @@ class Store:
 
         Shape:
             indices, start_us: `[B]`; B may be 0.
-
-        Raises:
-            IndexError: If an index is outside the store.
         """
         index = self._checked_indices(indices)
         begins = np.zeros(index.size, np.int64) if start_us is None else start_us
@@ -331,11 +328,7 @@ class Store:
         return firsts, lasts
 
     def count(self, indices: np.ndarray, start_us: np.ndarray | None = None, duration_us: int | None = None) -> int:
-        """Count the events of recordings, or of a window of each; the arguments are those of `gather`.
-
-        Raises:
-            IndexError: If an index is outside the store.
-        """
+        """Count the events of recordings, or of a window of each; the arguments are those of `gather`."""
         index = self._checked_indices(indices)
         begins = np.zeros(index.size, np.int64) if start_us is None else start_us
         starts, stops = self._windows(index, begins, duration_us)
@@ -347,9 +340,6 @@ class Store:
         Args:
             indices: Indices into the store, `[B]`.
             duration_us: Length of the window (us).
-
-        Raises:
-            IndexError: If an index is outside the store.
         """
         return self.count(indices) - self.count(indices, None, duration_us)
 

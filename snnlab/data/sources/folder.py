@@ -88,9 +88,6 @@ def _parts(root: Path, suffixes: Sequence[str]) -> tuple[Parts, list[str]]:
     """Return the folders that hold one folder per class, and notes about other folders, which are skipped.
 
     A folder named train may be the training part, or the class of trains.
-
-    Raises:
-        DataError: if it is not clear which.
     """
     named = [folder for folder in _subfolders(root) if folder.name.lower() in PART_BY_NAME]
     if not named:
@@ -505,9 +502,7 @@ class Folder:
         name: Name of the recordings in notes.
 
     Raises:
-        ConfigError: if settings contradict each other.
         DataError: if there are no recordings, or the table cannot be used.
-        ConfigError: if a setting is out of its range.
 
     Attributes:
         display_name: Name of the recordings for users.

@@ -140,7 +140,6 @@ class MNISTFiles:
             download: Whether missing files are downloaded.
 
         Raises:
-            ConfigError: if an archive's settings are invalid.
             DataError: if a file is missing or damaged, or a download fails.
         """
         folder = Path(root or "data").expanduser() / FOLDER
@@ -262,7 +261,6 @@ class SMNIST(PixelSequences):
 
     Raises:
         DataError: if a file is missing or damaged.
-        ConfigError: if a setting is out of its range.
 
     Source: Bellec et al., Long short-term memory and learning-to-learn in networks of spiking neurons, 2018; the same
         spikes as tonic's SMNIST.
@@ -327,7 +325,6 @@ class PixelMNIST(PixelSequences):
 
     Raises:
         DataError: if a file is missing, damaged or another one, or the permutation's file is none.
-        ConfigError: if a setting is out of its range.
 
     Source: Le, Jaitly and Hinton, A simple way to initialize recurrent networks of rectified linear units, 2015.
     """

@@ -49,7 +49,6 @@ class RecordingFiles:
         archives: Files to download: a name, an md5 and a url each, from the dataset's host or a mirror.
 
     Raises:
-        ConfigError: if an archive's settings are invalid.
         DataError: if there are no recordings, or a download fails.
     """
 
@@ -131,17 +130,12 @@ class UnsplitFiles(RecordingFiles):
     """A dataset with one file per recording and without a test part, so that a split file may define one.
 
     Args:
-        root: Folder that holds the dataset's folder.
-        download: Whether missing files are downloaded.
-        archives: Files to download: a name, an md5 and a url each, from the dataset's host or a mirror.
         test_rule: Choice of the test recordings: `random` ones of each class, the same for everyone, or the `last` of
             each class in the order of their names.
         test_fraction: Fraction of each class for testing.
 
     Raises:
-        ConfigError: if an archive's settings are invalid.
         DataError: if there are no recordings, or a download fails.
-        ValueError: if the fraction is out of its range.
     """
 
     has_no_test_part = True

@@ -36,10 +36,6 @@ class SaccadeDataset(ABC):
         simulation_seed: Seed of the simulated cameras; recording k depends on (simulation_seed, k) alone.
         encoder: Encoder that replaces the camera, for 300 ms: `{type: poisson,
             max_rate_hz: 50}` or `{type: latency}`, with the settings of `snnlab list encoders NAME`; null: the camera.
-
-    Raises:
-        ConfigError: if the encoder is invalid.
-        ValueError: if the seed is negative.
     """
 
     def __init__(self, simulation_seed: NonNegative = 0, encoder: Mapping[str, Any] | None = None) -> None:
@@ -84,11 +80,6 @@ class SaccadeDataset(ABC):
 @DATASETS.register("saccade_digits")
 class SaccadeDigits(SaccadeDataset):
     """1,797 digits of 8x8 pixels, each recorded during three saccades of 100 ms; a fifth of each class is for testing.
-
-    Args:
-        simulation_seed: Seed of the simulated cameras; recording k depends on (simulation_seed, k) alone.
-        encoder: Encoder that replaces the camera for 300 ms, `{type: poisson, max_rate_hz: 50}` or
-            `{type: latency}`; null: the camera.
 
     Source: digits: Alpaydin and Kaynak, UCI, 1998, from scikit-learn; camera: `snnlab.data.events.simulators`.
     """
@@ -147,13 +138,9 @@ class SaccadeMNIST(SaccadeDataset):
         num_test: Number of test digits, from the first; 0: none, null: all.
         first_train: Number of the first training digit, from 1, as N-MNIST numbers its files; 1001 leaves out the
             digits of N-MNIST's files 1 to 1000.
-        simulation_seed: Seed of the simulated cameras; recording k depends on (simulation_seed, k) alone.
-        encoder: Encoder that replaces the camera for 300 ms, `{type: poisson, max_rate_hz: 50}` or
-            `{type: latency}`; null: the camera.
 
     Raises:
         DataError: if a file is missing or damaged.
-        ValueError: if a setting is out of its range.
 
     Source: digits: LeCun, Cortes, Burges; camera: `snnlab.data.events.simulators`, fitted to N-MNIST.
     """
@@ -227,15 +214,11 @@ class SaccadeImages(SaccadeDataset):
 
     Args:
         root: The folder.
-        image_size: Width and height of the scaled images, 8 or more (pixels); the sensor is 6 pixels larger.
+        image_size: Width and height of the scaled images, 8 or more; the sensor is 6 pixels larger.
         test_fraction: Fraction of the images for testing, if there are no such folders.
-        simulation_seed: Seed of the simulated cameras; recording k depends on (simulation_seed, k) alone.
-        encoder: Encoder that replaces the camera for 300 ms, `{type: poisson, max_rate_hz: 50}` or
-            `{type: latency}`; null: the camera.
 
     Raises:
         DataError: if there are no images.
-        ValueError: if a setting is out of its range.
 
     Source: camera: `snnlab.data.events.simulators`, fitted to N-MNIST.
     """
@@ -246,7 +229,7 @@ class SaccadeImages(SaccadeDataset):
     def __init__(
         self,
         root: str | None,
-        image_size: Annotated[int, between(8, 4096)] = 28,
+        image_size: Annotated[int, "pixels", between(8, 4096)] = 28,
         test_fraction: Annotated[float, between(0, 1, with_high=False)] = 0.2,
         simulation_seed: NonNegative = 0,
         encoder: Mapping[str, Any] | None = None,

@@ -28,9 +28,6 @@ class SimulatedClasses(ABC):
         num_classes: Number of classes.
         num_recordings: Number of recordings, training and test, at least two per class.
         simulation_seed: Seed of the simulation; recording k depends on (simulation_seed, k) alone.
-
-    Raises:
-        ConfigError: If there are fewer than two recordings per class.
     """
 
     label: ClassVar[str]
@@ -97,11 +94,6 @@ class SpikePatterns(SimulatedClasses):
     Args:
         sensor_size: [W, H, P], any: channels are not spatially related.
         num_classes: Number of classes, at most 120.
-        num_recordings: Number of recordings, training and test, at least two per class.
-        simulation_seed: Seed of the simulation; recording k depends on (simulation_seed, k) alone.
-
-    Raises:
-        ConfigError: If a number is out of its range.
 
     Source: `snnlab.data.events.simulators`.
     """
@@ -175,13 +167,7 @@ class BurstSequences(SimulatedClasses):
 
     Args:
         sensor_size: [W, 1, 1], W channels.
-        num_classes: Number of classes.
-        num_recordings: Number of recordings, training and test, at least two per class.
         fixed_channels: Number of channels with a fixed time in a class.
-        simulation_seed: Seed of the simulation; recording k depends on (simulation_seed, k) alone.
-
-    Raises:
-        ConfigError: If a number is out of its range.
 
     Source: Baronig et al., Nature Communications 16, 2025; sizes, widths and probabilities from their code.
     """

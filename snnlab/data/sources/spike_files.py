@@ -40,7 +40,6 @@ class SpikeFiles(ABC):
         archives: Files to download: a name, an md5 and a url each, from the dataset's host or a mirror.
 
     Raises:
-        ConfigError: if an archive's settings are invalid.
         DataError: if a file is missing or damaged, or a download fails.
     """
 

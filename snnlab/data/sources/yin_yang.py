@@ -65,9 +65,6 @@ class YinYang:
         latest_ms: Time of the spike of a value of 1, ms.
         bias_ms: Time of the fifth channel's spike, ms; null: there is none.
 
-    Raises:
-        ConfigError: if two seeds are equal, or the latest time is not after the earliest.
-
     Source: Kriener, Goeltz, Petrovici, The Yin-Yang dataset, NICE 2022; the points equal the published arrays.
     """
 

@@ -6,6 +6,7 @@ a block into a `residual` to add its output to its input.
 Axes: T steps, B samples, N steps of samples, C channels.
 """
 
+# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.blocks.branches import Context, Layers, NeuronNode, build_sequence, children, last_shape
-from snnlab.nn.layer import LAYERS, Counts, Shape
+from snnlab.nn.layer import LAYERS, Counts, Dt, NumSteps, Shape
 from snnlab.nn.layers.attention_product import require_heads
 from snnlab.nn.network import Network, NetworkState, zero_past_end
 from snnlab.spec.interval import Count, Positive
@@ -73,14 +74,10 @@ class QKMask(_Mask):
         layers: Layers by name, usually neurons; they keep the shape of their input.
         num_heads: Groups of channels with a mask of their own; makes no difference per channel.
         per: What the mask chooses.
-        layer_types: Types of the layers by name, for summaries.
 
     Shape:
         x: `[T, B, 2 C, *size]`, the channels of q and k; the layers get `[T, B, num_heads, *size]` per token and
         `[T, B, C]` per channel; returns `[T, B, C, *size]` and the state, a dict by layer name.
-
-    Raises:
-        ConfigError: if a name is not allowed, or `per` has another value.
 
     Source: Zhou et al., QKFormer: Hierarchical spiking transformer using Q-K attention, NeurIPS 2024.
     """
@@ -118,14 +115,10 @@ class KVMask(_Mask):
 
     Args:
         layers: Layers by name, usually neurons; they keep the shape of their input.
-        layer_types: Types of the layers by name, for summaries.
 
     Shape:
         x: `[T, B, 3 C, *size]`, the channels of q, k and v; the layers get `[T, B, C]`; returns `[T, B, C, *size]` and
         the state, a dict by layer name.
-
-    Raises:
-        ConfigError: if a name is not allowed.
 
     Source: Yao et al., Spike-driven transformer, NeurIPS 2023.
     """
@@ -143,7 +136,7 @@ class KVMask(_Mask):
 
 @LAYERS.register("qk_mask")
 def qk_mask(
-    in_shape: Shape, dt: float | None, num_steps: int | None, *, num_heads: Count, per: Per = "token", layers: Layers
+    in_shape: Shape, dt: Dt, num_steps: NumSteps, *, num_heads: Count, per: Per = "token", layers: Layers
 ) -> QKMask:
     """Let the keys of some tokens pass, or of some channels, chosen by neurons that get the number of query spikes.
 
@@ -152,14 +145,9 @@ def qk_mask(
 
     Args:
         in_shape: Shape of one sample at one step; its channels are those of q and k, its cells the tokens.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         num_heads: Groups of channels with a mask of their own; makes no difference per channel.
         per: `token` or `channel`, which the mask chooses.
         layers: Named layers that get the sums, usually neurons with a low threshold.
-
-    Raises:
-        ConfigError: if heads do not divide the channels, or the layers change the shape of the sums.
     """
     channels = require_heads("qk_mask", in_shape, num_heads, parts=2)
     sums = (num_heads, *in_shape[1:]) if per == "token" else (channels,)
@@ -168,19 +156,14 @@ def qk_mask(
 
 
 @LAYERS.register("kv_mask")
-def kv_mask(in_shape: Shape, dt: float | None, num_steps: int | None, *, layers: Layers) -> KVMask:
+def kv_mask(in_shape: Shape, dt: Dt, num_steps: NumSteps, *, layers: Layers) -> KVMask:
     """Let the queries of some channels pass, chosen by neurons that get the number of tokens where key and value spike.
 
         y[c, n] = layers(sum over n' of k[c, n'] v[c, n']) q[c, n]
 
     Args:
         in_shape: Shape of one sample at one step; its channels are those of q, k and v, its cells the tokens.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         layers: Named layers that get the sums, usually neurons with a low threshold.
-
-    Raises:
-        ConfigError: if the channels are not three equal parts, or the layers change the shape of the sums.
     """
     channels = require_heads("kv_mask", in_shape, 1, parts=3)
     built, types = _build_mask(layers, (channels,), Context(dt, num_steps))
@@ -199,8 +182,8 @@ def _build_mask(layers: Layers, sums: Shape, context: Context) -> tuple[dict[str
 @LAYERS.register("spiking_self_attention")
 def spiking_self_attention(
     in_shape: Shape,
-    dt: float | None,
-    num_steps: int | None,
+    dt: Dt,
+    num_steps: NumSteps,
     *,
     num_heads: Count,
     neuron: NeuronNode,
@@ -214,8 +197,6 @@ def spiking_self_attention(
 
     Args:
         in_shape: Shape of one sample at one step, channels and cells; the cells are the tokens.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         num_heads: Groups of channels with a product of their own.
         neuron: The neurons, such as `{type: neuron}`.
         scale: Factor of the product.
@@ -224,9 +205,6 @@ def spiking_self_attention(
 
     Shape:
         x: `[T, B, C, *size]`; returns the same shape.
-
-    Raises:
-        ConfigError: if heads do not divide the channels, or the input has no cells.
 
     Source: Zhou et al., Spikformer: When spiking neural network meets transformer, ICLR 2023.
     """
@@ -243,8 +221,8 @@ def spiking_self_attention(
 @LAYERS.register("qk_attention")
 def qk_attention(
     in_shape: Shape,
-    dt: float | None,
-    num_steps: int | None,
+    dt: Dt,
+    num_steps: NumSteps,
     *,
     num_heads: Count,
     neuron: NeuronNode,
@@ -260,8 +238,6 @@ def qk_attention(
 
     Args:
         in_shape: Shape of one sample at one step, channels and cells; the cells are the tokens.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         num_heads: Groups of channels with a mask of their own.
         neuron: The neurons, such as `{type: neuron}`.
         per: `token` or `channel`, which the mask chooses.
@@ -270,9 +246,6 @@ def qk_attention(
 
     Shape:
         x: `[T, B, C, *size]`; returns the same shape.
-
-    Raises:
-        ConfigError: if heads do not divide the channels, or the input has no cells.
 
     Source: Zhou et al., QKFormer: Hierarchical spiking transformer using Q-K attention, NeurIPS 2024.
     """
@@ -289,8 +262,8 @@ def qk_attention(
 @LAYERS.register("spike_driven_attention")
 def spike_driven_attention(
     in_shape: Shape,
-    dt: float | None,
-    num_steps: int | None,
+    dt: Dt,
+    num_steps: NumSteps,
     *,
     neuron: NeuronNode,
     v_threshold: Positive = 0.5,
@@ -304,17 +277,12 @@ def spike_driven_attention(
 
     Args:
         in_shape: Shape of one sample at one step, channels and cells; the cells are the tokens.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         neuron: The neurons, such as `{type: neuron}`.
         v_threshold: Threshold of the mask's neurons.
         bias: Whether the last convolution has a bias.
 
     Shape:
         x: `[T, B, C, *size]`; returns the same shape.
-
-    Raises:
-        ConfigError: if the input has no cells.
 
     Source: Yao et al., Spike-driven transformer, NeurIPS 2023.
     """

@@ -3,6 +3,7 @@
 Axes: T steps, B samples, C channels or features, the first axis of a sample.
 """
 
+# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 import re
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames
-from snnlab.nn.layer import LAYERS, Counts
+from snnlab.nn.layer import LAYERS, Counts, Dt, InShape, NumSteps
 from snnlab.nn.network import BuiltNetwork, Network, NetworkState, Shape, build_network, zero_past_end
 from snnlab.spec.interval import Count
 from snnlab.spec.signatures import checks_arguments
@@ -33,11 +34,7 @@ class Context(NamedTuple):
     num_steps: int | None
 
     def build(self, layers: Layers, in_shape: Shape, place: str = "layers") -> BuiltNetwork:
-        """Build the layers of a block; `place`: their key in the block's node.
-
-        Raises:
-            ConfigError: at the place of a layer, if it is invalid, or if there are no layers.
-        """
+        """Build the layers of a block; `place`: their key in the block's node."""
         if not layers:
             raise ConfigError(place, "needs at least one layer, such as {fc: {type: linear, out_features: 32}}")
         return build_network(layers, in_shape=in_shape, dt=self.dt, num_steps=self.num_steps, place=place)
@@ -82,37 +79,24 @@ def suggest_layers(shape: Shape, wanted: Shape) -> str | None:
 
 
 @LAYERS.register("sequential")
-def sequential(in_shape: Shape, dt: float | None, num_steps: int | None, *, layers: Layers) -> Network:
+def sequential(in_shape: InShape, dt: Dt, num_steps: NumSteps, *, layers: Layers) -> Network:
     """Apply layers in sequence, under one name.
 
     Args:
-        in_shape: Shape of one sample at one step.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         layers: Named layers, like those of a model.
-
-    Raises:
-        ConfigError: at the place of a layer that is invalid or does not fit its input.
     """
     return Context(dt, num_steps).build(layers, in_shape).network
 
 
 @LAYERS.register("repeat")
-def repeat(in_shape: Shape, dt: float | None, num_steps: int | None, *, times: Count, layers: Layers) -> Network:
+def repeat(in_shape: InShape, dt: Dt, num_steps: NumSteps, *, times: Count, layers: Layers) -> Network:
     """Apply several copies of layers in sequence, each with its own weights.
 
     The copies are called `copy1`, `copy2`, ...; each is built for the output shape of the copy before.
 
     Args:
-        in_shape: Shape of one sample at one step.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         times: Number of copies.
         layers: Named layers, like those of a model.
-
-    Raises:
-        ConfigError: at the place of a layer that is invalid or does not fit its input.
-        ConfigError: if `times` is less than 1.
     """
     context, copies = Context(dt, num_steps), dict[str, nn.Module]()
     for number in range(1, times + 1):
@@ -146,9 +130,6 @@ class Parallel(Network):
 
     Shape:
         x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by branch.
-
-    Raises:
-        ConfigError: if a name is not allowed, there is no branch, or `join` has another value.
     """
 
     def __init__(self, branches: Mapping[str, nn.Module], join: Join = "concat") -> None:
@@ -178,9 +159,9 @@ class Parallel(Network):
 
 @LAYERS.register("parallel")
 def parallel(
-    in_shape: Shape,
-    dt: float | None,
-    num_steps: int | None,
+    in_shape: InShape,
+    dt: Dt,
+    num_steps: NumSteps,
     *,
     branches: Mapping[str, Layers],
     join: Join = "concat",
@@ -188,15 +169,8 @@ def parallel(
     """Apply several branches to the input and join their outputs.
 
     Args:
-        in_shape: Shape of one sample at one step.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         branches: Branches by name, each with named layers, like those of a model.
         join: `concat`: along the channels; `add`: their sum.
-
-    Raises:
-        ConfigError: at the place of a layer that is invalid or does not fit its input.
-        ConfigError: if the branches have shapes that cannot be joined.
     """
     context = Context(dt, num_steps)
     built = {name: context.build(_branch_layers(branches, name), in_shape, f"branches.{name}") for name in branches}
@@ -242,16 +216,11 @@ class Residual(Network):
     spikes, and `add` gives 0, 1 or 2.
 
     Args:
-        layers: Layers by name.
         connect: How input and output are joined.
         shortcut: Module applied to x in parallel to the layers.
-        layer_types: Types of the layers by name, for summaries.
 
     Shape:
         x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by layer name.
-
-    Raises:
-        ConfigError: if a name is not allowed, such as `shortcut`, or `connect` has another value.
 
     Source: Fang et al., Deep residual learning in spiking neural networks (SEW-ResNet), NeurIPS 2021.
     """
@@ -286,9 +255,9 @@ class Residual(Network):
 
 @LAYERS.register("residual")
 def residual(
-    in_shape: Shape,
-    dt: float | None,
-    num_steps: int | None,
+    in_shape: InShape,
+    dt: Dt,
+    num_steps: NumSteps,
     *,
     connect: Connect = "add",
     layers: Layers,
@@ -297,17 +266,10 @@ def residual(
     """Join the output of layers with their input.
 
     Args:
-        in_shape: Shape of one sample at one step.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         connect: `add`: x + layers(x); `and`: their product; `iand`: x where the layers give 0; `concat`: both, along
             the channels.
         layers: Named layers, like those of a model.
         shortcut: Named layers that are applied to x in parallel, such as a 1x1 convolution.
-
-    Raises:
-        ConfigError: at the place of a layer that is invalid or does not fit its input.
-        ConfigError: if the shapes of input and output cannot be joined.
     """
     context = Context(dt, num_steps)
     built = context.build(layers, in_shape)

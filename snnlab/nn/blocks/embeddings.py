@@ -5,6 +5,7 @@ Each block is a network of named layers; the names of its neurons begin with `ne
 Axes: T steps, B samples, C channels.
 """
 
+# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 
 from snnlab.errors import ConfigError
 from snnlab.nn.blocks.branches import Context, NeuronNode, Residual, build_residual, build_sequence
-from snnlab.nn.layer import LAYERS, Shape, spatial_size
+from snnlab.nn.layer import LAYERS, Dt, InShape, NumSteps, Shape, spatial_size
 from snnlab.nn.network import Network
 from snnlab.spec.interval import Positive, at_least
 
@@ -59,9 +60,9 @@ def _pooled_stages(pool: Stages, channels: Sequence[int]) -> list[bool]:
 
 @LAYERS.register("patch_splitting")
 def patch_splitting(
-    in_shape: Shape,
-    dt: float | None,
-    num_steps: int | None,
+    in_shape: InShape,
+    dt: Dt,
+    num_steps: NumSteps,
     *,
     channels: Channels,
     neuron: NeuronNode,
@@ -76,9 +77,6 @@ def patch_splitting(
     for a patch of 16 x 16 cells.
 
     Args:
-        in_shape: Shape of one sample at one step.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         channels: Filters of each stage.
         neuron: The neurons, such as `{type: neuron}`.
         pool: Whether the stages pool, one value for all or one for each.
@@ -88,9 +86,6 @@ def patch_splitting(
 
     Shape:
         x: `[T, B, C, *size]`; returns `[T, B, channels[-1], *size']`.
-
-    Raises:
-        ConfigError: if `pool` has another number of stages, or the input has no cells.
 
     Source: Zhou et al., Spikformer: When spiking neural network meets transformer, ICLR 2023.
     """
@@ -103,9 +98,9 @@ def patch_splitting(
 
 @LAYERS.register("patch_embedding")
 def patch_embedding(
-    in_shape: Shape,
-    dt: float | None,
-    num_steps: int | None,
+    in_shape: InShape,
+    dt: Dt,
+    num_steps: NumSteps,
     *,
     channels: Channels,
     neuron: NeuronNode,
@@ -120,9 +115,6 @@ def patch_embedding(
     shortcut is 1x1, with the stride of all poolings together.
 
     Args:
-        in_shape: Shape of one sample at one step.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         channels: Filters of each stage.
         neuron: The neurons, such as `{type: neuron}`.
         pool: Whether the stages pool, one value for all or one for each.
@@ -130,9 +122,6 @@ def patch_embedding(
 
     Shape:
         x: `[T, B, C, *size]`; returns `[T, B, channels[-1], *size']`.
-
-    Raises:
-        ConfigError: if `pool` has another number of stages, or the input has no cells.
 
     Source: Zhou et al., QKFormer: Hierarchical spiking transformer using Q-K attention, NeurIPS 2024.
     """
@@ -145,9 +134,9 @@ def patch_embedding(
 
 @LAYERS.register("position_conv")
 def position_conv(
-    in_shape: Shape,
-    dt: float | None,
-    num_steps: int | None,
+    in_shape: InShape,
+    dt: Dt,
+    num_steps: NumSteps,
     *,
     neuron: NeuronNode,
     neuron_first: bool = False,
@@ -158,18 +147,12 @@ def position_conv(
         y = x + neuron(norm(conv(x)))      or   x + norm(conv(neuron(x)))   with `neuron_first`
 
     Args:
-        in_shape: Shape of one sample at one step.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         neuron: The neurons, such as `{type: neuron}`.
         neuron_first: Whether the neurons come first; then x is their input (membrane shortcut), not spikes.
         bias: Whether the convolution has a bias.
 
     Shape:
         x: `[T, B, C, *size]`; returns the same shape.
-
-    Raises:
-        ConfigError: if the input has no cells.
 
     Source: Zhou et al., Spikformer: When spiking neural network meets transformer, ICLR 2023.
     """
@@ -181,9 +164,9 @@ def position_conv(
 
 @LAYERS.register("spiking_mlp")
 def spiking_mlp(
-    in_shape: Shape,
-    dt: float | None,
-    num_steps: int | None,
+    in_shape: InShape,
+    dt: Dt,
+    num_steps: NumSteps,
     *,
     neuron: NeuronNode,
     ratio: Positive = 4.0,
@@ -193,9 +176,6 @@ def spiking_mlp(
     """Apply two 1x1 convolutions to each cell, each with a norm and neurons: the feed-forward part of a transformer.
 
     Args:
-        in_shape: Shape of one sample at one step.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         neuron: The neurons, such as `{type: neuron}`.
         ratio: Channels between the convolutions, as a multiple of the input's.
         neuron_first: Whether neurons come before each convolution instead of after its norm; then the input and the
@@ -204,9 +184,6 @@ def spiking_mlp(
 
     Shape:
         x: `[T, B, C, *size]`; returns the same shape.
-
-    Raises:
-        ConfigError: if there is no channel between the convolutions, or the input has no cells.
     """
     spatial_size("spiking_mlp", in_shape)
     hidden = int(in_shape[0] * ratio)

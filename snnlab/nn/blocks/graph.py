@@ -3,6 +3,7 @@
 Axes: T steps, B samples.
 """
 
+# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.blocks.branches import Context, Layers, last_shape
 from snnlab.nn.blocks.loop import keep_ended
 from snnlab.nn.delays import last_steps
-from snnlab.nn.layer import LAYERS, Counts, add_counts
+from snnlab.nn.layer import LAYERS, Counts, Dt, InShape, NumSteps, add_counts
 from snnlab.nn.network import Network, NetworkState, Shape, zero_past_end
 from snnlab.nn.stages import Stage, run_stage
 
@@ -88,17 +89,12 @@ class Graph(Network):
     A cycle needs an edge with a delay. The layers of a cycle run step by step, the others all steps at once.
 
     Args:
-        layers: Layers by name.
         edges: The connections; `input` and `output` are those of the block.
         shapes: Output shape of each source of a delayed edge, of one sample at one step.
-        layer_types: Types of the layers by name, for summaries.
 
     Shape:
         x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by layer name; that of a delayed edge is
         `[B, delay, ...]` under the name `source_to_target`.
-
-    Raises:
-        ConfigError: if an edge names no layer, a layer gets no input, or a cycle has no delay.
     """
 
     def __init__(
@@ -243,11 +239,7 @@ def check_edges(layers: Iterable[str], edges: Sequence[Edge]) -> None:
 
 
 def as_edges(edges: Edges) -> list[Edge]:
-    """Return edges `[source, target]` or `[source, target, delay]`.
-
-    Raises:
-        ConfigError: at the place of one that is neither.
-    """
+    """Return edges `[source, target]` or `[source, target, delay]`."""
     found = []
     for number, edge in enumerate(edges):
         pair = list(edge) if isinstance(edge, Sequence) and not isinstance(edge, str) else []
@@ -260,19 +252,13 @@ def as_edges(edges: Edges) -> list[Edge]:
 
 
 @LAYERS.register("graph")
-def graph(in_shape: Shape, dt: float | None, num_steps: int | None, *, layers: Layers, edges: Edges) -> Graph:
+def graph(in_shape: InShape, dt: Dt, num_steps: NumSteps, *, layers: Layers, edges: Edges) -> Graph:
     """Connect layers by a list of edges; the input of a layer is the sum of the outputs that reach it.
 
     Args:
-        in_shape: Shape of one sample at one step.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         layers: Named layers, like those of a model.
         edges: `[source, target]`, or `[source, target, delay]` with a delay in steps, which a cycle needs; `input` and
             `output` are those of the block. An edge that is there twice adds twice.
-
-    Raises:
-        ConfigError: at the place of a layer or an edge that is invalid or does not fit its input.
     """
     found = as_edges(edges)
     check_edges(layers, found)

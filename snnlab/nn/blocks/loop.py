@@ -3,6 +3,7 @@
 Axes: T steps, B samples.
 """
 
+# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from snnlab.compat import traced_by_torch
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.event_frames import EventFrames
 from snnlab.nn.blocks.branches import Context, Layers, children, last_shape, suggest_layers
-from snnlab.nn.layer import LAYERS, Counts, add_counts, copy_to, reach_of
+from snnlab.nn.layer import LAYERS, Counts, Dt, InShape, NumSteps, add_counts, copy_to, reach_of
 from snnlab.nn.network import BuiltNetwork, Network, NetworkState, Shape, zero_past_end
 from snnlab.nn.stages import Stage, run_stage
 from snnlab.spec.field import Field
@@ -70,9 +71,6 @@ def build_feedback(node: Any, place: str, built: BuiltNetwork, in_shape: Shape, 
         built: The loop's layers.
         in_shape: Input shape of the first of them.
         context: Length and number of steps.
-
-    Raises:
-        ConfigError: at the place, if a name is unknown, the target is after the source, or a shape does not fit.
     """
     if not isinstance(node, Mapping):
         raise ConfigError(place, f"expected a mapping such as {{from: lif2, to: lif1}}, got {node!r}")
@@ -144,16 +142,11 @@ class Loop(Network):
     run all steps at once.
 
     Args:
-        layers: Layers by name.
         feedback: The feedbacks.
-        layer_types: Types of the layers by name, for summaries.
 
     Shape:
         x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by layer name; that of a feedback is a
         `FeedbackState` under the name `source_to_target`.
-
-    Raises:
-        ConfigError: if a name is not allowed or not a layer, there is no feedback, or its target is after its source.
     """
 
     def __init__(
@@ -278,9 +271,9 @@ def _valid_in_step(lengths: Tensor | None, num_steps: int) -> list[Tensor | None
 
 @LAYERS.register("loop")
 def loop(
-    in_shape: Shape,
-    dt: float | None,
-    num_steps: int | None,
+    in_shape: InShape,
+    dt: Dt,
+    num_steps: NumSteps,
     *,
     layers: Layers,
     feedback: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
@@ -288,16 +281,9 @@ def loop(
     """Add a layer's output of the step before to the input of the same or an earlier layer.
 
     Args:
-        in_shape: Shape of one sample at one step.
-        dt: Length of a step, ms.
-        num_steps: Steps of a recording.
         layers: Named layers, like those of a model.
         feedback: `{from: lif2, to: lif1, layers: {...}}`, or a list of these; by default from the last layer to the
             first, without layers.
-
-    Raises:
-        ConfigError: at the place of a layer or a feedback that is invalid or does not fit its input.
-        ConfigError: if a layer that needs whole recordings would run step by step.
     """
     context = Context(dt, num_steps)
     built = context.build(layers, in_shape)

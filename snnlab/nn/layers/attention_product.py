@@ -8,16 +8,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError, join_names
-from snnlab.nn.layer import LAYERS, Shape, near_divisors, spatial_size
+from snnlab.nn.layer import LAYERS, InShape, Shape, near_divisors, spatial_size
+from snnlab.spec.declared import Declared, setting
 from snnlab.spec.interval import Count, Positive
 
 
 def require_heads(kind: str, in_shape: Shape, num_heads: int, parts: int = 1) -> int:
-    """Return the channels of one of several equal parts of the input's channels, which heads divide.
-
-    Raises:
-        ConfigError: if the input has no cells besides the channels, or there is no whole number of channels per head.
-    """
+    """Return the channels of one of several equal parts of the input's channels, which heads divide."""
     spatial_size(kind, in_shape)
     channels, rest = divmod(in_shape[0], parts)
     if rest:
@@ -30,7 +27,8 @@ def require_heads(kind: str, in_shape: Shape, num_heads: int, parts: int = 1) ->
     return channels
 
 
-class AttentionProduct(nn.Module):
+@LAYERS.register("attention_product")
+class AttentionProduct(Declared, nn.Module):
     """Sum the values of all tokens, weighted by the product of queries and keys, for each head.
 
         y[i] = scale * sum over j of (q[i] . k[j]) v[j]
@@ -48,9 +46,12 @@ class AttentionProduct(nn.Module):
     Source: Zhou et al., Spikformer: When spiking neural network meets transformer, ICLR 2023.
     """
 
-    def __init__(self, num_heads: int, scale: float = 0.125) -> None:
-        super().__init__()
-        self.num_heads, self.scale = num_heads, scale
+    in_shape: InShape = setting(kw_only=False)
+    num_heads: Count = setting()
+    scale: Positive = 0.125
+
+    def prepare(self) -> None:
+        require_heads("attention_product", self.in_shape, self.num_heads, parts=3)
 
     def forward(self, x: Tensor) -> Tensor:
         # Each [N, heads, L, channels of a head].
@@ -62,24 +63,3 @@ class AttentionProduct(nn.Module):
     def extra_repr(self) -> str:
         """Return the settings that `print(network)` shows."""
         return f"num_heads={self.num_heads}, scale={self.scale}"
-
-
-@LAYERS.register("attention_product")
-def attention_product(in_shape: Shape, *, num_heads: Count, scale: Positive = 0.125) -> AttentionProduct:
-    """Sum the values of all tokens, weighted by the product of queries and keys, for each head.
-
-        y[i] = scale * sum over j of (q[i] . k[j]) v[j]
-
-    Args:
-        in_shape: Shape of one sample at one step; its channels are those of q, k and v, its cells the tokens.
-        num_heads: Groups of channels with a product of their own.
-        scale: Factor of the result.
-
-    Shape:
-        `[N, 3 C, *size]` to `[N, C, *size]`.
-
-    Raises:
-        ConfigError: if the input has no cells, or heads do not divide its channels.
-    """
-    require_heads("attention_product", in_shape, num_heads, parts=3)
-    return AttentionProduct(num_heads, scale)

@@ -1,5 +1,6 @@
 """Convolutions and transposed convolutions over one to three axes, as torch's modules."""
 
+# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from snnlab.errors import ConfigError
 from snnlab.nn.delays import DelaySetting
 from snnlab.nn.layer import (
     LAYERS,
+    Dt,
+    InShape,
     Padding,
     PositiveSize,
     Shape,
@@ -38,8 +41,8 @@ def _conv(dims: int) -> Module:
 
     @LAYERS.register(kind)
     def build(
-        in_shape: Shape,
-        dt: float | None = None,
+        in_shape: InShape,
+        dt: Dt = None,
         *,
         out_channels: Count,
         kernel_size: PositiveSize,
@@ -55,8 +58,6 @@ def _conv(dims: int) -> Module:
         """Convolve the axes after the channels.
 
         Args:
-            in_shape: Shape of one sample at one step.
-            dt: Length of a step, ms.
             out_channels: Filters.
             kernel_size: Size of the kernel, one number or one per axis, like the next three arguments.
             stride: Stride of the kernel.
@@ -72,9 +73,6 @@ def _conv(dims: int) -> Module:
         Shape:
             `[N, C, *size]` to `[N, out_channels, *size']`,
             size' = (size + 2 padding - dilation (kernel - 1) - 1) / stride + 1, rounded down.
-
-        Raises:
-            ConfigError: if a setting is out of its range or does not fit the input.
         """
         in_channels, in_size = split_channels(kind, in_shape, dims)
         require_groups(groups, in_channels, out_channels)
@@ -99,7 +97,7 @@ def _conv_transpose(dims: int) -> Module:
 
     @LAYERS.register(kind)
     def build(
-        in_shape: Shape,
+        in_shape: InShape,
         *,
         out_channels: Count,
         kernel_size: PositiveSize,
@@ -114,7 +112,6 @@ def _conv_transpose(dims: int) -> Module:
         """Apply a transposed convolution, which enlarges them, to the axes after the channels.
 
         Args:
-            in_shape: Shape of one sample at one step.
             out_channels: Filters.
             kernel_size: Size of the kernel, one number or one per axis, like the next four arguments.
             stride: Stride of the kernel, in the output.
@@ -128,9 +125,6 @@ def _conv_transpose(dims: int) -> Module:
         Shape:
             `[N, C, *size]` to `[N, out_channels, *size']`,
             size' = (size - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1.
-
-        Raises:
-            ConfigError: if a setting is out of its range or does not fit the input.
         """
         in_channels, in_size = split_channels(kind, in_shape, dims)
         require_groups(groups, in_channels, out_channels)

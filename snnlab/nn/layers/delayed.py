@@ -85,9 +85,6 @@ class DelayedLinear(DelayedConnections):
     """A linear layer whose connections have delays; see `DelayedConnections`.
 
     Args:
-        module: The layer without delays; its shapes are used, but not its values.
-        delay: Settings of the delays.
-        dt: Length of a step, ms.
         every: Steps from one output to the next, the first after as many steps; 0 between them.
 
     Shape:

@@ -1,5 +1,6 @@
 """Layers over features: linear, flatten, activations, voting."""
 
+# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from typing import Literal
@@ -10,8 +11,9 @@ from torch.nn.utils import parametrizations, parametrize
 
 from snnlab.errors import ConfigError, join_names
 from snnlab.nn.delays import DelaySetting
-from snnlab.nn.layer import LAYERS, Shape, last_axis, near_divisors
+from snnlab.nn.layer import LAYERS, Dt, InShape, last_axis, near_divisors
 from snnlab.nn.layers.delayed import DelayedLinear
+from snnlab.spec.declared import Declared, setting
 from snnlab.spec.interval import Count
 
 
@@ -45,8 +47,8 @@ def apply_weight_norm(module: nn.Module, dim: int) -> nn.Module:
 
 @LAYERS.register("linear")
 def linear(
-    in_shape: Shape,
-    dt: float | None = None,
+    in_shape: InShape,
+    dt: Dt = None,
     *,
     out_features: Count,
     bias: bool = True,
@@ -57,8 +59,6 @@ def linear(
     """Return y = W x + b over the last axis.
 
     Args:
-        in_shape: Shape of one sample at one step.
-        dt: Length of a step, ms.
         out_features: Size of the last axis of the output.
         bias: Whether there is a bias b.
         weight_norm: Whether each row of W is trained as length and direction.
@@ -69,9 +69,6 @@ def linear(
 
     Shape:
         `[N, ..., F]` to `[N, ..., out_features]`.
-
-    Raises:
-        ConfigError: if `out_features` is not positive, or a setting of the delays is wrong.
     """
     module = nn.Linear(last_axis("linear", in_shape), out_features, bias)
     if every > 1 and delay is None:
@@ -81,19 +78,15 @@ def linear(
 
 
 @LAYERS.register("flatten")
-def flatten(in_shape: Shape = (), *, start_axis: int = 0, end_axis: int = -1) -> nn.Flatten:
+def flatten(in_shape: InShape = (), *, start_axis: int = 0, end_axis: int = -1) -> nn.Flatten:
     """Flatten the axes of a sample to one, by default all of them.
 
     Args:
-        in_shape: Shape of one sample at one step.
         start_axis: First flattened axis of the sample, from 0; negative: from the end.
         end_axis: Last flattened axis.
 
     Shape:
         `[N, ...]` to `[N, F]`, or with the axes before and after the flattened ones.
-
-    Raises:
-        ConfigError: if there are no such axes.
     """
     dims = len(in_shape)
     start, end = (axis + dims if axis < 0 else axis for axis in (start_axis, end_axis))
@@ -146,21 +139,30 @@ def identity() -> nn.Identity:
     return nn.Identity()
 
 
-class Voting(nn.Module):
-    """The mean of each group of consecutive features of the last axis.
+@LAYERS.register("voting")
+class Voting(Declared, nn.Module):
+    """The mean of each group of consecutive features of the last axis; for spikes, the fraction that votes.
 
         y[k] = mean(x[k * group_size], ..., x[(k + 1) * group_size - 1])
 
     Args:
-        group_size: Number of features per group.
+        group_size: Features that vote for one output, a divisor of the last axis.
 
     Shape:
         `[N, ..., K * group_size]` to `[N, ..., K]`.
+
+    Source: Fang et al., Incorporating learnable membrane time constant, ICCV 2021.
     """
 
-    def __init__(self, group_size: int) -> None:
-        super().__init__()
-        self.group_size = group_size
+    in_shape: InShape = setting(kw_only=False)
+    group_size: Count = setting()
+
+    def prepare(self) -> None:
+        features, size = last_axis("voting", self.in_shape), self.group_size
+        if features % size:
+            near = join_names(map(str, near_divisors(features, size)))
+            problem = f"must divide the input's last axis ({features}), got {size}"
+            raise ConfigError("group_size", problem, f"near: {near}")
 
     def forward(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (-1, self.group_size)).mean(-1)
@@ -168,28 +170,3 @@ class Voting(nn.Module):
     def extra_repr(self) -> str:
         """Return the setting that `print(network)` shows."""
         return f"group_size={self.group_size}"
-
-
-@LAYERS.register("voting")
-def voting(in_shape: Shape, *, group_size: Count) -> Voting:
-    """Return the mean of each group of consecutive features; for spikes, the fraction of the group that votes.
-
-    Args:
-        in_shape: Shape of one sample at one step.
-        group_size: Features that vote for one output, a divisor of the last axis.
-
-    Shape:
-        `[N, ..., K * group_size]` to `[N, ..., K]`.
-
-    Raises:
-        ConfigError: if `group_size` does not divide the last axis.
-
-    Source: Fang et al., Incorporating learnable membrane time constant, ICCV 2021.
-    """
-    features = last_axis("voting", in_shape)
-    if features % group_size:
-        near = join_names(map(str, near_divisors(features, group_size)))
-        raise ConfigError(
-            "group_size", f"must divide the input's last axis ({features}), got {group_size}", f"near: {near}"
-        )
-    return Voting(group_size)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from snnlab.nn.layer import LAYERS, Counts, TemporalLayer, valid_steps
+from snnlab.spec.declared import Declared, setting
 from snnlab.spec.interval import UnitInterval
 
 
@@ -18,26 +19,22 @@ class DropoutState(NamedTuple):
 
 
 @LAYERS.register("dropout")
-class Dropout(TemporalLayer):
+class Dropout(Declared, TemporalLayer):
     """Dropout in training: each value is zero with probability p, else divided by 1 - p.
 
     Args:
         p: Probability of a zero.
-        mask: `shared`: one mask for all steps, also in later calls with the state; `per_step`: a new mask at each step.
+        mask: `shared`: one for all steps, also in later calls with the state; `per_step`: a new one at each step.
 
     Shape:
         x: `[T, B, ...]`; state: `DropoutState(keep [B, ...])` where the mask is shared, None in evaluation;
         returns the same shape, with zeros after a sample's length, and the state.
 
-    Raises:
-        ConfigError: if p is not within 0..1, or `mask` has another value.
-
     Source: Gal and Ghahramani, Dropout in recurrent neural networks, NeurIPS 2016.
     """
 
-    def __init__(self, p: UnitInterval = 0.5, *, mask: Literal["shared", "per_step"] = "shared") -> None:
-        super().__init__()
-        self.p, self.mask = p, mask
+    p: UnitInterval = setting(default=0.5, kw_only=False)
+    mask: Literal["shared", "per_step"] = "shared"
 
     def forward(
         self,

@@ -3,6 +3,7 @@
 Axes: T steps, B samples, D steps of the longest delay.
 """
 
+# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -12,50 +13,42 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.nn.delays import Delays, DelayState, HasLongestDelay, last_steps, make_delays, whole_steps, with_past
-from snnlab.nn.layer import LAYERS, Counts, Reach, Shape, TemporalLayer, valid_steps
+from snnlab.nn.layer import LAYERS, Counts, Dt, InShape, Reach, Shape, TemporalLayer, valid_steps
 from snnlab.nn.surrogate import Atan, spike
+from snnlab.spec.declared import Declared, no_setting, setting
 from snnlab.spec.interval import Finite, at_least
 
 
-class Scale(nn.Module):
+@LAYERS.register("scale")
+class Scale(Declared, nn.Module):
     """Multiply each value by its own weight.
 
         y = weight * x
 
     Args:
-        in_shape: Shape of one sample at one step, and of the weight.
         scale: Initial value of all weights.
 
     Shape:
         `[N, ...]` to `[N, ...]`.
     """
 
-    def __init__(self, in_shape: Shape, scale: float = 1.0) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.full(in_shape, scale))
+    in_shape: InShape = setting(kw_only=False)
+    scale: Finite = 1.0
+
+    def prepare(self) -> None:
+        self.weight = nn.Parameter(torch.full(self.in_shape, self.scale))
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.weight
 
 
-@LAYERS.register("scale")
-def scale(in_shape: Shape, *, scale: Finite = 1.0) -> Scale:
-    """Multiply each value by its own weight, y = weight * x.
-
-    Args:
-        in_shape: Shape of one sample at one step.
-        scale: Initial value of all weights.
-    """
-    return Scale(in_shape, scale)
-
-
-class Threshold(nn.Module):
+@LAYERS.register("threshold")
+class Threshold(Declared, nn.Module):
     """Return 1 where a value is above its threshold, else 0; there is no state.
 
         y = H(x - v_threshold)
 
     Args:
-        in_shape: Shape of one sample at one step.
         v_threshold: Initial threshold of all values; the thresholds are part of the weights and not learned.
         threshold: `strict`: 1 at x > v_threshold; `inclusive`: at x >= v_threshold.
 
@@ -63,31 +56,17 @@ class Threshold(nn.Module):
         `[N, ...]` to `[N, ...]`, 0 and 1.
     """
 
-    v_threshold: Tensor
+    in_shape: InShape = setting(kw_only=False)
+    initial: Finite = setting(default=1.0, alias="v_threshold")
+    threshold: Literal["inclusive", "strict"] = "strict"
+    v_threshold: Tensor = no_setting()
 
-    def __init__(
-        self, in_shape: Shape, v_threshold: float = 1.0, threshold: Literal["inclusive", "strict"] = "strict"
-    ) -> None:
-        super().__init__()
-        self.register_buffer("v_threshold", torch.full(in_shape, v_threshold, dtype=torch.float64))
-        self.strict, self.surrogate = threshold == "strict", Atan()
+    def prepare(self) -> None:
+        self.register_buffer("v_threshold", torch.full(self.in_shape, self.initial, dtype=torch.float64))
+        self.strict, self.surrogate = self.threshold == "strict", Atan()
 
     def forward(self, x: Tensor) -> Tensor:
         return spike(x - self.v_threshold.to(x.dtype), self.surrogate, 1.0, strict=self.strict)
-
-
-@LAYERS.register("threshold")
-def threshold(
-    in_shape: Shape, *, v_threshold: Finite = 1.0, threshold: Literal["inclusive", "strict"] = "strict"
-) -> Threshold:
-    """Return 1 where a value is above its threshold, else 0.
-
-    Args:
-        in_shape: Shape of one sample at one step.
-        v_threshold: Initial threshold of all values, part of the weights and not learned.
-        threshold: `strict`: 1 above the threshold; `inclusive`: also at it.
-    """
-    return Threshold(in_shape, v_threshold, threshold)
 
 
 class Delay(TemporalLayer, HasLongestDelay):
@@ -182,24 +161,19 @@ class LearnedDelay(Delay):
 
 @LAYERS.register("delay")
 def delay(
-    in_shape: Shape,
-    dt: float | None,
+    in_shape: InShape,
+    dt: Dt,
     *,
     delay: Annotated[float | str | Mapping[str, Any], "ms", at_least(0)] = "1 step",
 ) -> Delay:
     """Delay each value by its own delay, y[t] = x[t - delay]: axonal delays, after neurons.
 
     Args:
-        in_shape: Shape of one sample at one step.
-        dt: Length of a step, ms.
         delay: Initial delay of all values, ms, or `"2 steps"`; part of the weights, in steps, and not learned. Or
             `{max: 25, learn: true}`: random ones up to max that are learned. Other settings: `initial`, a delay for
             all in place of random ones; `sigma_start` and `sigma`, the widths of the Gaussians that learn, in steps,
             from half of max to 0.23, in the fraction `sigma_decay` of the epochs, 0.25; and in linear layers and
             convolutions `count`, the delays of a connection, 1.
-
-    Raises:
-        ConfigError: if a delay is no whole number of steps.
     """
     if isinstance(delay, Mapping):
         return LearnedDelay(make_delays(delay, in_shape, dt))

@@ -3,6 +3,7 @@
 Axes: T steps, B samples, C channels.
 """
 
+# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -17,8 +18,9 @@ from snnlab.errors import ConfigError
 from snnlab.nn.layer import (
     LAYERS,
     Counts,
+    InShape,
+    NumSteps,
     Reach,
-    Shape,
     TemporalLayer,
     copy_to,
     first_axis,
@@ -26,7 +28,7 @@ from snnlab.nn.layer import (
     short_lengths,
     valid_steps,
 )
-from snnlab.spec.interval import Count, Positive, at_least, between
+from snnlab.spec.interval import Count, Positive, between
 
 
 class BatchNorm(TemporalLayer, BatchNormNd):
@@ -47,9 +49,6 @@ class BatchNorm(TemporalLayer, BatchNormNd):
 
     Shape:
         x: `[T, B, C, ...]`; returns the same shape, with zeros after a sample's length, and no state.
-
-    Raises:
-        ConfigError: if in training there is a single value per channel, and there are no running statistics yet.
     """
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True) -> None:
@@ -123,10 +122,6 @@ class PerStepBatchNorm(TemporalLayer, BatchNormNd):
         x: `[T, B, C, ...]` with T = num_steps; in evaluation also T = 1, the first of single steps, and with a state
         any number of remaining steps; state: `PerStepState(step [B])`; returns the same shape, with zeros after a
         sample's length, and the state.
-
-    Raises:
-        ValueError: if the number of steps is different.
-        ConfigError: if in training there is a single value per channel, and there are no running statistics yet.
 
     Source: Kim and Panda, Revisiting batch normalization for training low-latency deep SNNs, Front. Neurosci. 2021.
     """
@@ -212,8 +207,8 @@ class PerStepBatchNorm(TemporalLayer, BatchNormNd):
 
 @LAYERS.register("batch_norm")
 def batch_norm(
-    in_shape: Shape,
-    num_steps: Annotated[int | None, at_least(1)] = None,
+    in_shape: InShape,
+    num_steps: NumSteps = None,
     *,
     eps: Positive = 1e-5,
     momentum: Annotated[float | None, between(0, 1)] = 0.1,
@@ -223,8 +218,6 @@ def batch_norm(
     """Normalize each channel over all valid steps and samples together, or at each step separately.
 
     Args:
-        in_shape: Shape of one sample at one step.
-        num_steps: Steps of a recording; None if unknown.
         eps: Added to the variance.
         momentum: Fraction of the newest batch in the running statistics; null makes them the mean of all batches.
         affine: Whether there are a weight and a bias.
@@ -232,9 +225,6 @@ def batch_norm(
 
     Shape:
         `[T, B, C, ...]` to the same.
-
-    Raises:
-        ConfigError: if a setting is out of its range, or `per_step` is on and the number of steps is not known.
     """
     channels = first_axis("batch_norm", in_shape)
     if not per_step:
@@ -246,7 +236,7 @@ def batch_norm(
 
 @LAYERS.register("layer_norm")
 def layer_norm(
-    in_shape: Shape,
+    in_shape: InShape,
     *,
     normalized_shape: int | Sequence[int] | None = None,
     eps: Positive = 1e-5,
@@ -256,7 +246,6 @@ def layer_norm(
     """Normalize each sample at each step over its last axes.
 
     Args:
-        in_shape: Shape of one sample at one step.
         normalized_shape: Sizes of the last axes, over which it normalizes; by default all axes.
         eps: Added to the variance.
         elementwise_affine: Whether there is a weight.
@@ -264,9 +253,6 @@ def layer_norm(
 
     Shape:
         `[N, ...]` to the same.
-
-    Raises:
-        ConfigError: if the input's shape does not end with `normalized_shape`, or `eps` is not positive.
     """
     first_axis("layer_norm", in_shape)
     sizes = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
@@ -277,20 +263,16 @@ def layer_norm(
 
 
 @LAYERS.register("group_norm")
-def group_norm(in_shape: Shape, *, num_groups: Count, eps: Positive = 1e-5, affine: bool = True) -> nn.GroupNorm:
+def group_norm(in_shape: InShape, *, num_groups: Count, eps: Positive = 1e-5, affine: bool = True) -> nn.GroupNorm:
     """Normalize each sample at each step over groups of channels.
 
     Args:
-        in_shape: Shape of one sample at one step.
         num_groups: Number of groups, a divisor of the channels.
         eps: Added to the variance.
         affine: Whether there are a weight and a bias for each channel.
 
     Shape:
         `[N, C, ...]` to the same.
-
-    Raises:
-        ConfigError: if `num_groups` does not divide the channels, or a setting is not positive.
     """
     channels = first_axis("group_norm", in_shape)
     if channels % num_groups:

@@ -1,5 +1,6 @@
 """Pooling over the one to three axes after the channels."""
 
+# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from snnlab.errors import ConfigError
 from snnlab.nn.layer import (
     LAYERS,
+    InShape,
     Padding,
     PositiveSize,
     Shape,
@@ -30,7 +32,7 @@ _ADAPTIVE_AVG: dict[int, Module] = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPo
 
 @LAYERS.register("max_pool")
 def max_pool(
-    in_shape: Shape,
+    in_shape: InShape,
     *,
     kernel_size: PositiveSize,
     stride: PositiveSize | None = None,
@@ -41,7 +43,6 @@ def max_pool(
     """Return the largest value of each window; for spikes, whether there is one.
 
     Args:
-        in_shape: Shape of one sample at one step.
         kernel_size: Size of the window, one number or one per axis, like the next three arguments.
         stride: Stride of the window; by default the window's size.
         padding: Cells added at both ends, at most half of the window.
@@ -50,9 +51,6 @@ def max_pool(
 
     Shape:
         `[N, C, *size]` to `[N, C, *size']`.
-
-    Raises:
-        ConfigError: if a setting is out of its range or does not fit the input.
     """
     size = spatial_size("max_pool", in_shape)
     kernel, step, pad, dilations = _sizes_per_axis(size, kernel_size, stride, padding, dilation)
@@ -61,7 +59,7 @@ def max_pool(
 
 @LAYERS.register("avg_pool")
 def avg_pool(
-    in_shape: Shape,
+    in_shape: InShape,
     *,
     kernel_size: PositiveSize,
     stride: PositiveSize | None = None,
@@ -72,7 +70,6 @@ def avg_pool(
     """Return the mean of each window.
 
     Args:
-        in_shape: Shape of one sample at one step.
         kernel_size: Size of the window, one number or one per axis, like the next two arguments.
         stride: Stride of the window; by default the window's size.
         padding: Zeros added at both ends, at most half of the window.
@@ -81,9 +78,6 @@ def avg_pool(
 
     Shape:
         `[N, C, *size]` to `[N, C, *size']`.
-
-    Raises:
-        ConfigError: if a setting is out of its range or does not fit the input.
     """
     size = spatial_size("avg_pool", in_shape)
     kernel, step, pad, _ = _sizes_per_axis(size, kernel_size, stride, padding)
@@ -124,7 +118,7 @@ class SumPool(nn.Module):
 
 @LAYERS.register("sum_pool")
 def sum_pool(
-    in_shape: Shape,
+    in_shape: InShape,
     *,
     kernel_size: PositiveSize,
     stride: PositiveSize | None = None,
@@ -133,52 +127,40 @@ def sum_pool(
     """Return the sum of each window; for spikes, their number.
 
     Args:
-        in_shape: Shape of one sample at one step.
         kernel_size: Size of the window, one number or one per axis, like the next two arguments.
         stride: Stride of the window; by default the window's size.
         padding: Zeros added at both ends, at most half of the window.
 
     Shape:
         `[N, C, *size]` to `[N, C, *size']`.
-
-    Raises:
-        ConfigError: if a setting is out of its range or does not fit the input.
     """
     kernel, step, pad, _ = _sizes_per_axis(spatial_size("sum_pool", in_shape), kernel_size, stride, padding)
     return SumPool(kernel, step, pad)
 
 
 @LAYERS.register("adaptive_max_pool")
-def adaptive_max_pool(in_shape: Shape, *, output_size: PositiveSize) -> nn.Module:
+def adaptive_max_pool(in_shape: InShape, *, output_size: PositiveSize) -> nn.Module:
     """Return the largest value of each of `output_size` windows that cover the input.
 
     Args:
-        in_shape: Shape of one sample at one step.
         output_size: Size of the output, one number or one per axis.
 
     Shape:
         `[N, C, *size]` to `[N, C, *output_size]`.
-
-    Raises:
-        ConfigError: if a size is not positive.
     """
     dims = len(spatial_size("adaptive_max_pool", in_shape))
     return _ADAPTIVE_MAX[dims](per_axis("output_size", output_size, dims))
 
 
 @LAYERS.register("adaptive_avg_pool")
-def adaptive_avg_pool(in_shape: Shape, *, output_size: PositiveSize) -> nn.Module:
+def adaptive_avg_pool(in_shape: InShape, *, output_size: PositiveSize) -> nn.Module:
     """Return the mean of each of `output_size` windows that cover the input.
 
     Args:
-        in_shape: Shape of one sample at one step.
         output_size: Size of the output, one number or one per axis.
 
     Shape:
         `[N, C, *size]` to `[N, C, *output_size]`.
-
-    Raises:
-        ConfigError: if a size is not positive.
     """
     dims = len(spatial_size("adaptive_avg_pool", in_shape))
     return _ADAPTIVE_AVG[dims](per_axis("output_size", output_size, dims))

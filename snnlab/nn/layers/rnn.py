@@ -3,6 +3,7 @@
 Axes: T steps, B samples, F features, L layers, H hidden units.
 """
 
+# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from snnlab.errors import ConfigError
-from snnlab.nn.layer import LAYERS, Counts, Shape, TemporalLayer, copy_to, in_host_memory, valid_steps
+from snnlab.nn.layer import LAYERS, Counts, InShape, TemporalLayer, copy_to, in_host_memory, valid_steps
 from snnlab.spec.interval import Count, UnitInterval
 
 
@@ -84,12 +85,11 @@ class LSTM(RecurrentLayer, nn.LSTM):  # pyright: ignore[reportIncompatibleMethod
 def _recurrent(kind: str, module: type[GRU] | type[LSTM]) -> Callable[..., RecurrentLayer]:
     @LAYERS.register(kind)
     def build(
-        in_shape: Shape, *, hidden_size: Count, num_layers: Count = 1, bias: bool = True, dropout: UnitInterval = 0.0
+        in_shape: InShape, *, hidden_size: Count, num_layers: Count = 1, bias: bool = True, dropout: UnitInterval = 0.0
     ) -> RecurrentLayer:
         """Run torch's recurrent layers of this name over all steps, as a baseline that does not spike.
 
         Args:
-            in_shape: Shape of one sample at one step.
             hidden_size: Units of each layer.
             num_layers: Number of stacked layers.
             bias: Whether the gates have a bias.
@@ -97,9 +97,6 @@ def _recurrent(kind: str, module: type[GRU] | type[LSTM]) -> Callable[..., Recur
 
         Shape:
             `[T, B, F]` to `[T, B, hidden_size]`.
-
-        Raises:
-            ConfigError: if a setting is out of its range, or the input does not have one axis.
         """
         if len(in_shape) != 1:
             raise ConfigError(

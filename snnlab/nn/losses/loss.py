@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from snnlab.errors import ConfigError, did_you_mean, error_context
 from snnlab.nn.layer import Counts, valid_steps
 from snnlab.nn.network import BuiltNetwork, Shape
+from snnlab.nn.readouts import REDUCTIONS, Reductions
 from snnlab.registry import Registry
+from snnlab.spec.declared import Declared, no_setting
 from snnlab.spec.field import type_problem
 from snnlab.spec.interval import at_least
 from snnlab.target_kinds import Targets
@@ -23,6 +25,8 @@ from snnlab.target_kinds import Targets
 LOSSES = Registry("loss")
 REGULARIZERS = Registry("regularizer", within=LOSSES)
 LossAndTerms = tuple[Tensor, dict[str, Tensor]]
+# How an output over time becomes one; `per_step` is the mean, and the loss that of each step.
+Readout = Literal["mean", "sum", "last", "max", "softmax_sum", "first_spike", "per_step"]
 
 
 class LossContext(NamedTuple):
@@ -43,8 +47,8 @@ class LossContext(NamedTuple):
     num_classes: int
 
 
-class LossTerm(nn.Module, ABC):
-    """A term of the minimized sum: a loss or a regularizer.
+class LossTerm(Declared, nn.Module, ABC):
+    """A term of the minimized sum: a loss or a regularizer; its settings are annotated attributes.
 
     Shape:
         y: `[T, B, K]`; targets: classes `[B]`, values `[B, K]`, labels of steps `[T, B]`, or values of steps
@@ -60,12 +64,7 @@ class LossTerm(nn.Module, ABC):
         return ()
 
     def bind(self, context: LossContext) -> None:
-        """Adapt the loss to a network and its data, before the first batch.
-
-        Raises:
-            ConfigError: naming the setting that does not fit the network or the data.
-            ValueError: if the loss cannot be used with them.
-        """
+        """Adapt the loss to a network and its data, before the first batch; a ConfigError names what does not fit."""
 
     def set_class_counts(self, counts: Tensor) -> None:
         """Set the number of training recordings of each class, `[K]`."""
@@ -113,8 +112,42 @@ class Loss(LossTerm):
         """Return the answer at each step from the steps up to it: classes `[T, B]`, or values `[T, B, K]`."""
 
 
+class ReducedLoss(Loss):
+    """Base class of losses whose readout is one value for each output, a reduction of all valid steps."""
+
+    reduction: Readout = no_setting("mean")
+
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return the reduction over the valid steps."""
+        return self._reductions[0](y, lengths)
+
+    def running(self, y: Tensor) -> Tensor:
+        """Return the reduction up to each step."""
+        return self._reductions[1](y)
+
+    @property
+    def _reductions(self) -> Reductions:
+        return REDUCTIONS["mean" if self.reduction == "per_step" else self.reduction]
+
+
 class Regularizer(LossTerm):
     """A penalty in addition to a loss, without a readout."""
+
+
+class LayerRegularizer(Regularizer):
+    """Base class of regularizers of spiking layers.
+
+    Args:
+        layers: Names of spiking layers or of blocks; null for all.
+    """
+
+    layers: Sequence[str] | None = None
+
+    def prepare(self) -> None:
+        self._names: list[str] = []
+
+    def bind(self, context: LossContext) -> None:
+        self._names = select_layers(self.layers, context.built.spiking, "spiking layer")
 
 
 def within_lengths(each: Tensor, lengths: Tensor) -> Tensor:
@@ -140,9 +173,6 @@ def select_layers(layers: Sequence[str] | None, known: Collection[str], what: st
         layers: Names, or None for all.
         known: Names of all layers of this kind, dotted within blocks.
         what: The kind of layer for error messages, such as `spiking layer`.
-
-    Raises:
-        ConfigError: if there is no layer of this kind or of this name.
     """
     if not known:
         raise ConfigError("layers", f"the network has no {what}, so this term does nothing")
@@ -171,9 +201,6 @@ class ClassWeights(nn.Module):
 
     Args:
         class_weight: A list with one weight >= 0 for each class; `balanced`; None for equal weights.
-
-    Raises:
-        ConfigError: if a weight is negative, or all are 0.
     """
 
     weights: Tensor | None
@@ -203,11 +230,7 @@ class ClassWeights(nn.Module):
             self.weights = torch.where(n > 0, n.sum() / ((n > 0).sum() * n.clamp(min=1)), 1.0)
 
     def forward(self, each: Tensor, targets: Tensor) -> Tensor:
-        """Return each loss times the weight of its class; losses and targets have the same shape.
-
-        Raises:
-            RuntimeError: if the weights are balanced but the class counts are not set.
-        """
+        """Return each loss times the weight of its class; losses and targets have the same shape."""
         if self.weights is None:
             if self.balanced:
                 raise RuntimeError("class_weight: balanced needs the class counts before the first batch")
@@ -216,19 +239,18 @@ class ClassWeights(nn.Module):
         return each * self.weights.to(each.dtype)[targets.clamp(min=0)]
 
 
-class ClassWeighted(Loss):
+class ClassWeighted(ReducedLoss):
     """Base class of losses for classes, with class weights.
 
     Args:
-        class_weight: A list with one weight for each class, `balanced`, or None for equal weights.
-
-    Raises:
-        ConfigError: if a weight is negative, or all are 0.
+        class_weight: Weight of each class: a list, `balanced` (by the numbers of training recordings), or null for
+            equal weights.
     """
 
-    def __init__(self, class_weight: ClassWeight) -> None:
-        super().__init__()
-        self.class_weights = ClassWeights(class_weight)
+    class_weight: ClassWeight = None
+
+    def prepare(self) -> None:
+        self.class_weights = ClassWeights(self.class_weight)
 
     def bind(self, context: LossContext) -> None:
         self.class_weights.bind(context.num_classes)
@@ -257,9 +279,6 @@ def check_supported_targets(loss: LossTerm, name: str, targets: Targets, place: 
         name: Its `type`.
         targets: The kind of the data's targets.
         place: Path of the loss in the configuration.
-
-    Raises:
-        ConfigError: if it does not; the message names a loss that does.
     """
     if targets in loss.supported_targets:
         return
@@ -361,9 +380,6 @@ def build_loss(node: Mapping[str, Any]) -> Loss:
     Args:
         node: `type`, the type's settings, and optionally `parts`: nodes by name, each with `type`, `weight` (default 1)
             and settings, or null for no term.
-
-    Raises:
-        ConfigError: naming the place, if a node is wrong or `type` is a regularizer.
     """
     settings = dict(node)
     kind, parts = settings.pop("type", None), settings.pop("regularizers", None)

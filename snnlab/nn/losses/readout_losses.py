@@ -16,24 +16,25 @@ from snnlab.errors import ConfigError, error_context
 from snnlab.nn.layer import Counts
 from snnlab.nn.losses.loss import (
     LOSSES,
-    ClassWeight,
     ClassWeighted,
     ClassWeights,
     Loss,
     LossAndTerms,
     LossContext,
+    Readout,
+    ReducedLoss,
     mean_over_samples,
     mean_over_steps,
     within_lengths,
 )
 from snnlab.nn.losses.spike_targets import require_several_steps, require_spikes
-from snnlab.nn.readouts import REDUCTIONS
+from snnlab.spec.declared import setting
+from snnlab.spec.field import Help
 from snnlab.spec.interval import NonNegative, between
 from snnlab.target_kinds import IGNORED
 
-Readout = Literal["mean", "sum", "last", "max", "softmax_sum", "first_spike", "per_step"]
-# A fraction from 0 to below 1.
 FractionBelowOne = Annotated[float, between(0, 1, with_high=False)]
+LabelSmoothing = Annotated[FractionBelowOne, Help("Fraction of each target that is spread over all classes.")]
 
 
 @LOSSES.register("cross_entropy")
@@ -49,14 +50,7 @@ class CrossEntropy(ClassWeighted):
 
     Args:
         readout: The readout.
-        label_smoothing: Fraction of each target that is spread over all classes.
-        class_weight: Weight of each class: a list, `balanced` (by the numbers of training recordings), or null for
-            equal weights.
         from_step: Index of the first step that is read out; of a recording that ends before it, this one is zero.
-
-    Raises:
-        ValueError: if readout or the smoothing is not allowed; later, if the input of `first_spike` is not spikes.
-        ConfigError: if the recordings have no such first step.
 
     Source: softmax_sum: Bittar and Garner, A surrogate gradient spiking baseline for speech command recognition,
         Frontiers in Neuroscience 2022; Hammouamri et al., Learning delays, ICLR 2024. per_step: Deng et al., Temporal
@@ -64,17 +58,9 @@ class CrossEntropy(ClassWeighted):
         2016.
     """
 
-    def __init__(
-        self,
-        readout: Readout = "mean",
-        label_smoothing: FractionBelowOne = 0.0,
-        class_weight: ClassWeight = None,
-        from_step: NonNegative = 0,
-    ) -> None:
-        super().__init__(class_weight)
-        self.reduction, self.from_step = readout, from_step
-        self.label_smoothing = label_smoothing
-        self._reduce, self._running = REDUCTIONS["mean" if readout == "per_step" else readout]
+    reduction: Readout = setting(default="mean", kw_only=False, alias="readout")
+    label_smoothing: LabelSmoothing = 0.0
+    from_step: NonNegative = 0
 
     def bind(self, context: LossContext) -> None:
         super().bind(context)
@@ -99,12 +85,12 @@ class CrossEntropy(ClassWeighted):
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
         """Return the reduction over the valid steps."""
         with error_context("loss.readout"):
-            return self._reduce(*self._read_steps(y, lengths))
+            return super().readout(*self._read_steps(y, lengths))
 
     def running(self, y: Tensor) -> Tensor:
         """Return the reduction up to each step; zeros before the first step that is read out."""
         with error_context("loss.readout"):
-            return torch.cat([torch.zeros_like(y[: self.from_step]), self._running(y[self.from_step :])])
+            return torch.cat([torch.zeros_like(y[: self.from_step]), super().running(y[self.from_step :])])
 
     def _read_steps(self, y: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return the steps that are read out and their number in each sample, at least 1."""
@@ -137,16 +123,15 @@ class StepCrossEntropy(Loss):
     of processes. With `trainer.accumulate_grad_batches` the terms of `loss.regularizers` are weighted in the same way.
 
     Args:
-        label_smoothing: Fraction of each target that is spread over all classes.
         class_weight: Weight of a step of each class, a list; null for equal weights.
     """
 
     supported_targets = ("steps",)
+    label_smoothing: LabelSmoothing = 0.0
+    class_weight: Sequence[float] | None = None
 
-    def __init__(self, label_smoothing: FractionBelowOne = 0.0, class_weight: Sequence[float] | None = None) -> None:
-        super().__init__()
-        self.label_smoothing = label_smoothing
-        self.class_weights = ClassWeights(class_weight)
+    def prepare(self) -> None:
+        self.class_weights = ClassWeights(self.class_weight)
 
     def bind(self, context: LossContext) -> None:
         self.class_weights.bind(context.num_classes)
@@ -194,23 +179,13 @@ class TemporalEfficientTraining(ClassWeighted):
     Args:
         mix: The paper's lambda, from 0 (only cross-entropy) to below 1; 0.001 for CIFAR10-DVS.
         level: The paper's phi, the level of all outputs.
-        label_smoothing: Fraction of each target that is spread over all classes.
-        class_weight: Weight of each class: a list, `balanced`, or null for equal weights.
 
     Source: Deng et al., Temporal Efficient Training, ICLR 2022.
     """
 
-    def __init__(
-        self,
-        mix: FractionBelowOne = 0.0,
-        level: float = 1.0,
-        label_smoothing: FractionBelowOne = 0.0,
-        class_weight: ClassWeight = None,
-    ) -> None:
-        super().__init__(class_weight)
-        self.mix, self.level = mix, level
-        self.label_smoothing = label_smoothing
-        self._reduce, self._running = REDUCTIONS["mean"]
+    mix: FractionBelowOne = 0.0
+    level: float = 1.0
+    label_smoothing: LabelSmoothing = 0.0
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
@@ -224,37 +199,24 @@ class TemporalEfficientTraining(ClassWeighted):
         loss = mean_over_samples(each, weight)
         return loss, {"tet": loss}
 
-    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
-        """Return the mean over the valid steps."""
-        return self._reduce(y, lengths)
-
-    def running(self, y: Tensor) -> Tensor:
-        """Return the mean up to each step."""
-        return self._running(y)
-
 
 ValueReadout = Literal["mean", "sum", "last", "max", "per_step"]
 
 
 @LOSSES.register("mse")
-class SquaredError(Loss):
+class SquaredError(ReducedLoss):
     """Squared error of the output's mean (sum, last, max) over the valid steps; for `data.targets: value`.
 
         loss = mean_k (mean_t y[t, k] - target[k])^2;   per_step: the mean over t of mean_k (y[t, k] - target[k])^2
 
     Args:
         readout: The readout; that of `per_step` is the mean, and its loss is the mean of the losses of all steps.
-
-    Raises:
-        ValueError: if readout is not allowed.
     """
 
     supported_targets = ("value",)
-
-    def __init__(self, readout: ValueReadout = "mean") -> None:
-        super().__init__()
-        self.reduction = readout
-        self._reduce, self._running = REDUCTIONS["mean" if readout == "per_step" else readout]
+    reduction: ValueReadout = setting(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default="mean", kw_only=False, alias="readout"
+    )
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
@@ -262,21 +224,13 @@ class SquaredError(Loss):
         if self.reduction == "per_step":
             each = mean_over_steps((within_lengths(y, lengths) - targets).square().mean(-1), lengths)
         else:
-            each = (self._reduce(y, lengths) - targets).square().mean(-1)
+            each = (self.readout(y, lengths) - targets).square().mean(-1)
         loss = mean_over_samples(each, weight)
         return loss, {"mse": loss}
 
-    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
-        """Return the reduction over the valid steps: the values."""
-        return self._reduce(y, lengths)
-
-    def running(self, y: Tensor) -> Tensor:
-        """Return the reduction up to each step."""
-        return self._running(y)
-
     def answers(self, y: Tensor) -> Tensor:
         """Return the readout of the steps up to each step, `[T, B, K]`."""
-        return self._running(y)
+        return self.running(y)
 
 
 @LOSSES.register("mse_series")
@@ -287,16 +241,10 @@ class SeriesSquaredError(Loss):
 
     Args:
         score_from: Index of the first step that mae, rmse and r2 measure; the loss is the mean of all steps.
-
-    Raises:
-        ConfigError: if the recordings have no such step.
     """
 
     supported_targets = ("series",)
-
-    def __init__(self, score_from: NonNegative = 0) -> None:
-        super().__init__()
-        self.score_from = score_from
+    score_from: NonNegative = setting(default=0, kw_only=False)
 
     def bind(self, context: LossContext) -> None:
         require_step(self.score_from, context, "score_from")

@@ -22,12 +22,21 @@ from snnlab.errors import ConfigError, join_names
 from snnlab.kernels.reference import unroll
 from snnlab.nn.delays import Delays
 from snnlab.nn.layer import EXTRA_PREFIX, Counts
-from snnlab.nn.losses.loss import REGULARIZERS, LossAndTerms, LossContext, Regularizer, mean_over_samples, select_layers
+from snnlab.nn.losses.loss import (
+    REGULARIZERS,
+    LayerRegularizer,
+    LossAndTerms,
+    LossContext,
+    Regularizer,
+    mean_over_samples,
+    select_layers,
+)
 from snnlab.nn.losses.spike_targets import spikes_at_most_once
 from snnlab.nn.neurons.base import Neuron, cast_coefficients, to_full_precision
 from snnlab.nn.operations import fan_out
 from snnlab.nn.surrogate import Surrogate, observe_membranes
-from snnlab.spec.interval import above, below
+from snnlab.spec.declared import setting
+from snnlab.spec.interval import Positive, above, below
 
 _log = logging.getLogger(__name__)
 
@@ -107,8 +116,16 @@ def has_observable_membrane(neuron: Neuron, shape: tuple[int, ...]) -> bool:
         return membrane_of_step(neuron, x, neuron.initial_state(x), k)[0] is not None
 
 
+def require_band(lower: float | None, upper: float | None) -> None:
+    """Raise a ConfigError for a band without a bound, or with the lower one above the upper one."""
+    if lower is None and upper is None:
+        raise ConfigError("lower", "set it, or upper, or both")
+    if lower is not None and upper is not None and lower >= upper:
+        raise ConfigError("lower", f"must be below upper ({upper:g}), got {lower:g}")
+
+
 @REGULARIZERS.register("membrane_band")
-class MembraneBand(Regularizer):
+class MembraneBand(LayerRegularizer):
     """Squared distance of membranes below a lower or above an upper bound, at each step, in units of the threshold.
 
         value = mean over samples, layers, neurons and steps of max(0, lower - u)^2 + max(0, u - upper)^2
@@ -119,26 +136,19 @@ class MembraneBand(Regularizer):
     Args:
         lower: The lowest membrane without cost, below 1; null for no bound.
         upper: The highest membrane without cost; null for no bound.
-        layers: Names of spiking layers or of blocks; null for all.
     """
 
-    def __init__(
-        self,
-        lower: Annotated[float | None, "thresholds", below(1)] = None,
-        upper: Annotated[float | None, "thresholds", above(0)] = None,
-        layers: Sequence[str] | None = None,
-    ) -> None:
-        super().__init__()
-        if lower is None and upper is None:
-            raise ConfigError("lower", "set it, or upper, or both")
-        if lower is not None and upper is not None and lower >= upper:
-            raise ConfigError("lower", f"must be below upper ({upper:g}), got {lower:g}")
-        self.cost, self.layers = MembraneBandCost(lower, upper), layers
-        self._names: list[str] = []
+    lower: Annotated[float | None, "thresholds", below(1)] = None
+    upper: Annotated[float | None, "thresholds", above(0)] = None
+
+    def prepare(self) -> None:
+        super().prepare()
+        require_band(self.lower, self.upper)
+        self.cost = MembraneBandCost(self.lower, self.upper)
         self._logged = False
 
     def bind(self, context: LossContext) -> None:
-        self._names = select_layers(self.layers, context.built.spiking, "spiking layer")
+        super().bind(context)
         neurons = {name: context.built.network.get_submodule(name) for name in self._names}
         for name, neuron in neurons.items():
             if not isinstance(neuron, Neuron) or not has_observable_membrane(neuron, context.built.spiking[name]):
@@ -170,7 +180,7 @@ class MembraneBand(Regularizer):
 WARNING_FACTOR = 10
 
 
-class Budget(Regularizer):
+class Budget(LayerRegularizer):
     """Base class of budgets: the squared logarithm of the ratio of a sample's spending to the budget, if above 1.
 
     The gradient at 100 times the budget is only a few times larger than at 2 times, so that a network that begins far
@@ -178,18 +188,14 @@ class Budget(Regularizer):
     lower bound.
 
     Args:
-        budget: The spending without cost, > 0.
-        layers: Names of spiking layers or of blocks; null for all.
+        budget: The spending without cost.
     """
 
-    def __init__(self, budget: float, layers: Sequence[str] | None) -> None:
-        super().__init__()
-        self.budget, self.layers = budget, layers
-        self._names: list[str] = []
-        self._checked = False
+    budget: Positive = setting(kw_only=False)
 
-    def bind(self, context: LossContext) -> None:
-        self._names = select_layers(self.layers, context.built.spiking, "spiking layer")
+    def prepare(self) -> None:
+        super().prepare()
+        self._checked = False
 
     @abstractmethod
     def spent(self, counts: Counts) -> Tensor:
@@ -201,9 +207,6 @@ class Budget(Regularizer):
         Args:
             context: The network and the data.
             most: The spending of one step in which every neuron fires once.
-
-        Raises:
-            ConfigError: with the largest possible spending, if it is within the budget.
         """
         if spikes_at_most_once(context.built.network) and self.budget >= most * context.num_steps:
             raise ConfigError(
@@ -250,23 +253,16 @@ def sum_over_layers(parts: Iterable[Tensor]) -> Tensor:
 
 
 @REGULARIZERS.register("spikes")
-class Spikes(Regularizer):
+class Spikes(LayerRegularizer):
     """Number of spikes of a sample, or the sum of the squared spike counts of its neurons.
 
         value = mean over samples of sum_i n[i]^power,   n[i]: spikes of neuron i
 
     Args:
         power: 1 for the number of spikes, the metric spikes_per_sample; 2 penalizes the most active neurons most.
-        layers: Names of spiking layers or of blocks; null for all.
     """
 
-    def __init__(self, power: Literal[1, 2] = 1, layers: Sequence[str] | None = None) -> None:
-        super().__init__()
-        self.power, self.layers = power, layers
-        self._names: list[str] = []
-
-    def bind(self, context: LossContext) -> None:
-        self._names = select_layers(self.layers, context.built.spiking, "spiking layer")
+    power: Literal[1, 2] = 1
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
@@ -284,15 +280,9 @@ class SpikeBudget(Budget):
 
     Args:
         budget: The number of spikes a sample without cost.
-
-    Raises:
-        ConfigError: if the network cannot exceed the budget.
     """
 
-    def __init__(
-        self, budget: Annotated[float, "spikes a sample", above(0)], layers: Sequence[str] | None = None
-    ) -> None:
-        super().__init__(budget, layers)
+    budget: Annotated[float, "spikes a sample", above(0)] = setting(kw_only=False)
 
     def bind(self, context: LossContext) -> None:
         super().bind(context)
@@ -316,16 +306,10 @@ class SynapticOperations(Budget):
     Args:
         budget: The number of operations a sample without cost.
 
-    Raises:
-        ConfigError: if the network cannot exceed the budget.
-
     Source: Yik et al., The NeuroBench framework, Nature Communications 2025, for synaptic operations.
     """
 
-    def __init__(
-        self, budget: Annotated[float, "operations a sample", above(0)], layers: Sequence[str] | None = None
-    ) -> None:
-        super().__init__(budget, layers)
+    budget: Annotated[float, "operations a sample", above(0)] = setting(kw_only=False)
 
     def bind(self, context: LossContext) -> None:
         super().bind(context)
@@ -341,7 +325,7 @@ class SynapticOperations(Budget):
 
 
 @REGULARIZERS.register("rate_band")
-class RateBand(Regularizer):
+class RateBand(LayerRegularizer):
     """Relative distance of rates below a lower or above an upper bound.
 
         value = mean over samples, layers and units of max(0, 1 - rate/lower)^2 + max(0, ln(rate/upper))^2
@@ -354,30 +338,22 @@ class RateBand(Regularizer):
         lower: The lowest rate without cost; null for no bound.
         upper: The highest rate without cost; null for no bound.
         of: The unit.
-        layers: Names of spiking layers or of blocks; null for all.
 
     Source: Rossbroich et al., Fluctuation-driven initialization, Neuromorphic Computing and Engineering 2022, whose
         code (stork) squares the spikes below a lower bound for neurons and above an upper bound for a layer.
     """
 
-    def __init__(
-        self,
-        lower: Annotated[float | None, "Hz; spikes a step where steps have no length", above(0)] = None,
-        upper: Annotated[float | None, "Hz; spikes a step where steps have no length", above(0)] = None,
-        of: Literal["layer", "neuron"] = "layer",
-        layers: Sequence[str] | None = None,
-    ) -> None:
-        super().__init__()
-        if lower is None and upper is None:
-            raise ConfigError("lower", "set it, or upper, or both")
-        if lower is not None and upper is not None and lower >= upper:
-            raise ConfigError("lower", f"must be below upper ({upper:g}), got {lower:g}")
-        self.lower, self.upper, self.of, self.layers = lower, upper, of, layers
-        self._names: list[str] = []
+    lower: Annotated[float | None, "Hz; spikes a step where steps have no length", above(0)] = None
+    upper: Annotated[float | None, "Hz; spikes a step where steps have no length", above(0)] = None
+    of: Literal["layer", "neuron"] = "layer"
+
+    def prepare(self) -> None:
+        super().prepare()
+        require_band(self.lower, self.upper)
         self._rate_every_step = 1.0
 
     def bind(self, context: LossContext) -> None:
-        self._names = select_layers(self.layers, context.built.spiking, "spiking layer")
+        super().bind(context)
         self._rate_every_step = 1.0 if context.dt is None else 1000.0 / context.dt
         if spikes_at_most_once(context.built.network):
             self._require_reachable(
@@ -420,9 +396,10 @@ class Weights(Regularizer):
         layers: Names of layers with weights, of recurrent neurons or of blocks; null for all.
     """
 
-    def __init__(self, power: Literal[1, 2] = 2, layers: Sequence[str] | None = None) -> None:
-        super().__init__()
-        self.power, self.layers = power, layers
+    power: Literal[1, 2] = 2
+    layers: Sequence[str] | None = None
+
+    def prepare(self) -> None:
         # In tuples, where torch does not register modules: the weights belong to the network, not to the loss.
         self._weights: tuple[tuple[nn.Module, str], ...] = ()
 

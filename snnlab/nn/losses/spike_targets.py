@@ -19,8 +19,8 @@ from snnlab.nn.layers.delayed import DelayedConnections
 from snnlab.nn.layers.dense import Voting
 from snnlab.nn.losses.loss import (
     LOSSES,
-    ClassWeight,
     ClassWeighted,
+    Loss,
     LossAndTerms,
     LossContext,
     mean_over_samples,
@@ -28,7 +28,7 @@ from snnlab.nn.losses.loss import (
 )
 from snnlab.nn.network import BuiltNetwork, Network
 from snnlab.nn.neurons.base import Neuron
-from snnlab.nn.readouts import REDUCTIONS
+from snnlab.spec.declared import setting
 from snnlab.spec.interval import above, at_least, between
 
 # Layers whose output is spikes, or means of spikes, if their input is spikes.
@@ -49,9 +49,6 @@ def require_spikes(built: BuiltNetwork, what: str, instead: str) -> None:
         built: The network.
         what: The reason why spikes are needed, as text.
         instead: An alternative for the user, as text.
-
-    Raises:
-        ConfigError: naming the layer whose output is no spikes.
     """
     name = _layer_without_spikes(built.network, "")
     if name is not None:
@@ -96,10 +93,11 @@ def target_values(
     return torch.where(is_right, right, wrong)
 
 
-def require_different(right: tuple[str, float], wrong: tuple[str, float], unit: str) -> None:
-    """Raise a ConfigError if both target values are equal, so that nothing can be learned."""
-    if right[1] == wrong[1]:
-        raise ConfigError(right[0], f"must differ from {wrong[0]}, both are {right[1]:g} {unit}")
+def require_different(loss: Loss, right: str, wrong: str) -> None:
+    """Raise a ConfigError if both settings have one value, so that nothing can be learned."""
+    value = getattr(loss, right)
+    if value == getattr(loss, wrong):
+        raise ConfigError(right, f"must differ from {wrong}, both are {value:g}")
 
 
 @LOSSES.register("mse_rate")
@@ -112,21 +110,16 @@ class RateError(ClassWeighted):
     Args:
         correct_rate: Target mean of the correct class's output; for spikes at most 1.
         incorrect_rate: Target mean of the other outputs.
-        class_weight: Weight of each class: a list, `balanced`, or null for equal weights.
 
     Source: with 1 and 0, Fang et al., Incorporating learnable membrane time constant, ICCV 2021.
     """
 
-    def __init__(
-        self,
-        correct_rate: Annotated[float, "spikes a step", at_least(0)] = 1.0,
-        incorrect_rate: Annotated[float, "spikes a step", at_least(0)] = 0.0,
-        class_weight: ClassWeight = None,
-    ) -> None:
-        super().__init__(class_weight)
-        require_different(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes a step")
-        self.correct_rate, self.incorrect_rate = correct_rate, incorrect_rate
-        self._reduce, self._running = REDUCTIONS["mean"]
+    correct_rate: Annotated[float, "spikes a step", at_least(0)] = 1.0
+    incorrect_rate: Annotated[float, "spikes a step", at_least(0)] = 0.0
+
+    def prepare(self) -> None:
+        super().prepare()
+        require_different(self, "correct_rate", "incorrect_rate")
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
@@ -135,14 +128,6 @@ class RateError(ClassWeighted):
         each = (self.readout(y, lengths) - goal).square().mean(-1)
         loss = mean_over_samples(self.class_weights(each, targets), weight)
         return loss, {"mse_rate": loss}
-
-    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
-        """Return the mean over the valid steps."""
-        return self._reduce(y, lengths)
-
-    def running(self, y: Tensor) -> Tensor:
-        """Return the mean up to each step."""
-        return self._running(y)
 
 
 @LOSSES.register("mse_count")
@@ -158,31 +143,25 @@ class CountError(ClassWeighted):
         incorrect_rate: Target rate of the other outputs.
         correct_count: Target number of spikes of the correct class's output, instead of a rate.
         incorrect_count: Target number of spikes of the other outputs.
-        class_weight: Weight of each class: a list, `balanced`, or null for equal weights.
 
     Source: counts: Shrestha and Orchard, SLAYER, NeurIPS 2018. rates: Eshraghian et al., Training spiking neural
         networks using lessons from deep learning, Proceedings of the IEEE 2023.
     """
 
-    def __init__(
-        self,
-        correct_rate: Annotated[float, "spikes a step", between(0, 1)] = 1.0,
-        incorrect_rate: Annotated[float, "spikes a step", between(0, 1)] = 0.0,
-        correct_count: Annotated[float | None, "spikes", at_least(0)] = None,
-        incorrect_count: Annotated[float | None, "spikes", at_least(0)] = None,
-        class_weight: ClassWeight = None,
-    ) -> None:
-        super().__init__(class_weight)
-        self.counted = correct_count is not None
-        if self.counted != (incorrect_count is not None):
+    reduction = "sum"
+    correct_rate: Annotated[float, "spikes a step", between(0, 1)] = 1.0
+    incorrect_rate: Annotated[float, "spikes a step", between(0, 1)] = 0.0
+    correct_count: Annotated[float | None, "spikes", at_least(0)] = None
+    incorrect_count: Annotated[float | None, "spikes", at_least(0)] = None
+
+    def prepare(self) -> None:
+        super().prepare()
+        if (self.correct_count is None) != (self.incorrect_count is None):
             raise ConfigError("correct_count", "is used together with incorrect_count", "set both or neither")
-        if correct_count is not None and incorrect_count is not None:
-            require_different(("correct_count", correct_count), ("incorrect_count", incorrect_count), "spikes")
-            self.right, self.wrong = correct_count, incorrect_count
-        else:
-            require_different(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes a step")
-            self.right, self.wrong = correct_rate, incorrect_rate
-        self._reduce, self._running = REDUCTIONS["sum"]
+        self.counted = self.correct_count is not None
+        right, wrong = ("correct_count", "incorrect_count") if self.counted else ("correct_rate", "incorrect_rate")
+        require_different(self, right, wrong)
+        self.right, self.wrong = getattr(self, right), getattr(self, wrong)
 
     def bind(self, context: LossContext) -> None:
         super().bind(context)
@@ -199,14 +178,6 @@ class CountError(ClassWeighted):
         loss = mean_over_samples(self.class_weights(each, targets), weight)
         return loss, {"mse_count": loss}
 
-    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
-        """Return the number of spikes in the valid steps."""
-        return self._reduce(y, lengths)
-
-    def running(self, y: Tensor) -> Tensor:
-        """Return the number of spikes up to each step."""
-        return self._running(y)
-
 
 @LOSSES.register("mse_first_spike")
 class FirstSpikeError(ClassWeighted):
@@ -222,23 +193,18 @@ class FirstSpikeError(ClassWeighted):
     Args:
         correct: Target time of the correct class's first spike, from the start of the recording.
         incorrect: Target time of the other outputs; null: the end of the recording, without a spike.
-        class_weight: Weight of each class: a list, `balanced`, or null for equal weights.
 
     Source: the goals are those of mse_temporal_loss in snnTorch; the gradient is not.
     """
 
-    def __init__(
-        self,
-        correct: Annotated[float, "ms; steps where they have no length", at_least(0)] = 0.0,
-        incorrect: Annotated[float | None, "ms; steps where they have no length", at_least(0)] = None,
-        class_weight: ClassWeight = None,
-    ) -> None:
-        super().__init__(class_weight)
-        if correct == incorrect:
-            raise ConfigError("correct", f"must differ from incorrect, both are {correct:g}")
-        self.correct, self.incorrect = correct, incorrect
+    reduction = "first_spike"
+    correct: Annotated[float, "ms; steps where they have no length", at_least(0)] = 0.0
+    incorrect: Annotated[float | None, "ms; steps where they have no length", at_least(0)] = None
+
+    def prepare(self) -> None:
+        super().prepare()
+        require_different(self, "correct", "incorrect")
         self._step = 1.0
-        self._reduce, self._running = REDUCTIONS["first_spike"]
 
     def bind(self, context: LossContext) -> None:
         super().bind(context)
@@ -269,12 +235,12 @@ class FirstSpikeError(ClassWeighted):
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
         """Return the number of steps since each output's first spike."""
         with error_context("loss"):
-            return self._reduce(y, lengths)
+            return super().readout(y, lengths)
 
     def running(self, y: Tensor) -> Tensor:
         """Return the number of steps from each output's first spike to each step."""
         with error_context("loss"):
-            return self._running(y)
+            return super().running(y)
 
     def _goal(self, at: float | None, steps: Tensor) -> Tensor:
         return steps if at is None else torch.full_like(steps, at / self._step).minimum(steps)
@@ -282,6 +248,7 @@ class FirstSpikeError(ClassWeighted):
 
 # Number of steps in one matrix product.
 _BLOCK = 256
+TrainRate = Annotated[float, "Hz; spikes a step where steps have no length", at_least(0)]
 
 
 @LOSSES.register("van_rossum")
@@ -300,23 +267,19 @@ class VanRossum(ClassWeighted):
         tau: Time constant of the trace of a spike.
         correct_rate: Rate of the target train of the correct class's output.
         incorrect_rate: Rate of the target train of the other outputs.
-        class_weight: Weight of each class: a list, `balanced`, or null for equal weights.
 
     Source: van Rossum, A novel spike distance, Neural Computation 13(4), 2001.
     """
 
-    def __init__(
-        self,
-        tau: Annotated[float, "ms; steps where they have no length", above(0)],
-        correct_rate: Annotated[float, "Hz; spikes a step where steps have no length", at_least(0)],
-        incorrect_rate: Annotated[float, "Hz; spikes a step where steps have no length", at_least(0)] = 0.0,
-        class_weight: ClassWeight = None,
-    ) -> None:
-        super().__init__(class_weight)
-        require_different(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes in their time")
-        self.tau, self.correct_rate, self.incorrect_rate = tau, correct_rate, incorrect_rate
+    reduction = "sum"
+    tau: Annotated[float, "ms; steps where they have no length", above(0)] = setting()
+    correct_rate: TrainRate = setting()
+    incorrect_rate: TrainRate = 0.0
+
+    def prepare(self) -> None:
+        super().prepare()
+        require_different(self, "correct_rate", "incorrect_rate")
         self._dt: float | None = None
-        self._reduce, self._running = REDUCTIONS["sum"]
 
     def bind(self, context: LossContext) -> None:
         super().bind(context)
@@ -339,14 +302,6 @@ class VanRossum(ClassWeighted):
         each = within_lengths(trace.square().mean(-1), lengths).sum(0) * (-math.expm1(-2 * constants) / 2)
         loss = mean_over_samples(self.class_weights(each, targets), weight)
         return loss, {"van_rossum": loss}
-
-    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
-        """Return the number of spikes in the valid steps."""
-        return self._reduce(y, lengths)
-
-    def running(self, y: Tensor) -> Tensor:
-        """Return the number of spikes up to each step."""
-        return self._running(y)
 
     def regular_train(self, rate: float, like: Tensor) -> Tensor:
         """Return a regular spike train with a rate, `[T]`."""

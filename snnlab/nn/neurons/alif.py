@@ -101,11 +101,7 @@ class ALIF(AdaptiveThreshold):
 
 
 def _mask_of_last(number: int | None, in_shape: Shape | None) -> Tensor | None:
-    """Return a mask of the last `number` channels or features, or None for all.
-
-    Raises:
-        ConfigError: if there are fewer, or their number is not known.
-    """
+    """Return a mask of the last `number` channels or features, or None for all."""
     if number is None:
         return None
     if not in_shape:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from snnlab.kernels import function
 from snnlab.kernels.function import Backend, KernelOutput
 from snnlab.kernels.layout import Pool
-from snnlab.nn.layer import OWN_SPIKES, Counts, Reach, TemporalLayer
+from snnlab.nn.layer import OWN_SPIKES, Counts, Dt, Reach, TemporalLayer
 from snnlab.nn.neurons.info import NeuronInfo
-from snnlab.nn.neurons.time_constants import Constant, Dt
+from snnlab.nn.neurons.time_constants import Constant
 from snnlab.nn.surrogate import SurrogateSetting, as_surrogate
 from snnlab.spec.declared import Declared, declared_fields, no_setting, setting
 from snnlab.spec.field import Help
@@ -185,9 +185,6 @@ def set_backend(network: nn.Module, backend: Backend) -> None:
         network: The network, changed in place.
         backend: `auto`; `reference`, the plain loop; `numba`, rendered loops for the CPU; `triton`, rendered loops for
             NVIDIA's GPUs.
-
-    Raises:
-        ConfigError: if there is no such backend.
     """
     for module in network.modules():
         if isinstance(module, Neuron):

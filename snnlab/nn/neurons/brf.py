@@ -66,9 +66,6 @@ class BRF(SurrogateNeuron):
         x: `[T, B, ...]`; state: `BRFState(v, w, q)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the
         state.
 
-    Raises:
-        ConfigError: if a range is none, a step is too long for its highest frequency, or in_shape is not known.
-
     Source: Higuchi et al., Balanced resonate-and-fire neurons, ICML 2024, and its code.
     """
 

@@ -77,7 +77,7 @@ class CobaLIF(SurrogateNeuron):
     v_inh: Annotated[float, "mV"] = -100.0
     v_leak: Annotated[float, "mV"] = -20.0
     v_reset: Annotated[float, "mV"] = -70.0
-    v_threshold: Finite = -10.0
+    v_threshold: Annotated[Finite, "mV"] = -10.0
     detach_reset: DetachReset = True
 
     def prepare(self) -> None:

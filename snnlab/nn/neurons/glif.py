@@ -81,9 +81,6 @@ class GLIF(SurrogateNeuron):
         x: `[T, B, ...]`; state: `GLIFState(v, s)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the
         state.
 
-    Raises:
-        ConfigError: if a value is out of its range, or the input has another number of steps than the conductance.
-
     Source: Yao et al., GLIF: a unified gated leaky integrate-and-fire neuron, NeurIPS 2022; SpikingJelly 2.0,
     neuron.GatedLIFNode.
     """

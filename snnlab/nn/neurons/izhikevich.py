@@ -62,14 +62,14 @@ class Izhikevich(SurrogateNeuron):
     )
 
     time_step: Annotated[float | None, "ms", above(0)] = 0.25
-    a: Finite = 0.02
+    a: Annotated[Finite, "1/ms"] = 0.02
     b: Finite = 0.2
     c: Annotated[float, "mV"] = -65.0
     d: Finite = 6.0
     square: Finite = 0.04
     slope: Finite = 5.0
     bias: Annotated[float, "mV/ms"] = 140.0
-    v_threshold: Positive = 30.0
+    v_threshold: Annotated[Positive, "mV"] = 30.0
     v_init: Annotated[float, "mV"] = -70.0
     input_gain: InputFactor = 1.0
     detach_reset: DetachReset = True

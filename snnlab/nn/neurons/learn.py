@@ -57,11 +57,7 @@ def number_text(value: Any) -> str:
 
 
 def as_learn(learn: Learn) -> dict[str, Per]:
-    """Return the learned quantities and per what each is learned: `[tau_mem]` is `{tau_mem: layer}`, null is nothing.
-
-    Raises:
-        ConfigError: if `learn` is neither a list of names nor a mapping from names to layer, channel or neuron.
-    """
+    """Return the learned quantities and per what each is learned: `[tau_mem]` is `{tau_mem: layer}`, null: nothing."""
     if learn is None:
         return {}
     if isinstance(learn, str) or not isinstance(learn, Sequence | Mapping):
@@ -92,9 +88,6 @@ def learned_parameter(name: str, value: float, within: Interval, per: Per, in_sh
         within: Its legal values.
         per: Whether there is one value per layer, channel or neuron.
         in_shape: Shape of one sample at one step; needed for channels and neurons.
-
-    Raises:
-        ConfigError: if the value is not legal, or the shape is needed and not known.
     """
     if value not in within:
         raise ConfigError(name, f"must be {within} to be learned, got {value:g}")
@@ -114,11 +107,7 @@ MARGIN = 1e-3
 
 
 def as_ranges(ranges: Ranges, decays: Collection[Decay], others: Collection[str]) -> dict[str, Interval]:
-    """Return the ranges of time constants, each in the unit of its setting, and of other quantities.
-
-    Raises:
-        ConfigError: if a range is not [low, high] with low < high, has an unknown name, or is illegal for the decay.
-    """
+    """Return the ranges of time constants, each in the unit of its setting, and of other quantities."""
     by_name = {decay.setting: decay for decay in decays}
     known = [*by_name, *others]
     for name, ends in ranges.items():

@@ -45,9 +45,6 @@ class MaskedPSN(ParallelNeuron, Scheduled):
         x: `[T, B, ...]`; state: `MaskedPSNState(x [B, k - 1, ...], step [B])`; returns spikes in {0, 1}, `[T, B, ...]`,
         and the state. The parameters `weight [S, S]` and `bias [S, 1]` are SpikingJelly's.
 
-    Raises:
-        ConfigError: if the number of steps is not known, or the input has too many or too few.
-
     Source: Fang et al., Parallel spiking neurons, NeurIPS 2023; SpikingJelly 2.0, neuron.MaskedPSN.
     """
 

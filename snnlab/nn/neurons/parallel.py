@@ -61,11 +61,7 @@ class ParallelNeuron(SurrogateNeuron):
         return ()
 
     def step(self, x: Tensor, state: Any, coefficients: Any) -> tuple[Tensor, Any]:
-        """Reject a single step.
-
-        Raises:
-            ConfigError: always.
-        """
+        """Reject a single step."""
         raise ConfigError("", f"{type(self).__name__} computes all steps at once and has no single step to run")
 
     def run(self, x: Tensor, state: Any, lengths: Tensor | None, counts: Counts | None, **how: Any) -> KernelOutput:

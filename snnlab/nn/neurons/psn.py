@@ -36,9 +36,6 @@ class PSN(ParallelNeuron):
         x: `[T, B, ...]`; state: `PSNState(step [B])`; returns spikes in {0, 1}, `[T, B, ...]`, and the state. The
         parameters `weight [T, T]` and `bias [T, 1]` are SpikingJelly's.
 
-    Raises:
-        ConfigError: if the number of steps is not known, or the input has another.
-
     Source: Fang et al., Parallel spiking neurons with high efficiency and ability to learn long-term dependencies,
     NeurIPS 2023; SpikingJelly 2.0, neuron.PSN.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
@@ -18,17 +18,16 @@ from snnlab.kernels.function import Kernel, KernelOutput
 from snnlab.kernels.recurrent_loops import LinearMap
 from snnlab.kernels.reference import unroll
 from snnlab.kernels.sparse_feedback import SparseFeedback
-from snnlab.nn.delays import Delays, DelaySetting, make_delays
-from snnlab.nn.layer import OWN_SPIKES, Counts, per_axis, size_text, split_channels
+from snnlab.nn.delays import DelaySetting, make_delays
+from snnlab.nn.layer import OWN_SPIKES, Counts, Dt, InShape, Size, per_axis, size_text, split_channels
 from snnlab.nn.neurons.base import Neuron, backend_of, cast_coefficients, to_full_precision
 from snnlab.nn.neurons.info import DELAYED_FEEDBACK, FeedbackInfo, NeuronInfo
 from snnlab.nn.neurons.learn import Shape
-from snnlab.nn.neurons.time_constants import Constant, Dt
+from snnlab.nn.neurons.time_constants import Constant
 from snnlab.registry import Registry
+from snnlab.spec.declared import Declared, no_setting, setting
 
 FEEDBACKS = Registry("feedback")
-
-Init = Literal["uniform", "norse", "orthogonal"]
 
 CONVOLVE: dict[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
@@ -40,36 +39,39 @@ class FeedbackWeights(NamedTuple):
     bias: Tensor | None
 
 
-class Feedback(nn.Module, ABC):
-    """Feedback from a layer's outputs of one step to its input at the next.
+class Feedback(Declared, nn.Module, ABC):
+    """Feedback from a layer's outputs of one step to its input at the next; `prepare` makes its weight.
 
     Args:
-        shape: Shape of the weight.
-        fan_in: Number of neurons that reach each neuron.
-        autapse: Mask of the weights that connect a neuron to itself, `shape`.
-        autapses: Whether such weights exist.
-        bias: Shape of the bias, or None.
+        in_shape: Shape of the layer, of one sample at one step.
+        autapses: Whether a neuron reaches itself.
+        bias: Whether a bias is added at each step, one for each output of the weight.
         init: `uniform` within +-1/sqrt(fan_in), like torch's layers; `norse`: normal, standard deviation
-            sqrt(2 / fan_in); `orthogonal`.
-        delays: Delays of the weights, in addition to the step that every feedback takes, or None.
+            sqrt(2 / fan_in); `orthogonal`. fan_in is the number of neurons that reach each neuron.
+        delay: Delays of the weights, `{max: 25, learn: true}`, max in ms, in addition to the step that every feedback
+            takes.
     """
 
-    autapse: Tensor
+    in_shape: InShape = setting(kw_only=False)
+    autapses: bool = True
+    has_bias: bool = setting(default=False, alias="bias")
+    init: Literal["uniform", "norse", "orthogonal"] = "uniform"
+    dt: Dt = None
+    delay: DelaySetting = None
+    autapse: Tensor = no_setting()
 
-    def __init__(
-        self,
-        shape: Shape,
-        fan_in: int,
-        autapse: Tensor,
-        autapses: bool,
-        bias: Shape | None,
-        init: Init,
-        delays: Delays | None = None,
-    ) -> None:
-        super().__init__()
-        self.autapses = autapses
+    def make_weights(self, autapse: Tensor, fan_in: int) -> None:
+        """Make weight, bias and delays.
+
+        Args:
+            autapse: Mask of the weights that connect a neuron to itself, of the weight's shape, outputs first.
+            fan_in: Number of neurons that reach each neuron.
+        """
+        shape, init = tuple(autapse.shape), self.init
+        # Before the weight, whose random numbers follow theirs.
+        delays = None if self.delay is None else make_delays(self.delay, shape, self.dt)
         self.weight = nn.Parameter(torch.empty(shape))
-        self.bias = nn.Parameter(torch.zeros(bias)) if bias is not None else None
+        self.bias = nn.Parameter(torch.zeros(shape[0])) if self.has_bias else None
         self.register_buffer("autapse", autapse, persistent=False)
         with torch.no_grad():
             if init == "orthogonal":
@@ -110,31 +112,11 @@ class Feedback(nn.Module, ABC):
 
 @FEEDBACKS.register("dense")
 class DenseFeedback(Feedback):
-    """Every neuron reaches every other: W s[t-1].
+    """Every neuron reaches every other: W s[t-1], over all axes of the layer, flattened."""
 
-    Args:
-        in_shape: Shape of the layer, of one sample at one step; all its axes are flattened.
-        autapses: Whether a neuron reaches itself.
-        bias: Whether a bias is added at each step.
-        init: `uniform`: like torch's linear layer; `norse`: normal, standard deviation sqrt(2 / neurons); `orthogonal`.
-        delay: Delays of the connections, `{max: 25, learn: true}`, max in ms.
-    """
-
-    def __init__(
-        self,
-        in_shape: Shape,
-        *,
-        autapses: bool = True,
-        bias: bool = False,
-        init: Init = "uniform",
-        dt: Dt = None,
-        delay: DelaySetting = None,
-    ) -> None:
-        size = torch.Size(in_shape).numel()
-        autapse = torch.eye(size, dtype=torch.bool)
-        delays = None if delay is None else make_delays(delay, (size, size), dt)
-        super().__init__((size, size), size, autapse, autapses, (size,) if bias else None, init, delays)
-        self.in_shape = in_shape
+    def prepare(self) -> None:
+        size = torch.Size(self.in_shape).numel()
+        self.make_weights(torch.eye(size, dtype=torch.bool), size)
 
     def forward(self, s: Tensor, weights: FeedbackWeights) -> Tensor:
         """Return W s + b."""
@@ -187,32 +169,17 @@ class ConvFeedback(Feedback):
         in_shape: Shape of the layer, `[C, *size]` with one to three axes of size.
         kernel_size: Odd size of the kernel, one number or one per axis.
         autapses: Whether a neuron reaches itself: the kernel's centre, from a channel to the same channel.
-        bias: Whether each channel has a bias, added at each step.
-        init: `uniform`: like torch's convolutions; `norse`: normal, standard deviation sqrt(2 / fan-in); `orthogonal`.
-        delay: Delays of the kernel's cells, `{max: 25, learn: true}`, max in ms.
-
-    Raises:
-        ConfigError: if the layer has no axes after its channels, or the kernel's size is even.
     """
 
-    def __init__(
-        self,
-        in_shape: Shape,
-        *,
-        kernel_size: int | Sequence[int] = 3,
-        autapses: bool = True,
-        bias: bool = False,
-        init: Init = "uniform",
-        dt: Dt = None,
-        delay: DelaySetting = None,
-    ) -> None:
-        dims = len(in_shape) - 1
+    kernel_size: Size = 3
+
+    def prepare(self) -> None:
+        dims = len(self.in_shape) - 1
         if dims not in CONVOLVE:
-            raise ConfigError(
-                "", f"conv needs a layer of shape [C, W], [C, H, W] or [C, D, H, W], got {list(in_shape)}"
-            )
-        channels, _ = split_channels("conv", in_shape, dims)
-        kernel = per_axis("kernel_size", kernel_size, dims)
+            shapes = "[C, W], [C, H, W] or [C, D, H, W]"
+            raise ConfigError("", f"conv needs a layer of shape {shapes}, got {list(self.in_shape)}")
+        channels, _ = split_channels("conv", self.in_shape, dims)
+        kernel = per_axis("kernel_size", self.kernel_size, dims)
         if any(k % 2 == 0 for k in kernel):
             odd = size_text(tuple(k + 1 - k % 2 for k in kernel))
             raise ConfigError(
@@ -220,15 +187,11 @@ class ConvFeedback(Feedback):
                 f"must be odd, so that the feedback has the layer's size, got {size_text(kernel)}",
                 f"set it to {odd}",
             )
-        shape = (channels, channels, *kernel)
-        autapse = torch.zeros(shape, dtype=torch.bool)
-        centre = tuple(k // 2 for k in kernel)
+        autapse = torch.zeros((channels, channels, *kernel), dtype=torch.bool)
+        self.padding = tuple(k // 2 for k in kernel)
         diagonal = torch.arange(channels)
-        autapse[(diagonal, diagonal, *centre)] = True
-        fan_in = channels * torch.Size(kernel).numel()
-        delays = None if delay is None else make_delays(delay, shape, dt)
-        super().__init__(shape, fan_in, autapse, autapses, (channels,) if bias else None, init, delays)
-        self.padding = centre
+        autapse[(diagonal, diagonal, *self.padding)] = True
+        self.make_weights(autapse, channels * torch.Size(kernel).numel())
 
     def forward(self, s: Tensor, weights: FeedbackWeights) -> Tensor:
         """Return the convolution of s."""
@@ -242,11 +205,7 @@ FeedbackSetting = bool | Mapping[str, Any] | Feedback
 
 
 def feedback(recurrent: bool | Mapping[str, Any], in_shape: Shape | None, dt: float | None = None) -> Feedback:
-    """Return the feedback for a YAML's `recurrent`: `true` is dense for features and a 3x3 convolution for images.
-
-    Raises:
-        ConfigError: if a setting is wrong, or the layer's shape is not known.
-    """
+    """Return the feedback for a YAML's `recurrent`: `true` is dense for features and a 3x3 convolution for images."""
     if not in_shape:
         raise ConfigError("recurrent", "needs in_shape, the shape of one sample at one step, with at least 1 axis")
     settings = dict(recurrent) if isinstance(recurrent, Mapping) else {}

@@ -19,7 +19,6 @@ TimeConstant = float | str
 # Factor of a variable in one step.
 FACTOR = between(0, 1, with_high=False)
 
-Dt = Annotated[float | None, "ms", above(0), Help("Length of a step, ms; None where steps have no length.")]
 # Where they are learned, they are read as a tensor.
 Factor = Annotated[Converted[float | None, Any], FACTOR]
 _Tau = Annotated[Converted[TimeConstant | None, Any], "ms", above(0)]
@@ -86,11 +85,7 @@ class Decay(NamedTuple):
         return self.factor_name if self.tau is None else self.tau_name
 
     def per_step(self) -> float:
-        """Return a, the factor of one step, in double precision.
-
-        Raises:
-            ConfigError: if not exactly one of `tau` and `factor` is given, or it is out of its range.
-        """
+        """Return a, the factor of one step, in double precision."""
         if (self.tau is None) == (self.factor is None):
             raise ConfigError(
                 "", f"give exactly one of {self.tau_name} (ms, or 'N steps') and {self.factor_name} (factor per step)"

@@ -36,9 +36,6 @@ class Plots(PlotSettings, L.Callback):
 
     The recordings' events do not change and are drawn only once. Without TensorBoard or validation recordings nothing
     is drawn. The training is the same bit for bit with and without plots.
-
-    Raises:
-        ValueError: if a number is out of its range.
     """
 
     def __post_init__(self) -> None:

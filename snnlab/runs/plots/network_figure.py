@@ -41,9 +41,6 @@ def draw(path: str, name: str, summary: Summary, time: str) -> None:
     """Write the diagram of a network, with the text `time` about its steps, to a .png, .svg or .pdf file.
 
     Text in an SVG stays text, so that the file is small; equal networks give equal SVGs.
-
-    Raises:
-        ConfigError: if the file cannot be written.
     """
     metadata = {"Date": None} if path.lower().endswith(".svg") else None
     with default_style(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):

@@ -13,7 +13,7 @@ from ...refusals import assert_raises
 def test_each_token_gets_the_values_of_all_tokens_weighted_by_query_times_key(size: tuple[int, ...]) -> None:
     heads, width = 2, 6  # one order of the products for 4 tokens, the other for 20 and 7
     x = torch.poisson(torch.full((3, 3 * heads * width, *size), 0.7)).requires_grad_()
-    y = AttentionProduct(heads, 0.25)(x)
+    y = AttentionProduct(x.shape[1:], num_heads=heads, scale=0.25)(x)
     assert y.shape == (3, heads * width, *size)
     q, k, v = x.detach().flatten(2).chunk(3, 1)
     expected = torch.zeros_like(q)
@@ -39,7 +39,7 @@ def _value_gradient(q: torch.Tensor, k: torch.Tensor, heads: int, scale: float) 
 @pytest.mark.parametrize("last", [True, False])
 def test_the_result_is_in_channels_last_memory_for_any_input(last: bool) -> None:
     x = torch.randn(2, 12, 3, 3).contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
-    assert AttentionProduct(2)(x).is_contiguous(memory_format=torch.channels_last)
+    assert AttentionProduct((12, 3, 3), num_heads=2)(x).is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def test_each_value_is_scaled_by_its_own_weight() -> None:
 
 @pytest.mark.parametrize(("threshold", "at"), [("strict", 0), ("inclusive", 1)])
 def test_a_threshold_gives_0_and_1(threshold: str, at: int) -> None:
-    layer = Threshold((3,), 1.0, threshold)  # pyright: ignore[reportArgumentType]
+    layer = Threshold((3,), threshold=threshold)  # pyright: ignore[reportArgumentType]
     assert layer(torch.tensor([[0.5, 1.0, 1.5]])).tolist() == [[0, at, 1]]
 
 

@@ -54,7 +54,7 @@ def test_tet_is_a_mean_of_steps_and_a_distance_from_a_level(
     for b, (length, target) in enumerate(zip(LENGTHS.tolist(), inputs.targets["class"].tolist(), strict=True)):
         own = y[:length, b].numpy()
         each.append((1 - mix) * smoothed(own, target, 0).mean() + mix * ((own - level) ** 2).mean())
-    loss = TemporalEfficientTraining(mix, level)
+    loss = TemporalEfficientTraining(mix=mix, level=level)
     assert float(loss(y, inputs.targets["class"], LENGTHS, {})[0]) == pytest.approx(np.mean(each))
 
 

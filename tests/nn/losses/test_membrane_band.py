@@ -39,7 +39,7 @@ def network(neuron: dict[str, Any], backend: Any = "auto") -> tuple[Any, Membran
     with torch.no_grad():
         built.network.get_parameter("fc.weight").mul_(3)
     set_backend(built.network, backend)
-    part = MembraneBand(LOWER, UPPER, ["lif"])
+    part = MembraneBand(lower=LOWER, upper=UPPER, layers=["lif"])
     part.bind(LossContext(built, (INPUTS,), 2.0, T, K))
     return built.network, part
 

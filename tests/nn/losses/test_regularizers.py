@@ -35,7 +35,7 @@ def test_the_cost_of_a_rate_is_its_relative_distance_from_the_band(
     inputs: LossInputs, of: Any, dt: float | None
 ) -> None:
     lower, upper = (120.0, 210.0) if dt else (0.24, 0.42)
-    part = RateBand(lower, upper, of)
+    part = RateBand(lower=lower, upper=upper, of=of)
     part.bind(make_context()._replace(dt=dt))
     layers = []
     for counts in inputs.counts.values():
@@ -89,7 +89,7 @@ def test_weights_are_summed_without_biases_and_constants(inputs: LossInputs, pow
 
     fc, out, back = (network.get_submodule(name) for name in ("fc", "out", "lif.feedback"))
     for names, weights in ((None, (fc.weight, out.weight, back.weight)), (["out", "lif"], (out.weight, back.weight))):
-        part = Weights(power, names)
+        part = Weights(power=power, layers=names)
         part.bind(context)
         assert value(part, inputs) == pytest.approx(size(*weights))  # type: ignore[arg-type]
         assert value(part, inputs, WEIGHT) == pytest.approx(size(*weights) * float(WEIGHT.mean()))  # type: ignore[arg-type]
@@ -169,10 +169,10 @@ def test_a_budget_of_a_silent_network_gives_one_warning(inputs: LossInputs, capl
     ("make", "fragments"),
     [
         (lambda: RateBand(), ("lower", "upper")),
-        (lambda: RateBand(50.0, 20.0), ("lower", 20, 50)),
+        (lambda: RateBand(lower=50.0, upper=20.0), ("lower", 20, 50)),
         (lambda: RateBand(lower=600.0), ("lower", 600, 500)),
         (lambda: RateBand(upper=500.0), ("upper", 500)),
-        (lambda: RateBand(5.0, layers=["lif1"]), ("layers", "lif1", "lif")),
+        (lambda: RateBand(lower=5.0, layers=["lif1"]), ("layers", "lif1", "lif")),
         (lambda: Spikes(layers=["out"]), ("layers", "out")),
         (lambda: Spikes(layers=[]), ("layers", "leave")),
         (lambda: SpikeBudget(63.0), ("budget", 63, 9)),
@@ -187,7 +187,7 @@ def test_impossible_bounds_and_unknown_layers_are_rejected(make: Any, fragments:
 
 def test_a_network_without_spikes_cannot_be_regularized() -> None:
     context = make_context({"out": {"type": "linear", "out_features": K}})
-    for part in (RateBand(5.0), Spikes(), SpikeBudget(5.0), SynapticOperations(5.0)):
+    for part in (RateBand(lower=5.0), Spikes(), SpikeBudget(5.0), SynapticOperations(5.0)):
         with assert_raises(ConfigError, "layers", "network"):
             part.bind(context)
 
@@ -197,7 +197,7 @@ def test_graded_spikes_have_no_maximal_rate() -> None:
         {"fc": {"type": "linear", "out_features": K}, "iaf": {"type": "sinabs_lif", "tau_mem": 10.0}}
     )
     counts = {"iaf": torch.full((B, K), 1e9)}
-    for part, costs in ((RateBand(600.0), False), (RateBand(upper=600.0), True), (SpikeBudget(1e6), True)):
+    for part, costs in ((RateBand(lower=600.0), False), (RateBand(upper=600.0), True), (SpikeBudget(1e6), True)):
         part.bind(several)
         assert bool(part(counts["iaf"], LENGTHS, LENGTHS, counts)[0] > 0) == costs
 

@@ -43,8 +43,8 @@ def test_rates_and_counts_are_compared_with_target_values(inputs: LossInputs) ->
     def fixed(s: np.ndarray, target: int) -> float:
         return ((s.sum(0) - goal(target, 5, 1)) ** 2).mean() / len(s)
 
-    assert loss_of(RateError(0.8, 0.1), inputs) == pytest.approx(by_hand(inputs, rate))
-    assert loss_of(CountError(0.8, 0.1), inputs) == pytest.approx(by_hand(inputs, count))
+    assert loss_of(RateError(correct_rate=0.8, incorrect_rate=0.1), inputs) == pytest.approx(by_hand(inputs, rate))
+    assert loss_of(CountError(correct_rate=0.8, incorrect_rate=0.1), inputs) == pytest.approx(by_hand(inputs, count))
     assert loss_of(CountError(correct_count=5, incorrect_count=1), inputs) == pytest.approx(by_hand(inputs, fixed))
 
 
@@ -54,7 +54,9 @@ def test_counts_equal_snntorch_for_whole_target_values(inputs: LossInputs) -> No
     y, targets = inputs.y.float(), inputs.targets["class"]
     for right, wrong in ((1.0, 0.0), (8 / T + 1e-9, 2 / T + 1e-9)):
         expected = snntorch.mse_count_loss(correct_rate=right, incorrect_rate=wrong)(y, targets)
-        torch.testing.assert_close(CountError(min(right, 1), wrong)(y, targets, ALL, {})[0], expected)
+        torch.testing.assert_close(
+            CountError(correct_rate=min(right, 1), incorrect_rate=wrong)(y, targets, ALL, {})[0], expected
+        )
 
 
 @pytest.mark.parametrize(("correct", "incorrect"), [(0.0, None), (4.0, 12.0)])
@@ -139,7 +141,7 @@ VOTES = {**SPIKING, "vote": {"type": "voting", "group_size": 1}}
     [
         (CountError(), ("", "mse_count", "loss=mse_rate")),
         (FirstSpikeError(), ("", "mse_first_spike", "loss=cross_entropy")),
-        (VanRossum(5.0, 40.0), ("", "van_rossum", "loss=cross_entropy")),
+        (VanRossum(tau=5.0, correct_rate=40.0), ("", "van_rossum", "loss=cross_entropy")),
         (CrossEntropy("first_spike"), ("readout", "first_spike")),
     ],
 )
@@ -159,13 +161,13 @@ def test_spike_losses_reject_a_membrane(loss: Any, fragments: tuple) -> None:
 @pytest.mark.parametrize(
     ("make", "fragments"),
     [
-        (lambda: RateError(0.5, 0.5), ("correct_rate", "incorrect_rate", 0.5)),
-        (lambda: CountError(1.5), ("correct_rate", 0, 1, 1.5)),
+        (lambda: RateError(correct_rate=0.5, incorrect_rate=0.5), ("correct_rate", "incorrect_rate", 0.5)),
+        (lambda: CountError(correct_rate=1.5), ("correct_rate", 0, 1, 1.5)),
         (lambda: CountError(correct_count=5), ("correct_count", "incorrect_count")),
         (lambda: CountError(correct_count=50, incorrect_count=1), ("correct_count", 50, 9)),
-        (lambda: FirstSpikeError(3.0, 3.0), ("correct", 3)),
-        (lambda: FirstSpikeError(18.0, 2.0), ("correct", 18)),
-        (lambda: VanRossum(5.0, 600.0), ("correct_rate", 500, 600)),
+        (lambda: FirstSpikeError(correct=3.0, incorrect=3.0), ("correct", 3)),
+        (lambda: FirstSpikeError(correct=18.0, incorrect=2.0), ("correct", 18)),
+        (lambda: VanRossum(tau=5.0, correct_rate=600.0), ("correct_rate", 500, 600)),
     ],
 )
 def test_impossible_or_equal_target_values_are_rejected(make: Any, fragments: tuple) -> None:
