@@ -230,7 +230,7 @@ def rival_settings(key: str) -> list[str]:
     """Return the rival settings of `key`: other settings for the same quantity, which it replaces."""
     head, _, leaf = key.rpartition(".")
     if head.split(".")[0] in ("neuron", "model"):
-        found = rivals_in_any("surrogate" if head.endswith(".surrogate") else "neuron", leaf)
+        found = rivals_in_any("surrogates" if head.endswith(".surrogate") else "neurons", leaf)
     else:
         fields_of_data = fields_of(DataFields) if head == "data" else {}
         found = fields_of_data[leaf].excludes if leaf in fields_of_data else ()
