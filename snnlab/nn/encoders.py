@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.nn.neurons.time_constants import Decay, Dt, TimeConstant
+from snnlab.nn.neurons.time_constants import LENGTH, Decay, Dt, TimeConstant
 from snnlab.registry import Registry
 from snnlab.spec.interval import Count, Positive, UnitInterval, above
 from snnlab.spec.signatures import checks_arguments
@@ -102,7 +102,7 @@ class Latency:
         dt: Dt = None,
         *,
         code: Code = "linear",
-        tau: Annotated[TimeConstant | None, "ms", above(0)] = None,
+        tau: Annotated[TimeConstant | None, "ms", above(0), LENGTH] = None,
         threshold: UnitInterval = 0.01,
     ) -> None:
         if code == "logarithmic" and (tau is None or threshold == 0):

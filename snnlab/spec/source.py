@@ -22,7 +22,7 @@ _BUILTINS = ("bool", "dict", "float", "int", "list", "str", "tuple")
 _WORDS: dict[str, Any] = {
     **{name: getattr(builtins, name) for name in _BUILTINS},
     **{"Any": Any, "Annotated": Annotated, "Literal": Literal, "Optional": Optional, "Union": Union},
-    **{"Mapping": Mapping, "Sequence": Sequence, "Excludes": field.Excludes, "Help": field.Help},
+    **{"Mapping": Mapping, "Sequence": Sequence, "Excludes": field.Excludes, "Form": field.Form, "Help": field.Help},
     **{name: value for name, value in vars(interval).items() if not name.startswith("_") and name != "Tensor"},
 }
 # The same by their old names.
