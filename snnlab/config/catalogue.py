@@ -292,13 +292,6 @@ def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(re.escape(text).replace("NAME", name).replace(re.escape("[]"), r"\[\d*\]"))
 
 
-@cache
-def rivals_in_any(kind: str, name: str) -> tuple[str, ...]:
-    """Return the settings that exclude one of this name in any of snnlab's own entries of a kind."""
-    every = (catalogue().fields_of(kind, entry) or {} for entry in catalogue().names(kind))
-    return tuple(dict.fromkeys(rival for fields in every if name in fields for rival in fields[name].excludes))
-
-
 def rivals(known: Catalogue, node: Mapping[str, Any], kind: str, name: Any) -> Sequence[str]:
     """Return the settings of a node that exclude one of its settings."""
     fields = known.fields_of(kind, node.get("type")) or {}

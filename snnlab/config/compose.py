@@ -97,7 +97,7 @@ def check_config(
             if isinstance(node, str) or (group in _REFERENCED and not isinstance(node, Mapping)):
                 raise ConfigError(group, f"expected a mapping, got {value_text(node)}", group_hint(group, node))
         neuron = _resolve_neuron(cfg, neuron)
-        known = catalogue(_plugins(raw))
+        known = catalogue(plugins_of(raw))
         drop_replaced(known, neuron, model, [key_of(text) for text in given if not text.endswith("=null")])
         raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron, known)}
         for group in GLOBAL_GROUPS:
@@ -134,7 +134,8 @@ def _typed(resolved: Mapping[str, Any]) -> Experiment:
         raise error.with_fields(hint=error.hint or without) from error
 
 
-def _plugins(raw: Mapping[str, Any]) -> tuple[str, ...]:
+def plugins_of(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the plugins that a composed experiment, which is not yet checked, names."""
     plugins = raw.get("plugins")
     return tuple(name for name in plugins if isinstance(name, str)) if isinstance(plugins, list) else ()
 
