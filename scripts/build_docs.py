@@ -26,13 +26,14 @@ import notebooks
 import pictures
 
 from snnlab.cli.command_files import commands
-from snnlab.cli.kinds import NO_SETTINGS, REGISTRIES, registry, shared_settings
+from snnlab.cli.kinds import registry, shared_settings
 from snnlab.cli.list import neuron_lines
 from snnlab.cli.usage import reference_text
+from snnlab.config.catalogue import REGISTRIES
 from snnlab.config.folders import description, file_kinds, group_files
-from snnlab.config.schema import Experiment
+from snnlab.config.schema import NO_SETTINGS, Experiment
 from snnlab.data.data_settings import DataSettings
-from snnlab.runs.console_tables import OWN_ARGUMENTS, as_yaml
+from snnlab.runs.console_tables import as_yaml
 from snnlab.spec.docstrings import argument_texts, first_sentence
 from snnlab.spec.signatures import fields_of
 
@@ -169,27 +170,27 @@ def neurons_page() -> str:
         (f"`{one.name}`", "" if one.dt_invariant else "*", f"`{one.kind}`", one.text) for one in neuron_lines(None)
     ]
     parts.append(table(("preset", "", "type", ""), lines))
-    parts += [entry_text(name, entries.get(name, "neurons")) for name in entries]
+    parts += [entry_text("neurons", name, entries.get(name, "neurons")) for name in entries]
     return "\n".join(parts)
 
 
 def registry_page(kind: str) -> str:
     """Return the entries of a registry with their settings."""
-    entries, (_, _, keys), shared = registry(kind), REGISTRIES[kind], shared_settings(kind)
+    entries, keys, shared = registry(kind), REGISTRIES[kind].named_by, shared_settings(kind)
     named = ", ".join(f"`{key}`" for key in keys)
     common = "\nAll of them have the [settings of the data](settings.md#of-the-data).\n" if shared else ""
     head = f"# {kind.capitalize()}\n\nNamed by {named}.\n{common}"
-    return "\n".join([head, *(entry_text(name, entries.get(name, kind)) for name in entries)])
+    return "\n".join([head, *(entry_text(kind, name, entries.get(name, kind)) for name in entries)])
 
 
-def entry_text(name: str, factory: Callable[..., Any]) -> str:
+def entry_text(kind: str, name: str, factory: Callable[..., Any]) -> str:
     """Return the section of a registered class or function."""
     equations = [typeset(line) for line in getattr(inspect.unwrap(factory), "equations", ())]
     parts = [f"## {name}\n", first_sentence(factory) + "\n"]
     if equations:
         parts.append('<div class="equations">\n' + "<br>\n".join(equations) + "\n</div>\n")
     parts.append(docstring_text(rest_of_description(factory)) + "\n")
-    rows = setting_rows(factory)
+    rows = setting_rows(factory, REGISTRIES[kind].supplied)
     parts.append(markdown_table(rows) if rows else "It takes no settings.\n")
     return "\n".join(parts)
 
@@ -203,7 +204,7 @@ def rest_of_description(factory: Callable[..., Any]) -> str:
     return f"{more}\n\n{rest}".strip("\n")
 
 
-def setting_rows(factory: Callable[..., Any]) -> list[tuple[str, str, str, str, str]]:
+def setting_rows(factory: Callable[..., Any], supplied: Sequence[str] = ()) -> list[tuple[str, str, str, str, str]]:
     """Return name, type, unit, default and meaning of each setting."""
     texts = argument_texts(factory)
     return [
@@ -214,7 +215,7 @@ def setting_rows(factory: Callable[..., Any]) -> list[tuple[str, str, str, str, 
             "required" if one.required else default_text(one.default),
             texts.get(one.name, ""),
         )
-        for one in fields_of(factory, OWN_ARGUMENTS).values()
+        for one in fields_of(factory, supplied).values()
     ]
 
 

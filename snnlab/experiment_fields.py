@@ -10,10 +10,16 @@ from snnlab.errors import ConfigError
 from snnlab.spec.field import Excludes
 from snnlab.spec.interval import Count, NonNegative, Positive, above, at_least, between
 from snnlab.spec.signatures import checks_arguments
-from snnlab.target_kinds import Targets
 
 # More steps than any network is unrolled over at once: more is a wrong unit.
 MANY_STEPS = 20_000
+# The length of the run, in a schedule of torch.
+RUN = "run"
+# The settings of every dataset that its constructor may take.
+SHARED = ("root", "download", "sensor_size", "num_classes", "duration_ms", "targets", "name")
+# The settings of these that only some datasets take, and the reason for the others.
+NOT_FOR_ALL = {"root": "reads no files", "download": "fetches nothing"}
+Targets = Literal["class", "value", "steps", "series"]
 OnDividedGroup = Literal["fail", "keep"]
 
 

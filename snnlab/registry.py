@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from snnlab.errors import ConfigError, did_you_mean, error_context, out_of_memory
 from snnlab.spec.signatures import check_settings, checks_arguments, document_arguments, has_parameter
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def unknown_entry(kind: str, name: Any, place: str, entries: Iterable[str]) -> ConfigError:
+    """Return the error for a type that is missing or does not exist.
+
+    Args:
+        kind: The word for one entry.
+        name: The type.
+        place: Key of its node.
+        entries: The names that exist.
+    """
+    if name is None:
+        return ConfigError(place, "needs a type", allowed=entries)
+    return ConfigError(f"{place}.type", f"there is no {kind} '{name}'", did_you_mean(str(name), entries), entries)
 
 
 class Registry:
@@ -46,11 +60,8 @@ class Registry:
 
     def get(self, name: Any, place: str) -> Callable[..., Any]:
         """Return the entry of a name, or raise a ConfigError that lists the entries."""
-        if name is None:
-            raise ConfigError(place, "needs a type", allowed=self)
         if not isinstance(name, str) or name not in self._entries:
-            near = did_you_mean(str(name), self)
-            raise ConfigError(f"{place}.type", f"there is no {self.kind} '{name}'", near, self)
+            raise unknown_entry(self.kind, name, place, self)
         return self._entries[name]
 
     def build(self, name: Any, settings: Mapping[str, Any], place: str, /, **context: Any) -> Any:

@@ -10,13 +10,14 @@ Axes: R recordings, D values, S segments, T steps, B recordings of a batch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from snnlab.experiment_fields import Targets
+
 if TYPE_CHECKING:
     from torch import Tensor
-Targets = Literal["class", "value", "steps", "series"]
 IGNORED = -100
 """The label of a step without a segment; torch's losses ignore it."""
 NO_END = np.iinfo(np.int64).max

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scripts.notebooks import FENCE
-from snnlab.cli.kinds import REGISTRIES, registry
+from snnlab.cli.kinds import registry
+from snnlab.config.catalogue import REGISTRIES
 
 ROOT = Path(__file__).parents[1]
 PAGES = {

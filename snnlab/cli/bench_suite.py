@@ -16,7 +16,7 @@ from snnlab.cli.report import write_report
 from snnlab.config.compose import compose_experiment
 from snnlab.config.experiment_files import SuiteRequest, read_suite_request
 from snnlab.config.folders import description, group_files, user_folder
-from snnlab.config.overrides import merge_overrides
+from snnlab.config.merging import merge_overrides
 from snnlab.config.recorded_run import CHANGEABLE_ON_RESUME
 from snnlab.console import say, until_pipe_closes
 from snnlab.errors import (
@@ -181,7 +181,9 @@ def _require_builds(plan: SuitePlan, specs: list[RunSpec]) -> None:
     pairs = list(dict.fromkeys((spec.dataset, spec.method) for spec in specs))
     for dataset, method in pairs:
         try:
-            compose_experiment(merge_overrides(plan.method_overrides(dataset, method)), plan.config_dir)
+            compose_experiment(
+                merge_overrides(plan.method_overrides(dataset, method), plan.config_dir), plan.config_dir
+            )
         except (UnsetError, MissingPackageError):
             continue  # a gap in the table, reported with that dataset
         except ConfigError as error:
@@ -257,7 +259,7 @@ def plan_suite(wanted: BenchRequest, command: str) -> tuple[SuitePlan, list[RunS
         raise ConfigError("bench", "none of these methods is trained on these datasets")
     for dataset, method in dict.fromkeys((spec.dataset, spec.method) for spec in specs):
         if suite_.tuning_settings(method) is not None:
-            tuning_plan(plan, dataset, method, merge_overrides)
+            tuning_plan(plan, dataset, method, partial(merge_overrides, config_dir=plan.config_dir))
     return plan, specs
 
 
@@ -295,7 +297,10 @@ def _check_typed(suite_: Suite, choice: SuiteSelection, typed: list[str]) -> Non
 def _run_missing(plan: SuitePlan, specs: list[RunSpec], started: float) -> SuiteState:
     state = load_suite_state(plan.folder, plan.run_specs())
     trial = _import_session()[1]
-    work, tables = SuiteFunctions(trial.preflight, merge_overrides), partial(write_tables, plan.folder)
+    work, tables = (
+        SuiteFunctions(trial.preflight, partial(merge_overrides, config_dir=plan.config_dir)),
+        partial(write_tables, plan.folder),
+    )
     with executor(plan.suite, plan.folder, trial.train_task) as workers:
         runner = SuiteRunner(plan, specs, state, work, workers, started, tables)
         runner.run()

@@ -10,7 +10,7 @@ from typing import Annotated
 from snnlab.cli.command import Checkpoint, Columns, ConfigDir, Milliseconds, Plugins, Run, TimeOrigin, TimeUnit, command
 from snnlab.cli.predict import given_reading, named_plugins
 from snnlab.config.compose import compose_experiment
-from snnlab.config.overrides import merge_overrides
+from snnlab.config.merging import merge_overrides
 from snnlab.config.recorded_run import compose_run
 from snnlab.config.schema import Experiment
 from snnlab.console import console_logging, quiet_lightning, until_pipe_closes
@@ -39,7 +39,7 @@ def doctor(run: Annotated[str | None, "run"] = None, *overrides: str, config_dir
     folder = None if run is None else run_path(run)
 
     def compose(more: Sequence[str]) -> tuple[Experiment, Path]:
-        all_ = merge_overrides([*overrides, *more]) if more else overrides
+        all_ = merge_overrides([*overrides, *more], config_dir, folder) if more else overrides
         if folder is None:
             return compose_experiment(all_, config_dir)
         return compose_run(folder, all_, config_dir, "data"), folder
@@ -61,7 +61,7 @@ def doctor(run: Annotated[str | None, "run"] = None, *overrides: str, config_dir
     with until_pipe_closes():
         diagnosis.print_findings(fixes)
         if fixes.overrides:
-            command = " ".join(map(shlex.quote, merge_overrides([*overrides, *fixes.overrides])))
+            command = " ".join(map(shlex.quote, merge_overrides([*overrides, *fixes.overrides], config_dir, folder)))
             if folder is not None:
                 print(
                     f"  snnlab doctor {folder} {command}\n  and add the same overrides to the snnlab train of that run"

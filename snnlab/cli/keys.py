@@ -13,9 +13,14 @@ from typing import Any
 import yaml
 
 from snnlab.cli.command import FileGroup
-from snnlab.cli.kinds import REGISTRIES, catalogue
+from snnlab.config.catalogue import catalogue, class_fields, kind_named_by
 from snnlab.config.folders import config_folder, group_files, groups
+from snnlab.config.schema import NO_SETTINGS, Experiment
+from snnlab.experiment_fields import DataFields
+from snnlab.spec.annotations import named_values
+from snnlab.spec.field import Field
 from snnlab.spec.override_texts import key_of
+from snnlab.spec.signatures import fields_of
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _OVERRIDE = re.compile(r"override /?(?P<group>\w+)(?:@\S*)?")
@@ -58,22 +63,17 @@ def _keys(tree: Node, start: str, known: set[str]) -> list[str]:
 def _values(tree: Node, key: str) -> list[str]:
     place, _, name = key.rpartition(".")
     if kind := kind_named_by(key):
-        return list(catalogue()[kind])
-    choices = _settings(tree, place).get(name)
+        return catalogue().names(kind)
+    field = _settings(tree, place).get(name)
     value = _node(tree, place).get(name)
-    return choices or ([] if value is None or isinstance(value, list | Mapping) else [yaml_text(value)])
+    return (named_values(field.annotation) if field else []) or (
+        [] if value is None or isinstance(value, list | Mapping) else [yaml_text(value)]
+    )
 
 
 def yaml_text(value: Any) -> str:
     """Return a value of a setting as it is typed."""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def kind_named_by(key: str) -> str | None:
-    """Return the kind of `snnlab list` whose entries a setting names, or None; NAME may be within blocks."""
-    kinds = {pattern: kind for kind, (_, _, patterns) in reversed(REGISTRIES.items()) for pattern in patterns}
-    named = [pattern for pattern in kinds if re.fullmatch(re.escape(pattern).replace("NAME", r"[\w.]+"), key)]
-    return kinds[max(named, key=len)] if named else None
 
 
 def _node(tree: Node, place: str) -> Node:
@@ -83,14 +83,17 @@ def _node(tree: Node, place: str) -> Node:
     return node if isinstance(node, Mapping) else {}
 
 
-def _settings(tree: Node, place: str) -> Mapping[str, list[str]]:
-    """Return the settings of the type that a node names, and their choices; those of an experiment without a place."""
+def _settings(tree: Node, place: str) -> Mapping[str, Field]:
+    """Return the settings of the type that a node names; those of an experiment without a place."""
     if not place:
-        return catalogue()[""][""]
+        return fields_of(Experiment, NO_SETTINGS)
+    if (target := _node(tree, place).get("_target_")) is not None:
+        return (class_fields(place, target) or ({}, False))[0]
     kind, type_ = kind_named_by(f"{place}.type"), _node(tree, place).get("type")
     if type_ == "neuron":  # the experiment's neuron, with differences
         kind, type_ = "neurons", _node(tree, "neuron").get("type")
-    return catalogue().get(kind or "", {}).get(str(type_), {})
+    shared = fields_of(DataFields) if kind == "datasets" else {}
+    return {**shared, **((kind and catalogue().fields_of(kind, type_)) or {})}
 
 
 def read_tree(words: Sequence[str], user_dir: Path | None, own: FileGroup | None = None) -> Node:

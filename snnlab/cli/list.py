@@ -12,7 +12,8 @@ from platformdirs import user_cache_path
 
 from snnlab.cards import without_card
 from snnlab.cli.command import ConfigDir, Proposed, command
-from snnlab.cli.kinds import REGISTRIES, ZOO, kinds, names, registry, shared_settings
+from snnlab.cli.kinds import ZOO, kinds, names, registry, shared_settings
+from snnlab.config.catalogue import REGISTRIES, catalogue
 from snnlab.config.folders import PLURALS, description, file_kinds, group_files, user_folder
 from snnlab.console import say, until_pipe_closes
 from snnlab.data.events.packing import copies
@@ -214,7 +215,7 @@ def print_kinds(files: dict[str, str], user_dir: Path | None) -> None:
     """Print the kinds, the number of entries of each, and the settings that name them."""
     print("types, named in a YAML file with their settings:")
     for kind in REGISTRIES:
-        print(f"  {kind:15} {len(list(registry(kind))):>3}   {join_names(REGISTRIES[kind][2])}")
+        print(f"  {kind:15} {len(catalogue().names(kind)):>3}   {join_names(REGISTRIES[kind].named_by)}")
     print("YAML files, chosen on the command line:")
     for kind, group in files.items():
         print(f"  {kind:15} {len(group_files(group, user_dir)):>3}   {group}=NAME")
@@ -234,7 +235,7 @@ def list_registry(kind: str, name: str | None) -> None:
     else:
         from snnlab.runs.console_tables import print_settings
 
-        print_settings(name, entries.get(name, kind), shared_settings(kind))
+        print_settings(name, entries.get(name, kind), REGISTRIES[kind].supplied, shared_settings(kind))
 
 
 def list_files(kind: str, files: dict[str, Path], name: str | None, user_dir: Path | None) -> None:

@@ -14,7 +14,7 @@ from snnlab.cli.command import ConfigDir, command
 from snnlab.config.catalogue import catalogue, rivals_at
 from snnlab.config.compose import compose_experiment, read_overrides
 from snnlab.config.folders import config_folder, groups, user_folder, write_new
-from snnlab.config.overrides import rival_settings
+from snnlab.config.overrides import data_rivals
 from snnlab.errors import ConfigError
 from snnlab.spec.override_texts import key_of
 
@@ -102,7 +102,7 @@ def _rivals(experiment: Experiment, key: str) -> list[str]:
     """Return the settings that one replaces, and that the chosen files set."""
     head = key.rpartition(".")[0]
     if head == "data":
-        return [other for other in rival_settings(key) if experiment.data.get(other.partition(".")[2]) is not None]
+        return [other for other in data_rivals(key) if experiment.data.get(other.partition(".")[2]) is not None]
     known = catalogue(tuple(experiment.plugins))
     found = rivals_at(known, experiment.neuron, experiment.model, key)
     return [f"{head}.{rival}" for node, rival in found if node.get(rival) is not None]

@@ -1,160 +1,300 @@
-"""The settings of neurons and surrogates, read from their source without running it, so before torch is imported.
+"""The kinds that a configuration names, and their settings: read from the source, so before torch is imported.
 
-Names, units and exclusions are known; the class itself checks values when it is built.
+Those of snnlab are kept in the user's cache until a file of snnlab changes.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+import hashlib
+import json
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
+
+from platformdirs import user_cache_path
 
 import snnlab
 from snnlab.config.plugins import module_paths
 from snnlab.errors import ConfigError
-from snnlab.spec.field import Field, with_mutual_exclusions
-from snnlab.spec.signatures import check_known
+from snnlab.spec.field import Field
+from snnlab.spec.source import Described, Module, Sources
 
-Group = Literal["neuron", "surrogate"]
-_REGISTRIES: dict[str, Group] = {"NEURONS": "neuron", "SURROGATES": "surrogate"}
-_NN = Path(snnlab.__file__).parent / "nn"
-_OWN_FILES = (_NN / "surrogate.py", *sorted((_NN / "neurons").glob("*.py")))
-# Arguments that snnlab passes itself.
-_SUPPLIED = ("dt", "in_shape", "num_steps")
-# Bases without settings.
-_WITHOUT_FIELDS = ("ABC", "Declared", "Scheduled", "TemporalLayer")
-DEFAULT_SURROGATE = "atan"
+_PACKAGE = Path(snnlab.__file__).parent
+
+
+class Kind(NamedTuple):
+    """A registry of what a configuration names.
+
+    Attributes:
+        module: Its module.
+        registry: Its name there.
+        named_by: The settings that name one of its entries; NAME is a name of the user, for a layer also within blocks.
+        supplied: The arguments that snnlab passes itself.
+        default: The entry whose settings are meant without a type.
+    """
+
+    module: str
+    registry: str
+    named_by: tuple[str, ...]
+    supplied: tuple[str, ...] = ()
+    default: str | None = None
+
+
+_OF_LAYERS = ("dt", "in_shape", "num_steps")
+_LAYER = "model.layers.NAME"
+REGISTRIES = {
+    "layers": Kind("snnlab.nn", "LAYERS", (f"{_LAYER}.type",), _OF_LAYERS),
+    "neurons": Kind("snnlab.nn", "NEURONS", ("neuron.type", f"{_LAYER}.type"), _OF_LAYERS),
+    "surrogates": Kind(
+        "snnlab.nn", "SURROGATES", ("neuron.surrogate.type", f"{_LAYER}.surrogate.type"), default="atan"
+    ),
+    "encoders": Kind("snnlab.nn", "ENCODERS", ("data.encoder.type",), ("dt",)),
+    "initializations": Kind("snnlab.nn", "INITS", ("model.init.type",), ("dt",)),
+    "losses": Kind("snnlab.nn.losses", "LOSSES", ("loss.type", "loss.regularizers.NAME.type")),
+    "regularizers": Kind("snnlab.nn.losses", "REGULARIZERS", ("loss.regularizers.NAME.type",)),
+    "datasets": Kind("snnlab.data.data_settings", "DATASETS", ("data.type",)),
+    "representations": Kind(
+        "snnlab.data.events.representation", "REPRESENTATIONS", ("data.representation", "data.representation.type")
+    ),
+    "augmentations": Kind("snnlab.data.augmentation", "AUGMENTATIONS", ("data.augment[].type",), ("sensor_size",)),
+    "mixes": Kind("snnlab.data.mixing", "MIXES", ("data.mix", "data.mix.type")),
+    "schedules": Kind("snnlab.training.schedules", "SCHEDULES", ("scheduler.type",)),
+    "feedbacks": Kind(
+        # A 3x3 convolution, or dense for features: which takes a part of the settings of the other.
+        "snnlab.nn.neurons.recurrent",
+        "FEEDBACKS",
+        ("neuron.recurrent.type", f"{_LAYER}.recurrent.type"),
+        ("dt", "in_shape"),
+        default="conv",
+    ),
+    "averages": Kind("snnlab.training.weight_averaging", "AVERAGES", ("weight_averaging.type",)),
+}
+
+
+def is_within(module: str, allowed: Collection[str]) -> bool:
+    """Return whether a module is one of the allowed ones, or within one."""
+    return any(module == name or module.startswith(f"{name}.") for name in allowed)
+
+
+# The modules that may have the classes that a node of each group names.
+TARGETS = {
+    "optimizer": ("torch.optim",),
+    "scheduler": ("torch.optim",),
+    "callbacks": ("lightning.pytorch", "snnlab.experiments"),
+    "logger": ("lightning.pytorch", "snnlab.runs.loggers"),
+    "trainer": ("lightning.pytorch.profilers",),
+}
 
 
 class Catalogue:
-    """The fields of the registered classes of some files.
+    """The entries of the registries, by kind and name.
 
     Args:
-        files: Files of source; those of the bases too.
+        words: The word for one entry of each kind, in messages.
+        entries: The arguments of each entry; None: only its class knows them.
     """
 
-    def __init__(self, files: Iterable[Path]) -> None:
-        self._values: dict[str, ast.expr] = {}
-        self._nodes: dict[str, ast.ClassDef] = {}
-        self._kinds: dict[tuple[Group, str], str] = {}
-        for path in files:
-            for node in _parsed(path):
-                if isinstance(node, ast.ClassDef):
-                    self._nodes[node.name] = node
-                    self._kinds |= dict.fromkeys(_registered(node), node.name)
-                elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                    self._values[node.targets[0].id] = node.value
+    def __init__(self, words: Mapping[str, str], entries: Mapping[str, Mapping[str, Described | None]]) -> None:
+        self.words, self._entries = words, entries
+        self._fields: dict[tuple[str, str], Mapping[str, Field]] = {}
 
-    def fields_of(self, group: Group, kind: Any) -> Mapping[str, Field] | None:
-        """Return the fields of a kind; None if they are not known."""
-        name = self._kinds.get((group, kind)) if isinstance(kind, str) else None
-        bases = None if name is None else self._in_order(name)
-        if bases is None:
+    def names(self, kind: str) -> list[str]:
+        """Return the names of the entries of a kind."""
+        return sorted(self._entries.get(kind, ()))
+
+    def fields_of(self, kind: str, name: Any) -> Mapping[str, Field] | None:
+        """Return the settings of an entry; None if they are not known."""
+        name = REGISTRIES[kind].default if name is None else name
+        described = self._entries.get(kind, {}).get(name) if isinstance(name, str) else None
+        if described is None:
             return None
-        found: dict[str, Field] = {}
-        for base in reversed(bases):
-            for node in base.body:
-                if isinstance(node, ast.FunctionDef) and node.name == "__init__":
-                    return None  # its own constructor checks
-                if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                    self._read(node, node.target.id, found)
-        if group == "neuron":
-            found["recurrent"] = Field("recurrent", Any, default=False)
-        return with_mutual_exclusions({name: one for name, one in found.items() if name not in _SUPPLIED})
+        if (kind, name) not in self._fields:
+            fields = described.fields()
+            self._fields[kind, name] = {key: fields[key] for key in fields if key not in REGISTRIES[kind].supplied}
+        return self._fields[kind, name]
 
-    def all_fields(self, group: Group) -> list[Mapping[str, Field]]:
-        """Return the fields of all kinds of a group."""
-        return [fields for of, kind in self._kinds if of == group and (fields := self.fields_of(of, kind)) is not None]
+    def is_open(self, kind: str, name: str) -> bool:
+        """Return whether an entry takes settings of other names too."""
+        described = self._entries[kind][name]
+        return described is None or described.is_open
 
-    def _in_order(self, name: str) -> list[ast.ClassDef] | None:
-        """Return a class and its bases in the order of inheritance; None if the source of one is not known."""
-        made: dict[str, type] = {}
-
-        def make(name: str) -> type:
-            if name not in made:
-                bases = [base.id if isinstance(base, ast.Name) else "" for base in self._nodes[name].bases]
-                made[name] = type(name, tuple(make(base) for base in bases if base not in _WITHOUT_FIELDS), {})
-            return made[name]
-
-        try:
-            return [self._nodes[base.__name__] for base in make(name).__mro__[:-1]]
-        except KeyError:
-            return None
-
-    def _read(self, node: ast.AnnAssign, name: str, found: dict[str, Field]) -> None:
-        value = node.value
-        called = value.func.id if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) else ""
-        if called == "no_setting":
-            found.pop(name, None)
-        elif not name.startswith("_") and not ast.unparse(node.annotation).startswith("ClassVar"):
-            if called == "setting" and isinstance(value, ast.Call):
-                aliases = [one.value for one in value.keywords if one.arg == "alias"]
-                name = next((str(one.value) for one in aliases if isinstance(one, ast.Constant)), name)
-            notes = list(self._notes(node.annotation))
-            unit = next((note for note in notes if isinstance(note, str)), "")
-            excludes = tuple(other for note in notes if isinstance(note, tuple) for other in note)
-            found[name] = Field(name, Any, unit, None, None, excludes)
-
-    def _notes(self, annotation: ast.expr) -> Iterator[str | tuple[str, ...]]:
-        """Yield the unit and the excluded names of an annotation."""
-        if isinstance(annotation, ast.Name) and annotation.id in self._values:
-            yield from self._notes(self._values[annotation.id])
-        elif isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Annotated":
-            inner, *notes = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
-            yield from self._notes(inner)
-            for note in notes:
-                if isinstance(note, ast.Constant) and isinstance(note.value, str):
-                    yield note.value
-                elif isinstance(note, ast.Call) and ast.unparse(note.func) == "Excludes":
-                    yield tuple(name for one in note.args for name in self._names(one))
-
-    def _names(self, node: ast.expr) -> list[str]:
-        if isinstance(node, ast.Starred):
-            return self._names(node.value)
-        node = self._values.get(node.id, node) if isinstance(node, ast.Name) else node
-        names = ast.literal_eval(node)
-        return [names] if isinstance(names, str) else list(names)
-
-
-def _parsed(path: Path) -> list[ast.stmt]:
-    try:
-        return ast.parse(path.read_bytes()).body
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):  # of a plugin, whose import reports it
-        return []
-
-
-def _registered(node: ast.ClassDef) -> Iterator[tuple[Group, str]]:
-    """Yield group and name under which a class is registered: `@NEURONS.register("lif")`."""
-    for one in node.decorator_list:
-        if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr == "register":
-            group = _REGISTRIES.get(ast.unparse(one.func.value).rpartition(".")[2])
-            if group and one.args and isinstance(one.args[0], ast.Constant):
-                yield group, str(one.args[0].value)
+    def with_files(self, files: Mapping[str, Path]) -> Catalogue:
+        """Return a catalogue with the entries that modules of these files register, too."""
+        words, entries = _read(files)
+        return Catalogue({**self.words, **words}, {kind: {**self._entries[kind], **entries[kind]} for kind in entries})
 
 
 @cache
 def _own() -> Catalogue:
-    return Catalogue(_OWN_FILES)
+    """Return the catalogue of snnlab, read from the user's cache or from its files."""
+    name = hashlib.sha256(str(_PACKAGE).encode()).hexdigest()[:16]
+    path = Path(os.environ.get("SNNLAB_CACHE") or user_cache_path("snnlab")) / f"settings_{name}.json"
+    stats = [(one, one.stat()) for one in sorted(_PACKAGE.rglob("*.py"))]
+    text = "".join(f"{one} {stat.st_size} {stat.st_mtime_ns}\n" for one, stat in stats)
+    state = hashlib.sha256(text.encode()).hexdigest()
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["state"] == state:
+            return Catalogue(
+                kept["words"],
+                {
+                    kind: {name: one and Described(*one) for name, one in entries.items()}
+                    for kind, entries in kept["entries"].items()
+                },
+            )
+    words, entries = _read({_module_name(one): one for one, _ in stats})
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{os.getpid()}")
+        part.write_text(json.dumps({"state": state, "words": words, "entries": entries}), encoding="utf-8")
+        part.replace(path)
+    return Catalogue(words, entries)
 
 
 def catalogue(plugins: Sequence[str] = ()) -> Catalogue:
     """Return the catalogue of snnlab's own kinds, and of those in plugins, whose files may change."""
-    files = [path for name in plugins for path in module_paths(name) if path.suffix == ".py"]
-    return Catalogue([*_OWN_FILES, *files]) if files else _own()
+    files = {name: path for plugin in plugins for name, path in _plugin_files(plugin)}
+    return _own().with_files(files) if files else _own()
+
+
+def _plugin_files(plugin: str) -> Iterator[tuple[str, Path]]:
+    """Yield the modules that the import of a plugin runs, the packages above it too."""
+    steps = plugin.split(".")
+    for name in (".".join(steps[:number]) for number in range(1, len(steps) + 1)):
+        if (path := module_file(name)) is not None:
+            yield name, path
+
+
+def module_file(name: str) -> Path | None:
+    """Return the file of Python of a module, which is not imported; None if there is none."""
+    if name.partition(".")[0] == "snnlab":
+        path = _PACKAGE.joinpath(*name.split(".")[1:])
+        paths = [path / "__init__.py", path.with_suffix(".py")]
+    else:
+        paths = module_paths(name)[-1:]
+    return next((path for path in paths if path.suffix == ".py" and path.is_file()), None)
+
+
+def _module_name(path: Path) -> str:
+    return ".".join(("snnlab", *path.relative_to(_PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def _read(files: Mapping[str, Path]) -> tuple[dict[str, str], dict[str, dict[str, Described | None]]]:
+    """Return words and entries of the registries in files, by kind."""
+    sources = Sources(module_file)
+    kinds = {one.registry: kind for kind, one in REGISTRIES.items()}
+    words: dict[str, str] = {}
+    entries: dict[str, dict[str, Described | None]] = {kind: {} for kind in REGISTRIES}
+    wider = {"NEURONS": "LAYERS", "REGULARIZERS": "LOSSES"}
+    for name, path in files.items():
+        text = path.read_bytes()
+        if b".register(" not in text and b"Registry(" not in text:
+            continue
+        module = sources.module(name)
+        assert module is not None
+        for node in module.body:
+            words |= {kinds[registry]: word for registry, word in _made(node) if registry in kinds}
+            for registry, entry, target in _registered(node):
+                described = _described(sources, module, target)
+                if registry == "NEURONS" and described is not None:
+                    described = _with_feedback(sources, described)
+                for of in (registry, wider.get(registry)):
+                    if of in kinds:
+                        entries[kinds[of]][entry] = described
+    return words, entries
+
+
+def _made(node: ast.stmt) -> Iterator[tuple[str, str]]:
+    """Yield a registry that a statement makes, and the word for its entries: `LAYERS = Registry("layer")`."""
+    call = node.value if isinstance(node, ast.Assign) else None
+    if isinstance(call, ast.Call) and call.args and ast.unparse(call.func).endswith("Registry"):
+        for target in node.targets if isinstance(node, ast.Assign) else ():
+            yield ast.unparse(target), str(getattr(call.args[0], "value", ""))
+
+
+def _registered(node: ast.stmt) -> Iterator[tuple[str, str, ast.AST]]:
+    """Yield registry, name and source of what a statement registers.
+
+    That is `@NEURONS.register("lif")` before a class or a function, or `LAYERS.register("gru")(of_torch(GRU))`, where
+    it is the function within the one that is called.
+    """
+    calls: list[tuple[ast.expr, ast.AST]] = []
+    if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        calls = [(one, node) for one in node.decorator_list]
+    elif isinstance(node, ast.Assign | ast.Expr) and isinstance(node.value, ast.Call) and node.value.args:
+        calls = [(node.value.func, node.value.args[0])]
+    for one, target in calls:
+        of = one.func if isinstance(one, ast.Call) else None
+        name = one.args[0] if isinstance(one, ast.Call) and one.args else None
+        if isinstance(of, ast.Attribute) and of.attr == "register" and isinstance(name, ast.Constant):
+            yield ast.unparse(of.value).rpartition(".")[2], str(name.value), target
+
+
+def _described(sources: Sources, module: Module, target: ast.AST) -> Described | None:
+    if isinstance(target, ast.Call) and isinstance(target.func, ast.Name):
+        outer = module.bound.get(target.func.id)
+        inner = outer.body if isinstance(outer, ast.FunctionDef) else ()
+        target = next((one for one in inner if isinstance(one, ast.FunctionDef)), target)
+        return sources.signature(module, target) if isinstance(target, ast.FunctionDef) else None
+    name = target.id if isinstance(target, ast.Name) else getattr(target, "name", "")
+    return sources.described(module, name)
+
+
+def _with_feedback(sources: Sources, described: Described) -> Described:
+    """Return the arguments of a neuron with the one that its registry adds."""
+    module = sources.module("snnlab.nn.neurons.recurrent")
+    assert module is not None
+    annotation = sources.annotation(module, ast.Name("FeedbackSetting"))
+    return described._replace(arguments={**described.arguments, "recurrent": (annotation, "False")})
+
+
+_sources = lru_cache(1)(lambda: Sources(module_file))
+
+
+def class_fields(place: str, target: Any, plugins: Sequence[str] = ()) -> tuple[Mapping[str, Field], bool] | None:
+    """Return the arguments of the class of another package that a node names, and whether it takes others too.
+
+    None if its source does not tell them, or it is not allowed there: then an error follows once it is imported.
+
+    Args:
+        place: The place of the node.
+        target: Its `_target_`, such as `torch.optim.Adam`.
+        plugins: The plugins that the user has named.
+    """
+    module, _, name = str(target).rpartition(".")
+    if not is_within(module, (*TARGETS.get(place.partition(".")[0], ()), *plugins)):
+        return None
+    described = _sources().described(_sources().module(module), name)
+    return None if described is None else (described.fields(), described.is_open)
+
+
+_LAYER_PATH = r"[^.]+(?:\.(?:layers|shortcut|branches\.[^.]+|feedback(?:\.\d+)?\.layers)\.[^.]+|\.neuron)*"
 
 
 @cache
-def rivals_in_any(group: Group, name: str) -> tuple[str, ...]:
-    """Return the settings that exclude one of this name in any of snnlab's own kinds."""
-    found = [fields[name].excludes for fields in catalogue().all_fields(group) if name in fields]
-    return tuple(dict.fromkeys(rival for names in found for rival in names))
+def kind_named_by(key: str) -> str | None:
+    """Return the kind whose entries a setting names, or None."""
+    for kind, one in REGISTRIES.items():
+        for pattern in one.named_by:
+            if _pattern(pattern).fullmatch(key):
+                return kind
+    return None
 
 
-def rivals(known: Catalogue, node: Mapping[str, Any], group: Group, name: Any) -> Sequence[str]:
+@cache
+def _pattern(text: str) -> re.Pattern[str]:
+    name = _LAYER_PATH if text.startswith(_LAYER) else "[^.]+"
+    return re.compile(re.escape(text).replace("NAME", name).replace(re.escape("[]"), r"\[\d*\]"))
+
+
+def rivals(known: Catalogue, node: Mapping[str, Any], kind: str, name: Any) -> Sequence[str]:
     """Return the settings of a node that exclude one of its settings."""
-    fields = known.fields_of(group, node.get("type", DEFAULT_SURROGATE if group == "surrogate" else None)) or {}
+    fields = known.fields_of(kind, node.get("type")) or {}
     return fields[name].excludes if name in fields else ()
 
 
@@ -188,20 +328,4 @@ def rivals_at(
     if not isinstance(node, dict):
         return []
     of = neuron if node.get("type") == "neuron" and neuron else node
-    return [(node, one) for one in rivals(known, of, "surrogate" if head.endswith(".surrogate") else "neuron", leaf)]
-
-
-def check_names(known: Catalogue, node: Any, place: str) -> None:
-    """Refuse unknown settings of the neurons and surrogates in a node and below it."""
-    if isinstance(node, list):
-        for number, each in enumerate(node):
-            check_names(known, each, f"{place}.{number}")
-    if not isinstance(node, Mapping):
-        return
-    group: Group = "surrogate" if place.endswith(".surrogate") else "neuron"
-    kind = node.get("type", DEFAULT_SURROGATE if group == "surrogate" else None)
-    fields = known.fields_of(group, kind)
-    if fields is not None:
-        check_known(fields, {name: value for name, value in node.items() if name != "type"}, place, kind)
-    for name, value in node.items():
-        check_names(known, value, f"{place}.{name}")
+    return [(node, one) for one in rivals(known, of, "surrogates" if head.endswith(".surrogate") else "neurons", leaf)]

@@ -21,17 +21,18 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
 from snnlab.cards import KEY, parse_card
-from snnlab.config.catalogue import catalogue, check_names, drop_replaced
+from snnlab.config.catalogue import catalogue, drop_replaced
 from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, user_folder
 from snnlab.config.hints import setting_hint
 from snnlab.config.hydra_errors import readable_errors
 from snnlab.config.hydra_source import ConfigFiles, compose, hydra_values, without_hydra
 from snnlab.config.layers import expand_layers
+from snnlab.config.node_checks import check_nodes
 from snnlab.config.overrides import mark_overrides, repetition_warnings, require_overrides, to_hydra_grammar
 from snnlab.config.own_files import FIRST_LINE, group_hint, type_conflict
 from snnlab.config.plugins import require_typed_plugins
 from snnlab.config.references import external_references, iterate_texts
-from snnlab.config.schema import Experiment, ForeignWeights, Origin
+from snnlab.config.schema import NO_SETTINGS, Experiment, ForeignWeights, Origin
 from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ROOT, ConfigError, UnknownSettingError, UnsetError, did_you_mean
 from snnlab.experiment_fields import DataFields
@@ -49,8 +50,8 @@ _MAPPING_GROUPS = ("data", "trainer", "loss", "optimizer", "scheduler", "logger"
 _REFERENCED = ("data", "trainer")
 # The first number that does not fit into a signed 64-bit integer.
 _TOO_LARGE = 2**63
-# Fields of an experiment that are not settings.
-_NOT_SETTINGS = ("record", "neuron", "origin", "command", "of_run")
+# The neuron is merged into the layers before they are checked.
+_NOT_SETTINGS = ("neuron", *NO_SETTINGS)
 
 
 def run_name(name: str | None, choices: Mapping[str, Any]) -> str:
@@ -67,13 +68,17 @@ def _experiment_name(name: str | None, choices: Mapping[str, Any]) -> str | None
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 
 
-def check_config(cfg: DictConfig, files: ConfigFiles, given: Sequence[str]) -> Experiment:
+def check_config(
+    cfg: DictConfig, files: ConfigFiles, given: Sequence[str], checked: Collection[str] | None = None
+) -> Experiment:
     """Check a composed configuration and return it resolved.
 
     Args:
         cfg: The composed configuration without its `hydra` node.
         files: The files that it was composed from.
         given: The overrides.
+        checked: The groups whose settings are checked by the types and classes that they name; None: all. A recorded
+            run, perhaps of another version, is opened with those of its network and those that are typed.
     """
     with readable_errors():
         raw = _to_dict(cfg, resolve=False)
@@ -89,7 +94,7 @@ def check_config(cfg: DictConfig, files: ConfigFiles, given: Sequence[str]) -> E
             if isinstance(node, str) or (group in _REFERENCED and not isinstance(node, Mapping)):
                 raise ConfigError(group, f"expected a mapping, got {value_text(node)}", group_hint(group, node))
         neuron = _resolve_neuron(cfg, neuron)
-        known = catalogue(_plugins(raw))
+        known = catalogue(plugins_of(raw))
         drop_replaced(known, neuron, model, [key_of(text) for text in given if not text.endswith("=null")])
         raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron, known)}
         for group in GLOBAL_GROUPS:
@@ -101,11 +106,12 @@ def check_config(cfg: DictConfig, files: ConfigFiles, given: Sequence[str]) -> E
         _require_written_addresses(raw)
         resolved = _to_dict(OmegaConf.create(raw), resolve=True)
     _check_known(resolved, neuron)
-    check_names(known, neuron, "neuron")
-    check_names(known, resolved["model"]["layers"], "model.layers")
     experiment = _typed(resolved)
     _check_values(resolved)
-    _check_data(resolved["data"], known_types=not experiment.plugins)
+    wanted = resolved if checked is None else {name: node for name, node in resolved.items() if name in checked}
+    if "trainer" in wanted:
+        check_trainer(experiment.trainer, test=experiment.test)
+    check_nodes(known, neuron, resolved["model"], wanted, experiment.plugins)
     if unknown := sorted(resolved["model"].keys() - {"layers", "init", "weights"}):
         hint = f"; {unknown[0]} is a setting next to it: {unknown[0]}.KEY=VALUE" if unknown[0] in resolved else ""
         raise ConfigError("model", f"takes layers, init and weights, got {', '.join(unknown)}{hint}")
@@ -125,20 +131,8 @@ def _typed(resolved: Mapping[str, Any]) -> Experiment:
         raise error.with_fields(hint=error.hint or without) from error
 
 
-def _check_data(node: Mapping[str, Any], *, known_types: bool) -> None:
-    """Check the settings that every dataset has; those of its type are checked when it is built, which takes torch.
-
-    Args:
-        known_types: No plugin can register a dataset that describes them otherwise.
-    """
-    shared = fields_of(DataFields)
-    given = {name: value for name, value in node.items() if name in shared and known_types}
-    for name, value in given.items():
-        if problem := shared[name].problem(value):
-            raise ConfigError(f"data.{name}", problem)
-
-
-def _plugins(raw: Mapping[str, Any]) -> tuple[str, ...]:
+def plugins_of(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the plugins that a composed experiment, which is not yet checked, names."""
     plugins = raw.get("plugins")
     return tuple(name for name in plugins if isinstance(name, str)) if isinstance(plugins, list) else ()
 
@@ -402,7 +396,6 @@ def _compose(
         with hydra_values(cfg):
             _require_places(cfg, ready, files)
             experiment = check_config(without_hydra(cfg), files, ready)
-            check_trainer(experiment.trainer, test=experiment.test)
             require_typed_plugins(experiment.plugins, origin.overridden)
             folders = tuple(str(OmegaConf.select(cfg.hydra, key)) for key in wanted)
     if empty := next((key for key, name in zip(wanted, folders, strict=True) if not name.strip()), None):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from snnlab.config.catalogue import Catalogue, Group, rivals
+from snnlab.config.catalogue import Catalogue, rivals
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.spec.annotations import value_text
 
@@ -98,25 +98,25 @@ def _with_neuron(
 
 
 def merge(
-    base: Mapping[str, Any], changes: Mapping[str, Any], known: Catalogue, group: Group = "neuron"
+    base: Mapping[str, Any], changes: Mapping[str, Any], known: Catalogue, kind: str = "neurons"
 ) -> dict[str, Any]:
     """Return `base` with `changes`: mappings are merged unless their type changes, a rival setting is removed."""
     merged = dict(base)
     for key, value in changes.items():
         if value is not None:
-            for rival in set(rivals(known, {**base, **changes}, group, key)) - set(changes):
+            for rival in set(rivals(known, {**base, **changes}, kind, key)) - set(changes):
                 merged.pop(rival, None)
         before = merged.get(key)
         same_kind = isinstance(before, Mapping) and isinstance(value, Mapping)
         if same_kind and value.get("type", before.get("type")) == before.get("type"):  # type: ignore[union-attr]
-            value = merge(before, value, known, "surrogate" if key == "surrogate" else group)  # type: ignore[arg-type]
+            value = merge(before, value, known, "surrogates" if key == "surrogate" else kind)  # type: ignore[arg-type]
         merged[key] = value
-    return without_rivals(merged, known, group)
+    return without_rivals(merged, known, kind)
 
 
-def without_rivals(node: Mapping[str, Any], known: Catalogue, group: Group = "neuron") -> dict[str, Any]:
+def without_rivals(node: Mapping[str, Any], known: Catalogue, kind: str = "neurons") -> dict[str, Any]:
     """Return a node, and its surrogate, without settings that are null because a rival setting is used."""
-    kept = {k: v for k, v in node.items() if v is not None or not set(rivals(known, node, group, k)) & set(node)}
+    kept = {k: v for k, v in node.items() if v is not None or not set(rivals(known, node, kind, k)) & set(node)}
     if isinstance(surrogate := kept.get("surrogate"), Mapping):
-        kept["surrogate"] = without_rivals(surrogate, known, "surrogate")
+        kept["surrogate"] = without_rivals(surrogate, known, "surrogates")
     return kept

@@ -17,7 +17,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from snnlab.config.catalogue import rivals_in_any
 from snnlab.config.folders import GLOBAL_GROUPS
 from snnlab.config.hints import word_hint
 from snnlab.errors import ConfigError, join_names
@@ -173,7 +172,7 @@ def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[st
     marked = [part for text in overrides for part in _marked_override(text, groups)]
     unset: dict[str, None] = {}
     for key in sorted(keys):
-        for rival in rival_settings(key) if key.startswith("data.") else ():  # of others the kind decides
+        for rival in data_rivals(key):  # of others the kind decides
             if rival in keys:
                 raise ConfigError(key, f"give either this or {rival}, not both")
             unset[f"++{rival}=null"] = None
@@ -202,29 +201,11 @@ def _names_type(text: str) -> bool:
     return isinstance(value, dict) and not {"_target_", "type"}.isdisjoint(map(str, value))
 
 
-def merge_overrides(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides without those that a later one replaces: of the same setting, or of a rival."""
-    replaced: set[str] = set()
-    kept = []
-    for text in reversed(overrides):
-        key, equals, _ = text.partition("=")
-        if equals and not key.startswith(("+", "~")):
-            if key in replaced:
-                continue
-            replaced |= {key, *rival_settings(key)}
-        kept.append(text)
-    return kept[::-1]
-
-
-def rival_settings(key: str) -> list[str]:
-    """Return the rival settings of `key`: other settings for the same quantity, which it replaces."""
+def data_rivals(key: str) -> list[str]:
+    """Return the settings of the data that one replaces: others for the same quantity."""
     head, _, leaf = key.rpartition(".")
-    if head.split(".")[0] in ("neuron", "model"):
-        found = rivals_in_any("surrogate" if head.endswith(".surrogate") else "neuron", leaf)
-    else:
-        fields_of_data = fields_of(DataFields) if head == "data" else {}
-        found = fields_of_data[leaf].excludes if leaf in fields_of_data else ()
-    return [f"{head}.{rival}" for rival in found]
+    fields = fields_of(DataFields) if head == "data" else {}
+    return [f"data.{rival}" for rival in (fields[leaf].excludes if leaf in fields else ())]
 
 
 # Nesting depth of the settings of a group, as in `model.layers.lif1.tau_mem`; of other groups 1, as in `optimizer.lr`.

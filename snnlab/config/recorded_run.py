@@ -26,7 +26,6 @@ from snnlab.config.overrides import mark_overrides
 from snnlab.config.plugins import module_paths, plugins_override
 from snnlab.config.references import external_references, has_external_reference, iterate_texts, require_bounded
 from snnlab.config.schema import Experiment
-from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ConfigError, RunFolderError, join_names
 from snnlab.experiments.row_record import is_row_record
 from snnlab.experiments.space import written
@@ -313,9 +312,9 @@ def compose_run(
     with readable_errors(files):
         composed = compose(files, marked)
     files.choices |= chosen
-    experiment = check_config(without_hydra(composed), files, marked)
-    if any(key_of(text).startswith("trainer") for text in typed_overrides):
-        check_trainer(experiment.trainer, test=experiment.test)
+    experiment = check_config(
+        without_hydra(composed), files, marked, {key_of(text).partition(".")[0] for text in typed_overrides}
+    )
     _require_same_classes(cfg, recorded, run)
     unmasked: dict[str, Any] = {field.name: _unmask(getattr(experiment, field.name)) for field in fields(experiment)}
     experiment = replace(experiment, **{**unmasked, "of_run": run.absolute()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -33,7 +34,8 @@ class Origin:
         removal = f"a packaged file sets it, ~{error.key} removes it"
         if error.origin is not None or error.hint.startswith(removal):
             return error
-        for place in (error.key, error.key.rpartition(".")[0]):
+        key = re.sub(r"\[(\d+)\]", r".\1", error.key)
+        for place in (key, key.rpartition(".")[0]):
             if not place or any(_is_within(place, key) or _is_within(key, place) for key in self.overridden):
                 return error
             for file in reversed(self.files.own):
@@ -72,6 +74,10 @@ FitOn = Literal["train", "train_and_val"]
 Control = Literal["shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only"]
 OnTrainedBefore = Literal["fail", "record"]
 Selection = Literal["lowest_val_loss", "best_val_accuracy", "last"]
+
+
+# Attributes of an experiment that no YAML has.
+NO_SETTINGS = ("record", "origin", "command", "of_run")
 
 
 @dataclass(frozen=True)

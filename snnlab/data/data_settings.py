@@ -17,15 +17,11 @@ from snnlab.data.events.camera import CameraPath
 from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Region, Steps
 from snnlab.data.mixing import Mixing, build_mixing
 from snnlab.errors import ConfigError, DataError, error_context, join_names
-from snnlab.experiment_fields import MANY_STEPS, DataFields
+from snnlab.experiment_fields import MANY_STEPS, NOT_FOR_ALL, SHARED, DataFields
 from snnlab.spec.signatures import check_known, checks_arguments, fields_of, has_parameter
 
 if TYPE_CHECKING:
     from torch import Tensor
-# The shared settings that a dataset's constructor may take.
-SHARED = ("root", "download", "sensor_size", "num_classes", "duration_ms", "targets", "name")
-# The settings of these that only some datasets take, and the reason for the others.
-NOT_FOR_ALL = {"root": "reads no files", "download": "fetches nothing"}
 
 
 @checks_arguments

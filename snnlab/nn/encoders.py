@@ -12,7 +12,7 @@ from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.nn.layer import Dt
-from snnlab.nn.neurons.time_constants import Decay, TimeConstant
+from snnlab.nn.neurons.time_constants import LENGTH, Decay, TimeConstant
 from snnlab.registry import Registry
 from snnlab.spec.declared import Declared, setting
 from snnlab.spec.interval import Count, Positive, UnitInterval, above
@@ -92,7 +92,7 @@ class Latency(Declared):
 
     dt: Dt = setting(default=None, kw_only=False)
     code: Literal["linear", "logarithmic"] = "linear"
-    tau: Annotated[TimeConstant | None, "ms", above(0)] = None
+    tau: Annotated[TimeConstant | None, "ms", above(0), LENGTH] = None
     threshold: UnitInterval = 0.01
 
     def prepare(self) -> None:

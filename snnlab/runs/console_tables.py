@@ -223,22 +223,21 @@ def _mb_text(size: float) -> str:
     return f"{mb:,.0f} MB" if mb >= 10 else f"{mb:.1g} MB" if mb < 0.1 else f"{mb:.1f} MB"
 
 
-# Arguments that snnlab passes itself.
-OWN_ARGUMENTS = ("in_shape", "dt", "num_steps")
-
-
-def print_settings(name: str, factory: Callable[..., Any], shared: Callable[..., Any] | None = None) -> None:
+def print_settings(
+    name: str, factory: Callable[..., Any], supplied: Sequence[str], shared: Callable[..., Any] | None = None
+) -> None:
     """Print the settings of a registered class or function to stdout.
 
     Args:
         name: Its name in YAML.
         factory: The registered class or function.
+        supplied: Its arguments that snnlab passes itself.
         shared: A function whose arguments are settings of all classes in that registry, or None.
     """
     print(f"{name}: {first_sentence(factory)}")
     for line in getattr(inspect.unwrap(factory), "equations", ()):  # of a neuron
         print(f"    {line}")
-    settings, texts = fields_of(factory, OWN_ARGUMENTS), argument_texts(factory)
+    settings, texts = fields_of(factory, supplied), argument_texts(factory)
     if shared is not None:
         settings, texts = settings | fields_of(shared), argument_texts(shared) | texts
     rows = [

@@ -11,13 +11,13 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, WandbLogger
 
+from snnlab.config.catalogue import TARGETS
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, MissingPackageError
 from snnlab.runs.loggers import kind, read_logger_run_ids
 from snnlab.session.targets import find_target, partial_target, plugin_classes
 from snnlab.spec.signatures import has_parameter
 
-MODULES = ("lightning.pytorch", "snnlab.runs.loggers")
 # The extras of snnlab-train that install the packages of loggers.
 _EXTRAS = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}
 
@@ -57,7 +57,7 @@ def check_loggers(experiment: Experiment) -> None:
 
 
 def _allowed_modules(experiment: Experiment) -> tuple[str, ...]:
-    return (*MODULES, *experiment.plugins)
+    return (*TARGETS["logger"], *experiment.plugins)
 
 
 def _logger_nodes(experiment: Experiment) -> Iterator[tuple[str, Mapping[str, Any], type[Logger]]]:

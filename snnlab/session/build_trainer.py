@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTh
 from lightning.pytorch.profilers import Profiler
 from torch import nn
 
+from snnlab.config.catalogue import TARGETS
 from snnlab.config.schema import Experiment
 from snnlab.config.trainer_settings import precision_of
 from snnlab.console import draws_bars
@@ -40,8 +41,6 @@ from snnlab.training.ranks import RankInfo
 from snnlab.training.snapshots import AtomicCheckpointIO
 from snnlab.training.surrogate_annealing import SurrogateAnnealing
 from snnlab.training.weight_averaging import AVERAGES, Averaging
-
-LIGHTNING = ("lightning.pytorch",)
 
 
 def make_trainer(
@@ -77,7 +76,7 @@ def trainer_builder(
         logged_steps: For a resumed run, the step from which loggers discard what they logged.
         rank_info: Rank and world size; None: one process on one device, whatever the experiment sets.
     """
-    modules = (*LIGHTNING, "snnlab.experiments", *experiment.plugins)
+    modules = (*TARGETS["callbacks"], *experiment.plugins)
     is_rank_zero = rank_info is None or rank_info.is_rank_zero
     loggers = build_loggers(experiment, folder, logged_steps) if is_rank_zero else []
     inner = {"lightning.pytorch.callbacks": RichProgressBarTheme, "datetime": timedelta, **plugin_classes(experiment)}
@@ -102,13 +101,12 @@ def trainer_builder(
     if own.get("precision") is not None:
         own["precision"] = precision_of(own["precision"])  # Lightning warns of its own short names
     inner = {"lightning.pytorch.profilers": Profiler, **plugin_classes(experiment)}
-    return partial_target(own, [L.Trainer], LIGHTNING, "trainer", supplied=tuple(fixed), extra=extra, inner=inner)
+    return partial_target(
+        own, [L.Trainer], ["lightning.pytorch"], "trainer", supplied=tuple(fixed), extra=extra, inner=inner
+    )
 
 
 def _build_callback(node: Mapping[str, Any], modules: Sequence[str], place: str, inner: InnerClasses) -> L.Callback:
-    patience = node.get("patience")
-    if isinstance(patience, int) and patience < 0:
-        raise ConfigError(f"{place}.patience", f"must be >= 0, got {patience}")
     try:
         return partial_target(node, [Callback], modules, place, inner=inner)()
     except MisconfigurationException as error:

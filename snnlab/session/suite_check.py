@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from math import isclose
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +24,7 @@ import numpy as np
 from torch import Tensor
 
 from snnlab.config.compose import compose_experiment
-from snnlab.config.overrides import merge_overrides
+from snnlab.config.merging import merge_overrides
 from snnlab.config.schema import Experiment
 from snnlab.console import quiet_lightning
 from snnlab.errors import ConfigError, RunFolderError, did_you_mean
@@ -266,7 +267,7 @@ def _compose(plan: SuitePlan, spec: RunSpec, record: RowRecord, folder: Path) ->
     for key, value in values.items():  # of a record that may be a stranger's
         if key not in known or not known[key].has(value):
             raise RunFolderError(record.folder, f"seed {spec.seed}: the suite does not try {key}={value}")
-    task = plan.task(spec, values, threads, merge_overrides)
+    task = plan.task(spec, values, threads, partial(merge_overrides, config_dir=plan.config_dir))
     return compose_experiment([*task.overrides, f"hydra.run.dir={written(str(folder))}"], plan.config_dir)[0]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from snnlab.config.catalogue import is_within
 from snnlab.config.folders import group_files
+from snnlab.config.node_checks import holds_class
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.spec.signatures import check_settings, has_parameter
@@ -49,7 +50,7 @@ def find_target(node: Mapping[str, Any], kinds: Sequence[type[T]], modules: Coll
     if not isinstance(target, str) or "." not in target:
         raise ConfigError(f"{place}._target_", f"expected a class such as {next(iter(modules))}.NAME, got {target!r}")
     module_name, _, name = target.rpartition(".")
-    if not _is_within(module_name, modules):
+    if not is_within(module_name, modules):
         raise ConfigError(
             f"{place}._target_",
             f"{target} is not allowed here, it must come from {join_names(modules)}",
@@ -60,7 +61,7 @@ def find_target(node: Mapping[str, Any], kinds: Sequence[type[T]], modules: Coll
     except ModuleNotFoundError as error:
         raise ConfigError(f"{place}._target_", f"there is no module {module_name}") from error
     found = getattr(module, name, None)
-    allowed = isinstance(found, type) and issubclass(found, tuple(kinds)) and _is_within(found.__module__, modules)
+    allowed = isinstance(found, type) and issubclass(found, tuple(kinds)) and is_within(found.__module__, modules)
     if not allowed:
         names = [n for n, value in vars(module).items() if isinstance(value, type) and issubclass(value, tuple(kinds))]
         wanted = " or ".join(kind.__name__ for kind in kinds)
@@ -102,7 +103,7 @@ def partial_target(
     objects = {
         key: _argument_builder(value, f"{place}.{key}", supplied, inner)
         for key, value in settings.items()
-        if _holds_target(value)
+        if holds_class(value)
     }
     check_settings(target, checked, place, target.__name__, supplied, objects)
 
@@ -115,12 +116,6 @@ def partial_target(
             raise ConfigError(place, f"{target.__name__}: {error}") from error
 
     return build
-
-
-def _holds_target(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return "_target_" in value or any(map(_holds_target, value.values()))
-    return isinstance(value, list | tuple) and any(map(_holds_target, value))
 
 
 def _argument_builder(value: Any, place: str, supplied: Sequence[str], inner: InnerClasses) -> Callable[..., Any]:
@@ -136,34 +131,8 @@ def _argument_builder(value: Any, place: str, supplied: Sequence[str], inner: In
     if not inner:
         raise ConfigError(f"{place}._target_", "an object is not allowed here", "write a number, a text or a list")
     module = str(value["_target_"]).rpartition(".")[0]
-    kinds = [kind for name, kind in inner.items() if _is_within(module, [name])] or list(inner.values())
+    kinds = [kind for name, kind in inner.items() if is_within(module, [name])] or list(inner.values())
     target = find_target(value, kinds, inner, place)
     taken = [number for number, name in enumerate(supplied) if has_parameter(target, name)]
     make = partial_target(value, kinds, inner, place, supplied=[supplied[number] for number in taken], inner=inner)
     return lambda *positional: make(*(positional[number] for number in taken))
-
-
-def check_numbers(settings: Mapping[str, Any], place: str, not_negative: Callable[[str], bool]) -> None:
-    """Refuse numbers that are not finite, or negative where that is invalid: most classes would accept them.
-
-    Args:
-        settings: Settings; numbers in them are checked, alone or in lists.
-        place: The place of the settings in the configuration.
-        not_negative: Returns True for the name of a setting that must be >= 0.
-    """
-    for key, value in _numeric_settings(settings):
-        if not math.isfinite(value):
-            raise ConfigError(f"{place}.{key}", f"expected a finite number, got {value}")
-        if value < 0 and not_negative(key):
-            raise ConfigError(f"{place}.{key}", f"must be >= 0, got {value}")
-
-
-def _numeric_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    for key, value in settings.items():
-        for number in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(number, int | float) and not isinstance(number, bool):
-                yield key, number
-
-
-def _is_within(module: str, allowed: Collection[str]) -> bool:
-    return any(module == name or module.startswith(f"{name}.") for name in allowed)

@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 
 from snnlab.config.compose import compose_experiment
 from snnlab.config.grids import shares_gpus
-from snnlab.config.overrides import merge_overrides
+from snnlab.config.merging import merge_overrides
 from snnlab.config.schema import Experiment
 from snnlab.data.duplicates import Duplicates
 from snnlab.errors import DataError, MissingPackageError, RunFolderError, SnnlabError, UnsetError, one_line
@@ -141,12 +142,13 @@ def check_method(plan: SuitePlan, dataset: str, method: str) -> None:
     """Raise a SnnlabError for a mistake of a method on a dataset, or of its search space."""
     folder = Path(plan.config_dir) if plan.config_dir else None
     own = plan.method_overrides(dataset, method)
-    compose_and_check(merge_overrides(own), folder)
+    merge = partial(merge_overrides, config_dir=folder)
+    compose_and_check(merge(own), folder)
     if plan.suite.tuning_settings(method) is None:
         return
-    for values in tuning_plan(plan, dataset, method, merge_overrides).space.probes():
+    for values in tuning_plan(plan, dataset, method, merge).space.probes():
         try:
-            compose_and_check(merge_overrides([*own, *overrides(values)]), folder)
+            compose_and_check(merge([*own, *overrides(values)]), folder)
         except SnnlabError as error:
             raise error.with_fields(place=f"tune.space: {error.place}") from error
 
@@ -189,7 +191,11 @@ def _train_run(task: RunTask, started: float) -> Result:
         if (folder / CONFIG).is_file():
             around = [text for text in task.overrides if key_of(text) in MACHINE_SETTINGS]
             return resume(
-                folder, merge_overrides(around), task.config_dir, started, compose_initial=lambda: composed()[0]
+                folder,
+                merge_overrides(around),
+                task.config_dir,
+                started,
+                compose_initial=lambda: composed()[0],
             )
         return run(Session(*composed()), started)
 

@@ -99,6 +99,15 @@ def metadata_of(annotation: Any) -> tuple[Any, list[Any]]:
     return annotation, [item for member in members if get_origin(member) is Annotated for item in get_args(member)[1:]]
 
 
+def named_values(annotation: Any) -> list[str]:
+    """Return the values that have names as texts: choices, true and false."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [value for one in get_args(annotation) for value in named_values(one)]
+    if get_origin(annotation) is Literal:
+        return [str(one) for one in get_args(annotation)]
+    return ["true", "false"] if annotation is bool else []
+
+
 def has_choices(annotation: Any) -> bool:
     """Return whether an annotation names the values, or some of them."""
     if get_origin(annotation) in (Union, types.UnionType):

@@ -8,13 +8,14 @@ A text in the annotation is the unit.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from snnlab.errors import ConfigError
 from snnlab.spec.annotations import describe_type, has_choices, is_list, matches_type, metadata_of, value_text
-from snnlab.spec.interval import Interval
+from snnlab.spec.interval import FINITE, Interval
 
 MISSING = inspect.Parameter.empty
 
@@ -23,6 +24,26 @@ class Help(NamedTuple):
     """What a field is for, where no docstring has it among its Args."""
 
     text: str
+
+
+class Form(NamedTuple):
+    """How a text is written that stands for a number, and the numbers beside it.
+
+    Attributes:
+        pattern: The texts, as a regular expression.
+        expected: What is expected, in words.
+        numbers: The valid numbers, where the words name them too.
+    """
+
+    pattern: str
+    expected: str
+    numbers: Interval = FINITE
+
+    def problem(self, value: Any) -> str | None:
+        """Return why a text or a number is invalid, or None."""
+        is_text, is_number = isinstance(value, str), matches_type(value, float)
+        valid = re.fullmatch(self.pattern, value) if is_text else not is_number or value in self.numbers
+        return None if valid else f"expected {self.expected}, got {value_text(value)}"
 
 
 class Excludes:
@@ -39,6 +60,7 @@ class Field:
     Attributes:
         excludes: Fields that cannot be given together with it: each is another way to set the same quantity.
         help: What it is for, one or more sentences.
+        form: How its texts are written.
     """
 
     name: str
@@ -48,6 +70,7 @@ class Field:
     interval: Interval | None = None
     excludes: tuple[str, ...] = ()
     help: str = ""
+    form: Form | None = None
 
     @property
     def required(self) -> bool:
@@ -66,7 +89,9 @@ class Field:
         return self.range_problem(value)
 
     def range_problem(self, value: Any) -> str | None:
-        """Return why a number, or one in a list, is out of range, or None."""
+        """Return why a number, or one in a list, is out of range, or a text has another form, or None."""
+        if self.form is not None and (problem := self.form.problem(value)):
+            return problem
         numbers = [v for v in (value if is_list(value) else [value]) if matches_type(v, float)]
         if self.interval is None or all(number in self.interval for number in numbers):
             return None
@@ -89,7 +114,8 @@ def field_of(name: str, annotation: Any, default: Any = MISSING, text: str = "")
     interval = next((note for note in notes if isinstance(note, Interval)), None)
     excludes = tuple(name for note in notes if isinstance(note, Excludes) for name in note.names)
     text = text or next((note.text for note in notes if isinstance(note, Help)), "")
-    return Field(name, plain, unit, default, interval, excludes, text)
+    form = next((note for note in notes if isinstance(note, Form)), None)
+    return Field(name, plain, unit, default, interval, excludes, text, form)
 
 
 def with_mutual_exclusions(fields: Mapping[str, Field]) -> dict[str, Field]:

@@ -140,11 +140,12 @@ class GroupedOptimizer(NamedTuple):
         left = list(trained)
         selected = []
         for group in self.groups:
-            with error_context(f"groups.{group.name}"):
+            place = f"optimizer.groups.{group.name}"
+            with error_context(place):
                 require_match(group.match, kinds)
             own = [name for name in left if matches(name, kinds[name], group.match)]
             if not own:
-                raise ConfigError(f"groups.{group.name}", "all its parameters are in earlier groups")
+                raise ConfigError(place, "all its parameters are in earlier groups")
             left = [name for name in left if name not in own]
             selected.append((group.name, own, group.settings))
         made = []

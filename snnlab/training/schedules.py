@@ -11,13 +11,21 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from snnlab.errors import ConfigError
 from snnlab.registry import Registry
-from snnlab.spec.interval import UnitInterval
+from snnlab.spec.field import Form
+from snnlab.spec.interval import UnitInterval, between
 
 SCHEDULES = Registry("schedule")
 MakeOptimizer = Callable[[nn.Module], Optimizer]
-Span = Annotated[float | str, "fraction of the run, or 'N epochs', or 'N steps'"]
+Span = Annotated[
+    float | str,
+    "fraction of the run, or 'N epochs', or 'N steps'",
+    Form(
+        r"(\d+\.?\d*|\.\d+) (epochs?|steps?)",
+        "a fraction of the run, 0 to 1, or '5 epochs', or '500 steps'",
+        between(0, 1),
+    ),
+]
 
 
 class RunLength(NamedTuple):
@@ -75,7 +83,6 @@ class _WithWarmup(Curve):
 
     def __init__(self, warmup: Span = 0.05, start: UnitInterval = 0.0, final: UnitInterval = 0.0) -> None:
         self.warmup, self.start, self.final = warmup, start, final
-        span_steps(warmup, RunLength(1, 1))
 
     def factor(self, step: int, run: RunLength) -> float:
         """Return start + (1 - start) (step + 1) / (w + 1) in the first w steps, then final + (1 - final) decay(p)."""
@@ -145,12 +152,7 @@ class OneCycle(Curve):
 
 def span_steps(span: Span, run: RunLength) -> int:
     """Return the number of steps of a span."""
-    if isinstance(span, int | float) and 0 <= span <= 1:
+    if not isinstance(span, str):
         return round(span * run.steps)
-    number, _, unit = str(span).partition(" ")
-    factors = {"epochs": run.epoch, "epoch": run.epoch, "steps": 1.0, "step": 1.0}
-    if unit not in factors or not number.replace(".", "", 1).isdigit():
-        raise ConfigError(
-            "warmup", f"expected a fraction of the run, 0 to 1, or '5 epochs', or '500 steps', got {span!r}"
-        )
-    return round(float(number) * factors[unit])
+    number, _, unit = span.partition(" ")
+    return round(float(number) * (run.epoch if unit.startswith("epoch") else 1.0))

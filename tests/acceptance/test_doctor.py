@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from snnlab import train
-from snnlab.config.overrides import merge_overrides
+from snnlab.config.merging import merge_overrides
 
 from ..refusals import assert_error_has, assert_text_has
 from .conftest import Outcome

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from snnlab.config.catalogue import Group, catalogue
+from snnlab.cli.kinds import registry
+from snnlab.config.catalogue import REGISTRIES, catalogue
 from snnlab.config.compose import compose_experiment
 from snnlab.errors import ConfigError, UnknownSettingError
-from snnlab.nn import NEURONS, SURROGATES
+from snnlab.spec.field import Field
 from snnlab.spec.signatures import fields_of
 
 from ..refusals import assert_raises
@@ -34,16 +35,19 @@ class Own(Neuron):
 """
 
 
-@pytest.mark.parametrize(
-    ("group", "kind"), [*(("neuron", kind) for kind in NEURONS), *(("surrogate", kind) for kind in SURROGATES)]
-)
-def test_it_knows_each_field_as_its_class_does(group: Group, kind: str) -> None:
-    read = catalogue().fields_of(group, kind)
-    real = fields_of({"neuron": NEURONS, "surrogate": SURROGATES}[group].get(kind, ""), ("dt", "in_shape", "num_steps"))
-    assert read is not None
-    assert [(one.name, one.unit, one.excludes) for one in read.values()] == [
-        (one.name, one.unit, one.excludes) for one in real.values()
-    ]
+@pytest.mark.parametrize("kind", REGISTRIES)
+def test_it_knows_each_field_as_its_class_does(kind: str) -> None:
+    def facts(fields: Mapping[str, Field]) -> dict[str, tuple[Any, ...]]:
+        return {one.name: (one.kind, one.unit, one.interval, one.excludes, one.required) for one in fields.values()}
+
+    for name in catalogue().names(kind):
+        read = catalogue().fields_of(kind, name)
+        assert read is not None
+        real = fields_of(registry(kind).get(name, ""), REGISTRIES[kind].supplied)
+        assert facts(read) == facts(real)
+        values = (None, True, 2, -0.5, 1e9, "text", "mean", [1], [0.5, -1.0], [True], {}, {"type": "lif"})
+        for field in read:
+            assert [read[field].problem(one) for one in values] == [real[field].problem(one) for one in values]
 
 
 def neuron(*overrides: str, folder: Path | None = None) -> Mapping[str, Any]:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from snnlab.config.catalogue import catalogue
 from snnlab.config.compose import compose_experiment
 from snnlab.config.layers import merge
-from snnlab.config.overrides import mark_overrides, merge_overrides, repetition_warnings, to_hydra_grammar
+from snnlab.config.merging import merge_overrides
+from snnlab.config.overrides import mark_overrides, repetition_warnings, to_hydra_grammar
 from snnlab.errors import ConfigError
 
 from ..refusals import assert_lines_have, assert_raises
@@ -112,6 +115,21 @@ def test_the_surrogate_of_a_composed_layer_is_the_requested_one(overrides: list[
 def test_a_later_override_replaces_an_earlier_one_and_its_rival():
     given = ["data.num_bins=4", "+model.layers.a={type: relu}", "optimizer.lr=1", "data.dt=2", "optimizer.lr=3"]
     assert merge_overrides(given) == ["+model.layers.a={type: relu}", "data.dt=2", "optimizer.lr=3"]
+
+
+def test_what_a_setting_replaces_is_decided_by_the_chosen_neuron(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_parts.py").write_text(
+        "from snnlab.nn import NEURONS, Neuron\n\n"
+        "@NEURONS.register('own')\nclass Own(Neuron):\n    tau_mem: float = 20.0\n    beta: float = 0.5\n"
+    )
+    both = ["neuron.beta=0.1", "neuron.tau_mem=20"]
+    assert merge_overrides(both) == both[1:]
+    assert merge_overrides(["model.layers.lif1.beta=0.1", "model.layers.lif1.tau_mem=2"]) == [
+        "model.layers.lif1.tau_mem=2"
+    ]
+    own = ["plugins=[own_parts]", "neuron.type=own", *both]
+    assert merge_overrides(own) == own
 
 
 @pytest.mark.parametrize("path", ["a'b", "a,b", "2024", "true", "1e3", "a\\'b", "a\\"])

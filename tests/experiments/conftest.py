@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.config.overrides import merge_overrides
+from snnlab.config.merging import merge_overrides
 from snnlab.errors import DataError
 from snnlab.experiments.executor import Executor
 from snnlab.experiments.suite_plan import PreflightResult, SuiteFunctions, SuitePlan

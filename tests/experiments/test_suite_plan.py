@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from snnlab.config.overrides import merge_overrides
+from snnlab.config.merging import merge_overrides
 from snnlab.experiments.suite_plan import RunSpec, SuitePlan
 from snnlab.experiments.suite_settings import SuiteSelection, parse_settings
 

@@ -18,9 +18,10 @@ from PIL import Image
 
 from snnlab import nn
 from snnlab.cli.command_files import commands
-from snnlab.cli.kinds import NO_SETTINGS, REGISTRIES, registry
+from snnlab.cli.kinds import registry
+from snnlab.config.catalogue import REGISTRIES
 from snnlab.config.folders import config_folder, group_files
-from snnlab.config.schema import Experiment
+from snnlab.config.schema import NO_SETTINGS, Experiment
 from snnlab.spec.signatures import fields_of
 
 from ..cli.browser import BROWSER, in_a_browser

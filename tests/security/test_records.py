@@ -36,11 +36,11 @@ def recorded(*overrides: str) -> Mapping[str, object]:
 
 
 def test_a_text_from_the_environment_is_recorded_as_its_reference() -> None:
-    again = "+optimizer.again=${optimizer.note}"
-    record = recorded("name=x_${oc.env:SECRET}", "+optimizer.note=${oc.env:SECRET}", again)
+    again = "+logger.wandb.group=${logger.wandb.notes}"
+    record = recorded("name=x_${oc.env:SECRET}", "logger=wandb", "+logger.wandb.notes=${oc.env:SECRET}", again)
     assert record["name"] == "x_${oc.env:SECRET}"
     assert SECRET not in str(record)
-    assert record["optimizer"]["note"] == "${oc.env:SECRET}"  # type: ignore[index]
+    assert record["logger"]["wandb"]["notes"] == "${oc.env:SECRET}"  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

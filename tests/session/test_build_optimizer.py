@@ -70,7 +70,9 @@ def test_a_mistake_is_named_by_its_place(override: str, expected: tuple):
 
 def schedule_of(node: dict[str, Any], epochs: int = 4) -> tuple[Any, Schedule]:
     """Return a schedule for a run of 40 steps, and its `Schedule`."""
-    experiment = replace(compose_experiment([*SMALL, f"trainer.max_epochs={epochs}"], None)[0], scheduler=node)
+    experiment = replace(
+        compose_experiment([*SMALL, "scheduler=none", f"trainer.max_epochs={epochs}"], None)[0], scheduler=node
+    )
     built = Session(experiment).built
     make, schedule = Session(experiment).optimization
     assert schedule is not None

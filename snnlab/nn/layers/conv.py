@@ -39,7 +39,6 @@ _TRANSPOSE: dict[int, Module] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3
 def _conv(dims: int) -> Module:
     kind = f"conv{dims}d"
 
-    @LAYERS.register(kind)
     def build(
         in_shape: InShape,
         dt: Dt = None,
@@ -95,7 +94,6 @@ def _conv(dims: int) -> Module:
 def _conv_transpose(dims: int) -> Module:
     kind = f"conv_transpose{dims}d"
 
-    @LAYERS.register(kind)
     def build(
         in_shape: InShape,
         *,
@@ -162,5 +160,10 @@ def _channels_last(module: nn.Module, dims: int) -> nn.Module:
     return module.to(memory_format=torch.channels_last) if dims == 2 else module  # pyright: ignore[reportCallIssue]
 
 
-conv1d, conv2d, conv3d = (_conv(dims) for dims in (1, 2, 3))
-conv_transpose1d, conv_transpose2d, conv_transpose3d = (_conv_transpose(dims) for dims in (1, 2, 3))
+# Each with its name, so that its settings are known without an import.
+conv1d = LAYERS.register("conv1d")(_conv(1))
+conv2d = LAYERS.register("conv2d")(_conv(2))
+conv3d = LAYERS.register("conv3d")(_conv(3))
+conv_transpose1d = LAYERS.register("conv_transpose1d")(_conv_transpose(1))
+conv_transpose2d = LAYERS.register("conv_transpose2d")(_conv_transpose(2))
+conv_transpose3d = LAYERS.register("conv_transpose3d")(_conv_transpose(3))

@@ -83,7 +83,6 @@ class LSTM(RecurrentLayer, nn.LSTM):  # pyright: ignore[reportIncompatibleMethod
 
 
 def _recurrent(kind: str, module: type[GRU] | type[LSTM]) -> Callable[..., RecurrentLayer]:
-    @LAYERS.register(kind)
     def build(
         in_shape: InShape, *, hidden_size: Count, num_layers: Count = 1, bias: bool = True, dropout: UnitInterval = 0.0
     ) -> RecurrentLayer:
@@ -110,4 +109,5 @@ def _recurrent(kind: str, module: type[GRU] | type[LSTM]) -> Callable[..., Recur
     return build
 
 
-gru, lstm = _recurrent("gru", GRU), _recurrent("lstm", LSTM)
+gru = LAYERS.register("gru")(_recurrent("gru", GRU))
+lstm = LAYERS.register("lstm")(_recurrent("lstm", LSTM))

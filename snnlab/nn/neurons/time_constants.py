@@ -11,7 +11,7 @@ from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.spec.declared import Converted
-from snnlab.spec.field import Excludes, Help
+from snnlab.spec.field import Excludes, Form, Help
 from snnlab.spec.interval import Interval, above, between
 
 DecayRule = Literal["exact", "euler"]
@@ -21,18 +21,17 @@ FACTOR = between(0, 1, with_high=False)
 
 # Where they are learned, they are read as a tensor.
 Factor = Annotated[Converted[float | None, Any], FACTOR]
-_Tau = Annotated[Converted[TimeConstant | None, Any], "ms", above(0)]
+LENGTH = Form(r"\s*([+-]?\d*\.?\d+(?:[eE][+-]?\d+)?)\s*steps?\s*", "a number in ms or 'N steps' such as '2 steps'")
+_Tau = Annotated[Converted[TimeConstant | None, Any], "ms", above(0), LENGTH]
 TauMem = Annotated[_Tau, Excludes("beta")]
 TauSyn = Annotated[_Tau, Excludes("alpha")]
 Alpha = Annotated[Factor, Help("The factor b, in place of `tau_syn`.")]
 TauAdapt = Annotated[_Tau, Excludes("rho")]
 # A time constant that no factor can replace, and that is not learned.
-Tau = Annotated[TimeConstant, "ms", above(0)]
+Tau = Annotated[TimeConstant, "ms", above(0), LENGTH]
 
 # A time constant in ms below this fraction of a step leaves less than e^-20: probably a wrong unit.
 MIN_STEPS = 0.05
-
-_STEPS = re.compile(r"\s*([+-]?\d*\.?\d+(?:[eE][+-]?\d+)?)\s*steps?\s*")
 
 
 class Constant(NamedTuple):
@@ -162,9 +161,9 @@ class Decay(NamedTuple):
     def _steps(self) -> float:
         tau, name = self.tau, self.tau_name
         if isinstance(tau, str):
-            match = _STEPS.fullmatch(tau)
-            if not match:
-                raise ConfigError(name, f"expected a number in ms or 'N steps' such as '2 steps', got '{tau}'")
+            match = re.fullmatch(LENGTH.pattern, tau)
+            if match is None:  # of one that was set after it was made
+                raise ConfigError(name, LENGTH.problem(tau))
             steps = float(match[1])
         else:
             assert tau is not None
