@@ -45,7 +45,7 @@ for command in sys.argv[2:]:
     assert main() == 0
 """
 TESTS = "tests/nn/neurons/test_refractory_lif.py tests/nn/neurons/test_contract.py"
-COMMANDS = ("list neurons", f"train model=mlp_lif neuron=refractory_lif {' '.join(TRAIN)}")
+COMMANDS = ("list neurons", "list neurons refractory_lif", f"train model=mlp_lif neuron=refractory_lif {' '.join(TRAIN)}")
 
 
 @pytest.fixture(scope="module")

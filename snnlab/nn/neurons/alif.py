@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,15 +51,6 @@ class ALIF(AdaptiveThreshold):
     Bellec et al., A solution to the learning dilemma for recurrent networks of spiking neurons, Nature Communications
     11, 2020.
     """
-
-    equations: ClassVar[tuple[str, ...]] = (
-        "u[t] = a * v[t-1] + g * x[t] + (1 - a) * v_leak",
-        "A[t] = v_threshold + adaptation * w[t-1],   s[t] = H(u[t] - A[t])",
-        'v[t] = u[t] - s[t] * v_threshold            reset "subtract"',
-        "     | u[t] - s[t] * A[t]                   the same with `adapted_reset`",
-        '     | (1 - s[t]) * u[t] + s[t] * v_reset   reset "value"',
-        "w[t] = rho * w[t-1] + s[t]",
-    )
 
     adapts: Tensor | None = no_setting()
     adaptive: int | None = None

@@ -73,6 +73,14 @@ class Neuron(Declared, TemporalLayer, ABC):
         """Return the input of all steps as `step` takes it: x itself, unless each step has a weight of its own."""
         return x
 
+    def definitions(self) -> dict[str, str]:
+        """Return what coefficients are in the equations that are rendered from the step, by their names.
+
+        `"1 - a"` stands in place of the coefficient; `"g = (1 - a) * tau_mem / dt"` is a symbol with its formula, of
+        settings and other symbols. A name may be one that the step reads from the neuron, or `x`, its input.
+        """
+        return {}
+
     def learned_values(self) -> Iterator[tuple[str, str, Tensor]]:
         """Yield name, unit and values of each quantity that it learns, detached, in double precision.
 
@@ -86,7 +94,7 @@ class Neuron(Declared, TemporalLayer, ABC):
 
     def info(self) -> NeuronInfo:
         """Return a description: gain, threshold, reset, and dependence on dt."""
-        return NeuronInfo(self.equations)
+        return NeuronInfo()
 
     @property
     def dt_invariant(self) -> bool:

@@ -27,12 +27,6 @@ class CubaLI(SynapticMembrane):
         state.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        'j[t] = b * i[t-1] + x[t]   (synapse "jump_first")   or   b * (i[t-1] + x[t])   ("decay_first"),   i[t] = j[t]',
-        'j[t] = i[t-1],   i[t] = b * i[t-1] + x[t]   ("next_step")',
-        "v[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak",
-    )
-
     spiking: ClassVar[bool] = False
 
     per_neuron: PerNeuron = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,12 +30,6 @@ class CubaLIF(SynapticMembrane, LibraryMembrane):
         x: `[T, B, ...]`; state: `CubaLIFState(v, i)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and
         the state.
     """
-
-    equations: ClassVar[tuple[str, ...]] = (
-        'j[t] = b * i[t-1] + x[t]   (synapse "jump_first")   or   b * (i[t-1] + x[t])   ("decay_first"),   i[t] = j[t]',
-        'j[t] = i[t-1],   i[t] = b * i[t-1] + x[t]   ("next_step")',
-        "u[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak,   s[t] = H(u[t] - v_threshold),   v[t] = u[t] reset by s[t]",
-    )
 
     def initial_state(self, x: Tensor) -> CubaLIFState:
         return CubaLIFState(self.rest(x), torch.zeros_like(x))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -36,10 +36,6 @@ class IAF(PerfectMembrane, LibraryMembrane):  # pyright: ignore[reportIncompatib
     Shape:
         x: `[T, B, ...]`; state: `IAFState(v [B, ...])`; returns spikes in {0, 1}, `[T, B, ...]`, and the state.
     """
-
-    equations: ClassVar[tuple[str, ...]] = (
-        "u[t] = v[t-1] + g * x[t],   s[t] = H(u[t] - v_threshold),   v[t] = u[t] reset by s[t]",
-    )
 
     v_init: VInit = 0.0
 

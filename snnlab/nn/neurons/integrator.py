@@ -29,8 +29,6 @@ class Integrator(PerfectMembrane):
         x: `[T, B, ...]`; state: `IntegratorState(v [B, ...])`; returns the membrane, `[T, B, ...]`, and the state.
     """
 
-    equations: ClassVar[tuple[str, ...]] = ("v[t] = v[t-1] + g * x[t]",)
-
     spiking: ClassVar[bool] = False
 
     learn: Learn = no_setting(())

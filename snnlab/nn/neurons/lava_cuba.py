@@ -112,7 +112,6 @@ class LavaCuba(SurrogateNeuron):
 
     def info(self) -> NeuronInfo:
         return NeuronInfo(
-            self.equations,
             Gain(1.0, 1.0),
             Firing(self.v_threshold, strict=True),
             AfterSpike("value"),

@@ -31,8 +31,6 @@ class LI(LeakyMembrane):
         x: `[T, B, ...]`; state: `LIState(v [B, ...])`; returns the membrane, `[T, B, ...]`, and the state.
     """
 
-    equations: ClassVar[tuple[str, ...]] = ("v[t] = a * v[t-1] + g * x[t] + (1 - a) * v_leak",)
-
     spiking: ClassVar[bool] = False
 
     input_gain: InputGain = "average"

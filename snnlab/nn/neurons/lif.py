@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -30,10 +30,6 @@ class LIF(LibraryMembrane):
 
     Source: Gerstner et al., Neuronal Dynamics, 2014, section 1.3.
     """
-
-    equations: ClassVar[tuple[str, ...]] = (
-        "u[t] = a * v[t-1] + g * x[t] + (1 - a) * v_leak,   s[t] = H(u[t] - v_threshold),   v[t] = u[t] reset by s[t]",
-    )
 
     def initial_state(self, x: Tensor) -> LIFState:
         return LIFState(self.rest(x))

@@ -50,13 +50,6 @@ class SinabsLIF(SurrogateNeuron, LeakyMembrane):
     Source: Sinabs 3.1.3, sinabs.layers.LIF.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        "j[t] = b * (i[t-1] + x[t]),   i[t] = j[t]          with a synapse, else j = x",
-        "u[t] = a * v[t-1] + g * j[t]",
-        "s[t] = trunc(u[t] / v_threshold) where u > 0, else 0",
-        "v[t] = max(u[t] - s[t] * v_threshold, min_v_mem)",
-    )
-
     graded: ClassVar[bool] = True
     tau_mem: TauMem = setting(default="2 steps")
     tau_syn: TauSyn = setting(default=None, read_by=learnable_quantity)
@@ -82,6 +75,10 @@ class SinabsLIF(SurrogateNeuron, LeakyMembrane):
     def coefficients(self) -> MembraneCoefficients:
         b = 0.0 if self.synapse_decay is None else self.factor(self.synapse_decay)
         return super().coefficients()._replace(b=b, v_threshold=self.v_threshold)
+
+    def definitions(self) -> dict[str, str]:
+        b = {} if self.synapse_decay is None else {"b": self.synapse_decay.definition("b")}
+        return super().definitions() | b
 
     def initial_state(self, x: Tensor) -> SinabsLIFState:
         return SinabsLIFState(torch.zeros_like(x), torch.zeros_like(x))
