@@ -27,6 +27,7 @@ from snnlab.nn.neurons.membrane import (
     MembraneCoefficients,
     symbol_of,
 )
+from snnlab.nn.neurons.nir_node import LEAKY, NIRNode
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.spec.declared import no_setting, setting
 from snnlab.spec.interval import FINITE, Finite, Interval
@@ -96,6 +97,7 @@ class AdLIF(Adaptive):
     networks through adaptation, 2024.
     """
 
+    nir: ClassVar[NIRNode | None] = NIRNode("LIF", LEAKY)
     factor_symbols: ClassVar[tuple[str, str]] = ("beta", "alpha")
     a: Annotated[Learnable, FINITE] = setting(default=0.1, read_by=learnable_quantity)
     b: Annotated[Learnable, FINITE] = setting(default=0.1, read_by=learnable_quantity)

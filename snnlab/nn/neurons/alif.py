@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from snnlab.nn.neurons.membrane import (
     MembraneCoefficients,
     ThresholdCoefficients,
 )
+from snnlab.nn.neurons.nir_node import LEAKY, NIRNode
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.spec.declared import no_setting
 
@@ -52,6 +53,7 @@ class ALIF(AdaptiveThreshold):
     11, 2020.
     """
 
+    nir: ClassVar[NIRNode | None] = NIRNode("LIF", LEAKY)
     adapts: Tensor | None = no_setting()
     adaptive: int | None = None
     adapted_reset: bool = False

@@ -16,7 +16,9 @@ from snnlab.kernels.function import Backend, KernelOutput
 from snnlab.kernels.layout import Pool
 from snnlab.nn.layer import OWN_SPIKES, Counts, Reach, TemporalLayer
 from snnlab.nn.neurons.info import NeuronInfo
-from snnlab.nn.neurons.time_constants import Constant, Dt
+from snnlab.nn.neurons.learn import StoredQuantity
+from snnlab.nn.neurons.nir_node import InNIR, NIRNode
+from snnlab.nn.neurons.time_constants import Constant, Decay, Dt
 from snnlab.nn.surrogate import SurrogateSetting, as_surrogate
 from snnlab.spec.declared import Declared, declared_fields, no_setting, setting
 from snnlab.spec.field import Help
@@ -56,6 +58,7 @@ class Neuron(Declared, TemporalLayer, ABC):
     # True if it computes all steps at once and has no single step, which a feedback of its spikes would need.
     parallel: ClassVar[bool] = False
     backend: Backend = no_setting("auto")
+    nir: ClassVar[NIRNode | None] = None
 
     @abstractmethod
     def coefficients(self) -> Any:
@@ -80,6 +83,21 @@ class Neuron(Declared, TemporalLayer, ABC):
         settings and other symbols. A name may be one that the step reads from the neuron, or `x`, its input.
         """
         return {}
+
+    def in_nir(self, dt: float) -> InNIR | None:
+        """Return the neuron as a node of NIR, by forward Euler with steps of dt; None if there is none like it.
+
+        A class says it itself, here or by `nir`: a subclass, which may have another step, does not inherit it.
+        """
+        return None
+
+    def decays(self) -> list[Decay]:
+        """Return the decays of its variables, as they were set."""
+        return []
+
+    def stored_quantity(self, name: str) -> StoredQuantity | None:
+        """Return where the values of a quantity are stored; None if it is neither learned nor one per neuron."""
+        return None
 
     def learned_values(self) -> Iterator[tuple[str, str, Tensor]]:
         """Yield name, unit and values of each quantity that it learns, detached, in double precision.

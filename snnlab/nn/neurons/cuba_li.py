@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from snnlab.nn.neurons.membrane import MembraneCoefficients, PerNeuron, SynapticMembrane
+from snnlab.nn.neurons.nir_node import SYNAPTIC, NIRNode
 from snnlab.nn.neurons.register import NEURONS
 
 
@@ -27,6 +28,7 @@ class CubaLI(SynapticMembrane):
         state.
     """
 
+    nir: ClassVar[NIRNode | None] = NIRNode("CubaLI", SYNAPTIC, is_read=True)
     spiking: ClassVar[bool] = False
 
     per_neuron: PerNeuron = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from snnlab.nn.neurons.membrane import (
     MembraneCoefficients,
     SynapticMembrane,
 )
+from snnlab.nn.neurons.nir_node import SYNAPTIC, NIRNode
 from snnlab.nn.neurons.register import NEURONS
 
 
@@ -30,6 +31,8 @@ class CubaLIF(SynapticMembrane, LibraryMembrane):
         x: `[T, B, ...]`; state: `CubaLIFState(v, i)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and
         the state.
     """
+
+    nir: ClassVar[NIRNode | None] = NIRNode("CubaLIF", SYNAPTIC, is_read=True)
 
     def initial_state(self, x: Tensor) -> CubaLIFState:
         return CubaLIFState(self.rest(x), torch.zeros_like(x))

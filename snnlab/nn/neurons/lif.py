@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -10,6 +10,7 @@ from snnlab.nn.neurons.membrane import (
     LibraryMembrane,
     MembraneCoefficients,
 )
+from snnlab.nn.neurons.nir_node import LEAKY, NIRNode
 from snnlab.nn.neurons.register import NEURONS
 
 
@@ -30,6 +31,8 @@ class LIF(LibraryMembrane):
 
     Source: Gerstner et al., Neuronal Dynamics, 2014, section 1.3.
     """
+
+    nir: ClassVar[NIRNode | None] = NIRNode("LIF", LEAKY, is_read=True)
 
     def initial_state(self, x: Tensor) -> LIFState:
         return LIFState(self.rest(x))

@@ -17,6 +17,7 @@ from snnlab.nn.neurons.membrane import (
     Threshold,
     ThresholdCoefficients,
 )
+from snnlab.nn.neurons.nir_node import SYNAPTIC, NIRNode
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.spec.declared import no_setting
 
@@ -53,6 +54,7 @@ class LSNN(AdaptiveThreshold, SynapticMembrane):  # pyright: ignore[reportIncomp
     Norse 1.1.0.
     """
 
+    nir: ClassVar[NIRNode | None] = NIRNode("CubaLIF", SYNAPTIC)
     factor_symbols: ClassVar[tuple[str, str]] = ("a", "alpha")
     synapse: Synapse = no_setting("jump_first")
     reset: Reset = "value"

@@ -27,6 +27,7 @@ from snnlab.nn.neurons.learn import (
     Learnable,
     Number,
     Per,
+    StoredQuantity,
     as_learn,
     learnable_quantity,
     learned_parameter,
@@ -34,6 +35,7 @@ from snnlab.nn.neurons.learn import (
     require_learnable,
     values_key,
 )
+from snnlab.nn.neurons.nir_node import InNIR, Lost, NIRNode, lost_of, membrane_values, next_below
 from snnlab.nn.neurons.time_constants import Alpha, Constant, Decay, DecayRule, Factor, TauAdapt, TauMem, TauSyn
 from snnlab.nn.surrogate import Surrogate, notify_observers, spike
 from snnlab.spec.declared import declared_fields, no_setting, setting
@@ -222,7 +224,6 @@ class LeakyMembrane(Neuron):
         return expand_potential(self.value("v_leak"), x)
 
     def decays(self) -> list[Decay]:
-        """Return the decays of its variables, as they were set."""
         return [self.membrane_decay] if self.leaks else []
 
     def constants(self) -> list[Constant]:
@@ -243,6 +244,29 @@ class LeakyMembrane(Neuron):
         power = -1 if filters else 0
         gain = Gain(self.input_gain, g)
         return NeuronInfo(gain, learned=self.learn_per, drive_power=power, fixes=fixes)
+
+    def in_nir(self, dt: float) -> InNIR | None:
+        return None if self.nir is None else self.node_in_nir(self.nir, dt, lost_of(self.info()))
+
+    def node_in_nir(self, node: NIRNode, dt: float, lost: Sequence[Lost]) -> InNIR:
+        """Return the membrane as this node of NIR."""
+        k, info = self.coefficients(), self.info()
+        k = getattr(k, "membrane", k)
+        leak, late = self.value("v_leak"), info.synapse == "decay_first"
+        values = membrane_values(node, dt, a=k.a, g=k.g, v_leak=leak, b=k.b, decays_first=late)
+        if info.firing is not None:
+            threshold = k.v_threshold if info.firing.strict else next_below(k.v_threshold)
+            to_value = info.reset is not None and info.reset.kind == "value"
+            values |= {"v_threshold": threshold, "v_reset": k.v_reset if to_value else 0.0}
+        return InNIR(node.kind, values, lost)
+
+    def stored_quantity(self, name: str) -> StoredQuantity | None:
+        if name in self.learn_per:
+            return StoredQuantity(f"learned.{name}", self.learned[name], self.learnable()[name][1], as_logarithm=True)
+        if name in self.per_neuron:
+            key = values_key(name)
+            return StoredQuantity(key, self.get_buffer(key), self.learnable()[name][1], as_logarithm=False)
+        return None
 
     def extra_repr(self) -> str:
         """Return the constants that `print(network)` shows."""

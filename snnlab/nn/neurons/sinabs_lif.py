@@ -12,6 +12,7 @@ from snnlab.nn.neurons.base import FiringThreshold, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Fix, NeuronInfo
 from snnlab.nn.neurons.learn import Learnable, learnable_quantity
 from snnlab.nn.neurons.membrane import LeakyMembrane, MembraneCoefficients, multi_spike
+from snnlab.nn.neurons.nir_node import LEAKY, SYNAPTIC, InNIR, NIRNode, lost_of
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Alpha, Decay, DecayRule, TauMem, TauSyn
 from snnlab.nn.surrogate import SurrogateSetting
@@ -100,6 +101,10 @@ class SinabsLIF(SurrogateNeuron, LeakyMembrane):
 
     def decays(self) -> list[Decay]:
         return [*super().decays(), *([] if self.synapse_decay is None else [self.synapse_decay])]
+
+    def in_nir(self, dt: float) -> InNIR:
+        node = NIRNode("LIF", LEAKY) if self.synapse_decay is None else NIRNode("CubaLIF", SYNAPTIC)
+        return self.node_in_nir(node, dt, lost_of(self.info(), one_spike="type: lif or cuba_lif", lowest="min_v_mem"))
 
     def info(self) -> NeuronInfo:
         own = replace(

@@ -103,7 +103,6 @@ class SnntorchAlpha(SurrogateNeuron):
         return s, after
 
     def decays(self) -> list[Decay]:
-        """Return the decays of the two currents, as they were set."""
         return list(self._decays)
 
     def constants(self) -> list[Constant]:
