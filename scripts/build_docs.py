@@ -33,7 +33,8 @@ from snnlab.config.catalogue import REGISTRIES
 from snnlab.config.folders import description, file_kinds, group_files
 from snnlab.config.schema import NO_SETTINGS, Experiment
 from snnlab.data.data_settings import DataSettings
-from snnlab.runs.console_tables import as_yaml
+from snnlab.nn.neuron_equations import RenderedEquations, equations_of_kind
+from snnlab.runs.console_tables import as_yaml, equation_lines
 from snnlab.spec.docstrings import argument_texts, first_sentence
 from snnlab.spec.signatures import fields_of
 
@@ -185,10 +186,13 @@ def registry_page(kind: str) -> str:
 
 def entry_text(kind: str, name: str, factory: Callable[..., Any]) -> str:
     """Return the section of a registered class or function."""
-    equations = [typeset(line) for line in getattr(inspect.unwrap(factory), "equations", ())]
+    equations = [typeset(line) for line in equation_lines(factory)]
     parts = [f"## {name}\n", first_sentence(factory) + "\n"]
     if equations:
         parts.append('<div class="equations">\n' + "<br>\n".join(equations) + "\n</div>\n")
+        rendered = equations_of_kind(factory)
+        if isinstance(rendered, RenderedEquations):
+            parts.append('??? note "LaTeX"\n\n' + indented(f"```latex\n{rendered.latex()}\n```") + "\n")
     parts.append(docstring_text(rest_of_description(factory)) + "\n")
     rows = setting_rows(factory, REGISTRIES[kind].supplied)
     parts.append(markdown_table(rows) if rows else "It takes no settings.\n")
@@ -297,6 +301,7 @@ def typeset(equation: str) -> str:
     text = re.sub(r"[A-Za-z]\w*", lambda found: _variable(found[0]), formula)
     for typed, printed in SIGNS.items():
         text = text.replace(typed, printed)
+    text = re.sub(r"\^(\w+)", r"<sup>\1</sup>", text)
     if condition and formula.endswith(","):
         return "&emsp;" * (len(lead) // 2) + text + "&emsp;" + typeset(condition)
     note = f' <span class="when">{html.escape(condition)}</span>' if condition else ""

@@ -44,8 +44,9 @@ for command in sys.argv[2:]:
     sys.argv = ["snnlab", *command.split()]
     assert main() == 0
 """
+SHOW = "show --equations model=mlp_lif neuron=refractory_lif"
 TESTS = "tests/nn/neurons/test_refractory_lif.py tests/nn/neurons/test_contract.py"
-COMMANDS = ("list neurons", f"train model=mlp_lif neuron=refractory_lif {' '.join(TRAIN)}")
+COMMANDS = ("list neurons", "list neurons refractory_lif", SHOW, f"train model=mlp_lif neuron=refractory_lif {' '.join(TRAIN)}")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,14 @@ def test_it_takes_one_file_one_yaml_and_one_test():
 @pytest.mark.long
 def test_its_test_passes_and_so_do_those_for_all_neurons(said: str):
     assert re.search(r"\d\d passed", said)
+
+
+@pytest.mark.long
+def test_its_equations_are_listed_and_shown_with_its_settings(said: str):
+    assert said.count("    u[t] = 0 if rest[t-1] > 0 else a * v[t-1] + x[t]\n") == 2
+    assert "    a = exp(-dt / tau_mem)\n" in said
+    assert "    steps = t_refractory / dt = " not in said
+    assert "t_refractory = 10 ms" in said
 
 
 @pytest.mark.long

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from snnlab.cli.command import ConfigDir, FigureFile, command
+from snnlab.cli.command import Alone, ConfigDir, FigureFile, command
 from snnlab.config.compose import compose_experiment
 from snnlab.config.recorded_run import compose_run
 from snnlab.spec.field import Excludes
@@ -15,9 +15,10 @@ from snnlab.zoo import run_path
 def show(
     run: Annotated[str | None, "run"] = None,
     *overrides: str,
-    figure: Annotated[FigureFile, Excludes("plan", "kernels")] = None,
-    plan: Annotated[bool, Excludes("kernels")] = False,
-    kernels: bool = False,
+    figure: Annotated[FigureFile, Excludes("plan", "kernels", "equations")] = None,
+    plan: Annotated[bool, Excludes("kernels", "equations")] = False,
+    kernels: Annotated[bool, Excludes("equations")] = False,
+    equations: Annotated[Literal["text", "latex"] | None, Alone("text")] = None,
     config_dir: ConfigDir = None,
 ) -> None:
     """Show the network as tables or as a figure: shapes, costs, constants, dependence on dt.
@@ -31,6 +32,7 @@ def show(
         figure: draw it instead
         plan: print which layers are fused in training on the CPU, and their backend
         kernels: print the kernels of its neurons, or why there are none
+        equations: print the equations of its neurons with their settings, as text or as LaTeX
 
     Examples:
         snnlab show
@@ -39,6 +41,7 @@ def show(
         snnlab show --figure net.png model=conv_lif
         snnlab show --plan model=conv_lif
         snnlab show --kernels neuron=adlif
+        snnlab show --equations neuron=cuba_lif
     """
     folder = None if run is None else run_path(run)
     if run is not None and folder is not None and len(folder.parts) == 1 and not folder.is_dir():
@@ -58,5 +61,7 @@ def show(
         shown.print_plan()
     elif kernels:
         shown.print_kernels()
+    elif equations is not None:
+        shown.print_equations(latex=equations == "latex")
     else:
         shown.print_tables()

@@ -1,14 +1,9 @@
 """Writes networks as NIR graphs. The metadata of these graphs is described in `nir_metadata.py`.
 
-A membrane u[t] = a v[t-1] + g x[t] + (1 - a) v_leak becomes the NIR node whose forward Euler step at dt is the same:
-
-    tau = dt / (1 - a)      r = g / (1 - a)                     LI, LIF, CubaLIF
-    r = g / dt                                                  IF
-    tau_syn = dt / (1 - b)  w_in = 1 / (1 - b), or b / (1 - b)  CubaLIF; the second where a jump decays at once
-
-so tau is the network's time constant only where `decay` is `euler`. Time constants are in s; without dt a step is 1.
-An input of 1 in a step is a current of 1 during that step. Nodes have the names of the layers; a recurrent layer
-`lif1` has the nodes `lif1.lif` and `lif1.w_rec`, which is what snnTorch looks for.
+Which node a neuron is, its class says (`snnlab/nn/neurons/nir_node.py`): the one whose forward Euler step at dt is the
+neuron's step, so tau is the network's time constant only where `decay` is `euler`. Time constants are in s; without dt
+a step is 1. An input of 1 in a step is a current of 1 during that step. Nodes have the names of the layers; a recurrent
+layer `lif1` has the nodes `lif1.lif` and `lif1.w_rec`, which is what snnTorch looks for.
 """
 
 from __future__ import annotations
@@ -39,28 +34,14 @@ from snnlab.nn.layers.elementwise import Delay, Scale, Threshold
 from snnlab.nn.layers.norm import BatchNorm, PerStepBatchNorm
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.network import Network
-from snnlab.nn.neurons.adlif import AdLIF
-from snnlab.nn.neurons.alif import ALIF
 from snnlab.nn.neurons.base import Neuron, plain_loops
-from snnlab.nn.neurons.cuba_li import CubaLI
-from snnlab.nn.neurons.cuba_lif import CubaLIF
-from snnlab.nn.neurons.iaf import IAF
-from snnlab.nn.neurons.integrator import Integrator
-from snnlab.nn.neurons.lava_cuba import DECAY_SCALE, LavaCuba
-from snnlab.nn.neurons.li import LI
-from snnlab.nn.neurons.lif import LIF
-from snnlab.nn.neurons.lsnn import LSNN
-from snnlab.nn.neurons.membrane import LeakyMembrane, SynapticMembrane
+from snnlab.nn.neurons.nir_node import INCLUSIVE, next_below
 from snnlab.nn.neurons.recurrent import ConvFeedback, DenseFeedback, Recurrent
-from snnlab.nn.neurons.sinabs_lif import SinabsLIF
 
 Shape = tuple[int, ...]
 # Names of the nodes whose output a layer's input is the sum of.
 Sources = list[str]
 
-_EXACT = (LIF, LI, IAF, CubaLIF, CubaLI, Integrator)
-_NEAR = (SinabsLIF, ALIF, LSNN, AdLIF, LavaCuba)
-_INCLUSIVE = ("threshold: inclusive", "threshold: strict", "the next float below the threshold")
 # A message about a network that NIR cannot say has no more lines than this.
 MOST_LINES = 4
 
@@ -386,8 +367,8 @@ class _Writer:
             self.weights[below(path, "weight")] = (path, "scale")
             return self._add_node(path, self.nir.Scale(scale=array(layer.weight)), sources, path)
         if not layer.strict:
-            self._refuse(path, *_INCLUSIVE)
-        value = layer.v_threshold if layer.strict else _next_below(layer.v_threshold)
+            self._refuse(path, *INCLUSIVE)
+        value = layer.v_threshold if layer.strict else next_below(layer.v_threshold)
         return self._add_node(path, self.nir.Threshold(threshold=array(value.float())), sources, path)
 
     def _write_affine(self, layer: nn.Linear, path: str, sources: Sources) -> Sources:
@@ -480,22 +461,20 @@ class _Writer:
         return ends
 
     def _write_population(self, neuron: Neuron, path: str, name: str, sources: Sources, shape: Shape) -> Sources:
-        if type(neuron) not in (*_EXACT, *_NEAR):
+        says_it = {"nir", "in_nir"} & {*vars(type(neuron))}
+        found = neuron.in_nir(self.dt) if says_it else None
+        if found is None:
             return self._no_node(sources, path, f"the neuron {_layer_kind(neuron)}", "type: lif, cuba_lif or iaf")
-        for what, fix, instead in _lost_of(neuron):
-            self._refuse(path, what, fix, instead)
-        spec = _constants(neuron, self.dt)
-        full = {key: _broadcast(value, shape) for key, value in spec.items()}
-        if not neuron.spiking and "tau_syn" in full:
-            # NIR's CubaLI is younger than some readers' nir; two leaky integrators are the same.
+        for lost in found.lost:
+            self._refuse(path, *lost)
+        full = {key: _broadcast(value, shape) for key, value in found.values.items()}
+        if found.kind == "CubaLI":
+            # It is younger than some readers' nir; two leaky integrators are the same.
             zero = np.zeros(shape, np.float32)
             synapse = self.nir.LI(tau=full["tau_syn"], r=full["w_in"], v_leak=zero)
             sources = self._add_node(f"{name}.synapse", synapse, sources, path)
             return self._add_node(name, self._node("LI", full | {"tau": full["tau_mem"]}), sources, path)
-        if not neuron.spiking:
-            return self._add_node(name, self._node("LI" if "tau" in full else "I", full), sources, path)
-        kind = "CubaLIF" if "tau_syn" in full else "LIF" if "tau" in full else "IF"
-        return self._add_node(name, self._node(kind, full), sources, path)
+        return self._add_node(name, self._node(found.kind, full), sources, path)
 
     def _node(self, kind: str, values: Mapping[str, np.ndarray]) -> Any:
         """Return a neuron node; `v_reset` is a field of nir 1.0.5 and later, before that a reset is to zero."""
@@ -503,74 +482,6 @@ class _Writer:
         if "v_reset" not in known and values.get("v_reset", np.zeros(1)).any():
             raise ConfigError("export", f"v_reset needs nir 1.0.6 or later, got {self.nir.version}", "upgrade nir")
         return getattr(self.nir, kind)(**{key: value for key, value in values.items() if key in known})
-
-
-def _lost_of(neuron: Neuron) -> list[tuple[str, str, str]]:
-    """Return what NIR cannot say of a neuron: the setting, its fix, and what stands in its place."""
-    info = neuron.info()
-    found: list[tuple[str, str, str]] = []
-    firing, reset = info.firing, info.reset
-    if isinstance(neuron, LavaCuba):
-        found.append(("integer states (lava_cuba)", "type: cuba_lif", "real numbers"))
-    if firing is not None and firing.several:
-        fix = "type: lif or cuba_lif" if isinstance(neuron, SinabsLIF) else "spikes: one, reset: value"
-        found.append(("several spikes a step", fix, "one spike a step, reset to 0"))
-    if firing is not None and firing.rise is not None:
-        found.append(("an adaptive threshold", "type: lif or cuba_lif", "a constant threshold"))
-    if info.adaptation is not None:
-        found.append(("an adaptation current", "type: lif", "no adaptation"))
-    if info.synapse == "next_step":
-        found.append(("a current of the step before", "type: cuba_lif", "the current of the step"))
-    if reset is not None and not (firing is not None and firing.several):
-        if reset.kind != "value":
-            found.append((f"reset: {reset.kind}", "reset: value", "a reset to 0"))
-        if reset.delayed:
-            found.append(("reset_delay: true", "reset_delay: false", "a reset at once"))
-        if reset.rest_steps:
-            found.append(("a refractory period", "none", "no refractory period"))
-    if info.lowest is not None:
-        name = "min_v_mem" if isinstance(neuron, SinabsLIF) else "floor"
-        found.append((f"{name}: {info.lowest:g}", f"{name}: null", "no lowest potential"))
-    if firing is not None and not firing.strict:
-        found.append(_INCLUSIVE)
-    if isinstance(neuron, IAF) and neuron.v_init not in (0.0, "v_reset"):
-        found.append((f"v_init: {neuron.v_init}", "v_init: 0", "a membrane that starts at 0"))
-    return found
-
-
-def _constants(neuron: Neuron, dt: float) -> dict[str, Any]:
-    """Return the fields of the node of a neuron, numbers or tensors in double precision."""
-    jump: Any = 1.0
-    if isinstance(neuron, LavaCuba):
-        kept = neuron.coefficients()
-        a, b, g, v_leak = kept.v / DECAY_SCALE, kept.i / DECAY_SCALE, 1.0, 0.0
-        v_threshold, v_reset, has_synapse = neuron.v_threshold, 0.0, True
-    else:
-        assert isinstance(neuron, LeakyMembrane)
-        k = neuron.coefficients()
-        k = getattr(k, "membrane", k)
-        a, b, g, v_threshold = k.a, k.b, k.g, k.v_threshold
-        v_leak = neuron.value("v_leak") if neuron.leaks else 0.0
-        v_reset = k.v_reset if getattr(neuron, "reset", None) == "value" else 0.0
-        decays_first = isinstance(neuron, SinabsLIF)
-        has_synapse = isinstance(neuron, SynapticMembrane) or (decays_first and neuron.synapse_decay is not None)
-        jump = b if decays_first or getattr(neuron, "synapse", None) == "decay_first" else 1.0
-    found: dict[str, Any] = {"r": g / (1.0 - a), "v_leak": v_leak} if getattr(neuron, "leaks", True) else {"r": g / dt}
-    if has_synapse:
-        found |= {"tau_mem": dt / (1.0 - a), "tau_syn": dt / (1.0 - b), "w_in": jump / (1.0 - b)}
-    elif getattr(neuron, "leaks", True):
-        found["tau"] = dt / (1.0 - a)
-    if neuron.spiking:
-        firing = neuron.info().firing
-        strict = firing is not None and firing.strict
-        found |= {"v_threshold": v_threshold if strict else _next_below(v_threshold), "v_reset": v_reset}
-    return found
-
-
-def _next_below(value: Any) -> Tensor:
-    """Return the largest number of single precision below the value rounded to it: u > it where u >= value."""
-    single = torch.as_tensor(value, dtype=torch.float64).detach().float()
-    return torch.nextafter(single, torch.tensor(-torch.inf))
 
 
 def _broadcast(value: Any, shape: Shape) -> np.ndarray:

@@ -13,6 +13,7 @@ dt and tau are in the unit of the file's time constants.
 
 from __future__ import annotations
 
+import inspect
 import keyword
 import math
 import re
@@ -51,6 +52,8 @@ from snnlab.interop.nir_tree import NIRError
 from snnlab.nn.blocks.graph import Edge
 from snnlab.nn.layer import LAYERS
 from snnlab.nn.network import BuiltNetwork, Network, build_network
+from snnlab.nn.neurons.nir_node import NIRNode, gain_of
+from snnlab.nn.neurons.register import NEURONS
 from snnlab.spec.signatures import fields_of
 
 Layer = dict[str, Any]
@@ -241,6 +244,7 @@ class _Reader:
 
     def __init__(self, file: GraphFile, place: str, options: FilledOptions) -> None:
         self.file, self.place, self.options = file, place, options
+        self.neurons = neurons_read()
         self.weights: Arrays = {}
         self.names: dict[str, str] = {}
         self.shapes: dict[str, Shape] = {}
@@ -412,17 +416,14 @@ class _Reader:
         """Return the layer of a population, and keep the parameters that differ between its neurons."""
         kind, options = kind_of(node), self.options
         values = {field: _Value.of(array, shape) for field, array in parameters(node).items()}
-        current = (options.spikes or ("impulse" if kind in ("IF", "I") else "current")) == "current"
-        layer: Layer = {"type": _LAYER_OF[kind]}
+        neuron, said = self.neurons[kind]
+        current = (options.spikes or ("current" if said.taus else "impulse")) == "current"
+        layer: Layer = {"type": neuron}
         each: Arrays = {}
         for gain in {"r", "w_in"} & {*values}:
             if which := self._neurons(name, np.asarray(getattr(node, gain)) == 0):
                 self.notes.append(f"{gain} of {which} is 0: an input has no effect there")
-        if kind in ("IF", "I"):
-            gain = values["r"].map(lambda r: r * options.step if current else r)
-        else:
-            gain = self._leak(name, kind, values, current, layer, each)
-        _set_values(layer, each, "input_gain", gain)
+        _set_values(layer, each, "input_gain", self._gain(name, said, values, current, layer, each))
         if kind in POPULATIONS:
             self._firing(name, values, layer, each)
         if each:
@@ -430,18 +431,19 @@ class _Reader:
             self.weights |= {f"{key}.{field}_values": value for field, value in each.items()}
         return layer
 
-    def _leak(
-        self, name: str, kind: str, values: Mapping[str, _Value], current: bool, layer: Layer, each: Arrays
+    def _gain(
+        self, name: str, said: NIRNode, values: Mapping[str, _Value], current: bool, layer: Layer, each: Arrays
     ) -> _Value:
-        """Set the time constants of a population, and return its gain."""
+        """Set the time constants of a population, if it leaks, and return its gain."""
         options = self.options
-        fields = {"tau_mem": "tau_mem", "tau_syn": "tau_syn"} if "tau_mem" in values else {"tau_mem": "tau"}
-        parts: dict[str, Any] = {}
-        for setting, key in fields.items():
+        factors: dict[str, Any] = {}
+        fields = {key: value.whole for key, value in values.items()}
+        for setting, key in said.taus.items():
             tau = self._tau(name, key, values[key])
-            whole = tau.whole
+            fields[key] = tau.whole
             if options.discretization == "euler" and tau.each is None and math.isclose(tau.setting, options.step):
-                layer["beta" if setting == "tau_mem" else "alpha"] = 0.0
+                (factor,) = fields_of(NEURONS.get(layer["type"], "neuron"))[setting].excludes
+                layer[factor] = 0.0
             elif options.time_unit == "steps":
                 layer[setting] = f"{rounded(tau.setting):.15g} steps"
                 if tau.each is not None:
@@ -450,33 +452,22 @@ class _Reader:
                 in_ms = tau.map(lambda value: value * UNITS[options.time_unit])
                 _set_values(layer, each, setting, in_ms._replace(setting=rounded(in_ms.setting)))
             if options.time_unit != "steps":
-                self.constants += [UNITS[options.time_unit] * value for value in (np.min(whole), np.max(whole))]
-            steps = whole / options.step
-            parts[setting] = np.exp(-1.0 / steps) if options.discretization == "exact" else 1.0 - 1.0 / steps
-            parts[f"{setting}_steps"] = whole
-        layer["decay"] = options.discretization
-        _set_values(layer, each, "v_leak", values["v_leak"])
-        return self._gain(kind, values, parts, current, layer)
-
-    def _gain(
-        self, kind: str, values: Mapping[str, _Value], parts: Mapping[str, Any], current: bool, layer: Layer
-    ) -> _Value:
-        """Return the factor of the input of a population that leaks."""
-        r = values["r"]
-        whole, a = r.whole, parts["tau_mem"]
-        if "tau_syn" in parts:
-            w_in = values["w_in"]
-            b = parts["tau_syn"]
-            whole = whole * (1.0 - a) * w_in.whole * ((1.0 - b) if current else 1.0 / parts["tau_syn_steps"])
-            layer["synapse"] = self.options.synapse
-        elif current and r.each is None and r.setting == 1.0:
+                self.constants += [UNITS[options.time_unit] * value for value in (np.min(tau.whole), np.max(tau.whole))]
+            steps = tau.whole / options.step
+            factors[setting] = np.exp(-1.0 / steps) if options.discretization == "exact" else 1.0 - 1.0 / steps
+        r, a, b = values["r"], factors.get("tau_mem", 0.0), factors.get("tau_syn", 0.0)
+        if said.taus:
+            layer["decay"] = options.discretization
+            _set_values(layer, each, "v_leak", values["v_leak"])
+        if "tau_syn" in factors:
+            layer["synapse"] = options.synapse
+        elif said.taus and current and r.each is None and r.setting == 1.0:
             layer["input_gain"] = "1-a"
             return _Value(math.nan, None)
-        else:
-            whole = whole * ((1.0 - a) if current else 1.0 / parts["tau_mem_steps"])
-        if np.ndim(whole) == 0:
-            return _Value(float(whole), None)
-        return _Value(float(np.ravel(whole)[0]), np.asarray(whole, np.float64))
+        gain = gain_of(said, fields, options.step, a=a, b=b, is_current=current)
+        if np.ndim(gain) == 0:
+            return _Value(float(gain), None)
+        return _Value(float(np.ravel(gain)[0]), np.asarray(gain, np.float64))
 
     def _tau(self, name: str, given: str, tau: _Value) -> _Value:
         """Return a time constant, a step where it is one but for rounding."""
@@ -536,7 +527,12 @@ _WEIGHTS = (".weight", ".bias")
 _ROUNDING = 1e-6
 # Longest delay, steps, and values that delays hold for one sample.
 _MOST_STEPS, _MOST_DELAYED = 10**6, 10**8
-_LAYER_OF = {"IF": "iaf", "I": "integrator", "LIF": "lif", "LI": "li", "CubaLIF": "cuba_lif", "CubaLI": "cuba_li"}
+
+
+def neurons_read() -> dict[str, tuple[str, NIRNode]]:
+    """Return the type of neurons that each primitive is read as, with what it says of the node."""
+    said = {name: vars(inspect.unwrap(NEURONS.get(name, "neuron"))).get("nir") for name in NEURONS}
+    return {node.kind: (name, node) for name, node in said.items() if node is not None and node.is_read}
 
 
 # What a file leaves open is written also where it is the default.

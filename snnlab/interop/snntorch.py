@@ -22,8 +22,9 @@ from snnlab.interop.layer_order import (
     setting_place,
 )
 from snnlab.nn.network import Network
-from snnlab.nn.neurons.membrane import SpikingMembrane
-from snnlab.nn.neurons.snntorch_alpha import SnntorchAlpha
+from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.learn import StoredQuantity
+from snnlab.nn.neurons.recurrent import Recurrent
 from snnlab.printable import printable
 
 # Every neuron of snnTorch has it: 0, 1 and 2 are its "subtract", "zero" and "none".
@@ -37,7 +38,7 @@ class _Neuron(NamedTuple):
     """A neuron of the network with its place: in the network, and in the configuration."""
 
     name: str
-    module: SpikingMembrane | SnntorchAlpha
+    module: Neuron
     place: str
 
 
@@ -62,7 +63,7 @@ def match_snntorch(path: Path, tensors: Mapping[str, Tensor], network: Network) 
     ours = [
         _Neuron(name, module, setting_place(network, name))
         for name, module in network.named_modules()
-        if isinstance(module, SpikingMembrane | SnntorchAlpha)
+        if isinstance(module, Neuron) and not isinstance(module, Recurrent) and module.info().reset is not None
     ]
     require_as_many(path, "neuron", theirs, [neuron.name for neuron in ours])
     converted, targets, constants = dict(tensors), dict[str, Target](), set[str]()
@@ -83,8 +84,8 @@ def match_snntorch(path: Path, tensors: Mapping[str, Tensor], network: Network) 
 
 def _require_late_reset(path: Path, layer: str, neuron: _Neuron) -> None:
     """Raise an error unless a neuron has snnTorch's conventions, which are no numbers of the file."""
-    own = neuron.module
-    if isinstance(own, SnntorchAlpha) or (own.strict and (own.reset_delay or own.reset == "none")):
+    firing, reset = neuron.module.info().firing, neuron.module.info().reset
+    if firing is None or reset is None or (firing.strict and (reset.delayed or reset.kind == "none")):
         return
     message = f"{printable(layer)} spikes above its threshold and is reset one step later, and {neuron.place} is not"
     raise DataError(path, message, "set neuron=snntorch_leaky, or threshold: strict, reset_delay: true")
@@ -92,50 +93,45 @@ def _require_late_reset(path: Path, layer: str, neuron: _Neuron) -> None:
 
 def _require_reset(path: Path, name: str, tensors: Mapping[str, Tensor], neuron: _Neuron) -> None:
     number = tensors[name].item()
-    reset = _RESETS[int(number)] if number in (0, 1, 2) else None
-    if reset != neuron.module.reset:
-        fix = f"set {neuron.place}.reset={reset}" if reset else ""
-        raise DataError(path, f"{printable(name)} is {number:g}, and {neuron.place}.reset {neuron.module.reset}", fix)
+    theirs = _RESETS[int(number)] if number in (0, 1, 2) else None
+    ours = neuron.module.info().reset
+    if ours is not None and theirs != ours.kind:
+        fix = f"set {neuron.place}.reset={theirs}" if theirs else ""
+        raise DataError(path, f"{printable(name)} is {number:g}, and {neuron.place}.reset {ours.kind}", fix)
 
 
 def _constant(path: Path, name: str, own: str, value: Tensor, neuron: _Neuron) -> tuple[Target, Tensor]:
     """Return where a threshold or a factor is stored, and the value that is stored, or the number that it must be."""
-    module, shown = neuron.module, printable(name)
-    setting, expected = ("v_threshold", module.v_threshold) if own == "threshold" else (own, math.nan)
+    module, shown, firing = neuron.module, printable(name), neuron.module.info().firing
+    setting = "v_threshold" if own == "threshold" else own
+    decay = next((decay for decay in module.decays() if decay.factor_name == own), None)
     if own != "threshold":
-        decay = next((decay for decay in module.decays() if decay.factor_name == own), None)
         if decay is None:
             raise DataError(path, f"{shown}: {neuron.place} has no {own}", "set neuron=snntorch_synaptic")
         if decay.setting != own:
             hint = f"set {neuron.place}.{own}={number_text(value)}" if value.numel() == 1 else ""
             raise DataError(path, f"{shown}: {neuron.place} has {decay.setting}, a length, in place of {own}", hint)
-        expected = decay.per_step()
-    if isinstance(module, SpikingMembrane) and setting in (*module.learn_per, *module.per_neuron):
-        return _stored(path, name, setting, value, neuron, module)
+    stored = module.stored_quantity(setting)
+    if stored is not None:
+        return _stored(path, name, value, neuron, stored)
     if value.numel() != 1:
         hint = f"set {neuron.place}.learn={{{setting}: neuron}}, or .per_neuron=[{setting}]"
         raise DataError(path, f"{shown} has {value.numel():,} values, and {neuron.place}.{setting} one", hint)
+    expected = decay.per_step() if decay is not None else float(firing.threshold) if firing is not None else math.nan
     if not bool(value == torch.tensor(expected, dtype=value.dtype)):
         number = number_text(value)
         raise DataError(path, f"{shown} is {number}, expected {expected:.9g}", f"set {neuron.place}.{setting}={number}")
     return expected, value
 
 
-def _stored(
-    path: Path, name: str, setting: str, value: Tensor, neuron: _Neuron, module: SpikingMembrane
-) -> tuple[Target, Tensor]:
+def _stored(path: Path, name: str, value: Tensor, neuron: _Neuron, found: StoredQuantity) -> tuple[Target, Tensor]:
     """Return where a learned constant, or one per neuron, is stored, and what is stored there."""
-    legal = module.learnable()[setting][1]
     numbers = value.double().flatten().tolist()
-    if wrong := next((number for number in numbers if number not in legal), None):
-        raise DataError(path, f"{printable(name)} is {wrong:.9g}, expected a number {legal}")
-    if setting in module.learn_per:
-        target, own = f"learned.{setting}", module.learned[setting]
-        numbers = [legal.stored(number) for number in numbers]
-    else:
-        target = f"{setting}_values"
-        own = module.get_buffer(target)
-    stored = torch.tensor(numbers, dtype=own.dtype)
+    if wrong := next((number for number in numbers if number not in found.legal), None):
+        raise DataError(path, f"{printable(name)} is {wrong:.9g}, expected a number {found.legal}")
+    if found.as_logarithm:
+        numbers = [found.legal.stored(number) for number in numbers]
+    own, stored = found.values, torch.tensor(numbers, dtype=found.values.dtype)
     fits = stored.numel() == own.numel()
     value = stored.reshape(own.shape) if fits else stored.expand(own.shape) if len(numbers) == 1 else value
-    return full_name(neuron.name, target), value
+    return full_name(neuron.name, found.key), value

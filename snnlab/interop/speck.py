@@ -10,7 +10,7 @@ sinabs.backend.dynapcnn: chips/dynapcnn.py, get_constraints (memory of the cores
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from torch import nn
 
@@ -19,7 +19,7 @@ from snnlab.interop.nir_export import Shape, Sketch, sketch
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron
-from snnlab.nn.neurons.iaf import IAF
+from snnlab.nn.neurons.nir_node import NIRNode
 from snnlab.nn.neurons.recurrent import Recurrent
 
 Ki = 1024
@@ -140,13 +140,13 @@ class _Chip:
     def needs(self) -> dict[str, Memory]:
         """Return the memory that each convolution or linear layer needs, in the order of the network."""
         for node, module in self.modules.items():
-            if not isinstance(module, nn.Conv2d | nn.Linear | IAF | SumPool | nn.AvgPool2d | nn.Flatten):
+            if not (_is_chip_neuron(module) or isinstance(module, _LAYERS)):
                 self._add_problem(node, _layer_text(module))
         found: dict[str, Memory] = {}
         for node, module in self.modules.items():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 found[self.drawn.layer_of[node]] = self._core_memory(node, module)
-            elif isinstance(module, IAF):
+            elif _is_chip_neuron(module):
                 self._neurons(node, module)
             elif isinstance(module, SumPool | nn.AvgPool2d):
                 self._pooling(node, module)
@@ -223,10 +223,11 @@ class _Chip:
         if module.groups > 1:
             self._add_problem(node, f"groups {module.groups}, must be 1")
 
-    def _neurons(self, node: str, neuron: IAF) -> None:
-        if neuron.reset == "none" or (neuron.reset == "value" and float(neuron.v_reset) != 0):
-            self._add_problem(node, f"reset {neuron.reset}, must be subtract, or value with v_reset 0")
-        if neuron.reset_delay:
+    def _neurons(self, node: str, neuron: Neuron) -> None:
+        reset = neuron.info().reset
+        if reset is not None and (reset.kind == "none" or (reset.kind == "value" and float(reset.value) != 0)):
+            self._add_problem(node, f"reset {reset.kind}, must be subtract, or value with v_reset 0")
+        if reset is not None and reset.delayed:
             self._add_problem(node, "reset_delay, must be false")
         if not all(self._is(each, nn.Conv2d | nn.Linear) for each in self._sources_of(node)):
             self._add_problem(node, "the order is convolution, neurons, pooling")
@@ -244,7 +245,7 @@ class _Chip:
             module = self.modules.get(each)
             if isinstance(module, SumPool | nn.AvgPool2d):
                 found += self._targets(each, pooling * _pair(module.kernel_size)[0])
-            elif not self._is(each, IAF):
+            elif not _is_chip_neuron(module):
                 found.append((each, pooling))
             else:
                 self._add_problem(each, "the order is convolution, neurons, pooling")
@@ -257,9 +258,21 @@ class _Chip:
             self._add_problem(node, f"{text}; must be square, stride as kernel, padding 0")
         # A pooling of the input is done by the layer of the camera.
         if not all(
-            self._is(each, IAF | SumPool | nn.AvgPool2d) or each not in self.modules for each in self._sources_of(node)
+            _is_chip_neuron(self.modules.get(each))
+            or self._is(each, SumPool | nn.AvgPool2d)
+            or each not in self.modules
+            for each in self._sources_of(node)
         ):
             self._add_problem(node, "the order is convolution, neurons, pooling")
+
+
+_LAYERS = nn.Conv2d | nn.Linear | SumPool | nn.AvgPool2d | nn.Flatten
+
+
+def _is_chip_neuron(module: nn.Module | None) -> TypeGuard[Neuron]:
+    """Return whether neurons are those of a core: IF of NIR, without a leak."""
+    said = vars(type(module)).get("nir")
+    return isinstance(said, NIRNode) and said.kind == "IF"
 
 
 def assignment_lines(cores: Sequence[Core]) -> Iterator[str]:

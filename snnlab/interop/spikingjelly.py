@@ -21,7 +21,7 @@ from snnlab.interop.layer_order import (
     pairs_of_layers,
 )
 from snnlab.nn.network import Network
-from snnlab.nn.neurons.membrane import LeakyMembrane
+from snnlab.nn.neurons.base import Neuron
 
 # A projection that is one of three there and part of `qkv` here.
 _PART = re.compile(r"(?P<block>(?:.*\.)?)(?P<part>[qkv])_(?P<layer>conv|bn)\.(?P<own>\w+)")
@@ -62,8 +62,8 @@ def _stored(w: Tensor, network: Network, layer: str, setting: str) -> Tensor:
     lower bound by: one step where decay is euler, else 0.
     """
     neuron = network.get_submodule(layer)
-    assert isinstance(neuron, LeakyMembrane)
-    decay, w = neuron.membrane_decay, w.double()
+    assert isinstance(neuron, Neuron)
+    (decay,), w = [each for each in neuron.decays() if setting == each.setting], w.double()
     if setting == decay.factor_name:
         return -w
     unit = 1.0 if isinstance(decay.tau, str) else decay.dt or 1.0

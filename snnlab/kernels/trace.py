@@ -1,4 +1,4 @@
-"""A neuron's step as expressions, its reverse-mode derivative, and the values to save for the backward pass.
+"""The form of a neuron: its step as expressions, their derivative, and the values to save for the backward pass.
 
 `step(x, state, k)` is called with symbols instead of tensors. Python's branches are taken during the call, so the
 result is arithmetic without branches. A float or tensor of k is a number; an expression of numbers alone is computed
@@ -21,6 +21,31 @@ from torch import Tensor
 # Limits of the search for the fewest values to save: their number, and the combinations of one number.
 _MAX_SAVED, _MAX_COMBINATIONS = 4, 20_000
 
+# What a node may be, by its operation; its arguments are other nodes.
+OPERATIONS: dict[str, str] = {
+    "x": "the input of the step",
+    "state": "a state before the step, by its name",
+    "const": "a number that stands in the step",
+    "number": "a coefficient or setting that is a float, by its name",
+    "tensor": "a coefficient that is a tensor, by its name: one value, or one per channel or neuron",
+    "grad_output": "the incoming gradient of an output or of a state after the step, by its name",
+    "add": "the sum of two",
+    "sub": "the first minus the second",
+    "mul": "the product of two",
+    "div": "the first by the second",
+    "neg": "the negative",
+    "abs": "the magnitude",
+    "exp": "the exponential function",
+    "sqrt": "the square root",
+    "trunc": "the whole number towards zero",
+    "floor": "the next whole number below",
+    **{"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "eq": "==", "ne": "!="},
+    **{"and": "both conditions", "or": "one of two conditions, or both", "not": "the opposite of a condition"},
+    "where": "the second where the first, a condition, is true, else the third",
+    "fill": "a number for each neuron",
+    "with_slope": "the first, with the third as its derivative to the second; in traces only, not in a form",
+    "detach": "the same without a gradient; in a form of numbers only",
+}
 COMPARISONS = ("ge", "gt", "le", "lt", "eq", "ne", "and", "or", "not")
 _OF_NUMBERS: dict[str, Callable[..., Any]] = {
     "add": operator.add,
@@ -41,7 +66,16 @@ class UntraceableError(Exception):
 
 
 class Node:
-    """An expression: a value of one neuron at one step, or a number that is the same at all steps."""
+    """An expression: a value of one neuron at one step, or a number that is the same at all steps.
+
+    Attributes:
+        at: Its number in its graph; arguments have smaller ones.
+        op: Its operation, one of `OPERATIONS`.
+        args: Its arguments.
+        name: Name of an input, value of a constant, else None.
+        is_number: Whether it is the same at all steps.
+        is_float: Whether it is a float and no tensor.
+    """
 
     __slots__ = ("args", "at", "is_float", "is_number", "name", "op")
 
@@ -364,7 +398,7 @@ def equals_constant(value: Any, number: float) -> bool:
 
 
 class StepGraph(NamedTuple):
-    """The expressions of one step of a neuron, and of its backward step.
+    """The form of a neuron: the expressions of one step, and of its backward step; `print` shows them line by line.
 
     Attributes:
         x: The input.
@@ -392,6 +426,31 @@ class StepGraph(NamedTuple):
     recomputed: list[str]
     exact: bool
     binary: bool
+
+    def __str__(self) -> str:
+        roots = {"y": self.y, **{f"{name} after": node for name, node in self.after.items()}}
+        roots |= {f"gradient of {name if name == 'x' else name[2:]}": node for name, node in self.grads.items()}
+        computed, waiting = dict[int, Node](), list(roots.values())
+        while waiting:
+            node = waiting.pop()
+            if node.args and node.at not in computed:
+                computed[node.at] = node
+                waiting += node.args
+        lines = [
+            f"{_node_text(node)} = {node.op}({', '.join(map(_node_text, node.args))})"
+            for _, node in sorted(computed.items())
+        ]
+        lines += [f"{name} = {_node_text(node)}" for name, node in roots.items()]
+        return "\n".join([*lines, f"saved: {', '.join(map(_node_text, self.saved))}"] if self.grads else lines)
+
+
+def _node_text(node: Node) -> str:
+    """Return a node as it stands in the text of a form: an input by its name, a constant, `t4` for the fourth node."""
+    if node.op == "const":
+        return f"{node.name:g}"
+    if node.args:
+        return f"t{node.at}"
+    return f"gradient of {node.name}" if node.op == "grad_output" else node.name
 
 
 def trace(
@@ -430,7 +489,7 @@ def trace(
     if not isinstance(after, make_state) or len(after) != len(names):
         raise UntraceableError(f"a new state that is no {make_state.__name__}")
     outputs = dict(zip(("y", *names), (_output_node(part) for part in (y, *after)), strict=True))
-    values = _values(graph)
+    values = plain_values(graph)
     plain = {name: values[node] for name, node in outputs.items()}
     y, after = plain["y"], {name: plain[name] for name in names}
     forward = _ancestors(plain.values())
@@ -473,7 +532,7 @@ def _output_node(part: Any) -> Node:
     return part.node
 
 
-def _values(graph: ExpressionGraph) -> dict[Node, Node]:
+def plain_values(graph: ExpressionGraph) -> dict[Node, Node]:
     """Return each node's value: without `with_slope` and `detach`, which affect derivatives only, except on numbers."""
     values: dict[Node, Node] = {}
     for node in list(graph.nodes.values()):  # arguments come before the nodes that use them

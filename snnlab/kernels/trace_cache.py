@@ -167,7 +167,7 @@ def _trace_step(
         for part, value in numbers_of(k).items():
             if isinstance(value, Tensor) and value.dtype is not dtype:
                 raise UntraceableError(f"the coefficient {part} is {value.dtype}, and the input {dtype}")
-        coefficients = partial(_replace_numbers, k, reader.visible_class)
+        coefficients = partial(replace_numbers, k, reader.visible_class)
         traced = trace(
             reader.step(),
             reader.visible_class(type(state)),
@@ -220,7 +220,14 @@ def structure(k: Any) -> Any:
     return (type(k), k) if type(k) in PLAIN and not _is_number(k) else (type(k),)
 
 
-def _replace_numbers(k: Any, visible: Callable[[Any], Any], make: Callable[[str, bool], Any], prefix: str = "") -> Any:
+def replace_numbers(
+    k: Any,
+    visible: Callable[[Any], Any],
+    make: Callable[[str, bool], Any],
+    prefix: str = "",
+    *,
+    every: bool = False,
+) -> Any:
     """Return coefficients in which `make(name, is_tensor)` replaces each number.
 
     Args:
@@ -228,12 +235,13 @@ def _replace_numbers(k: Any, visible: Callable[[Any], Any], make: Callable[[str,
         visible: Returns the class that takes the place of a NamedTuple's.
         make: Makes the symbol of a number.
         prefix: First part of the names.
+        every: Whether 0.0 and 1.0 are replaced too, whose values a step may test.
     """
     parts = []
     for name, value in _named_items(k):
         if isinstance(value, tuple):
-            parts.append(_replace_numbers(value, visible, make, f"{prefix}{name}_"))
-        elif _is_number(value):
+            parts.append(replace_numbers(value, visible, make, f"{prefix}{name}_", every=every))
+        elif _is_number(value) or (every and isinstance(value, float)):
             parts.append(make(prefix + name, isinstance(value, Tensor)))
         elif type(value) in PLAIN:
             parts.append(value)

@@ -12,6 +12,7 @@ from snnlab.data.inspection import PARTS, Inspection, LabelStats, RangeStats, Re
 from snnlab.errors import join_names
 from snnlab.nn.dt_checks import LayerWarning
 from snnlab.nn.memory_estimate import MemoryEstimate
+from snnlab.nn.neuron_equations import RenderedEquations, equations_of_kind, is_neuron
 from snnlab.nn.neurons.info import AfterSpike, Cause, DtWarning, Firing, NeuronInfo
 from snnlab.nn.neurons.learn import number_text
 from snnlab.nn.parameter_counts import ParameterCounts
@@ -235,7 +236,7 @@ def print_settings(
         shared: A function whose arguments are settings of all classes in that registry, or None.
     """
     print(f"{name}: {first_sentence(factory)}")
-    for line in getattr(inspect.unwrap(factory), "equations", ()):  # of a neuron
+    for line in equation_lines(factory):
         print(f"    {line}")
     settings, texts = fields_of(factory, supplied), argument_texts(factory)
     if shared is not None:
@@ -250,6 +251,14 @@ def print_settings(
     Table(("setting", "type", "unit", "default", "meaning"), rows, text_columns=range(5)).print()
     if not rows:
         print("It takes no settings.")
+
+
+def equation_lines(factory: Callable[..., Any]) -> list[str]:
+    """Return the equations of a registered neuron, rendered or else those that its class states; of others nothing."""
+    if not is_neuron(factory):
+        return []
+    found = equations_of_kind(factory)
+    return found.text() if isinstance(found, RenderedEquations) else [*inspect.unwrap(factory).equations]
 
 
 def as_yaml(value: Any) -> str:

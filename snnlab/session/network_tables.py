@@ -7,10 +7,11 @@ from pathlib import Path
 from snnlab.config.schema import Experiment
 from snnlab.console import until_pipe_closes
 from snnlab.data.data_settings import DataSettings
-from snnlab.errors import ConfigError, RunFolderError, SnnlabError, one_line
+from snnlab.errors import ConfigError, RunFolderError, SnnlabError, join_names, one_line
 from snnlab.nn import BuiltNetwork
 from snnlab.nn.kernel_sources import kernel_sources, planned_layers
 from snnlab.nn.memory_estimate import estimate_memory
+from snnlab.nn.neuron_equations import equation_texts
 from snnlab.nn.parameter_counts import count_parameters
 from snnlab.nn.summary import learned, summarize
 from snnlab.runs.console_tables import memory_text, print_summary
@@ -53,6 +54,12 @@ class NetworkTables:
         with until_pipe_closes():
             for name, text in kernel_sources(self.built):
                 print(f"{name}: {text}\n")
+
+    def print_equations(self, *, latex: bool) -> None:
+        """Print the equations of its neurons with their settings; layers with the same in one."""
+        with until_pipe_closes():
+            for layers, text in equation_texts(self.built.network, latex=latex):
+                print(f"{join_names(layers)}:\n{text}\n")
 
     def draw(self, file: str) -> None:
         """Draw the network into a file."""

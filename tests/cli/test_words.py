@@ -44,6 +44,8 @@ def arguments_of(monkeypatch: pytest.MonkeyPatch, *typed: str) -> tuple[str, Seq
         ("show a=1 --figure x.png ~b", "show", (None, "a=1", "~b"), {"figure": "x.png"}),
         ("show --config-dir=mine RUN", "show", ("RUN",), {"config_dir": "mine"}),
         ("show --plan a=1", "show", (None, "a=1"), {"plan": True}),
+        ("show --equations a=1", "show", (None, "a=1"), {"equations": "text"}),
+        ("show --equations=latex a=1", "show", (None, "a=1"), {"equations": "latex"}),
         ("show RUN a=1", "show", ("RUN", "a=1"), {}),
         ("show a=1 RUN", "show", ("RUN", "a=1"), {}),
         ("find lr --from 1e-3 a=1 --to=1", "find lr", ("a=1",), {"from_": 1e-3, "to": 1}),
@@ -77,7 +79,7 @@ def test_options_stand_anywhere_in_both_spellings(
     ("line", "facts"),
     [
         ("show --figur x", ("show", "--figur", "--figure")),
-        ("show -m", ("show", "-m", "--figure", "--config-dir", "--plan", "--kernels")),
+        ("show -m", ("show", "-m", "--figure", "--config-dir", "--plan", "--kernels", "--equations")),
         ("show --lr 0.1", ("show", "--lr", "optimizer.lr=0.1")),
         ("show --figure", ("show: --figure",)),
         ("show --plan=1", ("show: --plan",)),

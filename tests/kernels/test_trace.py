@@ -8,6 +8,7 @@ Axes: T steps, B samples, then the layer's own.
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from snnlab.kernels import function, trace
 from snnlab.kernels.trace import EXACT, StepGraph, Symbol, UntraceableError, with_slope
-from snnlab.nn import NEURONS
+from snnlab.nn import LIF, NEURONS
 
 from ..refusals import assert_raises
 
@@ -217,3 +218,29 @@ def test_the_value_of_a_symbol_cannot_be_read() -> None:
     for look in (bool, len, list, float):
         with pytest.raises(UntraceableError):
             look(symbol)
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_form_prints_each_value_before_it_is_used_and_its_operations_have_a_meaning(grad: bool) -> None:
+    neuron = LIF(dt=1.0, tau_mem=10.0, v_leak=0.25, input_gain="1-a")
+    k, x = neuron.coefficients(), torch.zeros(1, 3)
+    coefficients = k._replace  # a, g and c are symbols
+    form = trace.trace(
+        neuron.step,
+        type(neuron.initial_state(x)),
+        lambda make: coefficients(**{name: make(name, False) for name in ("a", "g", "c")}),
+        (),
+        dtype=x.dtype,
+        grad=grad,
+    )
+    known = {"x", "v", "a", "g", "c", "gradient of y", "gradient of v"}
+    for line in str(form).splitlines():
+        name, equals, value = line.partition(" = ")
+        used = re.fullmatch(r"(\w+)\((.*)\)", value)
+        if used is not None:
+            assert used[1] in trace.OPERATIONS
+        for each in used[2].split(", ") if used is not None else [value] if equals else name.split(": ")[1:]:
+            assert each in known or float(each) is not None
+        known.add(name)
+    assert {"y", "v after"} <= known
+    assert ("gradient of x" in known) == grad

@@ -15,6 +15,7 @@ from snnlab.nn.neurons.membrane import (
     MembraneCoefficients,
     Reset,
     SynapticMembrane,
+    symbol_of,
 )
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.spec.declared import no_setting
@@ -67,12 +68,7 @@ class AdEx(SynapticMembrane, Adaptive):  # pyright: ignore[reportIncompatibleMet
     activity, J. Neurophysiology 94, 2005; Norse 1.1.0, lif_adex_feed_forward_step.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        "i[t] = beta * i[t-1] + x[t],   e[t] = delta_t * exp((v[t-1] - v_threshold) / delta_t)",
-        "u[t] = k * v[t-1] + g * i[t] + (1 - k) * (v_leak + e[t] - w[t-1])",
-        "s[t] = H(u[t] - v_threshold),   v[t] = v_reset where s[t] is 1, else u[t]",
-        "w[t] = rho * w[t-1] + (1 - rho) * a * (v[t-1] - v_leak) + b * s[t]",
-    )
+    factor_symbols: ClassVar[tuple[str, str]] = ("beta", "alpha")
     approximate: ClassVar[bool] = True
     may_spike_alone: ClassVar[bool] = False
 
@@ -84,6 +80,10 @@ class AdEx(SynapticMembrane, Adaptive):  # pyright: ignore[reportIncompatibleMet
     def coefficients(self) -> AdExCoefficients:  # pyright: ignore[reportIncompatibleMethodOverride]
         membrane, rho = super().coefficients(), self.factor(self.adaptation_decay)
         return AdExCoefficients(membrane, 1.0 - membrane.a, rho, 1.0 - rho, self.value("v_leak"))
+
+    def definitions(self) -> dict[str, str]:
+        own = super().definitions()
+        return own | {"leak": f"1 - {symbol_of(own['a'])}"}
 
     def initial_state(self, x: Tensor) -> AdExState:
         return AdExState(self.rest(x), torch.zeros_like(x), torch.zeros_like(x))

@@ -25,7 +25,9 @@ from snnlab.nn.neurons.learn import (
 from snnlab.nn.neurons.membrane import (
     Adaptive,
     MembraneCoefficients,
+    symbol_of,
 )
+from snnlab.nn.neurons.nir_node import LEAKY, NIRNode
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.spec.declared import no_setting, setting
 from snnlab.spec.interval import FINITE, Finite, Interval
@@ -95,12 +97,8 @@ class AdLIF(Adaptive):
     networks through adaptation, 2024.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        "u[t] = beta * v[t-1] + g * x[t] - (1 - beta) * w[t-1],   s[t] = H(u[t] - v_threshold)",
-        'v[t] = u[t] reset by s[t],   y[t] = v[t]   (coupling "after_reset")   or   u[t]   ("before_reset")',
-        "w[t] = rho * w[t-1] + q * (h_a * a * y[t] + h_b * b * s[t])",
-    )
-
+    nir: ClassVar[NIRNode | None] = NIRNode("LIF", LEAKY)
+    factor_symbols: ClassVar[tuple[str, str]] = ("beta", "alpha")
     a: Annotated[Learnable, FINITE] = setting(default=0.1, read_by=learnable_quantity)
     b: Annotated[Learnable, FINITE] = setting(default=0.1, read_by=learnable_quantity)
     coupling: Coupling = "after_reset"
@@ -131,6 +129,16 @@ class AdLIF(Adaptive):
         h_a, h_b = (1.0 - rho if gain == "1-rho" else float(gain) for gain in (self.a_gain, self.b_gain))
         a, b = self.value("a"), self.value("b")
         return AdLIFCoefficients(membrane, 1.0 - membrane.a, rho, self.q * h_a * a, self.q * h_b * b)
+
+    def definitions(self) -> dict[str, str]:
+        own = super().definitions()
+        own["membrane_a"] = own["a"]  # a is another coefficient here
+        gains = {"h_a": self.a_gain, "h_b": self.b_gain}
+        own |= {
+            symbol: f"{symbol} = {'1 - rho' if gain == '1-rho' else symbol[-1] + '_gain'}"
+            for symbol, gain in gains.items()
+        }
+        return own | {"adaptation_gain": f"1 - {symbol_of(own['a'])}", "a": "q * h_a * a", "b": "q * h_b * b"}
 
     def initial_state(self, x: Tensor) -> AdLIFState:
         return AdLIFState(self.rest(x), torch.zeros_like(x))

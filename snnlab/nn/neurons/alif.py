@@ -16,6 +16,7 @@ from snnlab.nn.neurons.membrane import (
     MembraneCoefficients,
     ThresholdCoefficients,
 )
+from snnlab.nn.neurons.nir_node import LEAKY, NIRNode
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.spec.declared import no_setting
 
@@ -52,15 +53,7 @@ class ALIF(AdaptiveThreshold):
     11, 2020.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        "u[t] = a * v[t-1] + g * x[t] + (1 - a) * v_leak",
-        "A[t] = v_threshold + adaptation * w[t-1],   s[t] = H(u[t] - A[t])",
-        'v[t] = u[t] - s[t] * v_threshold            reset "subtract"',
-        "     | u[t] - s[t] * A[t]                   the same with `adapted_reset`",
-        '     | (1 - s[t]) * u[t] + s[t] * v_reset   reset "value"',
-        "w[t] = rho * w[t-1] + s[t]",
-    )
-
+    nir: ClassVar[NIRNode | None] = NIRNode("LIF", LEAKY)
     adapts: Tensor | None = no_setting()
     adaptive: int | None = None
     adapted_reset: bool = False

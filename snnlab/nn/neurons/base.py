@@ -16,7 +16,9 @@ from snnlab.kernels.function import Backend, KernelOutput
 from snnlab.kernels.layout import Pool
 from snnlab.nn.layer import OWN_SPIKES, Counts, Dt, Reach, TemporalLayer
 from snnlab.nn.neurons.info import NeuronInfo
-from snnlab.nn.neurons.time_constants import Constant
+from snnlab.nn.neurons.learn import StoredQuantity
+from snnlab.nn.neurons.nir_node import InNIR, NIRNode
+from snnlab.nn.neurons.time_constants import Constant, Decay
 from snnlab.nn.surrogate import SurrogateSetting, as_surrogate
 from snnlab.spec.declared import Declared, declared_fields, no_setting, setting
 from snnlab.spec.field import Help
@@ -56,6 +58,7 @@ class Neuron(Declared, TemporalLayer, ABC):
     # True if it computes all steps at once and has no single step, which a feedback of its spikes would need.
     parallel: ClassVar[bool] = False
     backend: Backend = no_setting("auto")
+    nir: ClassVar[NIRNode | None] = None
 
     @abstractmethod
     def coefficients(self) -> Any:
@@ -73,6 +76,29 @@ class Neuron(Declared, TemporalLayer, ABC):
         """Return the input of all steps as `step` takes it: x itself, unless each step has a weight of its own."""
         return x
 
+    def definitions(self) -> dict[str, str]:
+        """Return what coefficients are in the equations that are rendered from the step, by their names.
+
+        `"1 - a"` stands in place of the coefficient; `"g = (1 - a) * tau_mem / dt"` is a symbol with its formula, of
+        settings and other symbols. A name may be one that the step reads from the neuron, or `x`, its input.
+        """
+        return {}
+
+    def in_nir(self, dt: float) -> InNIR | None:
+        """Return the neuron as a node of NIR, by forward Euler with steps of dt; None if there is none like it.
+
+        A class says it itself, here or by `nir`: a subclass, which may have another step, does not inherit it.
+        """
+        return None
+
+    def decays(self) -> list[Decay]:
+        """Return the decays of its variables, as they were set."""
+        return []
+
+    def stored_quantity(self, name: str) -> StoredQuantity | None:
+        """Return where the values of a quantity are stored; None if it is neither learned nor one per neuron."""
+        return None
+
     def learned_values(self) -> Iterator[tuple[str, str, Tensor]]:
         """Yield name, unit and values of each quantity that it learns, detached, in double precision.
 
@@ -86,7 +112,7 @@ class Neuron(Declared, TemporalLayer, ABC):
 
     def info(self) -> NeuronInfo:
         """Return a description: gain, threshold, reset, and dependence on dt."""
-        return NeuronInfo(self.equations)
+        return NeuronInfo()
 
     @property
     def dt_invariant(self) -> bool:

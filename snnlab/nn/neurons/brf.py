@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -69,13 +69,6 @@ class BRF(SurrogateNeuron):
     Source: Higuchi et al., Balanced resonate-and-fire neurons, ICML 2024, and its code.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        "p(omega) = (-1 + sqrt(1 - (dt * omega)^2)) / dt,   b[t] = p(omega) - b' - q[t-1]",
-        "v[t] = v[t-1] + dt * (b[t] * v[t-1] - omega * w[t-1] + x[t])",
-        "w[t] = w[t-1] + dt * (omega * v[t-1] + b[t] * w[t-1])",
-        "s[t] = H(v[t] - v_threshold - q[t-1]),   q[t] = gamma * q[t-1] + s[t]",
-    )
-
     omega: Annotated[Converted[Sequence[float], Tensor], "rad/s"] = setting(default=(5.0, 10.0))
     damping: Annotated[Converted[Sequence[float], Tensor], "1/s"] = setting(default=(0.0, 3.0))
     gamma: Annotated[float, FACTOR] = 0.9
@@ -113,6 +106,14 @@ class BRF(SurrogateNeuron):
         border = torch.sqrt((1.0 - (dt * omega).square()).clamp(min=1e-12)) - 1.0
         return BRFCoefficients(border - dt * damping, dt * omega, dt, dt * self.input_gain, self.refractory.per_step())
 
+    def definitions(self) -> dict[str, str]:
+        return {
+            "damping": "dt * (p - damping)",
+            "p": "p = (sqrt(1 - (dt * omega)**2) - 1) / dt",
+            "rotation": "dt * omega",
+            "gain": "dt * input_gain",
+        }
+
     def get_value(self, name: str) -> Tensor:
         """Return omega or b' of each neuron, learned or not; the sign does not count."""
         return getattr(self, name)
@@ -122,9 +123,9 @@ class BRF(SurrogateNeuron):
 
     def step(self, x: Tensor, state: BRFState, coefficients: BRFCoefficients) -> tuple[Tensor, BRFState]:
         k, (v, w, q) = coefficients, state
-        damping = k.damping - k.dt * q
-        v_new = v + damping * v - k.rotation * w + k.gain * x
-        w_new = w + k.rotation * v + damping * w
+        b = k.damping - k.dt * q
+        v_new = v + b * v - k.rotation * w + k.gain * x
+        w_new = w + k.rotation * v + b * w
         s = spike(v_new - self.v_threshold - q, self.surrogate, self.v_threshold, strict=True)
         return s, BRFState(v_new, w_new, k.gamma * q + s)
 
@@ -134,7 +135,7 @@ class BRF(SurrogateNeuron):
     def info(self) -> NeuronInfo:
         gain = Gain(self.input_gain, self.input_gain * self.seconds)
         firing = Firing(self.v_threshold, strict=True, variable="v", rise=1.0)
-        return NeuronInfo(self.equations, gain, firing, AfterSpike("none"), drive_power=-1)
+        return NeuronInfo(gain, firing, AfterSpike("none"), drive_power=-1)
 
 
 def _require_range(name: str, ends: Sequence[float]) -> tuple[float, float]:

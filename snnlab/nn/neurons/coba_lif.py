@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
@@ -61,13 +61,6 @@ class CobaLIF(SurrogateNeuron):
     Norse 1.1.0, coba_lif_feed_forward_step.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        "g_exc[t] = a_exc * (g_exc[t-1] + max(x[t], 0)),   g_inh[t] = a_inh * (g_inh[t-1] + max(-x[t], 0))",
-        "d = g_leak * (v_leak - v[t-1]) + g_exc[t] * (v_exc - v[t-1]) + g_inh[t] * (v_inh - v[t-1])",
-        "u[t] = v[t-1] + time_step / c_m * d,   s[t] = H(u[t] - v_threshold)",
-        "v[t] = v_reset where s[t] is 1, else u[t]",
-    )
-
     time_step: Annotated[float | None, above(0)] = 0.001
     tau_exc: Tau = "5000 steps"
     tau_inh: Tau = "5000 steps"
@@ -96,6 +89,11 @@ class CobaLIF(SurrogateNeuron):
         exc, inh = (decay.per_step() for decay in self._decays)
         return CobaLIFCoefficients(exc, inh, step / self.c_m)
 
+    def definitions(self) -> dict[str, str]:
+        h = "dt" if self.time_step is None else "time_step"
+        exc, inh = (decay.definition(f"a_{name}") for name, decay in zip(("exc", "inh"), self._decays, strict=True))
+        return {"exc": exc, "inh": inh, "h": f"h = {h} / c_m"}
+
     def initial_state(self, x: Tensor) -> CobaLIFState:
         return CobaLIFState(torch.full_like(x, self.v_leak), torch.zeros_like(x), torch.zeros_like(x))
 
@@ -113,4 +111,4 @@ class CobaLIF(SurrogateNeuron):
 
     def info(self) -> NeuronInfo:
         firing, reset = Firing(self.v_threshold, strict=True), AfterSpike("value", self.v_reset)
-        return NeuronInfo(self.equations, firing=firing, reset=reset, warnings=(DtWarning("reset_to_a_value"),))
+        return NeuronInfo(firing=firing, reset=reset, warnings=(DtWarning("reset_to_a_value"),))

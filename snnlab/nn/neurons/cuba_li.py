@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from snnlab.nn.neurons.membrane import MembraneCoefficients, PerNeuron, SynapticMembrane
+from snnlab.nn.neurons.nir_node import SYNAPTIC, NIRNode
 from snnlab.nn.neurons.register import NEURONS
 
 
@@ -27,12 +28,7 @@ class CubaLI(SynapticMembrane):
         state.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        'j[t] = b * i[t-1] + x[t]   (synapse "jump_first")   or   b * (i[t-1] + x[t])   ("decay_first"),   i[t] = j[t]',
-        'j[t] = i[t-1],   i[t] = b * i[t-1] + x[t]   ("next_step")',
-        "v[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak",
-    )
-
+    nir: ClassVar[NIRNode | None] = NIRNode("CubaLI", SYNAPTIC, is_read=True)
     spiking: ClassVar[bool] = False
 
     per_neuron: PerNeuron = ()

@@ -12,6 +12,7 @@ from snnlab.nn.neurons.membrane import (
     MembraneCoefficients,
     SynapticMembrane,
 )
+from snnlab.nn.neurons.nir_node import SYNAPTIC, NIRNode
 from snnlab.nn.neurons.register import NEURONS
 
 
@@ -31,11 +32,7 @@ class CubaLIF(SynapticMembrane, LibraryMembrane):
         the state.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        'j[t] = b * i[t-1] + x[t]   (synapse "jump_first")   or   b * (i[t-1] + x[t])   ("decay_first"),   i[t] = j[t]',
-        'j[t] = i[t-1],   i[t] = b * i[t-1] + x[t]   ("next_step")',
-        "u[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak,   s[t] = H(u[t] - v_threshold),   v[t] = u[t] reset by s[t]",
-    )
+    nir: ClassVar[NIRNode | None] = NIRNode("CubaLIF", SYNAPTIC, is_read=True)
 
     def initial_state(self, x: Tensor) -> CubaLIFState:
         return CubaLIFState(self.rest(x), torch.zeros_like(x))

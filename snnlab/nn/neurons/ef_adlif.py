@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,12 +38,6 @@ class EFAdLIF(AdLIF):
     Source: Baronig et al., Advancing spatio-temporal processing through adaptation in spiking neural networks, Nature
         Communications 16, 2025.
     """
-
-    equations: ClassVar[tuple[str, ...]] = (
-        "u[t] = beta * v[t-1] + g * x[t] - (1 - beta) * w[t-1],   s[t] = H(u[t] - v_threshold)",
-        'v[t] = u[t] reset by s[t],   y[t] = v[t]   (coupling "after_reset")   or   u[t]   ("before_reset")',
-        "w[t] = rho * w[t-1] + q * (h_a * a * y[t-1] + h_b * b * s[t-1])",
-    )
 
     def info(self) -> NeuronInfo:
         own = super().info()

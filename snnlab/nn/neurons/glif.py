@@ -6,7 +6,7 @@ Axes: T steps, B samples, then the layer's own; C channels.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -85,13 +85,6 @@ class GLIF(SurrogateNeuron):
     neuron.GatedLIFNode.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        "k = 1 - gate_leak * (1 - leak),   g = 1 - gate_input * (1 - conductance)",
-        "v[t] = k * v[t-1] - (1 - gate_leak) * linear_leak + g * x[t]",
-        "       - (gate_reset * k * v[t-1] + (1 - gate_reset) * reset_amount) * s[t-1]",
-        "s[t] = H(v[t] - v_threshold)",
-    )
-
     num_steps: NumSteps = setting(default=None, kw_only=False)
     gate_leak: Fraction = 0.5
     gate_reset: Fraction = 0.5
@@ -138,6 +131,17 @@ class GLIF(SurrogateNeuron):
         linear = (1.0 - gate) * self.value("linear_leak")
         return GLIFCoefficients(keep, linear, gain, reset * keep, amount, self.value("v_threshold"))
 
+    def definitions(self) -> dict[str, str]:
+        gain = "g = 1 - gate_input * (1 - conductance)"
+        own = {
+            "keep": "k = 1 - gate_leak * (1 - leak)",
+            "linear": "(1 - gate_leak) * linear_leak",
+            "reset_factor": "gate_reset * k",
+            "reset_amount": "(1 - gate_reset) * reset_amount",
+        }
+        # With a conductance of each step, the gain is in the input that `step` gets.
+        return own | ({"x": "g * x", "gain": "1", "g": gain} if self.conductance_per_step else {"gain": gain})
+
     def _gain(self) -> Tensor:
         return 1.0 - self.value("gate_input") * (1.0 - self.value("conductance"))
 
@@ -146,9 +150,9 @@ class GLIF(SurrogateNeuron):
 
     def step(self, x: Tensor, state: GLIFState, coefficients: GLIFCoefficients) -> tuple[Tensor, GLIFState]:
         k, (v, s) = coefficients, state
-        u = (k.keep * v - k.linear) + k.gain * x - (k.reset_factor * v + k.reset_amount) * s
-        y = spike(u - k.v_threshold, self.surrogate, k.v_threshold)
-        return y, GLIFState(u, y)
+        v_new = (k.keep * v - k.linear) + k.gain * x - (k.reset_factor * v + k.reset_amount) * s
+        y = spike(v_new - k.v_threshold, self.surrogate, k.v_threshold)
+        return y, GLIFState(v_new, y)
 
     def weighted_input(self, x: Tensor) -> Tensor:
         if not self.conductance_per_step:
@@ -171,4 +175,4 @@ class GLIF(SurrogateNeuron):
         threshold = float(self.value("v_threshold").detach().mean())
         found = DtWarning("late_reset", advice="train again where dt changes")
         reset = AfterSpike("subtract", float(self.value("reset_amount").detach().mean()), delayed=True)
-        return NeuronInfo(self.equations, firing=Firing(threshold, variable="v"), reset=reset, warnings=(found,))
+        return NeuronInfo(firing=Firing(threshold, variable="v"), reset=reset, warnings=(found,))

@@ -13,6 +13,7 @@ from snnlab.nn.neurons.membrane import (
     PerfectMembrane,
     expand_potential,
 )
+from snnlab.nn.neurons.nir_node import InNIR, Lost, NIRNode
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.spec.interval import FINITE
 
@@ -37,10 +38,7 @@ class IAF(PerfectMembrane, LibraryMembrane):  # pyright: ignore[reportIncompatib
         x: `[T, B, ...]`; state: `IAFState(v [B, ...])`; returns spikes in {0, 1}, `[T, B, ...]`, and the state.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        "u[t] = v[t-1] + g * x[t],   s[t] = H(u[t] - v_threshold),   v[t] = u[t] reset by s[t]",
-    )
-
+    nir: ClassVar[NIRNode | None] = NIRNode("IF", is_read=True)
     v_init: VInit = 0.0
 
     def initial_state(self, x: Tensor) -> IAFState:
@@ -52,6 +50,13 @@ class IAF(PerfectMembrane, LibraryMembrane):  # pyright: ignore[reportIncompatib
     def step(self, x: Tensor, state: IAFState, coefficients: MembraneCoefficients) -> tuple[Tensor, IAFState]:
         s, v = self.fire(state.v, x, coefficients)
         return s, IAFState(v)
+
+    def in_nir(self, dt: float) -> InNIR | None:
+        own = super().in_nir(dt)
+        if own is None or self.v_init in (0.0, "v_reset"):
+            return own
+        start = Lost(f"v_init: {self.v_init}", "v_init: 0", "a membrane that starts at 0")
+        return own._replace(lost=[*own.lost, start])
 
     def extra_repr(self) -> str:
         """Return the threshold that `print(network)` shows."""

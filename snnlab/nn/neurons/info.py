@@ -130,7 +130,6 @@ class NeuronInfo:
     """Description of a neuron.
 
     Attributes:
-        equations: Its update, one equation per line; t is the step.
         gain: Gain of the drive.
         firing: Condition of a spike; None for an integrator.
         reset: Effect of a spike.
@@ -146,7 +145,6 @@ class NeuronInfo:
         warnings: Other dependences on dt.
     """
 
-    equations: tuple[str, ...] = ()
     gain: Gain | None = None
     firing: Firing | None = None
     reset: AfterSpike | None = None

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from snnlab.nn.neurons.learn import Learn
 from snnlab.nn.neurons.membrane import MembraneCoefficients, PerfectMembrane, PerNeuron
+from snnlab.nn.neurons.nir_node import NIRNode
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.spec.declared import no_setting
 
@@ -29,8 +30,7 @@ class Integrator(PerfectMembrane):
         x: `[T, B, ...]`; state: `IntegratorState(v [B, ...])`; returns the membrane, `[T, B, ...]`, and the state.
     """
 
-    equations: ClassVar[tuple[str, ...]] = ("v[t] = v[t-1] + g * x[t]",)
-
+    nir: ClassVar[NIRNode | None] = NIRNode("I", is_read=True)
     spiking: ClassVar[bool] = False
 
     learn: Learn = no_setting(())

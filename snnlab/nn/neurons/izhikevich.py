@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
@@ -55,12 +55,6 @@ class Izhikevich(SurrogateNeuron):
     izhikevich_feed_forward_step.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        "z[t] = v[t-1] + h * (square * v[t-1]^2 + slope * v[t-1] + bias - u[t-1] + g * x[t]),   h = time_step",
-        "s[t] = H(z[t] - v_threshold),   v[t] = c where s[t] is 1, else z[t]",
-        "u[t] = u[t-1] + h * a * (b * v[t-1] - u[t-1]) + d * s[t]",
-    )
-
     time_step: Annotated[float | None, "ms", above(0)] = 0.25
     a: Annotated[Finite, "1/ms"] = 0.02
     b: Finite = 0.2
@@ -76,6 +70,9 @@ class Izhikevich(SurrogateNeuron):
 
     def coefficients(self) -> IzhikevichCoefficients:
         return IzhikevichCoefficients(self._step_length(), self.a)
+
+    def definitions(self) -> dict[str, str]:
+        return {"h": "h = dt" if self.time_step is None else "h = time_step"}
 
     def _step_length(self) -> float:
         return (1.0 if self.dt is None else self.dt) if self.time_step is None else float(self.time_step)
@@ -106,4 +103,4 @@ class Izhikevich(SurrogateNeuron):
         found = DtWarning("reset_to_a_value")
         firing = Firing(self.v_threshold, strict=True, variable="z")
         reset = AfterSpike("value", self.c)
-        return NeuronInfo(self.equations, gain, firing, reset, drive_power=-1, warnings=(found,))
+        return NeuronInfo(gain, firing, reset, drive_power=-1, warnings=(found,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,11 +46,6 @@ class KLIF(SpikingMembrane):
     potential, 2023; SpikingJelly 2.0, neuron.KLIFNode.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        "u[t] = a * v[t-1] + g * x[t] + (1 - a) * v_leak,   f[t] = max(k * u[t], 0),   s[t] = H(f[t] - v_threshold)",
-        "v[t] = f[t] reset by s[t],   or f[t] / k reset by s[t] with v_threshold / k   (scale_reset)",
-    )
-
     k: Annotated[Learnable, above(0)] = setting(default=1.0, read_by=learnable_quantity)
     scale_reset: bool = False
     learn: Learn = ("k",)
@@ -61,6 +56,9 @@ class KLIF(SpikingMembrane):
     def coefficients(self) -> KLIFCoefficients:  # pyright: ignore[reportIncompatibleMethodOverride]
         membrane, k = super().coefficients(), self.value("k")
         return KLIFCoefficients(membrane, k, membrane.r / k if self.scale_reset else membrane.r)
+
+    def definitions(self) -> dict[str, str]:
+        return super().definitions() | {"scaled_threshold": "r / k" if self.scale_reset else "r"}
 
     def initial_state(self, x: Tensor) -> KLIFState:
         return KLIFState(self.rest(x))

@@ -10,6 +10,7 @@ from torch import Tensor
 from snnlab.errors import ConfigError
 from snnlab.nn.neurons.base import SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
+from snnlab.nn.neurons.nir_node import SYNAPTIC, InNIR, Lost, NIRNode, lost_of, membrane_values
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Constant, Decay, Factor, TauMem, TauSyn
 from snnlab.nn.surrogate import SurrogateSetting, spike
@@ -110,9 +111,14 @@ class LavaCuba(SurrogateNeuron):
             self.synapse_decay.constant(kept.i / DECAY_SCALE),
         ]
 
+    def in_nir(self, dt: float) -> InNIR:
+        kept, node = self.coefficients(), NIRNode("CubaLIF", SYNAPTIC)
+        values = membrane_values(node, dt, a=kept.v / DECAY_SCALE, b=kept.i / DECAY_SCALE)
+        lost = [Lost("integer states (lava_cuba)", "type: cuba_lif", "real numbers"), *lost_of(self.info())]
+        return InNIR(node.kind, values | {"v_threshold": self.v_threshold, "v_reset": 0.0}, lost)
+
     def info(self) -> NeuronInfo:
         return NeuronInfo(
-            self.equations,
             Gain(1.0, 1.0),
             Firing(self.v_threshold, strict=True),
             AfterSpike("value"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,22 @@ Shape = tuple[int, ...]
 InShape = Annotated[Shape | None, Help("Shape of one sample at one step; needed for values per channel or neuron.")]
 Per = Literal["layer", "channel", "neuron"]
 Learn = Sequence[str] | Mapping[str, Per] | None
+
+
+class StoredQuantity(NamedTuple):
+    """Where the values of a quantity are stored.
+
+    Attributes:
+        key: Entry of the neuron's state dict.
+        values: What is stored.
+        legal: Its legal values.
+        as_logarithm: Whether `legal.stored` of a value is stored, and not the value.
+    """
+
+    key: str
+    values: Tensor
+    legal: Interval
+    as_logarithm: bool
 
 
 def learnable_quantity(name: str) -> Any:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.nn.neurons.membrane import InputGain, LeakyMembrane, MembraneCoefficients, PerNeuron
+from snnlab.nn.neurons.nir_node import LEAKY, NIRNode
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.spec.interval import at_least
 
@@ -31,8 +32,7 @@ class LI(LeakyMembrane):
         x: `[T, B, ...]`; state: `LIState(v [B, ...])`; returns the membrane, `[T, B, ...]`, and the state.
     """
 
-    equations: ClassVar[tuple[str, ...]] = ("v[t] = a * v[t-1] + g * x[t] + (1 - a) * v_leak",)
-
+    nir: ClassVar[NIRNode | None] = NIRNode("LI", LEAKY, is_read=True)
     spiking: ClassVar[bool] = False
 
     input_gain: InputGain = "average"

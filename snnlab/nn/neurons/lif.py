@@ -10,6 +10,7 @@ from snnlab.nn.neurons.membrane import (
     LibraryMembrane,
     MembraneCoefficients,
 )
+from snnlab.nn.neurons.nir_node import LEAKY, NIRNode
 from snnlab.nn.neurons.register import NEURONS
 
 
@@ -31,9 +32,7 @@ class LIF(LibraryMembrane):
     Source: Gerstner et al., Neuronal Dynamics, 2014, section 1.3.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        "u[t] = a * v[t-1] + g * x[t] + (1 - a) * v_leak,   s[t] = H(u[t] - v_threshold),   v[t] = u[t] reset by s[t]",
-    )
+    nir: ClassVar[NIRNode | None] = NIRNode("LIF", LEAKY, is_read=True)
 
     def initial_state(self, x: Tensor) -> LIFState:
         return LIFState(self.rest(x))

@@ -13,6 +13,7 @@ from snnlab.nn.neurons.membrane import (
     Reset,
     SpikingMembrane,
     SynapticMembrane,
+    symbol_of,
 )
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.spec.declared import no_setting
@@ -50,11 +51,6 @@ class LIFEx(SynapticMembrane, SpikingMembrane):
     2003; Norse 1.1.0, lif_ex_feed_forward_step.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        "i[t] = b * i[t-1] + x[t]",
-        "u[t] = a * v[t-1] + g * i[t] + (1 - a) * (v_leak + delta_t * exp((v[t-1] - v_threshold) / delta_t))",
-        "s[t] = H(u[t] - v_threshold),   v[t] = v_reset where s[t] is 1, else u[t]",
-    )
     approximate: ClassVar[bool] = True
     may_spike_alone: ClassVar[bool] = False
 
@@ -64,6 +60,10 @@ class LIFEx(SynapticMembrane, SpikingMembrane):
     def coefficients(self) -> LIFExCoefficients:  # pyright: ignore[reportIncompatibleMethodOverride]
         membrane = super().coefficients()
         return LIFExCoefficients(membrane, (1.0 - membrane.a) * self.delta_t)
+
+    def definitions(self) -> dict[str, str]:
+        own = super().definitions()
+        return own | {"growth": f"(1 - {symbol_of(own['a'])}) * delta_t"}
 
     def initial_state(self, x: Tensor) -> LIFExState:
         return LIFExState(self.rest(x), torch.zeros_like(x))

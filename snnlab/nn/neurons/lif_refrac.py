@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,13 +45,6 @@ class LIFRefrac(SynapticMembrane, SpikingMembrane):
     Source: Norse 1.1.0, lif_refrac_feed_forward_step.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        "i[t] = b * i[t-1] + x[t],   u[t] = a * v[t-1] + g * i[t] + (1 - a) * v_leak,   r = H(rho[t-1])",
-        "s[t] = (1 - r) * H(u[t] - v_threshold)",
-        "v[t] = v[t-1] where r is 1, else u[t] reset by s[t]",
-        "rho[t] = rest_steps where s[t] is 1, else max(rho[t-1] - r, 0)",
-    )
-
     rest_steps: NonNegative = 5
     reset: Reset = "value"
 
@@ -65,9 +58,9 @@ class LIFRefrac(SynapticMembrane, SpikingMembrane):
         resting = spike(state.rho, self.surrogate, 1.0, strict=True)
         resting = resting.detach() if self.detach_reset else resting
         i = self.current(state.i, x, coefficients)
-        s, v = self.fire(state.v, i, coefficients)
-        v = (1.0 - resting) * v + resting * state.v
-        s = (1.0 - resting) * s
+        fired, after = self.fire(state.v, i, coefficients)
+        v = (1.0 - resting) * after + resting * state.v
+        s = (1.0 - resting) * fired
         felt = s.detach() if self.detach_reset else s
         rho = (1.0 - felt) * torch.relu(state.rho - resting) + felt * self.rest_steps
         return s, LIFRefracState(v, i, rho)

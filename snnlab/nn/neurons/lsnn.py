@@ -17,6 +17,7 @@ from snnlab.nn.neurons.membrane import (
     Threshold,
     ThresholdCoefficients,
 )
+from snnlab.nn.neurons.nir_node import SYNAPTIC, NIRNode
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.spec.declared import no_setting
 
@@ -53,12 +54,8 @@ class LSNN(AdaptiveThreshold, SynapticMembrane):  # pyright: ignore[reportIncomp
     Norse 1.1.0.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        "u[t] = a * v[t-1] + g * i[t-1] + (1 - a) * v_leak       the current of the step before",
-        "A[t] = b[t-1] + (1 - rho) * (v_threshold - b[t-1]),     s[t] = H(u[t] - A[t])",
-        "v[t] = u[t] reset by s[t],   i[t] = alpha * i[t-1] + x[t],   b[t] = A[t] + adaptation * s[t]",
-    )
-
+    nir: ClassVar[NIRNode | None] = NIRNode("CubaLIF", SYNAPTIC)
+    factor_symbols: ClassVar[tuple[str, str]] = ("a", "alpha")
     synapse: Synapse = no_setting("jump_first")
     reset: Reset = "value"
     detach_reset: bool = False
@@ -72,10 +69,10 @@ class LSNN(AdaptiveThreshold, SynapticMembrane):  # pyright: ignore[reportIncomp
     def step(self, x: Tensor, state: LSNNState, coefficients: ThresholdCoefficients) -> tuple[Tensor, LSNNState]:
         k = coefficients
         u = self.integrate(state.v, state.i, k.membrane)
-        b = state.b + k.relaxation * (k.membrane.v_threshold - state.b)
-        s = self.spike_at(b, u, k.membrane)
+        threshold = state.b + k.relaxation * (k.membrane.v_threshold - state.b)
+        s = self.spike_at(threshold, u, k.membrane)
         v = self._reset(u, s, k.membrane)
-        risen = b + k.adaptation * (s.detach() if self.detach_reset else s)
+        risen = threshold + k.adaptation * (s.detach() if self.detach_reset else s)
         return s, LSNNState(v, self.current(state.i, x, k.membrane), risen)
 
     def info(self) -> NeuronInfo:

@@ -27,6 +27,7 @@ from snnlab.nn.neurons.learn import (
     Learnable,
     Number,
     Per,
+    StoredQuantity,
     as_learn,
     learnable_quantity,
     learned_parameter,
@@ -34,9 +35,10 @@ from snnlab.nn.neurons.learn import (
     require_learnable,
     values_key,
 )
+from snnlab.nn.neurons.nir_node import InNIR, Lost, NIRNode, lost_of, membrane_values, next_below
 from snnlab.nn.neurons.time_constants import Alpha, Constant, Decay, DecayRule, Factor, TauAdapt, TauMem, TauSyn
 from snnlab.nn.surrogate import Surrogate, notify_observers, spike
-from snnlab.spec.declared import no_setting, setting
+from snnlab.spec.declared import declared_fields, no_setting, setting
 from snnlab.spec.field import Help
 from snnlab.spec.interval import FINITE, Interval, above, at_least, below
 
@@ -104,6 +106,8 @@ class LeakyMembrane(Neuron):
     per_neuron: PerNeuron = no_setting(())
     in_shape: InShape = None
     leaks: ClassVar[bool] = True
+    # The factors of membrane and synapse in equations: others where a and b are something else.
+    factor_symbols: ClassVar[tuple[str, str]] = ("a", "b")
 
     def prepare(self) -> None:
         super().prepare()
@@ -199,6 +203,14 @@ class LeakyMembrane(Neuron):
         v_leak = self.value("v_leak")
         return MembraneCoefficients(a, g, 0.0 if equals_constant(v_leak, 0.0) or not self.leaks else (1.0 - a) * v_leak)
 
+    def definitions(self) -> dict[str, str]:
+        fields = declared_fields(type(self))
+        found = {"a": self.membrane_decay.definition(self.factor_symbols[0]) if self.leaks else "1"}
+        a = symbol_of(found["a"])
+        gain = {"1-a": f"1 - {a}", "average": _remainder_text(self.membrane_decay, a)}
+        found["g"] = f"g = {gain.get(str(self.input_gain), 'input_gain')}"
+        return found | {"c": f"(1 - {a}) * v_leak" if "v_leak" in fields else "0"}
+
     def _gain(self) -> Number:
         return self.value("input_gain") if "input_gain" in self.per_neuron else float(self.input_gain)
 
@@ -212,7 +224,6 @@ class LeakyMembrane(Neuron):
         return expand_potential(self.value("v_leak"), x)
 
     def decays(self) -> list[Decay]:
-        """Return the decays of its variables, as they were set."""
         return [self.membrane_decay] if self.leaks else []
 
     def constants(self) -> list[Constant]:
@@ -232,7 +243,30 @@ class LeakyMembrane(Neuron):
         fixes: dict[int, Fix] = {-1: (("input_gain", 1.0),)} if filters else {1: (("input_gain", "1-a"),)}
         power = -1 if filters else 0
         gain = Gain(self.input_gain, g)
-        return NeuronInfo(self.equations, gain, learned=self.learn_per, drive_power=power, fixes=fixes)
+        return NeuronInfo(gain, learned=self.learn_per, drive_power=power, fixes=fixes)
+
+    def in_nir(self, dt: float) -> InNIR | None:
+        return None if self.nir is None else self.node_in_nir(self.nir, dt, lost_of(self.info()))
+
+    def node_in_nir(self, node: NIRNode, dt: float, lost: Sequence[Lost]) -> InNIR:
+        """Return the membrane as this node of NIR."""
+        k, info = self.coefficients(), self.info()
+        k = getattr(k, "membrane", k)
+        leak, late = self.value("v_leak"), info.synapse == "decay_first"
+        values = membrane_values(node, dt, a=k.a, g=k.g, v_leak=leak, b=k.b, decays_first=late)
+        if info.firing is not None:
+            threshold = k.v_threshold if info.firing.strict else next_below(k.v_threshold)
+            to_value = info.reset is not None and info.reset.kind == "value"
+            values |= {"v_threshold": threshold, "v_reset": k.v_reset if to_value else 0.0}
+        return InNIR(node.kind, values, lost)
+
+    def stored_quantity(self, name: str) -> StoredQuantity | None:
+        if name in self.learn_per:
+            return StoredQuantity(f"learned.{name}", self.learned[name], self.learnable()[name][1], as_logarithm=True)
+        if name in self.per_neuron:
+            key = values_key(name)
+            return StoredQuantity(key, self.get_buffer(key), self.learnable()[name][1], as_logarithm=False)
+        return None
 
     def extra_repr(self) -> str:
         """Return the constants that `print(network)` shows."""
@@ -255,6 +289,18 @@ def mean_remainder(a: Number, decay: DecayRule) -> Number:
     if decay == "euler":
         return 1.0
     return (1.0 - a) / -(a.log() if isinstance(a, Tensor) else math.log(a))
+
+
+def symbol_of(definition: str) -> str:
+    """Return the symbol of a definition: `a` of `a = exp(-dt / tau_mem)`."""
+    return definition.partition(" = ")[0]
+
+
+def _remainder_text(decay: Decay, a: str) -> str:
+    """Return `mean_remainder` as a formula; `a` is the symbol of the factor."""
+    if decay.decay == "euler":
+        return "1"
+    return f"(1 - {a}) / -ln({a})" if decay.tau is None else f"(1 - {a}) * {decay.tau_name} / dt"
 
 
 class PerfectMembrane(LeakyMembrane):
@@ -354,6 +400,13 @@ class SpikingMembrane(SurrogateNeuron, LeakyMembrane):
         r = mean_remainder(own.a, self.decay) * v_threshold if self.input_gain == "average" else v_threshold
         return own._replace(v_threshold=v_threshold, r=r, v_reset=self.value("v_reset"))
 
+    def definitions(self) -> dict[str, str]:
+        own = super().definitions()
+        if not self.leaks:
+            return own | {"r": "v_threshold"}
+        part = _remainder_text(self.membrane_decay, symbol_of(own["a"])) if self.input_gain == "average" else "1"
+        return own | {"r": "r = v_threshold" if part == "1" else f"r = v_threshold * {part}"}
+
     def fire(self, v: Tensor, j: Tensor, k: MembraneCoefficients) -> tuple[Tensor, Tensor]:
         """Return the spikes of one step and the membrane after it."""
         if not self.reset_delay:
@@ -363,7 +416,8 @@ class SpikingMembrane(SurrogateNeuron, LeakyMembrane):
             return s, after if self.floor is None else after.clamp(min=self.floor)
         s_before = self._spike(v, k)
         if self.reset == "value":
-            u = self.integrate(self._reset(v, s_before, k), j, k)
+            after = self._reset(v, s_before, k)
+            u = self.integrate(after, j, k)
         else:
             u = self._reset(self.integrate(v, j, k), s_before, k)
         return self._spike(u, k), u
@@ -483,6 +537,15 @@ class SynapticMembrane(LeakyMembrane):
             own = own._replace(g=(1.0 - own.a) * mean_remainder(b, self.decay))
         return own._replace(b=b)
 
+    def definitions(self) -> dict[str, str]:
+        own = super().definitions()
+        own["b"] = self.synapse_decay.definition(self.factor_symbols[1])
+        if self.input_gain == "average":
+            a, b = symbol_of(own["a"]), symbol_of(own["b"])
+            part = _remainder_text(self.synapse_decay, b)
+            own["g"] = f"g = 1 - {a}" if part == "1" else f"g = (1 - {a}) * {part}"
+        return own
+
     def current(self, i: Tensor, x: Tensor, k: MembraneCoefficients) -> Tensor:
         """Return the current after the jump."""
         return k.b * (i + x) if self.synapse == "decay_first" else k.b * i + x
@@ -525,6 +588,9 @@ class Adaptive(SpikingMembrane):
 
     def decays(self) -> list[Decay]:
         return [*super().decays(), self.adaptation_decay]
+
+    def definitions(self) -> dict[str, str]:
+        return super().definitions() | {"rho": self.adaptation_decay.definition("rho"), "relaxation": "1 - rho"}
 
 
 class ThresholdCoefficients(NamedTuple):

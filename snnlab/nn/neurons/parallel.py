@@ -79,7 +79,7 @@ class ParallelNeuron(SurrogateNeuron):
         level = -float(self.bias.detach().mean())
         found = DtWarning("no_reset", advice="train again where dt changes")
         firing = Firing(level, variable="u - bias")
-        return NeuronInfo(self.equations, firing=firing, reset=AfterSpike("none"), warnings=(found,))
+        return NeuronInfo(firing=firing, reset=AfterSpike("none"), warnings=(found,))
 
 
 def require_num_steps(kind: str, num_steps: int | None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,11 +50,6 @@ class ResonateAndFire(SurrogateNeuron):
     Source: Izhikevich, Resonate-and-fire neurons, Neural Networks 14, 2001; SpikingJelly 2.0, neuron.RAFNode.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        "u[t] = a * (cos(w) * u[t-1] - sin(w) * v[t-1]) + g * x[t],   w = 2 pi dt / period",
-        "z[t] = a * (sin(w) * u[t-1] + cos(w) * v[t-1]),   s[t] = H(z[t] - v_threshold),   v[t] = z[t] reset by s[t]",
-    )
-
     tau_mem: Tau = "5 steps"
     period: Tau = "6.283185307179586 steps"
     v_threshold: Positive = 1.0
@@ -72,6 +67,10 @@ class ResonateAndFire(SurrogateNeuron):
     def coefficients(self) -> Rotation:
         a, angle = self.damping.per_step(), 2.0 * math.pi / self.oscillation.constant().steps
         return Rotation(a * math.cos(angle), a * math.sin(angle))
+
+    def definitions(self) -> dict[str, str]:
+        a = self.damping.definition("a")
+        return {"real": "a * cos(w)", "imaginary": "a * sin(w)", "a": a, "w": "w = 2 * pi * dt / period"}
 
     def initial_state(self, x: Tensor) -> ResonateAndFireState:
         return ResonateAndFireState(torch.zeros_like(x), torch.zeros_like(x))
@@ -93,7 +92,6 @@ class ResonateAndFire(SurrogateNeuron):
         found = DtWarning("late_current", advice="keep dt, or train again")
         value = self.v_threshold if self.reset == "subtract" else self.v_reset
         return NeuronInfo(
-            self.equations,
             Gain(self.input_gain, self.input_gain),
             Firing(self.v_threshold, variable="z"),
             AfterSpike(self.reset, value),

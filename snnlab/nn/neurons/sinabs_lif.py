@@ -12,6 +12,7 @@ from snnlab.nn.neurons.base import FiringThreshold, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Fix, NeuronInfo
 from snnlab.nn.neurons.learn import Learnable, learnable_quantity
 from snnlab.nn.neurons.membrane import LeakyMembrane, MembraneCoefficients, multi_spike
+from snnlab.nn.neurons.nir_node import LEAKY, SYNAPTIC, InNIR, NIRNode, lost_of
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Alpha, Decay, DecayRule, TauMem, TauSyn
 from snnlab.nn.surrogate import SurrogateSetting
@@ -50,13 +51,6 @@ class SinabsLIF(SurrogateNeuron, LeakyMembrane):
     Source: Sinabs 3.1.3, sinabs.layers.LIF.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        "j[t] = b * (i[t-1] + x[t]),   i[t] = j[t]          with a synapse, else j = x",
-        "u[t] = a * v[t-1] + g * j[t]",
-        "s[t] = trunc(u[t] / v_threshold) where u > 0, else 0",
-        "v[t] = max(u[t] - s[t] * v_threshold, min_v_mem)",
-    )
-
     graded: ClassVar[bool] = True
     tau_mem: TauMem = setting(default="2 steps")
     tau_syn: TauSyn = setting(default=None, read_by=learnable_quantity)
@@ -83,6 +77,10 @@ class SinabsLIF(SurrogateNeuron, LeakyMembrane):
         b = 0.0 if self.synapse_decay is None else self.factor(self.synapse_decay)
         return super().coefficients()._replace(b=b, v_threshold=self.v_threshold)
 
+    def definitions(self) -> dict[str, str]:
+        b = {} if self.synapse_decay is None else {"b": self.synapse_decay.definition("b")}
+        return super().definitions() | b
+
     def initial_state(self, x: Tensor) -> SinabsLIFState:
         return SinabsLIFState(torch.zeros_like(x), torch.zeros_like(x))
 
@@ -103,6 +101,10 @@ class SinabsLIF(SurrogateNeuron, LeakyMembrane):
 
     def decays(self) -> list[Decay]:
         return [*super().decays(), *([] if self.synapse_decay is None else [self.synapse_decay])]
+
+    def in_nir(self, dt: float) -> InNIR:
+        node = NIRNode("LIF", LEAKY) if self.synapse_decay is None else NIRNode("CubaLIF", SYNAPTIC)
+        return self.node_in_nir(node, dt, lost_of(self.info(), one_spike="type: lif or cuba_lif", lowest="min_v_mem"))
 
     def info(self) -> NeuronInfo:
         own = replace(

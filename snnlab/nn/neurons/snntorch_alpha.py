@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,13 +60,6 @@ class SnntorchAlpha(SurrogateNeuron):
     Source: Eshraghian et al., Training spiking neural networks using lessons from deep learning, 2023; snnTorch 1.0.0.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        "r = H(v[t-1] - v_threshold)",
-        "e[t] = alpha * e[t-1] + x[t],   h[t] = beta * h[t-1] - x[t]",
-        "v[t] = tau * (e[t] + h[t]),     tau = ln(alpha) / (ln(beta) - ln(alpha)) + 1",
-        "s[t] = H(v[t] - v_threshold)",
-    )
-
     alpha: Factor = setting(default=0.95)
     tau_syn: TauSyn = setting(default=None)
     beta: Factor = setting(default=0.9)
@@ -91,6 +84,11 @@ class SnntorchAlpha(SurrogateNeuron):
         tau = math.log(alpha) / (math.log(beta) - math.log(alpha)) + 1.0 if beta > 0 else 1.0
         return AlphaCoefficients(alpha, beta, tau)
 
+    def definitions(self) -> dict[str, str]:
+        alpha, beta = (decay.definition(name) for name, decay in zip(("alpha", "beta"), self._decays, strict=True))
+        tau = "tau = ln(alpha) / (ln(beta) - ln(alpha)) + 1"
+        return {"alpha": alpha, "beta": beta, "tau": tau if self.coefficients().beta > 0 else "1"}
+
     def initial_state(self, x: Tensor) -> SnntorchAlphaState:
         return SnntorchAlphaState(*(torch.zeros_like(x) for _ in range(3)))
 
@@ -98,14 +96,13 @@ class SnntorchAlpha(SurrogateNeuron):
         self, x: Tensor, state: SnntorchAlphaState, coefficients: AlphaCoefficients
     ) -> tuple[Tensor, SnntorchAlphaState]:
         k = coefficients
-        i_exc, i_inh = k.alpha * state.i_exc + x, k.beta * state.i_inh - x
-        integrated = SnntorchAlphaState(k.tau * (i_exc + i_inh), i_exc, i_inh)
+        e, h = k.alpha * state.i_exc + x, k.beta * state.i_inh - x
+        integrated = SnntorchAlphaState(k.tau * (e + h), e, h)
         after = self._reset(integrated, state)
         s = spike(after.v - self.v_threshold, self.surrogate, self.v_threshold, strict=True)
         return s, after
 
     def decays(self) -> list[Decay]:
-        """Return the decays of the two currents, as they were set."""
         return list(self._decays)
 
     def constants(self) -> list[Constant]:
@@ -117,7 +114,6 @@ class SnntorchAlpha(SurrogateNeuron):
         level = self.v_threshold if self.reset == "subtract" else 0.0
         warning = DtWarning("late_reset") if resets else DtWarning("no_reset", fix=(("reset", "value"),))
         return NeuronInfo(
-            self.equations,
             Gain(tau, tau),
             Firing(self.v_threshold, strict=True, variable="v"),
             AfterSpike(self.reset, level, of="i_exc", delayed=resets),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -53,11 +53,6 @@ class TCLIF(SurrogateNeuron):
     and its code.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        "d[t] = dendrite[t-1] - sigmoid(beta1) * v[t-1] + x[t],   u[t] = v[t-1] + sigmoid(beta2) * d[t]",
-        "s[t] = H(u[t] - v_threshold),   dendrite[t] = d[t] - gamma * s[t],   v[t] = u[t] - v_threshold * s[t]",
-    )
-
     beta1: Finite = 0.0
     beta2: Finite = 0.0
     gamma: Finite = 0.5
@@ -80,18 +75,21 @@ class TCLIF(SurrogateNeuron):
     def coefficients(self) -> TCLIFCoefficients:
         return TCLIFCoefficients(*(self.learned[name].double().sigmoid() for name in ("beta1", "beta2")))
 
+    def definitions(self) -> dict[str, str]:
+        return {"to_dendrite": "sigmoid(beta1)", "to_soma": "sigmoid(beta2)"}
+
     def initial_state(self, x: Tensor) -> TCLIFState:
         return TCLIFState(torch.zeros_like(x), torch.zeros_like(x))
 
     def step(self, x: Tensor, state: TCLIFState, coefficients: TCLIFCoefficients) -> tuple[Tensor, TCLIFState]:
         k = coefficients
-        dendrite = state.dendrite - k.to_dendrite * state.v + x
-        u = state.v + k.to_soma * dendrite
+        d = state.dendrite - k.to_dendrite * state.v + x
+        u = state.v + k.to_soma * d
         s = spike(u - self.v_threshold, self.surrogate, self.v_threshold)
         r = s.detach() if self.detach_reset else s
-        return s, TCLIFState(dendrite - r * self.gamma, u - r * self.v_threshold)
+        return s, TCLIFState(d - r * self.gamma, u - r * self.v_threshold)
 
     def info(self) -> NeuronInfo:
         found = DtWarning("late_current", advice="train again where dt changes")
         reset = AfterSpike("subtract", self.v_threshold)
-        return NeuronInfo(self.equations, firing=Firing(self.v_threshold), reset=reset, warnings=(found,))
+        return NeuronInfo(firing=Firing(self.v_threshold), reset=reset, warnings=(found,))

@@ -103,6 +103,13 @@ class Decay(NamedTuple):
             )
         return 1.0 - 1.0 / steps
 
+    def definition(self, symbol: str) -> str:
+        """Return the factor of one step as a formula, `a = exp(-dt / tau_mem)`, or as the setting that it is."""
+        if self.tau is None:
+            return self.factor_name
+        ratio = f"dt / {self.tau_name}"
+        return f"{symbol} = exp(-{ratio})" if self.decay == "exact" else f"{symbol} = 1 - {ratio}"
+
     def learned_factor(self, value: Tensor) -> Tensor:
         """Return a for a learned `value` of the given setting."""
         if self.tau is None:

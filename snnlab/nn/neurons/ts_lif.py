@@ -62,11 +62,6 @@ class TSLIF(SurrogateNeuron):
     TSLIFNode.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        "d[t] = d0 * dendrite[t-1] + d1 * x[t] - yy * v[t-1],   u[t] = d2 * v[t-1] + d3 * x[t] - kk * d[t]",
-        "s[t] = H(u[t] - v_threshold),   l[t] = H(d[t] - v_threshold),   y[t] = w_s * s[t] + w_l * l[t]",
-        "dendrite[t] = d[t] - gamma * l[t],   v[t] = u[t] - v_threshold * s[t]",
-    )
     spiking: ClassVar[bool] = False
 
     dendrite_decay: Finite = 0.8
@@ -110,6 +105,4 @@ class TSLIF(SurrogateNeuron):
     def info(self) -> NeuronInfo:
         found = DtWarning("late_current", advice="train again where dt changes")
         firing = Firing(self.v_threshold, strict=True)
-        return NeuronInfo(
-            self.equations, firing=firing, reset=AfterSpike("subtract", self.v_threshold), warnings=(found,)
-        )
+        return NeuronInfo(firing=firing, reset=AfterSpike("subtract", self.v_threshold), warnings=(found,))

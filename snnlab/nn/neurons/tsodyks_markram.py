@@ -49,10 +49,6 @@ class TsodyksMarkram(Neuron):
     release probability, PNAS 94, 1997; Norse 1.1.0, stp_step.
     """
 
-    equations: ClassVar[tuple[str, ...]] = (
-        "u[t] = a * u[t-1] + utilization * (1 - u[t-1]) * x[t],   y[t] = u[t] * r[t-1] * x[t]",
-        "r[t] = r[t-1] + (1 - b) * (1 - r[t-1]) - y[t]",
-    )
     spiking: ClassVar[bool] = False
 
     tau_facilitation: Tau = "50 steps"
@@ -72,6 +68,10 @@ class TsodyksMarkram(Neuron):
         facilitation, recovery = (decay.per_step() for decay in self._decays)
         return TsodyksMarkramCoefficients(facilitation, 1.0 - recovery)
 
+    def definitions(self) -> dict[str, str]:
+        a, b = (decay.definition(symbol) for symbol, decay in zip("ab", self._decays, strict=True))
+        return {"facilitation": a, "recovery": "1 - b", "b": b}
+
     def initial_state(self, x: Tensor) -> TsodyksMarkramState:
         return TsodyksMarkramState(torch.zeros_like(x), torch.ones_like(x))
 
@@ -80,12 +80,12 @@ class TsodyksMarkram(Neuron):
     ) -> tuple[Tensor, TsodyksMarkramState]:
         k, (u, r) = coefficients, state
         z = x.clamp(0.0, 1.0)
-        risen = k.facilitation * u + self.utilization * (1.0 - u) * z
-        y = risen * r * z
-        return y, TsodyksMarkramState(risen, r + k.recovery * (1.0 - r) - y)
+        u_new = k.facilitation * u + self.utilization * (1.0 - u) * z
+        y = u_new * r * z
+        return y, TsodyksMarkramState(u_new, r + k.recovery * (1.0 - r) - y)
 
     def constants(self) -> list[Constant]:
         return [decay.constant() for decay in self._decays]
 
     def info(self) -> NeuronInfo:
-        return NeuronInfo(self.equations, Gain(self.utilization, self.utilization))
+        return NeuronInfo(Gain(self.utilization, self.utilization))

@@ -1,0 +1,154 @@
+"""Equations rendered from steps: their text, computed by Python alone, equals the step in double precision."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from typing import Any
+
+import pytest
+import torch
+
+from snnlab.nn import NEURONS, Neuron
+from snnlab.nn.neuron_equations import RenderedEquations, equations_of_neuron
+
+# Settings of each kind beside its defaults; together they choose every form of its equations.
+LEAKY: list[dict[str, Any]] = [
+    {"v_leak": 0.25, "decay": "euler", "input_gain": "average"},
+    {"beta": 0.8, "input_gain": "1-a", "reset": "value", "v_reset": -0.5},
+    {"tau_mem": "3 steps", "reset": "none", "threshold": "strict", "input_gain": 0.7},
+]
+DELAYED: list[dict[str, Any]] = [
+    {"reset_delay": True, "input_gain": "average"},
+    {"reset_delay": True, "reset": "value", "v_reset": -0.25},
+]
+COUNTING: list[dict[str, Any]] = [{"spikes": "several", "floor": -0.5}, {"learn": ["v_threshold"]}]
+SYNAPTIC: list[dict[str, Any]] = [
+    {"synapse": "decay_first", "input_gain": "1-a", "tau_syn": "2 steps"},
+    {"synapse": "next_step", "input_gain": 0.5, "alpha": 0.3},
+    {"decay": "euler"},
+]
+SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "adex": [*SYNAPTIC[:2], {"v_leak": 0.2, "reset": "value"} | {"reset": "value"}][:2],
+    "adlif": [*LEAKY[1:], {"coupling": "before_reset", "a_gain": 0.3, "b_gain": "1-rho", "q": 3.0}],
+    "alif": [*LEAKY, {"adapted_reset": True}, {"adapted_reset": True, "input_gain": "average", "rho": 0.5}],
+    "brf": [{"gamma": 0.5, "input_gain": 2.0}],
+    "coba_lif": [{"time_step": None}],
+    "cuba_li": [*SYNAPTIC, {"v_leak": 0.25}],
+    "cuba_lif": [*LEAKY, *DELAYED[1:], *SYNAPTIC, *COUNTING],
+    "ef_adlif": [{"coupling": "before_reset", "a_gain": 0.3}, {"reset": "value"}],
+    "glif": [],
+    "iaf": [{"reset": "value", "v_reset": -0.5}, {"reset": "none"}, {"reset_delay": True}, *COUNTING],
+    "integrator": [{"input_gain": 0.3}],
+    "izhikevich": [{"time_step": None, "input_gain": 3.0}],
+    "klif": [*LEAKY[1:], {"scale_reset": True, "k": 1.5}, {"scale_reset": True, "input_gain": "average"}],
+    "li": [{"v_leak": 0.25}, {"decay": "euler"}, {"input_gain": 0.3, "beta": 0.9}, {"input_gain": "1-a"}],
+    "lif": [*LEAKY, *DELAYED, *COUNTING],
+    "lif_ex": SYNAPTIC[:2],
+    "lif_refrac": [{"reset": "subtract"}, {"reset": "none", "threshold": "strict", "rest_steps": 2}, SYNAPTIC[0]],
+    "lsnn": [{"reset": "subtract", "threshold": "inclusive"}, {"reset": "none", "decay": "euler"}],
+    "resonate_and_fire": [{"reset": "subtract", "input_gain": 0.3}, {"v_reset": -0.5}],
+    "sinabs_lif": [{"tau_syn": "3 steps", "min_v_mem": -0.5}, {"beta": 0.6, "alpha": 0.3, "input_gain": 0.5}],
+    "snntorch_alpha": [{"reset": "subtract"}, {"reset": "none", "tau_syn": "8 steps", "tau_mem": "3 steps"}],
+    "tc_lif": [{"gamma": 0.25, "beta1": 0.5}],
+    "ts_lif": [{"gamma": 0.25}],
+    "tsodyks_markram": [{"decay": "euler"}],
+}
+# Steps that cannot be traced, or none at all: their classes state the equations.
+STATED = ("lava_cuba", "masked_psn", "psn", "sliding_psn")
+KINDS = [(kind, settings) for kind in SETTINGS for settings in ({}, *SETTINGS[kind])]
+DT = 2.0
+# Potentials of those that count in mV.
+MILLIVOLTS = ("coba_lif", "izhikevich")
+FUNCTIONS = {name: getattr(math, name) for name in ("exp", "sqrt", "sin", "cos", "trunc", "pi")} | {
+    "ln": math.log,
+    "max": max,
+    "min": min,
+    "sigmoid": lambda z: 1.0 / (1.0 + math.exp(-z)),
+}
+
+
+def build(kind: str, settings: dict[str, Any]) -> Neuron:
+    torch.manual_seed(0)
+    neuron = NEURONS.build(kind, dict(settings), kind, dt=DT, in_shape=(1,)).double()
+    for parameter in neuron.parameters():  # away from where factors are 1/2, so that nothing cancels
+        parameter.data += 0.1
+    return neuron
+
+
+def number(neuron: Neuron, name: str) -> float:
+    """Return what a name in an equation stands for: a setting, a learned quantity, the length of a step."""
+    if name == "dt":
+        return 0.002 if type(neuron).__name__ == "BRF" else DT  # its frequencies are per second
+    learned = getattr(neuron, "learned", {})
+    if hasattr(neuron, "value"):
+        found = neuron.value(name)  # type: ignore[operator]
+    elif name in learned:
+        found = learned[name]
+    else:
+        found = getattr(neuron, name)
+    if isinstance(found, str):
+        return DT * float(found.split()[0])
+    if found is None:  # learned, with no setting of its value
+        found = learned[name]
+    found = torch.as_tensor(found, dtype=torch.float64).detach()
+    return (found.abs() if name in ("omega", "damping") else found).item()
+
+
+def computed(neuron: Neuron, found: RenderedEquations, state: dict[str, float], x: float) -> dict[str, float]:
+    """Return the values of a step by the text of the equations, read by Python."""
+    names: dict[str, Any] = {name: {0: value} for name, value in state.items()} | {"x": {1: x}, "t": 1}
+    lines = [re.fullmatch(r"(\w+)(\[t\]|\(z\))? = (.*)", line.text()[0]) for line in found.lines]
+    coefficients: dict[str, str] = {}
+    for line in lines:
+        assert line is not None
+        name, index, text = line.groups()
+        if not index:
+            coefficients[name] = text.split(" = ")[0]
+        elif index == "(z)":
+            names["H"] = eval(f"lambda z: {text}")  # our own text
+    numbers: dict[str, float] = {}
+
+    class Numbers(dict[str, Any]):
+        def __missing__(self, name: str) -> Any:
+            if name in FUNCTIONS:
+                return FUNCTIONS[name]
+            if name not in numbers:
+                text = coefficients.get(name)
+                numbers[name] = number(neuron, name) if text is None else eval(text.replace("^", "**"), {}, Numbers())
+            return numbers[name]
+
+    everything = Numbers(names)
+    timed = [line.groups() for line in lines if line is not None and line[2] == "[t]"]
+    if "v" in state and any("s[t-1]" in text for *_, text in timed) and "s" not in state:
+        spike = next(text for name, _, text in timed if name == "s")
+        before = dict(everything, t=0, u=everything["v"], v=everything["v"])
+        everything["s"] = {0: eval(spike, {}, Numbers(before))}
+    for name, _, text in timed:
+        everything.setdefault(name, {})[1] = eval(text.replace("^", "**"), {}, everything)
+    return {name: value[1] for name, value in everything.items() if isinstance(value, dict) and 1 in value}
+
+
+@pytest.mark.parametrize(("kind", "settings"), KINDS, ids=str)
+def test_their_text_computes_what_the_step_does(kind: str, settings: dict[str, Any]) -> None:
+    neuron, chance = build(kind, settings), random.Random(0)
+    found = equations_of_neuron(neuron)
+    assert isinstance(found, RenderedEquations), found
+    make = type(neuron.initial_state(torch.zeros(1, 1)))
+    scale = 60.0 if kind in MILLIVOLTS else 1.5
+    spikes = set[float]()
+    for _ in range(40):
+        state = {name: scale * chance.uniform(-0.7, 1.0) for name in make._fields}
+        state |= {name: float(round(abs(state[name]))) for name in ("s", "rho") if name in state}
+        state |= {name: 8.0 * state[name] for name in ("i",) if name in state}  # which acts through a small gain
+        x = scale * chance.uniform(-1.0, 2.0)
+        tensors = make(*(torch.tensor([[value]], dtype=torch.float64) for value in state.values()))
+        drive = torch.tensor([[x]], dtype=torch.float64)
+        y, after = neuron.step(neuron.weighted_input(drive[None])[0], tensors, neuron.coefficients())
+        ours = computed(neuron, found, state, x)
+        expected = {name: value.item() for name, value in after._asdict().items() if name in ours}
+        assert {name: ours[name] for name in expected} == pytest.approx(expected, rel=1e-12, abs=1e-12)
+        assert ours["s" if neuron.spiking else "y"] == pytest.approx(y.item(), rel=1e-12, abs=1e-12)
+        spikes.add(y.item())
+    assert len(spikes) > 1
