@@ -15,7 +15,10 @@ from torch import Tensor
 
 from snnlab.errors import DataError, join_names
 from snnlab.nn.network import Network
+from snnlab.nn.neurons.learn import values_key
+from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.printable import printable
+from snnlab.spec.interval import FINITE
 
 LEARNED = ".learned"
 TIME_CONSTANT = "learned time constant"
@@ -141,6 +144,39 @@ def setting_place(network: Network, layer: str) -> str:
             break
         block = module
     return place
+
+
+class StoredConstant(NamedTuple):
+    """A quantity of a neuron as its state dict has it: the name of the tensor, and its value."""
+
+    name: str
+    value: Tensor
+
+
+def stored_constant(path: Path, name: str, value: Tensor, neuron: LeakyMembrane, setting: str) -> StoredConstant:
+    """Return how a neuron stores a quantity that it learns, or has for each neuron; another shape stays as it is.
+
+    Args:
+        path: The file, for messages.
+        name: The quantity's name in it.
+        value: Its values, in the unit of the setting.
+        neuron: The neuron.
+        setting: The quantity.
+
+    Raises:
+        DataError: if a value is not legal.
+    """
+    learned = setting in neuron.learn_per
+    key = f"learned.{setting}" if learned else values_key(setting)
+    own = neuron.learned[setting] if learned else neuron.get_buffer(key)
+    if value.numel() not in (1, own.numel()):
+        return StoredConstant(key, value)
+    _, legal = neuron.learnable().get(setting, (0.0, FINITE))
+    numbers = value.double().flatten().tolist()
+    if wrong := [number for number in numbers if number not in legal]:
+        raise DataError(path, f"{printable(name)} is {wrong[0]:.9g}, expected a number {legal}")
+    stored = torch.tensor([legal.stored(number) if learned else number for number in numbers], dtype=own.dtype)
+    return StoredConstant(key, stored.expand(own.numel()).reshape(own.shape))
 
 
 def number_text(value: Tensor) -> str:

@@ -20,6 +20,7 @@ from snnlab.interop.layer_order import (
     pairs_of_layers,
     require_as_many,
     setting_place,
+    stored_constant,
 )
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.membrane import SpikingMembrane
@@ -111,7 +112,8 @@ def _constant(path: Path, name: str, own: str, value: Tensor, neuron: _Neuron) -
             raise DataError(path, f"{shown}: {neuron.place} has {decay.setting}, a length, in place of {own}", hint)
         expected = decay.per_step()
     if isinstance(module, SpikingMembrane) and setting in (*module.learn_per, *module.per_neuron):
-        return _stored(path, name, setting, value, neuron, module)
+        stored = stored_constant(path, name, value, module, setting)
+        return full_name(neuron.name, stored.name), stored.value
     if value.numel() != 1:
         hint = f"set {neuron.place}.learn={{{setting}: neuron}}, or .per_neuron=[{setting}]"
         raise DataError(path, f"{shown} has {value.numel():,} values, and {neuron.place}.{setting} one", hint)
@@ -119,23 +121,3 @@ def _constant(path: Path, name: str, own: str, value: Tensor, neuron: _Neuron) -
         number = number_text(value)
         raise DataError(path, f"{shown} is {number}, expected {expected:.9g}", f"set {neuron.place}.{setting}={number}")
     return expected, value
-
-
-def _stored(
-    path: Path, name: str, setting: str, value: Tensor, neuron: _Neuron, module: SpikingMembrane
-) -> tuple[Target, Tensor]:
-    """Return where a learned constant, or one per neuron, is stored, and what is stored there."""
-    legal = module.learnable()[setting][1]
-    numbers = value.double().flatten().tolist()
-    if wrong := next((number for number in numbers if number not in legal), None):
-        raise DataError(path, f"{printable(name)} is {wrong:.9g}, expected a number {legal}")
-    if setting in module.learn_per:
-        target, own = f"learned.{setting}", module.learned[setting]
-        numbers = [legal.stored(number) for number in numbers]
-    else:
-        target = f"{setting}_values"
-        own = module.get_buffer(target)
-    stored = torch.tensor(numbers, dtype=own.dtype)
-    fits = stored.numel() == own.numel()
-    value = stored.reshape(own.shape) if fits else stored.expand(own.shape) if len(numbers) == 1 else value
-    return full_name(neuron.name, target), value
