@@ -415,7 +415,7 @@ def _compose(
         with hydra_values(cfg):
             _require_places(cfg, ready, files)
             experiment = check_config(without_hydra(cfg), files, ready)
-            check_trainer(experiment.trainer, test=experiment.test)
+            check_trainer(experiment.trainer, test=experiment.test, given_weights=experiment.has_given_weights)
             require_typed_plugins(experiment.plugins, origin.overridden)
             folders = tuple(str(OmegaConf.select(cfg.hydra, key)) for key in wanted)
     if empty := next((key for key, name in zip(wanted, folders, strict=True) if not name.strip()), None):

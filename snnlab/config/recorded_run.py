@@ -325,7 +325,7 @@ def compose_run(
     files.choices |= chosen
     experiment = check_config(without_hydra(composed), files, marked)
     if any(key_of(text).startswith("trainer") for text in typed_overrides):
-        check_trainer(experiment.trainer, test=experiment.test)
+        check_trainer(experiment.trainer, test=experiment.test, given_weights=experiment.has_given_weights)
     _require_same_classes(cfg, recorded, run)
     unmasked: dict[str, Any] = {field.name: _unmask(getattr(experiment, field.name)) for field in fields(experiment)}
     experiment = replace(experiment, **{**unmasked, "of_run": run.absolute()})

@@ -108,7 +108,7 @@ def schedule(experiment: Experiment, tried: Optimizer) -> Schedule | None:
     Raises:
         ConfigError: for a mistake in its settings.
     """
-    if experiment.scheduler is None:
+    if experiment.scheduler is None or experiment.trainer.get("max_epochs") == 0:
         return None
     node = dict(experiment.scheduler)
     if "_target_" in node:
