@@ -110,7 +110,7 @@ def check_config(
     _check_values(resolved)
     wanted = resolved if checked is None else {name: node for name, node in resolved.items() if name in checked}
     if "trainer" in wanted:
-        check_trainer(experiment.trainer, test=experiment.test)
+        check_trainer(experiment.trainer, test=experiment.test, given_weights=experiment.has_given_weights)
     check_nodes(known, neuron, resolved["model"], wanted, experiment.plugins)
     if unknown := sorted(resolved["model"].keys() - {"layers", "init", "weights"}):
         hint = f"; {unknown[0]} is a setting next to it: {unknown[0]}.KEY=VALUE" if unknown[0] in resolved else ""

@@ -189,6 +189,11 @@ class Experiment:
         found = ForeignWeights(**(self.model.get("weights") or {}))
         return None if found.file is None else found
 
+    @property
+    def has_given_weights(self) -> bool:
+        """Whether a run or a file gives the initial weights."""
+        return self.init_from is not None or self.foreign_weights is not None
+
     def without_initial_weights(self) -> Experiment:
         """Return the experiment without `init_from` and `model.weights`, for a network that gets other weights."""
         model = {key: value for key, value in self.model.items() if key != "weights"}

@@ -76,8 +76,14 @@ _PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 _ALIASES = {"32": "32-true", "64": "64-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 
 
-def check_trainer(node: Mapping[str, Any], *, test: bool) -> None:
-    """Check the settings of the trainer."""
+def check_trainer(node: Mapping[str, Any], *, test: bool, given_weights: bool = False) -> None:
+    """Check the settings of the trainer.
+
+    Args:
+        node: The settings.
+        test: Whether the run is tested.
+        given_weights: Whether a file or a run gives the initial weights, which can be tested without training.
+    """
     settings = {key: value for key, value in node.items() if key != "_target_"}
     known = {one.name for one in fields(TrainerSettings)}
     for key in map(str, settings):
@@ -89,6 +95,8 @@ def check_trainer(node: Mapping[str, Any], *, test: bool) -> None:
         names = join_names(get_args(Strategy))
         raise ConfigError("trainer.strategy", f"is a name here, one of {names}", "snnlab starts its processes itself")
     check_settings(TrainerSettings, settings, "trainer", "Trainer")
+    if given_weights and settings.get("max_epochs") == 0:
+        del settings["max_epochs"]
     for key, problem in _invalid_settings(settings, test):
         raise ConfigError(f"trainer.{key}", problem)
 

@@ -80,6 +80,8 @@ def _judge_shuffled_labels(run: RecordedRun, reference: RecordedRun) -> ControlV
     by the few labels that are more frequent, is sometimes outside of the bounds by luck: that is no verdict.
     """
     test, targets = read_test(run), run.predictions()["test_target"]
+    if targets.ndim != 1:
+        raise RunFolderError(run.folder, "its recordings have no class", "only classification can be judged")
     accuracy, frequencies = float(test.right.mean()), np.bincount(targets)[np.unique(targets)] / len(targets)
     # Dependent rows (windows of a recording, recordings of a person) count less than independent ones.
     number = max(1, int(independent_recordings(test.right, test.clusters)))

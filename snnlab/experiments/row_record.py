@@ -180,7 +180,7 @@ def _is_entry(one: Any) -> bool:
 def _rows_error(rows: Sequence[Mapping[Any, Any]], entries: Sequence[Mapping[str, Any]]) -> str | None:
     """Return the error in a record's `metrics.csv` as text, or None."""
     seeds = {str(one["seed"]) for one in entries}
-    if not rows:
+    if not rows and any((one["result"].get("selection") or {}).get("epochs") != 0 for one in entries):
         return f"{METRICS}: it has no epoch"
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values() or "epoch" not in row:

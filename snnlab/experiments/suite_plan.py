@@ -10,7 +10,7 @@ from typing import Any
 from snnlab.errors import SnnlabError
 from snnlab.experiments.search_plan import QUIET_OVERRIDES
 from snnlab.experiments.space import Values, overrides
-from snnlab.experiments.suite_reading import relative_run_folder
+from snnlab.experiments.suite_reading import GIVEN, relative_run_folder
 from snnlab.experiments.suite_settings import TUNE_SEED, Suite, SuiteSelection
 from snnlab.experiments.workers import RunTask
 from snnlab.spec.override_texts import key_of
@@ -116,7 +116,13 @@ class SuitePlan:
         """
         methods, datasets = _selected_names(self.suite, selection)
         wanted = self.suite.seeds if seeds is None else seeds
-        run_specs = [RunSpec(d, a, s) for s in wanted for d in datasets for a in methods if self.suite.trains(a, d)]
+        run_specs = [
+            RunSpec(dataset, method, seed)
+            for seed in wanted
+            for dataset in datasets
+            for method in methods
+            if self.suite.trains(method, dataset) and (seed in self.suite.seeds_of(method))
+        ]
         return run_specs + [
             RunSpec(dataset, first, self.suite.seeds[0], control)
             for dataset in datasets
@@ -128,7 +134,9 @@ class SuitePlan:
         """Return the overrides of a method on a dataset, without the seed and the tuned values."""
         dropped = FILE_SETTINGS if dataset in self.simulated else ()
         common = [text for text in self.common if key_of(text) not in dropped]
-        return [*self.suite.datasets[dataset], *common, *self.suite.methods[method].overrides]
+        own = self.suite.methods[method]
+        untrained = ["trainer.max_epochs=0"] if own.role == GIVEN else []
+        return [*self.suite.datasets[dataset], *common, *own.overrides, *untrained]
 
     def task(self, spec: RunSpec, values: Values, threads: int, merge: Callable[[Sequence[str]], list[str]]) -> RunTask:
         """Return the task of a run.

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from snnlab.errors import RunFolderError, join_names, one_line
-from snnlab.experiments.suite_reading import RecordedSuite, SuiteRun, steps_of
+from snnlab.experiments.suite_reading import GIVEN, RecordedSuite, SuiteRun, steps_of
 from snnlab.experiments.suite_statistics import MethodRow, short_number
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.runs_table import group_by, is_limit
@@ -55,13 +55,13 @@ def protocol(suite: RecordedSuite, rows: Sequence[MethodRow]) -> list[ProtocolFi
     Args:
         suite: The content of the suite's folder.
     """
-    several = len(rows) > 1
+    several = sum(row.role != GIVEN for row in rows) > 1
     differs = "; ".join(f"{row.method}: {' '.join(row.differs) or 'the defaults'}" for row in rows)
     fields = {
         "runs": _runs_text(rows),
         "seeds": f"{_grouped_text((row, join_names(map(str, row.seeds)) or 'none') for row in rows)}; {_SEEDS}",
         **{about: _grouped_text(_row_texts(rows, text_of)) for about, text_of in _FIELDS.items()},
-        "methods": differs if several else "",
+        "methods": differs if len(rows) > 1 else "",
         "budget": _budget_text(suite, rows) if suite.match is not None else "",
         "accuracy": _ACCURACY,
         "ranking": _RANKING if several else "",
@@ -173,6 +173,8 @@ def _test_set(run: SuiteRun) -> str | None:
 
 def _selection_text(run: SuiteRun) -> str | None:
     rule, epochs = run.part("selection").get("rule"), run.part("selection").get("epochs")
+    if epochs == 0:
+        return "given weights, not trained here"
     if rule is None or epochs == 1:
         return None if rule is None else "the only epoch"
     return f"{str(rule).replace('_', ' ')}, of {epochs} epochs" if rule != "last" else f"the last of {epochs} epochs"
@@ -251,7 +253,9 @@ def _readout_text(run: SuiteRun) -> str:
     return f"{last}, {over} over the steps" if over else f"{last}, as the loss {config.get('loss.type', '?')} reads it"
 
 
-def _training_text(run: SuiteRun) -> str:
+def _training_text(run: SuiteRun) -> str | None:
+    if run.part("selection").get("epochs") == 0:
+        return None
     config = run.settings
     items = [str(config.get("loss.type", "?"))]
     items.append(f"{_class_name(config.get('optimizer._target_'))} lr {config.get('optimizer.lr', '?')}")

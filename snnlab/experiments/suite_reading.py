@@ -110,9 +110,13 @@ class SuiteRun:
         return (self.recorded or RunFiles(self.folder)).settings
 
 
+GIVEN = "given"
+"""The role of a method whose weights come from a file: they are evaluated, and nothing is trained."""
+
+
 @dataclass(frozen=True)
 class MethodInfo:
-    """Information on a method: its role (method or baseline), a note, and its differences from others, a line each."""
+    """A method's role (method, baseline or given), its note, and its differences from others, a line each."""
 
     role: str = "method"
     note: str | None = None
@@ -350,7 +354,7 @@ def _run_entries(content: Mapping[str, Any], state: Mapping[str, Any]) -> Iterat
         for method, node in content["methods"].items():
             if (only := node.get("datasets")) is not None and dataset not in only:
                 continue
-            for seed in content.get("seeds") or ():
+            for seed in (content.get("seeds") or ())[: 1 if node.get("role") == GIVEN else None]:
                 folder = relative_run_folder(dataset, method, seed)
                 yield {"dataset": dataset, "method": method, "seed": seed, "folder": folder, **known.get(folder, {})}
 

@@ -15,7 +15,7 @@ from snnlab.experiments.executor import Executor, FinishedTask, SearchRunner, Wo
 from snnlab.experiments.search_plan import SearchPlan, check_common_overrides
 from snnlab.experiments.study import OUTCOME, SearchLock, SharedStudy, require_optuna
 from snnlab.experiments.suite_plan import PreflightResult, RunSpec, SuiteFunctions, SuitePlan
-from snnlab.experiments.suite_reading import steps_of
+from snnlab.experiments.suite_reading import GIVEN, steps_of
 from snnlab.experiments.suite_settings import PLACE, TUNE_SEED, Suite
 from snnlab.experiments.suite_state import RunState, SuiteState, TimeSpent
 from snnlab.experiments.sweep_settings import parse_settings
@@ -105,7 +105,7 @@ def match_values(suite: Suite, results: Callable[[str, str], Sequence[RecordedRu
     found: dict[str, dict[str, Any]] = {}
     for dataset in suite.datasets:
         values: dict[str, float] = {}
-        for method in suite.methods:
+        for method in (name for name, own in suite.methods.items() if own.role != GIVEN):
             each = (_QUANTITIES[match.by](run) for run in results(dataset, method))
             if known := [value for value in each if value is not None]:
                 values[method] = fmean(known)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from snnlab.errors import ConfigError, RunFolderError, did_you_mean
 from snnlab.experiments.space import names_code
-from snnlab.experiments.suite_reading import energy_of
+from snnlab.experiments.suite_reading import GIVEN, energy_of
 from snnlab.experiments.suite_statistics import check_published
 from snnlab.experiments.sweep_settings import PLACE as SWEEP, parse_settings as checked_sweep
 from snnlab.printable import holds_password, masked
@@ -18,6 +18,7 @@ from snnlab.spec.nodes import load
 from snnlab.spec.signatures import check_settings
 
 PLACE = "suite"
+_WEIGHTS = "model.weights.file"
 CONTROLS = ("shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only")
 # Settings that the suite controls, and what to use in their place.
 _SET_BY_SUITE = {
@@ -41,14 +42,16 @@ class Method:
 
     Args:
         overrides: Overrides of `snnlab train`.
-        role: `baseline` for a method that the others are compared with.
+        role: `baseline` for a method that the others are compared with; `given`: the weights are those of
+            `model.weights.file`, which is among the overrides. They are evaluated once, with the first seed, and shown
+            apart from what is trained.
         note: A sentence for the table.
         datasets: The suite's datasets that it is trained on; null: all.
         tune: {space: ...} of this method; false: it is not tuned; null: the suite's `tune`.
     """
 
     overrides: Sequence[str] = ()
-    role: Literal["method", "baseline"] = "method"
+    role: Literal["method", "baseline", "given"] = "method"
     note: str | None = None
     datasets: Sequence[str] | None = None
     tune: Mapping[str, Any] | bool | None = None
@@ -113,15 +116,19 @@ class Suite:
         wanted = self.methods[method].datasets
         return wanted is None or dataset in wanted
 
+    def seeds_of(self, method: str) -> Sequence[int]:
+        """Return the seeds of a method: given weights depend on none, so they are evaluated with the first."""
+        return self.seeds[:1] if self.methods[method].role == GIVEN else self.seeds
+
     def first_method(self, dataset: str) -> str | None:
-        """Return the first method of a dataset: the reference of its controls and of `match`."""
-        methods = [name for name in self.methods if self.trains(name, dataset)]
+        """Return the first trained method of a dataset: the reference of its controls and of `match`."""
+        methods = [name for name in self.methods if self.trains(name, dataset) and self.methods[name].role != GIVEN]
         return next((name for name in methods if self.methods[name].role == "method"), methods[0] if methods else None)
 
     def tuning_settings(self, method: str) -> Mapping[str, Any] | None:
         """Return the settings of the search that tunes a method, or None."""
         own = self.methods[method].tune
-        if self.tune is None or own is False:
+        if self.tune is None or own is False or self.methods[method].role == GIVEN:
             return None
         return {**self.tune, **own} if isinstance(own, Mapping) else self.tune
 
@@ -203,6 +210,10 @@ def _parse_method(name: str, node: Any) -> Method:
     check_settings(Method, settings, place, "a method")
     method = Method(**settings)
     check_overrides(method.overrides, place)
+    if method.role == GIVEN and not any(text.lstrip("+").startswith(f"{_WEIGHTS}=") for text in method.overrides):
+        raise ConfigError(
+            f"{place}.role", "given needs the file of the weights", f"add {_WEIGHTS}=FILE to its overrides"
+        )
     return method
 
 

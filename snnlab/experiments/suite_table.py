@@ -13,7 +13,7 @@ import numpy as np
 from snnlab.console import say
 from snnlab.errors import ConfigError, RunFolderError, did_you_mean, join_names
 from snnlab.experiments.suite_protocol import ProtocolField, flags, protocol
-from snnlab.experiments.suite_reading import Energy, MethodInfo, RecordedSuite, SuiteRun, latest_per_seed, read
+from snnlab.experiments.suite_reading import GIVEN, Energy, MethodInfo, RecordedSuite, SuiteRun, latest_per_seed, read
 from snnlab.experiments.suite_statistics import (
     COLUMNS,
     Column,
@@ -63,6 +63,8 @@ class DatasetTables(NamedTuple):
         published: Published results of others; they are not ranked.
         protocol: The conditions of the results.
         against_best: The best row compared with each other row.
+        given: The methods whose weights were given, the best first: they are evaluated here, trained elsewhere, and
+            neither ranked nor compared.
     """
 
     dataset: str
@@ -71,11 +73,14 @@ class DatasetTables(NamedTuple):
     published: Sequence[PublishedResult]
     protocol: Sequence[ProtocolField]
     against_best: Sequence[Comparison]
+    given: Sequence[MethodRow] = ()
 
     def rank(self, row: MethodRow) -> str:
         """Return a row's rank, with ≈ if it does not differ significantly from the row above; "" without a result."""
         tied = any(pair.worse == row.method and pair.significant is False for pair in self.neighbours)
-        return f"{self.rows.index(row) + 1}{' ≈' if tied else ''}" if row.sort_key[0] else ""
+        if row.role == GIVEN or not row.sort_key[0]:
+            return ""
+        return f"{self.rows.index(row) + 1}{' ≈' if tied else ''}"
 
 
 class SuiteTable(NamedTuple):
@@ -105,6 +110,7 @@ class SuiteTable(NamedTuple):
                 {
                     "dataset": part.dataset,
                     "rows": [{"rank": part.rank(row), **row.record()} for row in part.rows],
+                    "given": [row.record() for row in part.given],
                     "neighbours": [pair.record() for pair in part.neighbours],
                     "against_best": [pair.record() for pair in part.against_best],
                     "published": [{**one._asdict(), "ranked": False} for one in part.published],
@@ -132,9 +138,14 @@ def read_table(folder: Path, best_on_test: bool = False) -> SuiteTable:
     for dataset, runs in group_by(found.runs, lambda run: run.dataset).items():
         others, lacking = published_results(found.published, dataset)
         problems += lacking
-        rows = _method_rows(found, dataset, runs, best_on_test)
+        apart = {name for name, method in found.methods.items() if method.role == GIVEN}
+        rows, given = (
+            _method_rows(found, dataset, [run for run in runs if (run.method in apart) is kind], best_on_test)
+            for kind in (False, True)
+        )
         neighbours, against_best = _compare(rows, partial(_number_of_looks, found.looks.get(dataset, ())))
-        parts.append(DatasetTables(dataset, rows, neighbours, others, protocol(found, rows), against_best))
+        said = protocol(found, [*rows, *given])
+        parts.append(DatasetTables(dataset, rows, neighbours, others, said, against_best, given))
     return SuiteTable(found.name, parts, found.controls, found.energy, problems, found.command)
 
 
@@ -238,6 +249,7 @@ BEST_ON_TEST = (
     "best on test: the best of the tested epochs, chosen on the test recordings; it is no valid result and not"
     " comparable with one."
 )
+EVALUATED = "given weights, evaluated here, not ranked"
 # The verdict of a control; controls that only give numbers have none.
 VERDICTS: Mapping[object, str] = {True: "passed", False: "FAILED"}
 # Up to this number of rows, each row's comparison with the next one is written as a sentence.
@@ -255,12 +267,15 @@ _LAST = ("flags", "note")
 def tables(part: DatasetTables) -> list[Table]:
     """Return a dataset's tables: accuracy, cost, synaptic operations, and published results."""
     made = [_statistics_table(part, about) for about in _TITLES]
+    if part.given:
+        apart = part._replace(dataset=f"{part.dataset}: {EVALUATED}", rows=part.given, neighbours=())
+        made += [_statistics_table(apart, about) for about in ("accuracy", "cost")]
     return [table for table in made if len(table.head) > 2] + ([_published_table(part)] if part.published else [])
 
 
 def remarks(part: DatasetTables) -> list[str]:
     """Return the notes below a dataset's tables."""
-    notes = [f"{row.method}: {row.note}" for row in part.rows if row.note]
+    notes = [f"{row.method}: {row.note}" for row in (*part.rows, *part.given) if row.note]
     if any(pair.significant is False for pair in part.neighbours):
         notes.append(TIED)
     if level := [pair.worse for pair in part.against_best if pair.significant is False]:
@@ -332,13 +347,21 @@ def paper_text(found: SuiteTable, columns: Sequence[Column], by_dataset: bool, f
 def paper_tables(found: SuiteTable, columns: Sequence[Column], by_dataset: bool) -> tuple[list[Table], list[str]]:
     """Return tables of selected columns, and the notes below them."""
     rows = [row for part in found.parts for row in part.rows]
+    given = [part._replace(rows=part.given) for part in found.parts if part.given]
     seeds = sorted({len(row.seeds) for row in rows})
     over = f"{seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else f"{seeds[0]} seed{'s' if seeds[0] != 1 else ''}"
     notes = [f"Mean ± standard deviation over {over}, at the epoch that was chosen on validation recordings."]
     notes += [f"† {row.method} on {row.dataset}: {'; '.join(row.flags)}" for row in rows if row.flags]
     notes += [BEST_ON_TEST] if any(column.key == "best_test_accuracy" for column in columns) else []
-    groups = [(found.name, found.parts)] if by_dataset else [(part.dataset, [part]) for part in found.parts]
+    groups = _titled(found.name, found.parts, by_dataset)
+    groups += [(f"{title}: {EVALUATED}", parts) for title, parts in _titled(found.name, given, by_dataset)]
     return [_paper_table(title, parts, columns, by_dataset) for title, parts in groups], notes
+
+
+def _titled(name: str, parts: Sequence[DatasetTables], by_dataset: bool) -> list[tuple[str, Sequence[DatasetTables]]]:
+    if not parts:
+        return []
+    return [(name, parts)] if by_dataset else [(part.dataset, [part]) for part in parts]
 
 
 def _paper_table(title: str, parts: Sequence[DatasetTables], columns: Sequence[Column], by_dataset: bool) -> Table:
@@ -423,7 +446,7 @@ def _csv(found: SuiteTable) -> str:
 
 def _method_lines(part: DatasetTables) -> list[dict[str, Any]]:
     lines = []
-    for row in part.rows:
+    for row in (*part.rows, *part.given):
         line = {
             **{
                 "dataset": row.dataset,

@@ -27,6 +27,7 @@ from snnlab.runs.statistics import (
     mcnemar,
 )
 from snnlab.runs.tables import Table
+from snnlab.target_kinds import IGNORED
 
 _log = logging.getLogger(__name__)
 
@@ -36,12 +37,14 @@ class MethodResults(NamedTuple):
 
     Attributes:
         seeds: The seeds, in order.
-        right: Whether each test row was classified correctly, `[S, N]`; a row is a recording, or a window of one.
-        recordings: The recording of each row, and the start of its window (us), `[N, 2]`.
+        right: Whether each test row was classified correctly, `[S, N]`; a row is a recording, a window of one, or a
+            labelled step.
+        recordings: The recording of each row, and the start of its window (us) or its step, `[N, 2]`.
         data: Fingerprint of the packed recordings.
-        clusters: The cluster of each row, `[N]`. Rows of a cluster depend on each other: windows of a recording,
-            recordings of a person, a speaker, a session or a file.
+        clusters: The cluster of each row, `[N]`. Rows of a cluster depend on each other: windows or steps of a
+            recording, recordings of a person, a speaker, a session or a file.
         splits: Hash of each seed's lists of training, validation and test recordings.
+        parts: What several rows of a recording are.
     """
 
     name: str
@@ -51,6 +54,7 @@ class MethodResults(NamedTuple):
     data: str
     clusters: np.ndarray
     splits: list[str]
+    parts: str = "windows"
 
     @property
     def accuracies(self) -> np.ndarray:
@@ -67,7 +71,7 @@ class MethodResults(NamedTuple):
         """The test rows as text: `264 recordings`, `116 windows of 16 recordings`, `264 recordings of 6 groups`."""
         number, recordings = len(self.recordings), len(np.unique(self.recordings[:, 0]))
         groups = len(np.unique(self.clusters))
-        windows = f"{number:,} windows of " if number > recordings else ""
+        windows = f"{number:,} {self.parts} of " if number > recordings else ""
         of_groups = f" of {groups:,} groups" if groups < recordings else ""
         return f"{windows}{recordings:,} recordings{of_groups}"
 
@@ -143,11 +147,15 @@ def method_results(name: str, runs: Sequence[RecordedRun]) -> MethodResults:
         runs[0].required("data_fingerprint"),
         tests[0].clusters,
         [str(run.provenance.get("split_hash")) for run in runs],
+        tests[0].parts,
     )
 
 
 class RunTest(NamedTuple):
     """The test rows of one run and whether each was classified correctly, in the order of the recordings.
+
+    Attributes:
+        parts: What several rows of a recording are.
 
     Shape:
         recordings: `[N, 2]`; right, clusters: `[N]`.
@@ -156,6 +164,7 @@ class RunTest(NamedTuple):
     recordings: np.ndarray
     right: np.ndarray
     clusters: np.ndarray
+    parts: str = "windows"
 
 
 def read_test(run: RecordedRun) -> RunTest:
@@ -166,12 +175,16 @@ def read_test(run: RecordedRun) -> RunTest:
     """
     found = run.predictions()
     target, recording = found["test_target"], found["test_recording"]
-    if target.ndim != 1 or target.dtype.kind not in "iu":
+    if target.dtype.kind not in "iu":
         raise RunFolderError(run.folder, "its recordings have no class", "only classification can be compared")
     start = found.get("test_start_us", np.zeros_like(recording))
     # Older versions did not record groups.
     clusters = found.get("test_group", recording)
-    answer = found["test_answer"] if "test_answer" in found else found["test_readout"].argmax(1)
+    answer = found["test_answer"] if "test_answer" in found else found["test_readout"].argmax(-1)
+    if target.ndim == 2:
+        (row, step), steps = np.nonzero(target != IGNORED), target.shape[1]
+        recordings = np.stack([recording[row], start[row] * steps + step], 1)
+        return RunTest(recordings, (answer == target)[row, step], clusters[row], "labelled steps")
     order = np.lexsort((start, recording))
     return RunTest(np.stack([recording, start], 1)[order], (answer == target)[order], clusters[order])
 

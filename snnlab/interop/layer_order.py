@@ -15,6 +15,7 @@ from torch import Tensor
 
 from snnlab.errors import DataError, join_names
 from snnlab.nn.network import Network
+from snnlab.nn.neurons.learn import StoredQuantity
 from snnlab.printable import printable
 
 LEARNED = ".learned"
@@ -141,6 +142,25 @@ def setting_place(network: Network, layer: str) -> str:
             break
         block = module
     return place
+
+
+def stored_value(path: Path, name: str, value: Tensor, quantity: StoredQuantity) -> Tensor:
+    """Return a quantity of a neuron as its state dict has it; another shape stays as it is.
+
+    Args:
+        path: The file, for messages.
+        name: The quantity's name in it.
+        value: Its values, in the unit of the setting.
+        quantity: Where the neuron stores it.
+    """
+    own, legal = quantity.values, quantity.legal
+    if value.numel() not in (1, own.numel()):
+        return value
+    numbers = value.double().flatten().tolist()
+    if wrong := [number for number in numbers if number not in legal]:
+        raise DataError(path, f"{printable(name)} is {wrong[0]:.9g}, expected a number {legal}")
+    stored = [legal.stored(number) if quantity.as_logarithm else number for number in numbers]
+    return torch.tensor(stored, dtype=own.dtype).expand(own.numel()).reshape(own.shape)
 
 
 def number_text(value: Tensor) -> str:

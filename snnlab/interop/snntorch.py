@@ -20,10 +20,10 @@ from snnlab.interop.layer_order import (
     pairs_of_layers,
     require_as_many,
     setting_place,
+    stored_value,
 )
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron
-from snnlab.nn.neurons.learn import StoredQuantity
 from snnlab.nn.neurons.recurrent import Recurrent
 from snnlab.printable import printable
 
@@ -111,9 +111,9 @@ def _constant(path: Path, name: str, own: str, value: Tensor, neuron: _Neuron) -
         if decay.setting != own:
             hint = f"set {neuron.place}.{own}={number_text(value)}" if value.numel() == 1 else ""
             raise DataError(path, f"{shown}: {neuron.place} has {decay.setting}, a length, in place of {own}", hint)
-    stored = module.stored_quantity(setting)
-    if stored is not None:
-        return _stored(path, name, value, neuron, stored)
+    found = module.stored_quantity(setting)
+    if found is not None:
+        return full_name(neuron.name, found.key), stored_value(path, name, value, found)
     if value.numel() != 1:
         hint = f"set {neuron.place}.learn={{{setting}: neuron}}, or .per_neuron=[{setting}]"
         raise DataError(path, f"{shown} has {value.numel():,} values, and {neuron.place}.{setting} one", hint)
@@ -122,16 +122,3 @@ def _constant(path: Path, name: str, own: str, value: Tensor, neuron: _Neuron) -
         number = number_text(value)
         raise DataError(path, f"{shown} is {number}, expected {expected:.9g}", f"set {neuron.place}.{setting}={number}")
     return expected, value
-
-
-def _stored(path: Path, name: str, value: Tensor, neuron: _Neuron, found: StoredQuantity) -> tuple[Target, Tensor]:
-    """Return where a learned constant, or one per neuron, is stored, and what is stored there."""
-    numbers = value.double().flatten().tolist()
-    if wrong := next((number for number in numbers if number not in found.legal), None):
-        raise DataError(path, f"{printable(name)} is {wrong:.9g}, expected a number {found.legal}")
-    if found.as_logarithm:
-        numbers = [found.legal.stored(number) for number in numbers]
-    own, stored = found.values, torch.tensor(numbers, dtype=found.values.dtype)
-    fits = stored.numel() == own.numel()
-    value = stored.reshape(own.shape) if fits else stored.expand(own.shape) if len(numbers) == 1 else value
-    return full_name(neuron.name, found.key), value

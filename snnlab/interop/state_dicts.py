@@ -1,45 +1,26 @@
 """Weights of other PyTorch projects: state dicts that are read without executing anything, and renamed to our layers.
 
-A file of `torch.save` is a ZIP archive of a pickle and of one record for each storage. Before it is loaded, its pickle
-may only name tensors. Its records are mapped, not read, and shapes are compared before values.
+`snnlab.torch_files` reads a file: its values are mapped, not read, and shapes are compared before values.
 """
 
 from __future__ import annotations
 
-import pickle
-import pickletools
-import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from snnlab.errors import ConfigError, DataError, did_you_mean, join_names, one_line
-from snnlab.files import open_regular
-from snnlab.interop.layer_order import Target, number_text
+from snnlab.errors import ConfigError, DataError, did_you_mean, join_names
+from snnlab.interop.layer_order import Target, number_text, stored_value
 from snnlab.interop.snntorch import match_snntorch
 from snnlab.interop.spikingjelly import match_spikingjelly
 from snnlab.nn.network import Network
+from snnlab.nn.neurons.base import Neuron
 from snnlab.printable import is_printable, printable
+from snnlab.torch_files import read_torch_file
 
-# The classes and functions that the pickle of a state dict names; torch itself allows more, such as `bytearray`, which
-# takes as much memory as the file asks for.
-_TENSORS = re.compile(
-    r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch (Size|\w+Storage)|"
-    r"torch\.storage UntypedStorage"
-)
-# What torch raises for a pickle of tensors that is broken.
-_BROKEN = (
-    *(OSError, RuntimeError, EOFError, MemoryError, pickle.UnpicklingError),
-    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
-)
-# The pickles of torch.save by default.
-_PROTOCOL = 2
-# Operations of pickles that name a class by other texts of the pickle; torch.save does not write them.
-_INDIRECT = {"STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"}
 # A message lists no more names than this.
 _MOST_NAMES = 6
 
@@ -61,49 +42,13 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         DataError: if it is missing, damaged, or contains anything but tensors and plain values.
     """
     path = Path(path).expanduser()
-    try:
-        _require_plain(path)
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except DataError:
-        raise
-    except FileNotFoundError as error:
-        raise DataError(path, "is not there") from error
-    except IsADirectoryError as error:
-        raise DataError(path, "is a folder", "name a file of torch.save") from error
-    except zipfile.BadZipFile as error:
-        raise DataError(path, f"is not a whole file of torch.save ({one_line(error)})") from error
-    except _BROKEN as error:
-        raise DataError(path, f"cannot be read as a state dict ({printable(one_line(error))})") from error
-    tensors = _tensors(path, content)
+    tensors = _tensors(path, read_torch_file(path))
     for name, value in tensors.items():
         if not is_printable(name):
             raise DataError(path, f"a name in it has control characters: {printable(name)}")
         if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
             raise DataError(path, f"{name} is not a dense tensor")
     return tensors
-
-
-def _require_plain(path: Path) -> None:
-    """Raise an error unless a file is an undamaged archive of tensors, with no more in it than its size."""
-    with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-        infos = archive.infolist()
-        packed = any(info.compress_type != zipfile.ZIP_STORED for info in infos)
-        if packed or sum(info.file_size for info in infos) > path.stat().st_size:
-            raise DataError(path, "is not a file of torch.save: its parts are packed, or larger than the file")
-        damaged = archive.testzip()  # torch writes checksums, but does not verify them
-        if damaged is not None:
-            raise DataError(path, f"is damaged: the checksum of {printable(damaged)} does not match")
-        pickles = [info for info in infos if info.filename.lower().endswith("data.pkl")]  # torch ignores the case
-        if len(pickles) != 1:
-            raise DataError(path, "is not a file of torch.save: it has no data.pkl")
-        content = archive.read(pickles[0])
-    for operation, argument, _ in pickletools.genops(content):
-        if operation.name == "PROTO" and argument != _PROTOCOL:
-            raise DataError(path, f"has a pickle of protocol {argument}, not {_PROTOCOL}, the default of torch.save")
-        named = str(argument) if operation.name == "GLOBAL" else ""
-        if operation.name in _INDIRECT or (named and not _TENSORS.fullmatch(named)):
-            what = printable(named.replace(" ", ".")) or "classes"
-            raise DataError(path, f"contains {what}, not only tensors; nothing in it was loaded", "save its state_dict")
 
 
 def _tensors(path: Path, content: Any) -> dict[str, Tensor]:
@@ -152,9 +97,11 @@ def load_state_dict(network: Network, path: str | Path, rename: Rename | None = 
         path: A file of `torch.save`, see `read_state_dict`.
         rename: Names in the file, or their first parts, to names of the network: `{features.0: conv1}` loads
             `features.0.weight` as `conv1.weight`, `{module: ""}` drops a first part, and `{fc: {weight: out.weight}}`
-            is `{fc.weight: out.weight}`. A number that is a setting here, such as `{lif1.threshold: lif1.v_threshold}`,
-            must be equal to it in the file's precision; `{lif1.factor: 1}` must be 1, and null is not used. Other names
-            are the network's own. Or `spikingjelly` or `snntorch`: the n-th layer of each type in the file is the n-th
+            is `{fc.weight: out.weight}`. The columns of `{joined: [fc.weight, lif1.feedback.weight]}` are those of
+            both, in this order. A number that is a setting here, such as `{lif1.threshold: lif1.v_threshold}`, must be
+            equal to it in the file's precision; one that is learned, or has a value for each neuron, is loaded, in the
+            unit of the setting. All values of `{lif1.mask: 1}` must be 1, and null is not used. Other names are the
+            network's own. Or `spikingjelly` or `snntorch`: the n-th layer of each type in the file is the n-th
             here, see `snnlab.interop.layer_order`.
 
     Raises:
@@ -162,14 +109,14 @@ def load_state_dict(network: Network, path: str | Path, rename: Rename | None = 
     """
     path = Path(path).expanduser()
     tensors = read_state_dict(path)
-    targets: Mapping[str, Target]
+    own = network.state_dict()
     if isinstance(rename, str):
         if rename not in _LIBRARIES:
             raise ConfigError("rename", f"expected a table of names, spikingjelly or snntorch, got {rename!r}")
         tensors, targets = _LIBRARIES[rename](path, tensors, network)
     else:
-        targets = _targets(tensors, dict(_flat_table(rename or {})))
-    own = network.state_dict()
+        tensors, table = _split_columns(path, tensors, dict(_flat_table(rename or {})), own)
+        tensors, targets = _stored_settings(path, tensors, _targets(tensors, table), network)
     _require_all(path, own, targets)
     weights, checked, cast = dict[str, Tensor](), [], {}
     for name, value in tensors.items():
@@ -187,15 +134,57 @@ def load_state_dict(network: Network, path: str | Path, rename: Rename | None = 
     return Loaded(len(weights), sum(value.numel() for value in weights.values()), tuple(checked), unused, cast)
 
 
-def _flat_table(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Target]]:
+def _flat_table(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Target | list[str]]]:
     for key, value in table.items():
         name = f"{before}{key}"
         if isinstance(value, Mapping):
             yield from _flat_table(value, f"{name}.")
-        elif value is None or isinstance(value, str | int | float):
+        elif value is None or isinstance(value, str | int | float) or _are_names(value):
             yield name, value
         else:
-            raise ConfigError(f"rename.{name}", f"expected a name, a number or null, got {value!r}")
+            raise ConfigError(f"rename.{name}", f"expected a name, a list of names, a number or null, got {value!r}")
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(part, str) for part in value)
+
+
+def _split_columns(
+    path: Path, tensors: Mapping[str, Tensor], table: Mapping[str, Target | list[str]], own: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Target]]:
+    """Return the tensors and the table with the columns of joined weights as tensors of their own."""
+    found, plain = dict(tensors), dict[str, Target]()
+    for name, parts in table.items():
+        if not isinstance(parts, list):
+            plain[name] = parts
+            continue
+        if absent := next((part for part in parts if part not in own), None):
+            raise ConfigError(f"rename.{name}", f"this network has no {absent}", did_you_mean(absent, own))
+        if name not in found:
+            _refuse_name(name, tensors)
+        value, widths = found.pop(name), [own[part].shape[-1] for part in parts]
+        if value.dim() != 2 or value.shape[1] != sum(widths):
+            have = f"{join_names(parts)} have {sum(widths)} columns"
+            raise DataError(path, f"{name} has shape {list(value.shape)}, and {have}")
+        for part, columns in zip(parts, value.split(widths, 1), strict=True):
+            found[f"{name}, columns of {part}"], plain[f"{name}, columns of {part}"] = columns, part
+    return found, plain
+
+
+def _stored_settings(
+    path: Path, tensors: Mapping[str, Tensor], targets: Mapping[str, Target], network: Network
+) -> tuple[dict[str, Tensor], dict[str, Target]]:
+    """Return tensors and targets with the values of settings that are learned, or per neuron, as the network's own."""
+    found, renamed = dict(tensors), dict(targets)
+    modules = dict(network.named_modules())
+    for name, target in targets.items():
+        layer, _, setting = target.rpartition(".") if isinstance(target, str) else ("", "", "")
+        module = modules.get(layer)
+        quantity = module.stored_quantity(setting) if isinstance(module, Neuron) else None
+        if quantity is not None:
+            renamed[name] = f"{layer}.{quantity.key}"
+            found[name] = stored_value(path, name, tensors[name], quantity)
+    return found, renamed
 
 
 def _targets(tensors: Mapping[str, Tensor], table: Mapping[str, Target]) -> dict[str, Target]:
@@ -214,9 +203,13 @@ def _targets(tensors: Mapping[str, Tensor], table: Mapping[str, Target]) -> dict
             targets[name] = name
     for name in table:
         if name not in used:
-            hint = did_you_mean(name, tensors) or f"it has {_names_text(list(tensors))}"
-            raise ConfigError(f"rename.{name}", "names nothing in the file", hint)
+            _refuse_name(name, tensors)
     return targets
+
+
+def _refuse_name(name: str, tensors: Mapping[str, Tensor]) -> NoReturn:
+    hint = did_you_mean(name, tensors) or f"it has {_names_text(list(tensors))}"
+    raise ConfigError(f"rename.{name}", "names nothing in the file", hint)
 
 
 def _require_all(path: Path, own: Mapping[str, Tensor], targets: Mapping[str, Target]) -> None:
@@ -258,10 +251,11 @@ def _require_number(path: Path, name: str, value: Tensor, target: str | float, n
             raise DataError(path, f"{name}{as_ours} is not in this network", "map it to null to leave it out")
     else:
         expected = target
-    if value.numel() != 1:
+    stored = value.untyped_storage().nbytes() // value.element_size()
+    if value.numel() != 1 and (isinstance(target, str) or not 0 < value.numel() <= stored):
         raise DataError(path, f"{name} has {value.numel():,} values, expected the number {expected:g}")
-    if not bool((value == torch.tensor(expected, dtype=value.dtype)).all()):
-        number = number_text(value)
+    if (other := value[value != torch.tensor(expected, dtype=value.dtype)]).numel():
+        number = number_text(other)
         fix = f"set model.layers.{target}={number}" if isinstance(target, str) else ""
         raise DataError(path, f"{name} is {number}, expected {expected:.9g}", fix)
 

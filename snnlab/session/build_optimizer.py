@@ -74,7 +74,7 @@ def schedule(experiment: Experiment, tried: Optimizer) -> Schedule | None:
     Args:
         tried: An optimizer for the trial.
     """
-    if experiment.scheduler is None:
+    if experiment.scheduler is None or experiment.trainer.get("max_epochs") == 0:
         return None
     node = dict(experiment.scheduler)
     if "_target_" in node:

@@ -244,20 +244,21 @@ def different_numbers(
     result = entry["result"]
     selection, metrics = result.get("selection") or {}, result["metrics"]
     chosen = _chosen_epoch(rows, experiment)
+    reads = 1 if chosen in (None, len(rows) - 1) else 2
     found = unequal({
         "status": ("completed", result["status"]),
         "control": (experiment.control, result.get("control")),
         "error": (None, result.get("error")),
         "search": (None, result.get("search")),
         "name": ((experiment.record or {}).get("name"), result.get("name")),
-        "test_reads.training": (1 if chosen == len(rows) - 1 else 2, (entry.get("test_reads") or {}).get("training")),
-        "selection.rule": (_rule(rows, experiment), selection.get("rule")),
+        "test_reads.training": (reads, (entry.get("test_reads") or {}).get("training")),
+        "selection.rule": (_rule(rows, experiment) if rows else selection.get("rule"), selection.get("rule")),
         "selection.epoch": (chosen, selection.get("epoch")),
         "selection.epochs": (len(rows), selection.get("epochs")),
         "epochs of metrics.csv": ([str(number) for number in range(len(rows))], [row["epoch"] for row in rows]),
     })  # fmt: skip
     most = experiment.trainer.get("max_epochs")
-    if not rows or (isinstance(most, int) and 0 <= most < len(rows)):
+    if (not rows and most != 0) or (isinstance(most, int) and 0 <= most < len(rows)):
         found.append(f"epochs: {len(rows)} recorded, {most} in the suite")
     expected = _metrics_of_epochs(rows, chosen)
     if chosen == len(rows) - 1:

@@ -31,7 +31,14 @@ from snnlab.errors import ConfigError, RunFolderError, did_you_mean
 from snnlab.experiments.row_record import RowRecord, folders_of_rows
 from snnlab.experiments.space import Space, written
 from snnlab.experiments.suite_plan import RunSpec, SuitePlan
-from snnlab.experiments.suite_reading import SUITE_PAGE, SUITE_STATE, energy_of, read_suite_state, read_suite_yaml
+from snnlab.experiments.suite_reading import (
+    GIVEN,
+    SUITE_PAGE,
+    SUITE_STATE,
+    energy_of,
+    read_suite_state,
+    read_suite_yaml,
+)
 from snnlab.experiments.suite_settings import Suite
 from snnlab.experiments.suite_table import TABLE, table_text
 from snnlab.files import read_text
@@ -203,14 +210,16 @@ class _Row:
             yield from compare_settings(spec, record, experiment)
             if bool(entry.get("tuned")) != (self.plan.suite.tuning_settings(spec.method) is not None):
                 yield ComparedItem(f"{spec}: tuned", False, f"{entry.get('tuned')} recorded, otherwise in the suite")
+            given = self.plan.suite.methods[spec.method].role == GIVEN
             if bool(own) != bool(entry.get("has_weights")):
                 text = "has weights, but the record says no" if own else "its weights are missing"
                 yield self.missing.item(f"{spec}: weights", text, spec)
-            elif not own:
+            elif not own and not given:
                 yield self._without_weights(spec, weights, experiment)
-            if own:
-                write_safe_tensors(folder / WEIGHTS, own)
-                tested = evaluate_test(experiment, folder)
+            if own or given:
+                if own:
+                    write_safe_tensors(folder / WEIGHTS, own)
+                tested = evaluate_test(experiment, folder if own else None)
                 self.duplicates = tested.duplicates
                 yield from self._compare_test(spec, experiment, tested)
             elif different := different_numbers(record, spec.seed, experiment, None, 0.0):
@@ -271,9 +280,9 @@ def _compose(plan: SuitePlan, spec: RunSpec, record: RowRecord, folder: Path) ->
     return compose_experiment([*task.overrides, f"hydra.run.dir={written(str(folder))}"], plan.config_dir)[0]
 
 
-def evaluate_test(experiment: Experiment, run_folder: Path) -> TestedAgain:
-    """Test an experiment's network with the weights of a folder."""
-    session = Session(experiment, run_folder, run=run_folder)
+def evaluate_test(experiment: Experiment, run_folder: Path | None) -> TestedAgain:
+    """Test an experiment's network with the weights of a folder; None: with those that the experiment names."""
+    session = Session(experiment, run_folder or Path(), run=run_folder)
     session.use_threads()
     with quiet_lightning(), silence_console():
         session.build("loss", "network", "data", "module")

@@ -273,7 +273,13 @@ def _seed_of_run(one: SuiteRun, first: Mapping[str, Any], overrides: Sequence[st
         "wall_s": one.wall_s,
         "result": public_result(run.content),
     }
+    if _has_given_weights(one):  # they stay in their own file, which may not be ours to copy
+        return _RecordedSeed(entry, {}, arrays, [])
     return _RecordedSeed(entry, _network_weights(one, overrides), arrays, run.epoch_rows())
+
+
+def _has_given_weights(one: SuiteRun) -> bool:
+    return one.part("selection").get("epochs") == 0
 
 
 def _arrays_of_row(runs: Sequence[SuiteRun]) -> dict[str, np.ndarray]:

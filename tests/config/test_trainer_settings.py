@@ -105,3 +105,11 @@ def test_an_unknown_setting_is_reported_in_a_line_of_moderate_length():
 )
 def test_a_precision_has_one_name(given: Any, name: str):
     assert precision_of(given) == name
+
+
+def test_no_epoch_is_trained_only_where_weights_are_given():
+    check_trainer({"max_epochs": 0}, test=True, given_weights=True)
+    with assert_raises(ConfigError, "trainer.max_epochs", 0):
+        check_trainer({"max_epochs": 0}, test=True)
+    with assert_raises(ConfigError, "trainer.max_steps", 0):
+        check_trainer({"max_steps": 0}, test=True, given_weights=True)

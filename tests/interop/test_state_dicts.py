@@ -108,6 +108,63 @@ def test_other_precisions_are_converted_and_named(network: Network, weights: dic
     assert network.state_dict()["out.weight"].dtype == torch.float32
 
 
+RECURRENT: dict[str, dict[str, Any]] = {
+    "fc": {"type": "linear", "out_features": 3, "bias": False},
+    "alif": {"type": "alif", "tau_mem": "20 steps", "learn": {"tau_mem": "neuron"}, "recurrent": True},
+    "out": {"type": "li", "tau_mem": 20.0, "per_neuron": ["tau_mem"]},
+}
+JOINED = {
+    "hidden": {"weight": ["fc.weight", "alif.feedback.weight"], "mask": 1, "tau": "alif.neuron.tau_mem"},
+    "tau": "out.tau_mem",
+}
+
+
+def joined() -> dict[str, Any]:
+    return {
+        "hidden.weight": torch.arange(15.0).reshape(3, 5),
+        "hidden.mask": torch.ones(3, 5),
+        "hidden.tau": torch.tensor([2.0, 3.0, 4.0]),
+        "tau": torch.tensor([5.0, 6.0, 7.0]),
+    }
+
+
+def test_joined_weights_are_split_and_time_constants_are_stored_as_the_network_learns_them(tmp_path: Path) -> None:
+    network = build_network(RECURRENT, in_shape=(2,), dt=1.0).network
+    loaded = load_state_dict(network, saved(tmp_path, joined()), JOINED)
+    own = network.state_dict()
+    assert own["fc.weight"].tolist() == [[0, 1], [5, 6], [10, 11]]
+    assert own["alif.feedback.weight"].tolist() == [[2, 3, 4], [7, 8, 9], [12, 13, 14]]
+    assert own["alif.neuron.learned.tau_mem"].exp().tolist() == pytest.approx([2.0, 3.0, 4.0])
+    assert own["out.tau_mem_values"].tolist() == [5.0, 6.0, 7.0]
+    assert loaded.checked == ("hidden.mask",)
+
+
+@pytest.mark.parametrize(
+    ("change", "table", "facts"),
+    [
+        ({"hidden.weight": torch.ones(3, 6)}, JOINED, ["foreign.pt", "hidden.weight", "[3, 6]", 5]),
+        ({"hidden.weight": torch.ones(15)}, JOINED, ["foreign.pt", "hidden.weight", "[15]"]),
+        ({"hidden.weight": torch.ones(4, 5)}, JOINED, ["foreign.pt", "hidden.weight", "[4, 2]", "[3, 2]"]),
+        ({"hidden.mask": torch.tensor([[1.0, 0.0]])}, JOINED, ["foreign.pt", "hidden.mask", "0.0", 1]),
+        ({"hidden.mask": torch.ones(1).expand(10**6, 10**6)}, JOINED, ["foreign.pt", "hidden.mask", f"{10**12:,}"]),
+        ({"hidden.tau": torch.tensor([2.0, -3.0, 4.0])}, JOINED, ["foreign.pt", "hidden.tau", -3]),
+        ({"hidden.tau": torch.tensor([2.0, float("nan"), 4.0])}, JOINED, ["foreign.pt", "hidden.tau", "nan"]),
+        ({"tau": torch.ones(2)}, JOINED, ["foreign.pt", "tau", "[2]", "[3]"]),
+        ({}, {**JOINED, "hidden.weight": ["fc.weights"]}, ["rename.hidden.weight", "fc.weights", "fc.weight"]),
+        ({}, {**JOINED, "hidden.weights": ["fc.weight"]}, ["rename.hidden.weights", "hidden.weight"]),
+    ],
+)
+def test_joined_weights_that_do_not_fit_are_named_in_a_line(
+    tmp_path: Path, change: dict[str, Tensor], table: dict[str, Any], facts: list[object]
+) -> None:
+    network = build_network(RECURRENT, in_shape=(2,), dt=1.0).network
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with assert_raises((DataError, ConfigError), *facts) as caught:
+        load_state_dict(network, saved(tmp_path, {**joined(), **change}), table)
+    assert len(str(caught.value).splitlines()) == 1
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
 def with_(**changes: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return lambda weights: {**weights, **{name.replace("__", "."): value for name, value in changes.items()}}
 

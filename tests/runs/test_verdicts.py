@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from snnlab.experiments.verdicts import MethodResults, split_follows_seed, verdicts
+from snnlab.experiments.verdicts import MethodResults, read_test, split_follows_seed, verdicts
+from snnlab.runs.statistics import accuracy_interval, independent_recordings
+from snnlab.target_kinds import IGNORED
 
 from ..refusals import assert_text_has
 
@@ -84,3 +87,35 @@ def test_tested_on_names_the_rows():
     assert whole.test_rows == "12 recordings"
     assert_text_has(windows._replace(clusters=np.repeat(np.arange(4), 3)).test_rows, "12 windows", "4 recordings")
     assert_text_has(whole._replace(clusters=np.arange(12) % 6).test_rows, "12 recordings", "6 groups")
+
+
+class _Tested:
+    """A run that was tested on labels over time: 40 recordings of 50 steps, the first ten of them without a label."""
+
+    folder = Path("run")
+
+    def __init__(self, right: np.ndarray) -> None:
+        """Answer the labelled steps of the recordings in `right`, and no other, correctly."""
+        target = np.tile(np.repeat([IGNORED, 1, 2, 3, 0], 10), (40, 1))
+        answer = np.where(right[:, None], target, (target + 1) % 4).astype(np.uint8)
+        self.arrays = {"test_target": target, "test_recording": np.arange(40), "test_answer": answer}
+
+    def predictions(self) -> dict[str, np.ndarray]:
+        return self.arrays
+
+
+def test_of_labels_over_time_a_row_is_a_labelled_step_and_chance_is_of_the_recording() -> None:
+    right = np.random.default_rng(0).random(40) < 0.8
+    steps = read_test(_Tested(right))  # type: ignore[arg-type]
+    assert steps.right.shape == steps.clusters.shape == (40 * 40,)
+    assert steps.right.mean() == right.mean()
+    assert len(np.unique(steps.recordings, axis=0)) == 40 * 40
+    assert steps.recordings[:2].tolist() == [[0, 10], [0, 11]]
+    # All steps of a recording are alike here, so that they tell as much as the recording.
+    assert independent_recordings(steps.right, steps.clusters) == pytest.approx(40, rel=0.05)
+    found = accuracy_interval(steps.right[None], steps.clusters)
+    alone = accuracy_interval(right[None])
+    assert found is not None
+    assert alone is not None
+    assert found.low == pytest.approx(alone.low, abs=0.01)
+    assert found.high == pytest.approx(alone.high, abs=0.01)

@@ -108,7 +108,13 @@ NEURONS: dict[str, dict[str, Any]] = {
         "learn": {"tau_syn": "channel"},
     },
     "alif": {"type": "alif", "adaptation": 0.2, "reset": "value"},
-    "alif_adapted": {"type": "alif", "adaptive": 3, "adapted_reset": True, "learn": {"tau_adapt": "channel"}},
+    "alif_adapted": {
+        "type": "alif",
+        "adaptive": 3,
+        "adaptation_gain": "1-rho",
+        "adapted_reset": True,
+        "learn": {"tau_adapt": "channel"},
+    },
     "sinabs_synapse": {"type": "sinabs_lif", "tau_syn": 4.0, "input_gain": 1.0},
     "sinabs": {"type": "sinabs_lif", "min_v_mem": -0.7, "v_threshold": 0.6, "input_gain": 1.0},
 }

@@ -1,6 +1,7 @@
 """The datasets; importing this package registers them."""
 
 from snnlab.data.sources import (
+    ecg as ecg,
     folder as folder,
     mnist as mnist,
     recordings as recordings,

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
@@ -20,6 +22,7 @@ from snnlab.data.fetching import fetch_missing
 from snnlab.errors import ConfigError, DataError
 from snnlab.files import open_regular
 from snnlab.spec.interval import NonNegative, between
+from snnlab.torch_files import read_torch_file
 
 _IMAGES, _LABELS = 0x0803, 0x0801
 
@@ -318,7 +321,8 @@ class PixelMNIST(PixelSequences):
         sensor_size: [W, 1, P]: W grey levels above black, 255 for all, 1 for black and white (from 128 on); P pixels a
             step.
         pixel_ms: Time of a pixel (ms).
-        permutation: Order of the pixels: the seed of a random one, a text file with their numbers from 0, or null.
+        permutation: Order of the pixels: the seed of a random one, a text file with their numbers from 0, a file of
+            torch.save with a tensor of them, or null.
         sha256: SHA-256 of files of MNIST, by name; null: any digits in any order.
         download: Whether missing files are downloaded.
         archives: Files to download: a name, an md5 and a url each.
@@ -369,13 +373,16 @@ class PixelMNIST(PixelSequences):
 
 # With the white space around it, bytes.
 _LONGEST_NUMBER = 32
+# The first bytes of a ZIP archive, such as a file of torch.save.
+_ARCHIVE = b"PK"
 
 
 def pixel_order(permutation: int | str, pixels: int) -> np.ndarray:
     """Return the number of the pixel at each place of the sequence, `[pixels]`.
 
     Args:
-        permutation: Seed of a random order, or a text file with the numbers 0 to pixels - 1, separated by white space.
+        permutation: Seed of a random order; a text file with the numbers 0 to pixels - 1, separated by white space; or
+            a file of `torch.save` with a tensor of them.
         pixels: Number of pixels.
 
     Raises:
@@ -389,18 +396,29 @@ def pixel_order(permutation: int | str, pixels: int) -> np.ndarray:
             text = file.read(_LONGEST_NUMBER * pixels + 1)
     except OSError as error:
         raise DataError("data.permutation", f"{path} cannot be read ({error.strerror})", hint) from error
-    if len(text) > _LONGEST_NUMBER * pixels:
-        raise DataError("data.permutation", f"{path} is larger than any permutation of {pixels:,} pixels", hint)
-    try:
-        order = np.array(text.decode("ascii").split(), np.int64)
-    except (ValueError, OverflowError) as error:
-        raise DataError("data.permutation", f"{path} is no text of whole numbers", hint) from error
+    order = _stored_order(path, pixels) if text[:2] == _ARCHIVE else _written_order(path, text, pixels, hint)
     missing = np.setdiff1d(np.arange(pixels), order).size
     if order.size != pixels or missing:
         raise DataError(
             "data.permutation", f"{path} has {order.size:,} numbers and lacks {missing:,} of {pixels:,} pixels", hint
         )
     return order
+
+
+def _written_order(path: Path, text: bytes, pixels: int, hint: str) -> np.ndarray:
+    if len(text) > _LONGEST_NUMBER * pixels:
+        raise DataError("data.permutation", f"{path} is larger than any permutation of {pixels:,} pixels", hint)
+    try:
+        return np.array(text.decode("ascii").split(), np.int64)
+    except (ValueError, OverflowError) as error:
+        raise DataError("data.permutation", f"{path} is no text of whole numbers", hint) from error
+
+
+def _stored_order(path: Path, pixels: int) -> np.ndarray:
+    content = read_torch_file(path)
+    if not isinstance(content, Tensor) or content.shape != (pixels,) or content.dtype != torch.int64:
+        raise DataError("data.permutation", f"{path} is no tensor of {pixels:,} whole numbers, int64")
+    return content.numpy().copy()
 
 
 def permutation_text(order: np.ndarray) -> str:

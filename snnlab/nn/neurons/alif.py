@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,13 +34,15 @@ class ALIF(AdaptiveThreshold):
 
     A jump of w is 1 for any dt, and the reset subtracts v_threshold, as in Bellec et al. 2020, there one step later.
     Bellec et al. 2018 subtract the threshold that the membrane has reached, which is `adapted_reset`, and add
-    (1 - rho) * s[t] to w, which shrinks with dt: their beta is adaptation / (1 - rho). Sinabs' ALIF with SingleSpike is
-    that of 2018: `input_gain: 1-a`, `adapted_reset: true`, adaptation = adapt_scale * (1 - rho), times in steps; its
-    threshold has no gradient. Norse's `ada_lif_step` has an adaptation current, as the neuron `adlif`.
+    (1 - rho) * s[t] to w, which shrinks with dt: `adaptation_gain: 1-rho`. Sinabs' ALIF with SingleSpike is that of
+    2018: `input_gain: 1-a`, adaptation = adapt_scale, times in steps; its threshold has no gradient. Norse's
+    `ada_lif_step` has an adaptation current, as the neuron `adlif`.
 
     Args:
         adaptive: Number of the layer's channels or features that adapt, the last ones; null for all. The others are
             `lif` in the same layer, so that one feedback can connect all.
+        adaptation_gain: Factor of `adaptation`: 1, or `1-rho`, so that a neuron that spikes at every step has a
+            threshold that is higher by `adaptation`, whatever its rho.
         adapted_reset: Whether reset `subtract` subtracts A, the adapted threshold, and not v_threshold.
         detach_reset: Whether the reset has no gradient; the threshold has one in any case.
 
@@ -56,6 +58,7 @@ class ALIF(AdaptiveThreshold):
     nir: ClassVar[NIRNode | None] = NIRNode("LIF", LEAKY)
     adapts: Tensor | None = no_setting()
     adaptive: int | None = None
+    adaptation_gain: Literal[1, "1-rho"] = 1
     adapted_reset: bool = False
 
     def prepare(self) -> None:
@@ -66,6 +69,8 @@ class ALIF(AdaptiveThreshold):
 
     def coefficients(self) -> ThresholdCoefficients:
         k = super().coefficients()
+        if self.adaptation_gain == "1-rho":
+            k = k._replace(adaptation=k.adaptation * k.relaxation)
         if self.adapts is None:
             return k
         adaptation = torch.as_tensor(k.adaptation, dtype=torch.float64)
@@ -83,8 +88,10 @@ class ALIF(AdaptiveThreshold):
         return s, ALIFState(v, k.rho * state.w + s)
 
     def info(self) -> NeuronInfo:
-        own = super().info()
-        rising = Firing(self.v_threshold, strict=self.strict, rise=self.adaptation, rising=self.adaptive)
+        own, rise = super().info(), self.adaptation
+        if self.adaptation_gain == "1-rho":
+            rise = torch.as_tensor(super().coefficients().relaxation).detach() * rise
+        rising = Firing(self.v_threshold, strict=self.strict, rise=rise, rising=self.adaptive)
         reset = AfterSpike("subtract", adapted=True) if self.adapted_reset else own.reset
         return replace(own, firing=rising, reset=reset)
 

@@ -16,7 +16,7 @@ from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import FACTOR, Constant, Decay
 from snnlab.nn.surrogate import SurrogateSetting, spike
 from snnlab.spec.declared import Converted, setting
-from snnlab.spec.interval import Finite
+from snnlab.spec.interval import Finite, above
 
 DEFAULT_DT = 10.0
 
@@ -56,6 +56,7 @@ class BRF(SurrogateNeuron):
 
     Args:
         dt: Length of a step, ms; 10 ms, as the authors have, where steps have no length.
+        equation_dt: dt of the equations, ms, for data whose steps have another length; null: dt.
         omega: Range of the angular frequency, rad/s, `[low, high]`.
         damping: Range of b', 1/s, `[low, high]`.
         gamma: Factor of the refractory variable in one step.
@@ -75,13 +76,14 @@ class BRF(SurrogateNeuron):
     v_threshold: FiringThreshold = 1.0
     input_gain: Finite = 1.0
     learn: bool = True
+    equation_dt: Annotated[float, "ms", above(0)] | None = None
     surrogate: SurrogateSetting = setting(default={"type": "double_gaussian", "sigma": 0.5, "scale": 0.5})
     in_shape: InShape = None
 
     def prepare(self) -> None:
         if self.in_shape is None:
             raise ConfigError("", "brf has values for each neuron and needs in_shape, the shape of one sample")
-        self.seconds = (DEFAULT_DT if self.dt is None else self.dt) / 1000.0
+        self.seconds = (self.equation_dt or self.dt or DEFAULT_DT) / 1000.0
         self.refractory = Decay("tau_refractory", "gamma", None, self.gamma, self.dt, "exact")
         ranges = {name: _require_range(name, vars(self).pop(name)) for name in ("omega", "damping")}
         high = ranges["omega"][1]
@@ -135,7 +137,8 @@ class BRF(SurrogateNeuron):
     def info(self) -> NeuronInfo:
         gain = Gain(self.input_gain, self.input_gain * self.seconds)
         firing = Firing(self.v_threshold, strict=True, variable="v", rise=1.0)
-        return NeuronInfo(gain, firing, AfterSpike("none"), drive_power=-1)
+        power = 0 if self.equation_dt else -1
+        return NeuronInfo(gain, firing, AfterSpike("none"), drive_power=power)
 
 
 def _require_range(name: str, ends: Sequence[float]) -> tuple[float, float]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from snnlab.data.data_settings import build_dataset, read_settings
 from snnlab.data.events import open_or_build
@@ -19,6 +21,18 @@ from snnlab.errors import ConfigError, DataError
 from ...refusals import assert_raises, assert_text_has
 
 SENSOR = (99, 1, 1)
+
+
+class _Hostile:
+    """An object whose pickle makes a folder when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
 SIZES = {"train": 6, "t10k": 3}
 
 
@@ -143,6 +157,34 @@ def test_a_permutation_of_a_seed_and_its_file_are_the_same_dataset(root: Path, s
     assert_text_has(by_seed.notes[0], "7", hashlib.sha256(path.read_bytes()).hexdigest())
     frames = _frames(root, store_dir, [255, 1, 1], permutation=str(path))
     assert np.array_equal(frames[:, :, 0].T, (_pixels(root)[:, order] / np.float32(255)).astype(np.float32))
+
+
+def test_a_permutation_is_read_from_a_tensor(root: Path, tmp_path: Path) -> None:
+    order, path = torch.randperm(784, generator=torch.Generator().manual_seed(3)), tmp_path / "order.pt"
+    torch.save(order, path)
+    assert PixelMNIST(str(root), (255, 1, 1), permutation=str(path)).pixel_order.tolist() == order.tolist()
+
+
+@pytest.mark.parametrize(
+    ("content", "facts"),
+    [
+        (torch.arange(783), ("int64", 784)),
+        (torch.arange(784.0), ("int64",)),
+        ({"order": torch.arange(784)}, ("int64",)),
+        (torch.zeros(784, dtype=torch.int64), (783,)),
+    ],
+)
+def test_a_tensor_that_is_no_permutation_is_refused(root: Path, tmp_path: Path, content: Any, facts: tuple) -> None:
+    torch.save(content, tmp_path / "order.pt")
+    with assert_raises(DataError, "data.permutation", "order.pt", *facts):
+        PixelMNIST(str(root), (255, 1, 1), permutation=str(tmp_path / "order.pt"))
+
+
+def test_a_permutation_that_would_run_code_is_refused_and_runs_none(root: Path, tmp_path: Path) -> None:
+    torch.save(_Hostile(tmp_path / "ran"), tmp_path / "order.pt")
+    with assert_raises(DataError, "order.pt", "posix.mkdir"):
+        PixelMNIST(str(root), (255, 1, 1), permutation=str(tmp_path / "order.pt"))
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(

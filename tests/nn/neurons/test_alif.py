@@ -165,3 +165,28 @@ def test_it_is_sinabs_alif_with_single_spikes(norm_input: bool) -> None:
         torch.testing.assert_close(
             given, expected.double(), rtol=1e-5, atol=1e-5
         )  # its constants are in single precision
+
+
+def test_the_adaptation_of_2018_is_filtered_with_each_neurons_own_time_constant() -> None:
+    """Bellec et al. 2018: b^t = rho b^(t-1) + (1 - rho) z^(t-1), A = theta + beta b, v = u - z A."""
+    taus = torch.tensor([2.0, 5.0, 20.0], dtype=torch.float64)
+    settings: dict[str, Any] = {"adaptation": 1.8, "adaptation_gain": "1-rho", "adapted_reset": True, "tau_mem": 3.0}
+    neuron = ALIF(1.0, tau_adapt=20.0, learn={"tau_adapt": "neuron"}, in_shape=(3,), **settings).double()
+    neuron.learned["tau_adapt"].data.copy_(taus.log())
+    x = drive(3)
+    rho, a = torch.exp(-1.0 / taus), math.exp(-1.0 / 3.0)
+    v, b, z = (torch.zeros(B, 3, dtype=torch.float64) for _ in range(3))
+    spikes = []
+    for x_t in x:
+        b = rho * b + (1.0 - rho) * z
+        threshold = 1.0 + 1.8 * b
+        u = a * v + x_t
+        z = (u >= threshold).double()
+        v = u - z * threshold
+        spikes.append(z)
+    expected = torch.stack(spikes)
+    y, _ = neuron(x)
+    assert torch.equal(y, expected)
+    assert 10 < y.sum() < y.numel() - 10
+    rise = neuron.info().firing.rise  # type: ignore[union-attr]
+    torch.testing.assert_close(rise, 1.8 * (1.0 - rho))

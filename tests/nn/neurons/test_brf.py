@@ -87,3 +87,16 @@ def test_without_spikes_it_oscillates_at_its_frequency_and_is_damped() -> None:
 def test_mistakes_are_named(settings: dict[str, Any], facts: tuple) -> None:
     with assert_raises(ConfigError, *facts):
         NEURONS.build("brf", settings, "lif1", dt=10.0, in_shape=(4,))
+
+
+def test_a_dt_of_the_equations_is_independent_of_the_length_of_a_step() -> None:
+    torch.manual_seed(3)
+    plain, own = BRF(10.0, in_shape=(FEATURES,)), BRF(4.0, equation_dt=10.0, in_shape=(FEATURES,))
+    own.load_state_dict(plain.state_dict())
+    x = noise(torch.float64, 2, 1.0, 30.0)
+    (y, _), (found, _) = plain.double()(x), own.double()(x)
+    assert torch.equal(y, found)
+    assert y.sum() > 10
+    assert own.coefficients().dt == 0.01
+    with assert_raises(ConfigError, "omega", 100):
+        BRF(4.0, equation_dt=10.0, omega=[5.0, 150.0], in_shape=(3,))
