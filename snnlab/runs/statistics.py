@@ -221,6 +221,31 @@ def accuracy_interval(right: np.ndarray, clusters: np.ndarray | None = None) -> 
     return _score_interval(accuracy, _effective_recordings(accuracy, variance), float(stdtrit(df, 1 - LEVEL / 2)))
 
 
+def mean_interval(values: np.ndarray, clusters: np.ndarray | None = None) -> ConfidenceInterval | None:
+    """Return the 95 % interval of the mean of values in 0..1, for new repetitions and new recordings.
+
+        mean +- t sqrt(Var(mean))
+
+    Args:
+        values: A value of each recording in each repetition.
+        clusters: Number of the cluster of each recording; None if all are independent.
+
+    Shape:
+        values: `[R, N]`; clusters: `[N]`.
+
+    Returns:
+        None if there are too few clusters.
+    """
+    sizes, (totals,) = _by_cluster(clusters, values)
+    if sizes.size < MIN_CLUSTERS:
+        return None
+    mean, variance = float(values.mean()), _variance([totals], sizes)
+    if variance.total <= 0:
+        return ConfidenceInterval(mean, mean)
+    half = float(stdtrit(variance.df, 1 - LEVEL / 2)) * math.sqrt(variance.total)
+    return ConfidenceInterval(max(mean - half, 0.0), min(mean + half, 1.0))
+
+
 def uneven(accuracies: Sequence[float]) -> bool:
     """Return whether the seeds of a method are uneven: some train, and others fail or stop early.
 
