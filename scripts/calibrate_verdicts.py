@@ -10,7 +10,8 @@ that one is better is wrong. The logit of a correct answer is
 
 each normal and drawn anew, so that recordings are easy or hard, and networks and methods differ in which recordings
 they answer correctly. The mean is such that the accuracy is that of the scenario. The verdicts are computed by
-`snnlab.experiments.verdicts`.
+`snnlab.experiments.verdicts`. Some networks may fail: they guess one of ten classes. The group `seeds` counts how often
+the numbers of a row, as a table prints them, contain what they are read as.
 """
 
 from __future__ import annotations
@@ -23,20 +24,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numba
 import numpy as np
+from scipy.special import ndtri
 
 from snnlab.experiments.verdicts import MethodResults, verdicts
+from snnlab.runs.statistics import accuracy_interval, uneven
 
 # The largest accepted rate of false verdicts, whose nominal level is 5 %.
 BOUND = 0.06
 # Numbers of seeds at which a suite is evaluated repeatedly.
 LOOKS = (4, 5, 10)
 METHODS = 6
+CHANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Scenario:
         of_networks: Standard deviation (logits) between networks.
         paired: Whether networks of the same seed have the same training recordings.
         better: Percentage points by which the first method is better, for power.
+        failing: Probability that a network guesses, with an accuracy of `CHANCE`.
     """
 
     recordings: int
@@ -64,6 +70,7 @@ class Scenario:
     of_networks: float = 0.2
     paired: bool = False
     better: float = 0.0
+    failing: float = 0.0
 
     @property
     def name(self) -> str:
@@ -73,7 +80,8 @@ class Scenario:
         rows += f", {self.windows} windows each" if self.windows > 1 else ""
         seeds = "1 network each" if self.seeds == 1 else f"{self.seeds} seeds{', split by seed' * self.paired}"
         effect = ", network by recording" if self.by_recording else ""
-        return f"{rows}; accuracy {self.accuracy:g}; {seeds}{effect}"
+        fail = f", {self.failing:.0%} of them at chance" if self.failing else ""
+        return f"{rows}; accuracy {self.accuracy:g}; {seeds}{fail}{effect}"
 
     @property
     def clusters(self) -> np.ndarray:
@@ -181,6 +189,8 @@ def simulate(scenario: Scenario, ways: int, rng: np.random.Generator) -> Iterato
             of_clusters,
             right,
         )
+        for way, seed in np.argwhere(rng.random((ways, scenario.seeds)) < scenario.failing) if scenario.failing else ():
+            right[way, seed] = rng.random(rows) < CHANCE
         yield [
             MethodResults(str(way), list(range(scenario.seeds)), right[way], recordings, "", clusters, splits)
             for way in range(ways)
@@ -227,6 +237,68 @@ def power_at_smallest(scenario: Scenario, draws: int, seed: int) -> float:
         np.mean([verdicts(next(samples))[0].difference.smallest_detectable() for _ in range(200)])
     )
     return false_verdicts(_replace(scenario, better=100 * smallest_detectable), draws, seed)
+
+
+class Row(NamedTuple):
+    """The numbers of a drawn row: accuracy of each seed, whether they are uneven, and the interval of their mean."""
+
+    each: np.ndarray
+    uneven: bool
+    low: float
+    high: float
+
+
+def drawn_rows(scenario: Scenario, draws: int, seed: int) -> Iterator[Row]:
+    """Yield rows of one method."""
+    samples = simulate(scenario, 1, np.random.default_rng(seed))
+    for _ in range(draws):
+        (method,) = next(samples)
+        interval = accuracy_interval(method.right, method.clusters)
+        assert interval is not None
+        yield Row(method.accuracies, uneven(method.accuracies.tolist()), *interval)
+
+
+def mean_in_interval(scenario: Scenario, draws: int, seed: int) -> float:
+    """Return how often the interval of the mean contains the mean accuracy of all networks."""
+    mean = (1 - scenario.failing) * scenario.accuracy + scenario.failing * CHANCE
+    return float(np.mean([row.low <= mean <= row.high for row in drawn_rows(scenario, draws, seed)]))
+
+
+def median_in_interval(scenario: Scenario, draws: int, seed: int) -> float:
+    """Return how often the interval of the mean of uneven seeds contains the median accuracy of all networks."""
+    found = [(row.low, row.high) for row in drawn_rows(scenario, draws, seed) if row.uneven]
+    return _contained(scenario, found)
+
+
+def median_in_range(scenario: Scenario, draws: int, seed: int) -> float:
+    """Return how often the range of uneven seeds contains the median accuracy of all networks."""
+    found = [(row.each.min(), row.each.max()) for row in drawn_rows(scenario, draws, seed) if row.uneven]
+    return _contained(scenario, found)
+
+
+def median_in_row(scenario: Scenario, draws: int, seed: int) -> float:
+    """Return how often what a row shows, an interval or a range, contains the median accuracy of all networks."""
+    rows = drawn_rows(scenario, draws, seed)
+    return _contained(scenario, [(r.each.min(), r.each.max()) if r.uneven else (r.low, r.high) for r in rows])
+
+
+def _contained(scenario: Scenario, ends: Sequence[tuple[float, float]]) -> float:
+    middle = _middle_network(scenario)
+    return float(np.mean([low <= middle <= high for low, high in ends]))
+
+
+def called_uneven(scenario: Scenario, draws: int, seed: int) -> float:
+    """Return how often seeds of which none fails are called uneven."""
+    return float(np.mean([row.uneven for row in drawn_rows(scenario, draws, seed)]))
+
+
+def _middle_network(scenario: Scenario) -> float:
+    """Return the median accuracy of the networks of a scenario of independent recordings."""
+    rest = math.hypot(1.5, scenario.by_recording)
+    mean = _mean(scenario.accuracy, math.hypot(rest, scenario.of_networks))
+    network = scenario.of_networks * float(ndtri((0.5 - scenario.failing) / (1 - scenario.failing)))
+    nodes, weights = np.polynomial.hermite_e.hermegauss(61)
+    return float((weights / weights.sum() / (1 + np.exp(-mean - network - rest * nodes))).sum())
 
 
 def _replace(scenario: Scenario, **values: float) -> Scenario:
@@ -288,14 +360,29 @@ def rows() -> list[TableRow]:
             Scenario(264, 5, 0.7, persons=29),
         )
     ]
-    return [*of_scenarios, *tables, *looks, *power]
+    seeds = []
+    for n in (4, 5, 10):
+        c = Scenario(2_264, n, 0.98, of_networks=0.2, failing=0.1)
+        seeds += [
+            TableRow("seeds", f"the interval of the mean contains the mean; {c.name}", c, mean_in_interval),
+            TableRow("seeds", f"of uneven rows, it contains the median; {c.name}", c, median_in_interval),
+            TableRow("seeds", f"of uneven rows, the range contains the median; {c.name}", c, median_in_range),
+            TableRow("seeds", f"what is shown contains the median; {c.name}", c, median_in_row, at_least=0.9),
+            TableRow("seeds", f"false verdicts; {c.name}", c, false_verdicts, BOUND),
+        ]
+    for n in (3, 4, 10):
+        for points, spread in ((1, 0.135), (3, 0.4)):
+            c = Scenario(2_264, n, 0.9, of_networks=spread)
+            name = f"no seed fails, but rows are called uneven; {c.name}, sd {points} point{'s' * (points > 1)}"
+            seeds.append(TableRow("seeds", name, c, called_uneven, at_most=0.03))
+    return [*of_scenarios, *tables, *looks, *power, *seeds]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=20_000, help="of each scenario (default 20000)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="each gives a column (default 0 1)")
-    parser.add_argument("--cells", nargs="+", help="groups: recordings, persons, windows, tables, looks, power")
+    parser.add_argument("--cells", nargs="+", help="groups: recordings, persons, windows, tables, looks, power, seeds")
     parser.add_argument("--out", type=Path, help="file for the table, in Markdown")
     chosen = parser.parse_args(arguments)
     begun, failed, lines = time.time(), 0, []
@@ -303,7 +390,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for row in rows():
         if chosen.cells and row.group not in chosen.cells:
             continue
-        found = [row.count(row.scenario, chosen.draws, seed) for seed in chosen.seeds]
+        draws = math.ceil(chosen.draws / 4) if row.group == "seeds" else chosen.draws
+        found = [row.count(row.scenario, draws, seed) for seed in chosen.seeds]
         wrong = any(not row.at_least <= each <= row.at_most for each in found)
         failed += wrong
         limit = (
@@ -325,7 +413,13 @@ ABOUT = """# Calibration of verdicts
 
 `snnlab bench` reports which of two methods is better, or "cannot tell". This table, made by `make calibrate`
 (`scripts/calibrate_verdicts.py`, which describes the simulation), shows how often it calls one of two equally good
-methods better, in {draws:,} draws each; and below, how often it detects a real difference.
+methods better, in {draws:,} draws each; and how often it detects a real difference.
+
+The lines `seeds`, with a quarter of the draws, are on methods of which one network in ten guesses. Of four seeds, in
+two of three cases none fails, and then the interval of their mean does not contain the mean of all networks: a row says
+nothing of failures that it does not have. If one fails, the row is uneven: two of its seeds, in order of accuracy, are
+more than ten points apart. It shows each seed, and the median and the range in place of the mean and its interval,
+which often misses the accuracy of a usual network. Seeds that train alike are seldom so far apart.
 
 """
 

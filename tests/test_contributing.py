@@ -46,7 +46,10 @@ for command in sys.argv[2:]:
 """
 SHOW = "show --equations model=mlp_lif neuron=refractory_lif"
 TESTS = "tests/nn/neurons/test_refractory_lif.py tests/nn/neurons/test_contract.py"
-COMMANDS = ("list neurons", "list neurons refractory_lif", SHOW, f"train model=mlp_lif neuron=refractory_lif {' '.join(TRAIN)}")
+COMMANDS = (
+    *("list neurons", "list neurons refractory_lif", SHOW),
+    f"train model=mlp_lif neuron=refractory_lif {' '.join(TRAIN)}",
+)
 
 
 @pytest.fixture(scope="module")

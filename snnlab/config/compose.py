@@ -112,10 +112,11 @@ def check_config(
     if "trainer" in wanted:
         check_trainer(experiment.trainer, test=experiment.test, given_weights=experiment.has_given_weights)
     check_nodes(known, neuron, resolved["model"], wanted, experiment.plugins)
-    if unknown := sorted(resolved["model"].keys() - {"layers", "init", "weights"}):
+    if unknown := sorted(resolved["model"].keys() - {"layers", "init", "weights", "noise"}):
         hint = f"; {unknown[0]} is a setting next to it: {unknown[0]}.KEY=VALUE" if unknown[0] in resolved else ""
-        raise ConfigError("model", f"takes layers, init and weights, got {', '.join(unknown)}{hint}")
+        raise ConfigError("model", f"takes layers, init, weights and noise, got {', '.join(unknown)}{hint}")
     _check_weights(resolved["model"].get("weights"), resolved.get("init_from"))
+    _check_noise(resolved["model"].get("noise"))
     return replace(experiment, neuron=neuron, record=experiment_record(raw, resolved))
 
 
@@ -190,6 +191,13 @@ def _check_weights(weights: Any, init_from: str | None) -> None:
         raise ConfigError(
             "model.weights.file", "and init_from both give the initial weights", "set one of them to null"
         )
+
+
+def _check_noise(noise: Any) -> None:
+    if noise is None:
+        return
+    if isinstance(noise, bool) or not isinstance(noise, int | float) or noise < 0:
+        raise ConfigError("model.noise", f"must be a number >= 0, a part of each weight, got {value_text(noise)}")
 
 
 def _not_numbers(node: Any, place: str = "") -> Iterator[tuple[str, str]]:

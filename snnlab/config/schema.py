@@ -104,7 +104,8 @@ class Experiment:
         seed: Seeds separate random streams of initialization, order, augmentation and dropout; >= 0.
         tags: Words by which its runs are found.
         model: `layers`, by name, in the order of computation; every `type` is a registered layer. `init`, an
-            initialization. `weights`, the `file` of another project and `rename`, a table of its names.
+            initialization. `weights`, the `file` of another project and `rename`, a table of its names. `noise`, the
+            standard deviation of the noise on weights in training, as a part of the weight.
         data: `type` and the settings of a dataset.
         loss: `type` and the settings of a loss.
         optimizer: `_target_` and its arguments.

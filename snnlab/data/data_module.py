@@ -235,18 +235,22 @@ class EventDataModule(L.LightningDataModule):
         """Return the test batches, in the store's order."""
         return self._loader(self.split.test, None)
 
-    def gather_events(self, items: np.ndarray) -> EventBatch:
+    def gather_events(
+        self, items: np.ndarray, pipeline: Pipeline | None = None, seed: int = 0, epoch: int = 0
+    ) -> EventBatch:
         """Return the packed events of recordings, or of windows if recordings are cut, as in an evaluation.
 
         Args:
             items: Indices into the store; of windows, indices into `self.windows`.
+            pipeline: Changes of the recordings, or None.
+            seed: Seed of the changes.
+            epoch: Number of the repetition; each has its own changes.
 
         Shape:
             items: `[B]`.
         """
-        return _RecordingBatches(self.store, self.windows, self.settings.duration_us, self.ablation)[
-            BatchIndex(items, 0)
-        ]
+        batches = _RecordingBatches(self.store, self.windows, self.settings.duration_us, self.ablation, pipeline, seed)
+        return batches[BatchIndex(items, epoch)]
 
     def epoch_items(self, part: np.ndarray) -> np.ndarray:
         """Return the items of an epoch of some recordings: the recordings themselves, or their windows."""

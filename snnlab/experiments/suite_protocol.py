@@ -13,19 +13,21 @@ from snnlab.experiments.suite_reading import GIVEN, RecordedSuite, SuiteRun, ste
 from snnlab.experiments.suite_statistics import MethodRow, short_number
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.runs_table import group_by, is_limit
-from snnlab.runs.statistics import LEVEL, MIN_CLUSTERS, MIN_SEEDS
+from snnlab.runs.statistics import LEVEL, MIN_CLUSTERS, MIN_SEEDS, UNEVEN_GAP
 
 _SEEDS = "a seed changes initialization, order, augmentation and dropout; the split and the test recordings stay"
 _ACCURACY = (
     "on the test recordings, at the epoch that was chosen without them; mean ± standard deviation over seeds (n - 1);"
     " the 95 % interval holds for new seeds and new test recordings (Student's t over both; with one seed, for that"
-    " network on new recordings)"
+    " network on new recordings); it says nothing of seeds that fail and were not among these. Of a row of which two"
+    f" seeds, in order of accuracy, are more than {100 * UNEVEN_GAP:.0f} points apart: the median and the range"
 )
 _RANKING = (
     "by mean test accuracy; each two rows are compared on the same test recordings, for new seeds and new recordings:"
     " Student's t, both as random effects, the windows of a recording or the recordings of a person as one; p is"
-    " adjusted by Holm's method for all pairs, and for earlier looks with fewer seeds; a verdict takes"
-    f" {MIN_SEEDS} seeds each, {MIN_CLUSTERS} independent groups, and a p below {LEVEL:.0%}; with one seed each it is"
+    " adjusted by Holm's method for all pairs, and for earlier looks with fewer seeds; the interval of a difference is"
+    f" not; a verdict takes {MIN_SEEDS} seeds each, {MIN_CLUSTERS} independent groups, and a p below {LEVEL:.0%}; with"
+    " one seed each it is"
     " McNemar's test of two networks"
 )
 _OPERATIONS = (

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from snnlab.errors import RunFolderError
 from snnlab.experiments.suite_reading import Energy, SuiteRun
 from snnlab.experiments.verdicts import MethodResults
 from snnlab.runs.forms import has_form
+from snnlab.runs.statistics import uneven
 
 # Fields without which a published result cannot be judged.
 _REQUIRED = ("name", "accuracy", "architecture", "steps", "params", "protocol")
@@ -115,6 +116,7 @@ class SeedSummary(NamedTuple):
         sd: Standard deviation, with n - 1; None for one value.
         low: Lower end of the mean's 95 % interval; None for one value.
         high: Upper end of the interval.
+        each: The values.
     """
 
     n: int
@@ -122,6 +124,7 @@ class SeedSummary(NamedTuple):
     sd: float | None = None
     low: float | None = None
     high: float | None = None
+    each: tuple[float, ...] = ()
 
 
 class Column(NamedTuple):
@@ -153,10 +156,10 @@ def summarize_seeds(values: Sequence[float]) -> SeedSummary:
         raise ValueError("no values have no mean")
     n, mean = len(values), fmean(values)
     if n == 1:
-        return SeedSummary(1, mean)
+        return SeedSummary(1, mean, each=tuple(values))
     sd = stdev(values)
     half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * sd / math.sqrt(n)
-    return SeedSummary(n, mean, sd, mean - half, mean + half)
+    return SeedSummary(n, mean, sd, mean - half, mean + half, tuple(values))
 
 
 def run_statistics(run: SuiteRun, energy: Energy, best_on_test: bool) -> dict[str, float]:
@@ -229,10 +232,14 @@ def _best_on_test(run: SuiteRun) -> float | None:
 
 
 def _percent_text(value: SeedSummary) -> str:
+    if uneven(value.each):
+        return f"median {100 * median(value.each):.1f}"
     return f"{100 * value.mean:.1f}" + ("" if value.sd is None else f" ± {100 * value.sd:.1f}")
 
 
 def _interval_text(value: SeedSummary) -> str:
+    if uneven(value.each):
+        return f"range {100 * min(value.each):.1f} to {100 * max(value.each):.1f}"
     return "" if value.low is None or value.high is None else f"{100 * value.low:.1f} to {100 * value.high:.1f}"
 
 

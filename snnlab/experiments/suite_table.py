@@ -19,6 +19,7 @@ from snnlab.experiments.suite_statistics import (
     Column,
     MethodRow,
     PublishedResult,
+    SeedSummary,
     published_results,
     run_statistics,
     short_number,
@@ -27,7 +28,7 @@ from snnlab.experiments.suite_statistics import (
 from snnlab.experiments.verdicts import CountLooks, MethodResults, method_results, verdicts
 from snnlab.files import json_text, unwritable, write_text
 from snnlab.runs.runs_table import group_by
-from snnlab.runs.statistics import MIN_SEEDS, accuracy_interval
+from snnlab.runs.statistics import MIN_SEEDS, accuracy_interval, uneven
 from snnlab.runs.tables import Table, csv_text, render
 
 SCHEMA = 1
@@ -40,18 +41,39 @@ class Comparison(NamedTuple):
     Attributes:
         better: The method with the better result.
         worse: The other method.
-        significant: Whether the difference is significant; None if they cannot be compared.
+        significant: Whether the difference is significant; None if there is no verdict.
         said: The verdict as a sentence.
+        difference: The difference of their mean accuracies, of the worse to the better one; None if they were not
+            tested on the same recordings.
+        low: Lower end of its 95 % interval; None without a verdict.
+        high: Upper end.
     """
 
     better: str
     worse: str
     significant: bool | None
     said: str
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def mark(self) -> str:
+        """The mark of a difference that no verdict tells from zero: ≈ with a verdict, ? without one; else ""."""
+        return {True: "", False: "≈", None: "?"}[self.significant]
+
+    @property
+    def difference_text(self) -> str:
+        """The difference in points with its interval, and its mark; "" if there is none."""
+        if self.difference is None:
+            return ""
+        ends = "" if self.low is None or self.high is None else f" ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+        return f"{100 * self.difference:+.1f}{ends} {self.mark}".rstrip()
 
     def record(self) -> dict[str, Any]:
         """Return the comparison for JSON."""
-        return {"better": self.better, "worse": self.worse, "told": self.significant, "said": self.said}
+        pair = {"better": self.better, "worse": self.worse, "told": self.significant, "said": self.said}
+        return {**pair, "difference": self.difference, "low": self.low, "high": self.high}
 
 
 class DatasetTables(NamedTuple):
@@ -76,11 +98,11 @@ class DatasetTables(NamedTuple):
     given: Sequence[MethodRow] = ()
 
     def rank(self, row: MethodRow) -> str:
-        """Return a row's rank, with ≈ if it does not differ significantly from the row above; "" without a result."""
-        tied = any(pair.worse == row.method and pair.significant is False for pair in self.neighbours)
+        """Return a row's rank, with the mark of its comparison with the row above; "" without a result."""
+        mark = next((pair.mark for pair in self.neighbours if pair.worse == row.method), "")
         if row.role == GIVEN or not row.sort_key[0]:
             return ""
-        return f"{self.rows.index(row) + 1}{' ≈' if tied else ''}"
+        return f"{self.rows.index(row) + 1} {mark}".rstrip()
 
 
 class SuiteTable(NamedTuple):
@@ -175,10 +197,10 @@ def _method_row(
     if "test_accuracy" in values:
         # The interval for new seeds and new recordings, if predictions were recorded.
         between = accuracy_interval(answers.right, answers.clusters) if isinstance(answers, MethodResults) else None
-        low, high = (None, None) if between is None else between
+        low, high = (None, None) if between is None or uneven(values["test_accuracy"].each) else between
         values["test_accuracy"] = values["test_accuracy"]._replace(low=low, high=high)
     seeds, failed = [run.seed for run in tested], sum(run.status == "failed" for run in runs)
-    flagged = flags(found, dataset, runs, peers, repeated_seeds)
+    flagged = [*_uneven_flags(values), *flags(found, dataset, runs, peers, repeated_seeds)]
     return MethodRow(
         dataset,
         name,
@@ -193,6 +215,13 @@ def _method_row(
         runs,
         answers,
     )
+
+
+def _uneven_flags(values: Mapping[str, SeedSummary]) -> list[str]:
+    if "test_accuracy" not in values or not uneven(values["test_accuracy"].each):
+        return []
+    each = " ".join(f"{100 * value:.1f}" for value in values["test_accuracy"].each)
+    return [f"uneven seeds ({each}): median and range in place of mean and interval"]
 
 
 def _test_results(name: str, tested: Sequence[SuiteRun]) -> MethodResults | str:
@@ -220,7 +249,10 @@ def _compare(rows: Sequence[MethodRow], looks: CountLooks) -> tuple[list[Compari
 
     def compared(pair: tuple[str, str]) -> Comparison:
         if (verdict := found.get(pair)) is not None:
-            return Comparison(*pair, verdict.significant, verdict.sentence)
+            effect, low, high = verdict.difference.effect, verdict.difference.low, verdict.difference.high
+            if verdict.difference.no_verdict_reason is not None:
+                return Comparison(*pair, None, verdict.sentence, -effect)
+            return Comparison(*pair, verdict.significant, verdict.sentence, -effect, -high, -low)
         reasons = [each for each in (methods[pair[0]], methods[pair[1]]) if isinstance(each, str)]
         why = f" ({reasons[0]})" if reasons else ": they were tested on other recordings"
         return Comparison(*pair, None, f"{pair[0]} and {pair[1]}: not compared{why}")
@@ -244,7 +276,8 @@ def _number_of_looks(looks: Sequence[Mapping[str, int]], one: MethodResults, oth
     return len(with_verdict | {(len(one.seeds), len(other.seeds))})
 
 
-TIED = "≈: no significant difference to the row above, or not with these seeds and recordings."
+TIED = "≈: these seeds and recordings show no significant difference to the row above, which does not make them equal."
+NO_VERDICT = "?: no verdict on the difference to the row above."
 BEST_ON_TEST = (
     "best on test: the best of the tested epochs, chosen on the test recordings; it is no valid result and not"
     " comparable with one."
@@ -260,6 +293,7 @@ _TITLES = {
     "cost": ": cost",
     "operations": ": synaptic operations and energy",
 }
+_DIFFERENCE = "difference of means to the first row (points)"
 _FIRST = ("dataset", "rank", "method", "role", "seeds", "asked", "failed")
 _LAST = ("flags", "note")
 
@@ -278,8 +312,11 @@ def remarks(part: DatasetTables) -> list[str]:
     notes = [f"{row.method}: {row.note}" for row in (*part.rows, *part.given) if row.note]
     if any(pair.significant is False for pair in part.neighbours):
         notes.append(TIED)
-    if level := [pair.worse for pair in part.against_best if pair.significant is False]:
-        notes.append(f"No significant difference to the best, {part.against_best[0].better}: {join_names(level)}.")
+    if any(pair.significant is None for pair in part.neighbours):
+        notes.append(NO_VERDICT)
+    for significant, what in ((False, "No significant difference to"), (None, "No verdict against")):
+        if level := [pair.worse for pair in part.against_best if pair.significant is significant]:
+            notes.append(f"{what} the best, {part.against_best[0].better}: {join_names(level)}.")
     # With many methods the marks replace the sentences.
     notes += [pair.said for pair in part.neighbours if len(part.rows) <= _MAX_SENTENCES or pair.significant]
     return [*notes, BEST_ON_TEST] if any("best_test_accuracy" in row.values for row in part.rows) else notes
@@ -395,12 +432,15 @@ def _statistics_table(part: DatasetTables, about: str) -> Table:
     accuracy = about == "accuracy"
     flagged = accuracy and any(row.flags for row in part.rows)
     head = ["#", "method", *(["runs"] if accuracy else []), *(c.heading for c in columns)]
+    compared = {pair.worse: [pair.difference_text] for pair in part.against_best} if accuracy else {}
+    head += [_DIFFERENCE] if any(compared.values()) else []
     head += ["flags"] if flagged else []
     rows = []
     for row in part.rows:
         runs = [f"{len(row.seeds)}/{row.planned}"] if accuracy else []
         flags_text = ["; ".join(row.flags)] if flagged else []
-        rows.append([part.rank(row), _row_label(row), *runs, *(_cell_text(row, c) for c in columns), *flags_text])
+        cells = [*(_cell_text(row, c) for c in columns), *(compared.get(row.method, [""]) if compared else [])]
+        rows.append([part.rank(row), _row_label(row), *runs, *cells, *flags_text])
     last = [len(head) - 1] if flagged else []
     return Table(head, rows, part.dataset + _TITLES[about], [1, *last], last)
 
@@ -445,7 +485,7 @@ def _csv(found: SuiteTable) -> str:
 
 
 def _method_lines(part: DatasetTables) -> list[dict[str, Any]]:
-    lines = []
+    lines, compared = [], {pair.worse: pair for pair in part.against_best}
     for row in (*part.rows, *part.given):
         line = {
             **{
@@ -466,6 +506,9 @@ def _method_lines(part: DatasetTables) -> list[dict[str, Any]]:
                     f"{column.statistic}_{what}".rstrip("_"): _number_text(one)
                     for what, one in zip(pair, both, strict=True)
                 }
+        if (pair := compared.get(row.method)) is not None:
+            parts = {"": pair.difference, "_low": pair.low, "_high": pair.high}
+            line |= {f"difference_to_first{what}": _number_text(value) for what, value in parts.items()}
         lines.append(line)
     return lines
 

@@ -25,6 +25,7 @@ from snnlab.runs.statistics import (
     holm,
     inspection_factor,
     mcnemar,
+    uneven,
 )
 from snnlab.runs.tables import Table
 from snnlab.target_kinds import IGNORED
@@ -327,6 +328,10 @@ def _mcnemar_per_seed(verdict: Verdict) -> list[str]:
 def _table_row(method: MethodResults) -> tuple[str, ...]:
     each, interval = method.accuracies, accuracy_interval(method.right, method.clusters)
     deviation = f" ± {100 * each.std(ddof=1):.1f}" if len(each) > 1 else ""
+    accuracy = f"{100 * each.mean():.1f} %{deviation}"
     between = "" if interval is None else f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+    if uneven(each.tolist()):
+        accuracy = f"median {100 * np.median(each):.1f} %"
+        between = f"range {100 * each.min():.1f} to {100 * each.max():.1f}"
     shown, seeds = " ".join(f"{100 * value:.1f}" for value in each), ", ".join(map(str, method.seeds))
-    return method.name, seeds, f"{100 * each.mean():.1f} %{deviation}", between, shown, method.test_rows
+    return method.name, seeds, accuracy, between, shown, method.test_rows

@@ -28,6 +28,8 @@ from scipy.special import bdtr, betaincinv, ndtri, stdtr, stdtrit
 
 LEVEL = 0.05
 POWER = 0.8
+# Seeds that train alike lie closer together, in order of accuracy: `scripts/calibrate_verdicts.py --cells seeds`.
+UNEVEN_GAP = 0.1
 # Below these a t test of simulated networks exceeds its nominal error rate (scripts/calibrate_verdicts.py).
 MIN_SEEDS, MIN_CLUSTERS = 4, 6
 # The largest number of seeds that is tried; if it is not enough, no number is.
@@ -214,6 +216,45 @@ def accuracy_interval(right: np.ndarray, clusters: np.ndarray | None = None) -> 
     accuracy, variance = float(right.mean()), _variance([totals], sizes)
     df = variance.df if variance.total > 0 else sizes.size - 1
     return _score_interval(accuracy, _effective_recordings(accuracy, variance), float(stdtrit(df, 1 - LEVEL / 2)))
+
+
+def mean_interval(values: np.ndarray, clusters: np.ndarray | None = None) -> ConfidenceInterval | None:
+    """Return the 95 % interval of the mean of values in 0..1, for new repetitions and new recordings.
+
+        mean +- t sqrt(Var(mean))
+
+    Args:
+        values: A value of each recording in each repetition.
+        clusters: Number of the cluster of each recording; None if all are independent.
+
+    Shape:
+        values: `[R, N]`; clusters: `[N]`.
+
+    Returns:
+        None if there are too few clusters.
+    """
+    sizes, (totals,) = _by_cluster(clusters, values)
+    if sizes.size < MIN_CLUSTERS:
+        return None
+    mean, variance = float(values.mean()), _variance([totals], sizes)
+    if variance.total <= 0:
+        return ConfidenceInterval(mean, mean)
+    half = float(stdtrit(variance.df, 1 - LEVEL / 2)) * math.sqrt(variance.total)
+    return ConfidenceInterval(max(mean - half, 0.0), min(mean + half, 1.0))
+
+
+def uneven(accuracies: Sequence[float]) -> bool:
+    """Return whether the seeds of a method are uneven: some train, and others fail or stop early.
+
+        max of a(k + 1) - a(k) > 0.1
+
+    with the accuracies a in order. Student's t takes seeds as normal: for such seeds an interval of the mean says
+    nothing, and the median and the range of the seeds describe them.
+
+    Args:
+        accuracies: Accuracy of each seed, 0 to 1.
+    """
+    return len(accuracies) > 1 and float(np.diff(np.sort(accuracies)).max()) > UNEVEN_GAP
 
 
 def independent_recordings(right: np.ndarray, clusters: np.ndarray) -> float:

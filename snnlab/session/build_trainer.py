@@ -40,6 +40,7 @@ from snnlab.training.module import SpikingModule, TrainingOptions
 from snnlab.training.ranks import RankInfo
 from snnlab.training.snapshots import AtomicCheckpointIO
 from snnlab.training.surrogate_annealing import SurrogateAnnealing
+from snnlab.training.training_noise import TrainingNoise
 from snnlab.training.weight_averaging import AVERAGES, Averaging
 
 
@@ -155,6 +156,12 @@ def annealing_callbacks(experiment: Experiment, network: nn.Module) -> list[L.Ca
         return []
     with error_context("surrogate_annealing"):
         return [SurrogateAnnealing(network, experiment.surrogate_annealing)]
+
+
+def noise_callbacks(experiment: Experiment, network: nn.Module) -> list[L.Callback]:
+    """Return the callback that adds noise to the weights of each batch, if the experiment has one."""
+    level = float(experiment.model.get("noise") or 0.0)
+    return [TrainingNoise(network, level, experiment.seed)] if level else []
 
 
 def layer_schedule_callbacks(network: nn.Module) -> list[L.Callback]:

@@ -56,7 +56,7 @@ def evaluate(
     """
     if part not in PARTS:
         raise ConfigError("evaluate", f"there is no split {part}", did_you_mean(part, PARTS), PARTS)
-    folder = _evaluation_folder(run, part, checkpoint) if out is None else Path(out).expanduser()
+    folder = evaluation_folder(run, part, checkpoint) if out is None else Path(out).expanduser()
     if out is not None and is_run(folder):
         raise ConfigError(
             "evaluate", f"--out: {out} is a run folder, and its result would be overwritten", "choose another folder"
@@ -170,8 +170,8 @@ def _warn_if_recordings_changed(run: Path, fingerprint: str) -> None:
         _log.warning("the recordings differ from those that %s was trained and tested on: the files have changed", run)
 
 
-def _evaluation_folder(run: Path, part: str, checkpoint: str) -> Path:
-
+def evaluation_folder(run: Path, part: str, checkpoint: str) -> Path:
+    """Return a new folder for an evaluation of a run: in the run's, or in `outputs` for a packaged network."""
     require_no_links(run)
     folder = Path("outputs") / f"zoo_{run.name}" if is_packaged(run) else run
     return folder / "evaluations" / f"{part}_{checkpoint}_{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"[:-3]

@@ -53,6 +53,7 @@ from snnlab.session.build_trainer import (
     layer_schedule_callbacks,
     mode_callbacks,
     monitor_callbacks,
+    noise_callbacks,
     plot_callbacks,
 )
 from snnlab.session.launcher import TrainingSpec, process_group, share_threads
@@ -398,6 +399,7 @@ def _build_training(spec: TrainingSpec, session: Session, started: float, rank_i
         *(rank_zero_callbacks if rank_info.is_rank_zero else []),
         *annealing_callbacks(experiment, session.network),
         *layer_schedule_callbacks(session.network),
+        *noise_callbacks(experiment, session.network),
         *averaging_callbacks(experiment),
         *mode_callbacks(experiment, folder),
         *([ExtendedRun(resumption)] if resumption else []),

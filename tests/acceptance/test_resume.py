@@ -28,6 +28,7 @@ RUN = (
     "train",
     "model=mlp_lif",
     "model.layers.fc1.out_features=16",
+    "model.noise=0.1",
     "+model.layers.drop={type: dropout, p: 0.3, after: lif1}",
     "data.num_bins=4",
     "data.batch_size=8",

@@ -20,7 +20,7 @@ def test_the_interval_is_students(values: list[float]):
 
 
 def test_one_seed_has_neither_deviation_nor_interval():
-    assert summarize_seeds([0.9]) == (1, 0.9, None, None, None)
+    assert summarize_seeds([0.9]) == (1, 0.9, None, None, None, (0.9,))
 
 
 def test_seeds_that_are_all_alike_have_an_interval_of_no_width():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,39 @@ def test_rows_are_ranked_and_ties_are_marked(suite: Path):
     assert_text_has(part.neighbours[1].said, "as_good", "better", "worst: +39.5 points")
 
 
+def test_the_difference_to_the_first_row_has_an_interval_and_the_mark_of_its_verdict(suite: Path):
+    (part,) = read_table(suite).parts
+    table = tables(part)[0]
+    place = next(number for number, head in enumerate(table.head) if head.startswith("difference"))
+    first, as_good, worst = (row[place] for row in table.rows)
+    assert (first, as_good.split()[0], as_good[-1], worst.split()[0], worst[-1]) == ("", "-0.5", "≈", "-40.0", ")")
+    low, high = map(float, re.findall(r"\((\S+) to (\S+)\)", worst)[0])
+    assert low < -40 < high < 0
+    lines = list(csv.DictReader((write_tables(suite)[1]).read_text().splitlines()))
+    assert float(lines[2]["difference_to_first"]) == pytest.approx(-0.4)
+    assert float(lines[2]["difference_to_first_low"]) == pytest.approx(low / 100, abs=0.0006)
+
+
+@pytest.mark.parametrize(
+    "each",
+    [[0.98, 0.1, 0.97, 0.96], [0.98, 0.98, 0.1, 0.1], [0.9, 0.5, 0.4, 0.2], [0.9, 0.7, 0.9]],
+)
+def test_uneven_seeds_show_each_seed_median_and_range(tmp_path: Path, each: list[float]):
+    folder = make_suite(
+        tmp_path / "s", {"torn": each, "even": [0.86, 0.82, 0.8, 0.78][: len(each)]}, seeds=range(len(each))
+    )
+    rows = {row.method: row for row in read_table(folder).parts[0].rows}
+    table = tables(read_table(folder).parts[0])[0]
+    torn, even = (
+        dict(zip(table.head, row, strict=True)) for name in ("torn", "even") for row in table.rows if row[1] == name
+    )
+    assert torn["test accuracy (%)"] == f"median {100 * statistics.median(each):.1f}"
+    assert torn["95 % interval"] == f"range {100 * min(each):.1f} to {100 * max(each):.1f}"
+    assert_text_has(torn["flags"], *(f"{100 * value:.1f}" for value in each))
+    assert (rows["torn"].values["test_accuracy"].low, even["flags"]) == (None, "")
+    assert "±" in even["test accuracy (%)"]
+
+
 def test_many_methods_have_marks_in_place_of_sentences_and_one_seed_is_named(tmp_path: Path):
     methods = {f"method{place}": [0.9 - 0.3 * (place > 7)] for place in range(10)}
     said = remarks(read_table(make_suite(tmp_path / "s", methods, seeds=(0,))).parts[0])
@@ -56,8 +90,9 @@ def test_many_methods_have_marks_in_place_of_sentences_and_one_seed_is_named(tmp
 
 def test_fewer_than_four_seeds_rank_and_give_no_verdict(tmp_path: Path):
     (part,) = read_table(make_suite(tmp_path / "s", {"a": [0.9, 0.91, 0.92], "b": [0.5, 0.51, 0.52]})).parts
-    assert [part.rank(row) for row in part.rows] == ["1", "2 ≈"]
-    assert part.neighbours[0].significant is False
+    assert [part.rank(row) for row in part.rows] == ["1", "2 ?"]
+    assert part.neighbours[0].significant is None
+    assert part.against_best[0].difference_text == "-40.0 ?"
     assert_text_has(part.neighbours[0].said, "no", "verdict")
     assert "+40.0 points" in part.neighbours[0].said
 
@@ -160,7 +195,7 @@ def test_json_has_what_a_program_needs(suite: Path):
         "differs",
     } == set(row)
     assert row["values"]["test_accuracy"]["n"] == 4
-    assert set(row["values"]["params"]) == {"n", "mean", "sd", "low", "high"}
+    assert set(row["values"]["params"]) == {"n", "mean", "sd", "low", "high", "each"}
     assert {column["of"] for column in page["columns"]} >= set(row["values"])
     assert_text_has(part["protocol"]["clock"], "320 ms", "8 steps", "40 ms")
     assert page["energy"]["mac_pj"] == 4.6

@@ -59,3 +59,10 @@ def test_the_table_is_written_and_a_miss_is_the_exit_status(
     status = calibrate.main(["--draws", "20", "--seeds", "3", "--cells", "windows", "--out", str(out)])
     assert status == ("MISSED" in capsys.readouterr().out)
     assert out.read_text().count("\n| windows |") == 7
+
+
+def test_with_failing_seeds_an_interval_misses_the_mean_and_what_a_row_shows_has_the_median(calibrate: ModuleType):
+    failing = calibrate.Scenario(264, 4, 0.98, of_networks=0.2, failing=0.1)
+    assert calibrate.mean_in_interval(failing, 400, 0) < 0.5
+    assert calibrate.median_in_row(failing, 400, 0) > 0.9
+    assert calibrate.called_uneven(calibrate.Scenario(2_264, 4, 0.9, of_networks=0.4), 400, 0) < 0.03

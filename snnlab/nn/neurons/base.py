@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Annotated, Any, ClassVar
@@ -57,6 +57,8 @@ class Neuron(Declared, TemporalLayer, ABC):
     approximate: ClassVar[bool] = False
     # True if it computes all steps at once and has no single step, which a feedback of its spikes would need.
     parallel: ClassVar[bool] = False
+    # True if the device that `disturbances.Precision` imitates stores the coefficients of the step, not its parameters.
+    rounds_coefficients: ClassVar[bool] = True
     backend: Backend = no_setting("auto")
     nir: ClassVar[NIRNode | None] = None
 
@@ -105,6 +107,18 @@ class Neuron(Declared, TemporalLayer, ABC):
         A time constant has the unit `ms`, or `steps` if steps have no length.
         """
         yield from ()
+
+    def map_quantities(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Change the values of learned quantities that are stored on another scale, in the unit of their settings."""
+
+    def scale_time_constants(self, shape: tuple[int, ...], factor: Callable[[tuple[int, ...]], Tensor]) -> bool:
+        """Multiply each time constant of each neuron by a factor of its own; return whether it has any that can differ.
+
+        Args:
+            shape: Shape of the neurons of one sample.
+            factor: Draws factors of a shape, in double precision.
+        """
+        return False
 
     def constants(self) -> list[Constant]:
         """Return the time constants, for `snnlab show`."""

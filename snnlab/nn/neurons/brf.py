@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +70,9 @@ class BRF(SurrogateNeuron):
     Source: Higuchi et al., Balanced resonate-and-fire neurons, ICML 2024, and its code.
     """
 
+    # A step's own length would round to 0; the authors round omega and b'.
+    rounds_coefficients: ClassVar[bool] = False
+
     omega: Annotated[Converted[Sequence[float], Tensor], "rad/s"] = setting(default=(5.0, 10.0))
     damping: Annotated[Converted[Sequence[float], Tensor], "1/s"] = setting(default=(0.0, 3.0))
     gamma: Annotated[float, FACTOR] = 0.9
@@ -100,6 +103,12 @@ class BRF(SurrogateNeuron):
     def learned_values(self) -> Iterator[tuple[str, str, Tensor]]:
         units = {"omega": "rad_per_s", "damping": "per_s"}
         yield from ((name, units[name], value.detach().double().abs()) for name, value in self.named_parameters())
+
+    @torch.no_grad()
+    def scale_time_constants(self, shape: tuple[int, ...], factor: Callable[[tuple[int, ...]], Tensor]) -> bool:
+        for name in ("omega", "damping"):  # their time constants are 1 / omega and 1 / b'
+            self.get_value(name).div_(factor(shape))
+        return True
 
     def coefficients(self) -> BRFCoefficients:
         dt = self.seconds

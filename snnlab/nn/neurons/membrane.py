@@ -9,7 +9,7 @@ v[t] = u[t] reset by s[t]
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, ClassVar, Literal, NamedTuple
@@ -186,6 +186,25 @@ class LeakyMembrane(Neuron):
         if value.dim() == 0:
             return value.item()
         return value.to(self.learned[name].dtype) if name in self._ranges else value
+
+    def fix_value(self, name: str, value: Tensor) -> None:
+        """Give a quantity values that are not learned, in the unit of its setting."""
+        self._ranges = {key: interval for key, interval in self._ranges.items() if key != name}
+        self.learn_per = {key: per for key, per in self.learn_per.items() if key != name}
+        self.register_buffer(values_key(name), value.double())
+        self.per_neuron = tuple(dict.fromkeys([*self.per_neuron, name]))
+
+    def map_quantities(self, change: Callable[[Tensor], Tensor]) -> None:
+        for name in tuple(self.learn_per):
+            self.fix_value(name, change(self.learned_value(name)))
+
+    def scale_time_constants(self, shape: tuple[int, ...], factor: Callable[[tuple[int, ...]], Tensor]) -> bool:
+        decays = [decay for decay in self.decays() if decay.setting in self.learnable()]
+        for decay in decays:
+            own = decay.setting in self._ranges or decay.setting in self.per_neuron
+            value = self.learned_value(decay.setting).double() if own else torch.tensor(decay.initial_value()).double()
+            self.fix_value(decay.setting, decay.scaled(value, factor(shape)))
+        return bool(decays)
 
     def factor(self, decay: Decay) -> Number:
         """Return the factor by which a variable decays in one step."""

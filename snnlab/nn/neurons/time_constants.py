@@ -116,6 +116,13 @@ class Decay(NamedTuple):
             return value
         return torch.exp(-self._unit / value) if self.decay == "exact" else 1.0 - self._unit / value
 
+    def scaled(self, value: Tensor, factor: Tensor) -> Tensor:
+        """Return the given setting where the time constant is `factor` times as long; by Euler above one step."""
+        if self.tau is not None:
+            lowest = 1.001 * self._unit if self.decay == "euler" else 0.0
+            return (value * factor).clamp(min=lowest)
+        return value ** (1.0 / factor) if self.decay == "exact" else (1.0 - (1.0 - value) / factor).clamp(min=0.0)
+
     def legal_values(self) -> Interval:
         """Return the legal values of the given setting; those of a time constant depend on `decay`."""
         if self.tau is None:

@@ -82,9 +82,9 @@ class NotebookFigure(Figure):
 
 
 def new_figure(
-    rows: int = 1, columns: int = 1, *, height: float = 3.2, left: float = 0.17, **layout: Any
+    rows: int = 1, columns: int = 1, *, height: float = 3.2, left: float = 0.17, share: bool = True, **layout: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure outside of pyplot, and its axes, row by row; the axes of a column share their x axis.
+    """Return a figure outside of pyplot, and its axes, row by row.
 
     Margins are set, not found by a layout engine, which would draw everything twice.
 
@@ -93,11 +93,13 @@ def new_figure(
         columns: Number of columns of axes.
         height: Height of the figure, inches.
         left: Margin for the tick labels, as a part of the width.
+        share: Whether the axes of a column share their x axis, and those of a row their y axis.
         layout: Further arguments of matplotlib's GridSpec.
     """
     figure = NotebookFigure(figsize=(WIDTH_INCHES, height), dpi=DPI, facecolor="white")
     margins = {"left": left, "right": 0.97, "bottom": 0.5 / height, "top": 1 - 0.36 / height, "hspace": 0.16, **layout}
-    grid = figure.subplots(rows, columns, sharex="col", sharey="row", squeeze=False, gridspec_kw=margins)
+    shared: dict[str, Any] = {"sharex": "col", "sharey": "row"} if share else {}
+    grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw=margins, **shared)
     for ax in grid.flat:
         ax.tick_params(labelsize=SMALL)
         ax.locator_params(nbins=5)  # more are not readable, and ticks take most of the drawing time
