@@ -479,8 +479,8 @@ _NEEDED_COLUMNS = {"value": "path and value, or value_NAME", "steps": "path, lab
 class Folder:
     """User-defined recordings: `root/CLASS/*.npy`, or a CSV of paths, labels and segments of long recordings.
 
-    Files: .npy, .npz, .csv, .txt, .h5, N-MNIST's .bin, .aedat4, Prophesee's .dat and .raw. The folders `root/train`,
-    `root/val` and `root/test`, or the table's column `split`, define training, validation and test recordings;
+    Files: .npy, .npz, .csv, .txt, .h5, those of cameras (.aedat, .aedat4, .bin, .dat, .es, .raw). The folders
+    `root/train`, `root/val` and `root/test`, or the table's column `split`, define training, validation and test recordings;
     otherwise `test_fraction` of each class is for testing. Columns of the table: path, label, and optionally start_ms
     and end_ms (a segment of a recording), group (a person or session, only in one of training, validation and test) and
     split. The segments of one file are a group too. With `targets: value`, columns value or value_NAME replace label.
