@@ -19,14 +19,18 @@ from snnlab.data.events.packing import copies, copies_of, folder_size, remove, r
 from snnlab.data.file_survey import FileSurvey, survey_file
 from snnlab.data.formats import ReadOptions
 from snnlab.data.inspection import inspect as inspect_store
+from snnlab.data.sources.folder import Folder
+from snnlab.data.sources.label_table import Interval
 from snnlab.data.splits import Split, make_split
 from snnlab.errors import ConfigError, DataError, StoreError
 from snnlab.runs.console_tables import print_inspection
 from snnlab.runs.plots.event_plots import draw_classes, draw_event_times, draw_events
 from snnlab.runs.plots.style import default_style, render
+from snnlab.runs.plots.timeline import draw_timeline
 from snnlab.session.build_store import earlier_copies, open_store, split, store_folder
 from snnlab.session.prediction import changed_reading
 from snnlab.session.session import Session
+from snnlab.target_kinds import kind_of
 
 
 def run_action(action: str, experiment: Experiment, figure: str | None) -> None:
@@ -210,7 +214,25 @@ def _draw(store: Store, settings: DataSettings, dataset: Dataset, names: list[st
     with default_style():
         figures = [draw_classes(store, range(len(names)), names, settings.duration_ms)] if names else []
         figures.append(draw_event_times(store[first_non_empty], settings.size, settings.duration_ms, name))
+        if labels := _labels_over_time(store, dataset):
+            figures.append(draw_timeline(labels))
         _save(figures, target)
+
+
+def _labels_over_time(store: Store, dataset: Dataset) -> list[Interval]:
+    """Return the labels of parts of recordings: those of steps, or those by which a table cuts segments."""
+    if kind_of(store.targets) != "steps":
+        return dataset.intervals() if isinstance(dataset, Folder) else []
+    names = dataset.class_names
+    return [
+        Interval(
+            Path(dataset.name(recording)).name,
+            start / 1000,
+            min(end, int(store.last_t[recording]) + 1) / 1000,
+            str(label if names is None else names[label]),
+        )
+        for recording, start, end, label in store.targets.tolist()
+    ]
 
 
 def _save(figures: Sequence[Figure], target: Path) -> None:

@@ -127,7 +127,7 @@ def test_any_number_of_overflows_of_nmnist_takes_no_time_and_does_not_wrap(tmp_p
 
 # Size, number of events, first and last time, ON events, and sums of x and y weighted by the event's number modulo
 # 1,000,003. Those of AEDAT 4, Event Stream and EVT2 are faery 0.7.1's, of AEDAT 4 also aedat 2.3.0's, of EVT2 and DAT
-# expelliarmus 1.1.12's. For EVT3 both are wrong in the last times: faery keeps times from falling, and ends 10 us later.
+# expelliarmus 1.1.12's. For EVT3 both have other last times: faery keeps times from falling, and ends 10 us later.
 # AEDAT 2 by plain numpy, with x and y counted as jAER does.
 REAL = {
     "davis346.aedat4": (
