@@ -20,7 +20,7 @@ from snnlab.data.file_survey import FileSurvey, survey_file
 from snnlab.data.formats import ReadOptions
 from snnlab.data.inspection import inspect as inspect_store
 from snnlab.data.sources.folder import Folder
-from snnlab.data.sources.label_table import Interval
+from snnlab.data.sources.label_table import LabelInterval
 from snnlab.data.splits import Split, make_split
 from snnlab.errors import ConfigError, DataError, StoreError
 from snnlab.runs.console_tables import print_inspection
@@ -219,13 +219,13 @@ def _draw(store: Store, settings: DataSettings, dataset: Dataset, names: list[st
         _save(figures, target)
 
 
-def _labels_over_time(store: Store, dataset: Dataset) -> list[Interval]:
+def _labels_over_time(store: Store, dataset: Dataset) -> list[LabelInterval]:
     """Return the labels of parts of recordings: those of steps, or those by which a table cuts segments."""
     if kind_of(store.targets) != "steps":
         return dataset.intervals() if isinstance(dataset, Folder) else []
     names = dataset.class_names
     return [
-        Interval(
+        LabelInterval(
             Path(dataset.name(recording)).name,
             start / 1000,
             min(end, int(store.last_t[recording]) + 1) / 1000,

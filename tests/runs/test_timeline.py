@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from snnlab.data.sources.label_table import Interval
+from snnlab.data.sources.label_table import LabelInterval
 from snnlab.runs.plots.timeline import draw_timeline
 
 
 def test_each_label_is_a_bar_in_the_line_of_its_recording() -> None:
     labels = [
-        Interval("a.npy", 0, 50, "still"),
-        Interval("a.npy", 70, 200, "moving"),
-        Interval("b.npy", 20, math.inf, "still"),
+        LabelInterval("a.npy", 0, 50, "still"),
+        LabelInterval("a.npy", 70, 200, "moving"),
+        LabelInterval("b.npy", 20, math.inf, "still"),
     ]
     axes = draw_timeline(labels).axes[0]
     bars: list[Any] = list(axes.patches)

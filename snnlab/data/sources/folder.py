@@ -12,7 +12,7 @@ import numpy as np
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
 from snnlab.data.formats import SUFFIXES, ReadOptions, TimeOrigin, TimeUnit, read_file
-from snnlab.data.sources.label_table import Discovery, Entry, FileTargets, Interval, OnBadLabel, discover_table
+from snnlab.data.sources.label_table import Discovery, Entry, FileTargets, LabelInterval, OnBadLabel, discover_table
 from snnlab.data.splits import (
     PART_BY_NAME,
     TEST,
@@ -371,11 +371,11 @@ class Folder:
             "recordings": recordings,
         }
 
-    def intervals(self) -> list[Interval]:
+    def intervals(self) -> list[LabelInterval]:
         """Return the table's labels of parts of recordings; nothing if it labels whole ones."""
         if all(entry.start_ms == 0 and math.isinf(entry.end_ms) for entry in self._rows):
             return []
-        return [Interval(str(self._relative(row.path)), row.start_ms, row.end_ms, row.label) for row in self._rows]
+        return [LabelInterval(str(self._relative(row.path)), row.start_ms, row.end_ms, row.label) for row in self._rows]
 
     def __len__(self) -> int:
         return len(self._entries)

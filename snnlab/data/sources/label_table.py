@@ -60,7 +60,7 @@ class Discovery(NamedTuple):
     notes: list[str]
 
 
-class Interval(NamedTuple):
+class LabelInterval(NamedTuple):
     """A label of a part of a recording: the file, start and end, ms (infinite for the recording's end), and label."""
 
     path: str

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from snnlab.data.sources.label_table import Interval
+from snnlab.data.sources.label_table import LabelInterval
 from snnlab.runs.plots import style
 
 # Okabe and Ito's colours; further labels begin again.
@@ -17,7 +17,7 @@ _COLOURS = (style.BLUE, style.VERMILION, "#009E73", "#E69F00", "#CC79A7", "#56B4
 _MOST_LINES, _MOST_LABELS, _LEGEND_COLUMNS = 40, 20, 4
 
 
-def draw_timeline(labels: Sequence[Interval]) -> Figure:
+def draw_timeline(labels: Sequence[LabelInterval]) -> Figure:
     """Draw the labels of recordings over time; what overlaps is darker, and time without a label is white."""
     paths = list(dict.fromkeys(each.path for each in labels))
     names = sorted({each.label for each in labels})
