@@ -14,7 +14,7 @@ import pytest
 from platformdirs import user_data_path
 
 from snnlab.data.formats import ReadOptions, read_file
-from snnlab.data.sources.folder import discover_table
+from snnlab.data.sources.label_table import discover_table
 from snnlab.data.sources.mnist import pixel_order
 from snnlab.data.splits import read_split
 from snnlab.errors import DataError, RunFolderError

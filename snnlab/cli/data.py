@@ -1,4 +1,4 @@
-"""Fetch, pack, inspect, verify and delete recordings.
+"""Fetch, pack, inspect, verify and delete recordings; look into one file.
 
 The overrides are those of snnlab train. prepare, inspect and verify also fetch missing recordings that can be fetched,
 and print source and size; data.download=false fetches nothing.
@@ -7,11 +7,16 @@ and print source and size; data.download=false fetches nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
-from snnlab.cli.command import ConfigDir, File, command
+from snnlab.cli.command import Columns, ConfigDir, File, TimeUnit, command
+from snnlab.cli.predict import given_reading
 from snnlab.config.compose import compose_experiment
 from snnlab.console import console_logging
+from snnlab.data.formats import SUFFIXES
+from snnlab.errors import ConfigError
 
 
 @command("data prepare", section="data and files")
@@ -26,20 +31,38 @@ def prepare(*overrides: str, config_dir: ConfigDir = None) -> None:
 
 @command("data inspect")
 def inspect(
-    *overrides: str, figure: Annotated[str | None, "file", File((".png",))] = None, config_dir: ConfigDir = None
+    file: Annotated[str | None, "file"] = None,
+    *overrides: str,
+    figure: Annotated[str | None, "file", File((".png",))] = None,
+    time_unit: TimeUnit = None,
+    columns: Columns = None,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Print number, duration, event density, classes, values, groups and windows of recordings; plot examples.
 
-    It also prints the events that binning drops.
+    It also prints the events that binning drops. Of one FILE it prints the format, the camera's size, duration, number
+    of events and what is wrong with them, in memory that does not grow with a camera's file; a picture of its first
+    million events only with --figure.
 
     Args:
+        file: a file of events, in place of a dataset
         figure: file of the examples
 
     Examples:
         snnlab data inspect                                          the embedded digits
         snnlab data inspect data=nmnist data.root=FOLDER --figure nmnist.png
+        snnlab data inspect recording.aedat4 --figure recording.png
     """
-    _act("inspect", overrides, config_dir, figure)
+    reading = given_reading(time_unit, None, columns)
+    if file is not None and (Path(file).suffix.lower() in SUFFIXES or Path(file).is_file()):
+        if overrides:
+            raise ConfigError(overrides[0], f"is a setting of a dataset, and {file} is one file", "leave it out")
+        _actions().inspect_file(Path(file).expanduser(), reading, figure)
+        return
+    if reading:
+        raise ConfigError(next(iter(reading)), "is for one file of events", "settings of a dataset say how it is read")
+    words = overrides if file is None else (file, *overrides)  # no file: composing says what the word may be
+    _act("inspect", words, config_dir, figure)
 
 
 @command("data verify")
@@ -70,7 +93,10 @@ def clean(*overrides: str, all_: bool = False, config_dir: ConfigDir = None) -> 
 def _act(action: str, overrides: Sequence[str], config_dir: str | None, figure: str | None = None) -> None:
     console_logging()
     experiment, _ = compose_experiment(overrides, config_dir)
+    _actions().run_action(action, experiment, figure)
 
-    from snnlab.session import data_actions
 
-    data_actions.run_action(action, experiment, figure)
+def _actions() -> ModuleType:
+    from snnlab.session import data_actions  # late: a mistake in the configuration needs no torch
+
+    return data_actions

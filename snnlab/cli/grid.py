@@ -20,8 +20,9 @@ from snnlab.experiments.executor import FinishedTask, executor
 from snnlab.experiments.workers import Outcome, RunTask, threads_per_run
 from snnlab.files import require_writable
 from snnlab.printable import masked
+from snnlab.runs.pooled_folds import print_folds
 from snnlab.runs.run_folder import Result, print_result_and_folder
-from snnlab.runs.runs_table import Grid, print_grid, read_grid, write_table
+from snnlab.runs.runs_table import FOLD, Grid, print_grid, read_grid, write_table
 from snnlab.runs.tables import format_path, format_settings, format_value
 from snnlab.session.session import check_experiment
 from snnlab.spec.override_texts import key_of
@@ -36,6 +37,7 @@ def finish(grid: Grid) -> None:
     grid.write()
     if len(grid.runs) > 1:
         print_grid(grid)
+        print_folds(grid)
         print(format_path(write_table(grid)))
     print(grid.folder, flush=True)
 
@@ -54,7 +56,7 @@ def run_grid(
         _log.warning(warning)
     require_overrides(overrides, user_folder(config_dir))
     hydra_overrides = to_hydra_grammar(overrides, groups(config_folder(), user_folder(config_dir)), several=True)
-    axes = read_axes(hydra_overrides)
+    axes = _with_all_folds(read_axes(hydra_overrides))
     planned_runs = _compose_all(axes, config_dir, command, here=launch.launcher in ("basic", "joblib"))
     folder = planned_runs[0].grid
     runs: dict[str, Mapping[str, str]] = {planned.subfolder: axes.values(planned.overrides) for planned in planned_runs}
@@ -79,6 +81,15 @@ def run_grid(
     if axes.swept:
         finish(grid)
     return 2 if failures else 0
+
+
+def _with_all_folds(axes: Axes) -> Axes:
+    """Return the axes with all folds of `data.folds=N`, where no fold is named."""
+    number = next((text.partition("=")[2] for text in axes.fixed if key_of(text) == "data.folds"), "")
+    is_named = FOLD in axes.swept or any(key_of(text) == FOLD for text in axes.fixed)
+    if is_named or not number.isdecimal():
+        return axes
+    return replace(axes, swept={**axes.swept, FOLD: [f"{FOLD}={fold}" for fold in range(int(number))]})
 
 
 class _PlannedRun(NamedTuple):

@@ -14,6 +14,7 @@ from typing import Annotated
 from snnlab.cli.command import command
 from snnlab.console import until_pipe_closes
 from snnlab.errors import ConfigError, RunFolderError
+from snnlab.runs.pooled_folds import print_folds
 from snnlab.runs.recorded import is_readable_run, is_run
 from snnlab.runs.run_folder import CONFIG, is_locked
 from snnlab.runs.runs_table import (
@@ -58,6 +59,7 @@ def list_runs(
         print_runs(kept, root, len(found))
         if not where and sort is None and (grid := read_grid(root)):
             print_grid(grid)
+            print_folds(grid)
 
 
 @command("runs compare")

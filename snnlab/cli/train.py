@@ -112,6 +112,7 @@ def train_command(
         snnlab train '+model.layers.norm1={type: batch_norm, after: conv1}'   add a layer
         snnlab train '~model.layers.pool1'                        drop one
         snnlab train -m seed=0,1,2                                several runs
+        snnlab train -m data.folds=5                              cross-validation
         snnlab train resume=outputs/NAME/TIME_SEED                go on with a run that was killed or interrupted
         snnlab train outputs/NAME/TIME_SEED/config.yaml seed=1    train a run's experiment again, in a new folder
         snnlab train --cfg job                                    print the whole configuration, train nothing

@@ -1,8 +1,10 @@
-"""Decoders of cameras' files: the .bin of N-MNIST, Prophesee's .dat and .raw (EVT2, EVT3), iniVation's .aedat4.
+"""Cameras' files: their headers, and their events in pieces, so that a file of any size is read in constant memory.
 
-Not those of expelliarmus and tonic. The first does not end in a header without an end, takes events that begin with
-`% ` for a header, refuses triggers, and adds 2^32 us where times are unsorted; the second takes time quadratic in the
-number of the counter's overflows.
+N-MNIST's .bin, Prophesee's .dat and .raw (EVT2, EVT3), jAER's .aedat (AEDAT 2), DV's .aedat4, and .es (Event Stream).
+
+Decoded here, and by no library: of aedat, expelliarmus, faery and tonic none reads all of them. expelliarmus does not
+end in a header without an end, and adds 2^32 us where times are unsorted; tonic takes time quadratic in the number of
+the counter's overflows; aedat panics on damaged files; faery reads neither AEDAT 2 nor the DAT of N-CARS.
 
 Axes: N events.
 """
@@ -10,93 +12,250 @@ Axes: N events.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from importlib.util import find_spec
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from snnlab.compiled import compiled
-from snnlab.data.reading_process import Columns, read_apart
-from snnlab.errors import DataError, MissingPackageError
+from snnlab.data import aedat4, camera_words
+from snnlab.data.camera_words import MOST_PER_WORD, OTHERS, STATE_SIZE
+from snnlab.errors import DataError, join_names
 from snnlab.files import open_regular
 
+Columns = dict[str, np.ndarray]
+Decode = Callable[..., tuple[int, int, bool]]
+
+# Bytes that are read at once, and events that are decoded at once.
+_READ, _EVENTS = 1 << 20, 1 << 18
 _AGAIN = "fetch the file again, or remove it"
 _LONGEST_LINE, _LONGEST_HEADER = 1 << 12, 1 << 16
+# The header of AEDAT 2 holds the settings of jAER.
+_LONGEST_JAER_HEADER = 1 << 24
 # The lines of a header that does not name its end; an event may begin with `% ` too.
 _TEXT = re.compile(rb"% [\t\r -~]*\n")
 _EVT = re.compile(rb"evt ?([23])(?:\.0)?(?![.\d])")
-_LARGEST_COLUMN = 2**15 - 1
+# The size of the sensor in headers of Prophesee: of one line, or of two; older ones only name its generation.
+_SIZE = re.compile(rb"geometry (\d{1,5})x(\d{1,5})|(?=.*[;% ]width[ =](\d{1,5}))(?=.*[;% ]height[ =](\d{1,5}))", re.S)
+_GENERATIONS = {b"gen3": (640, 480), b"gen4": (1280, 720), b"imx636": (1280, 720), b"genx320": (320, 320)}
+_GENERATION = re.compile(rb"plugin_name \w*?_(gen3|gen4|imx636|genx320)")
+_CHIP = re.compile(rb"^# AEChip: .*?(DVS128|DAVIS240|DAVIS346)", re.M | re.I)
 
 
-def read_nmnist(path: Path) -> Columns:
-    """Read a `.bin` of N-MNIST or N-Caltech101: 5 bytes for an event, x, y, the polarity and 23 bits of the time.
+class Jaer(NamedTuple):
+    """The addresses of a camera in jAER's files, see `decode_aedat2`; `skipped` are bits of what is no event."""
 
-    A row of 240 is no event: from there on all times are 2^13 us later.
+    size: tuple[int, int]
+    skipped: int
+    x_shift: int
+    x_mask: int
+    y_shift: int
+    y_mask: int
+    p_shift: int
+    off: int
+
+
+_DAVIS = (1 << 31 | 1 << 10, 12, 0x3FF, 22, 0x1FF, 11, 0)
+_JAER = {
+    b"dvs128": Jaer((128, 128), 1 << 31 | 1 << 15, 1, 0x7F, 8, 0x7F, 0, 1),
+    b"davis240": Jaer((240, 180), *_DAVIS),
+    b"davis346": Jaer((346, 260), *_DAVIS),
+}
+
+
+class CameraFile(NamedTuple):
+    """A camera's file, of which the header was read.
+
+    Attributes:
+        form: Its format.
+        size: Width and height of the sensor; None: the file does not state it.
+        pieces: Its events, columns t (us), x, y, p, some at a time; a piece is overwritten by the next one.
+        others: Number of words that were no events so far, as of frames, triggers and IMU, int64 `[1]`.
+    """
+
+    form: str
+    size: tuple[int, int] | None
+    pieces: Iterator[Columns]
+    others: np.ndarray
+
+
+@contextmanager
+def open_camera_file(path: Path) -> Iterator[CameraFile]:
+    """Open a camera's file; the ending of its name gives the format.
 
     Raises:
-        DataError: if it ends within an event.
+        DataError: if it is damaged, here or while its pieces are read.
+        MissingPackageError: if the package that decompresses it is not installed.
         OSError: if it cannot be read.
     """
     with open_regular(path) as file:
-        data = np.frombuffer(file.read(), np.uint8)
-    if data.size % 5:
-        raise DataError(path, f"truncated: {data.size} bytes is not a multiple of 5, the size of an event", _AGAIN)
-    x, y, high, middle, low = data.reshape(-1, 5).T
-    overflows = y == 240
-    t = (high & 127).astype(np.int64) << 16 | middle.astype(np.int64) << 8 | low
-    t += np.cumsum(overflows) << 13
-    return {name: column[~overflows] for name, column in (("t", t), ("x", x), ("y", y), ("p", high >> 7))}
+        yield CAMERA_FORMATS[path.suffix.lower()](file, path)
 
 
-def read_dat(path: Path) -> Columns:
-    """Read a Prophesee `.dat`: 8 bytes for an event, after a header and the events' type and size.
-
-    A time that falls by half of the range of 32 bits or more has wrapped around.
+def read_camera_file(path: Path) -> Columns:
+    """Return all events of a camera's file.
 
     Raises:
-        DataError: if it is truncated, or has events of another size.
+        DataError: if it is damaged.
+        MissingPackageError: if the package that decompresses it is not installed.
         OSError: if it cannot be read.
     """
-    with open_regular(path) as file:
-        _read_header(file, path)
-        size = file.read(2)[1:]
-        if size != b"\x08":
-            raise DataError(path, f"has events of {size[0] if size else 'no'} bytes, expected 8", _AGAIN)
-        events = _read_words(file, np.dtype([("t", "<u4"), ("place", "<u4")]), path)
-    t, place = events["t"].astype(np.int64), events["place"]
-    t[1:] += np.cumsum(np.diff(t) <= -(2**31)) << 32
-    return {"t": t, "x": place & 0x3FFF, "y": place >> 14 & 0x3FFF, "p": place >> 28}
+    with open_camera_file(path) as opened:
+        pieces = [{name: column.copy() for name, column in piece.items()} for piece in opened.pieces]
+    return {name: np.concatenate([piece.pop(name) for piece in pieces]) for name in "txyp"}
 
 
-def read_raw(path: Path) -> Columns:
-    """Read a Prophesee `.raw` in EVT2 or EVT3.
+def _nmnist(file: BinaryIO, path: Path) -> CameraFile:
+    # Without events it is a recording all the same: so are some of N-Caltech101.
+    return _decoded("N-MNIST", None, file, path, "u1", camera_words.decode_nmnist, may_be_empty=True)
+
+
+def _dat(file: BinaryIO, path: Path) -> CameraFile:
+    head = _read_header(file, path)
+    size = file.read(2)[1:]
+    if size != b"\x08":
+        raise DataError(path, f"has events of {size[0] if size else 'no'} bytes, expected 8", _AGAIN)
+    return _decoded("DAT", _sensor(head), file, path, "<u8", camera_words.decode_dat)
+
+
+_EVTS: dict[bytes, tuple[str, Decode]] = {
+    b"2": ("<u4", camera_words.decode_evt2),
+    b"3": ("<u2", camera_words.decode_evt3),
+}
+
+
+def _evt(file: BinaryIO, path: Path) -> CameraFile:
+    """Open EVT2 or EVT3.
 
     As in the maker's decoder, triggers are dropped, and so are events before the first time. A counter that falls by
     half of its range or more has wrapped around.
-
-    Raises:
-        DataError: if it is truncated, has no events, or has another encoding.
-        OSError: if it cannot be read.
     """
-    with open_regular(path) as file:
-        found = _EVT.search(_read_header(file, path).lower())
-        if found is None:
-            raise DataError(path, "its header names neither EVT2 nor EVT3, the supported encodings of .raw")
-        decode, dtype = _DECODERS[found[1]]
-        words = _read_words(file, np.dtype(dtype), path)
-    counted, unknown = decode(words, *_columns(0))
-    if unknown >= 0:
-        kind = int(words[unknown]) >> (8 * words.itemsize - 4)
+    head = _read_header(file, path).lower()
+    found = _EVT.search(head)
+    if found is None:
+        raise DataError(path, "its header names neither EVT2 nor EVT3, the supported encodings of .raw")
+    dtype, decode = _EVTS[found[1]]
+    return _decoded(f"EVT{found[1].decode()}", _sensor(head), file, path, dtype, decode)
+
+
+def _aedat2(file: BinaryIO, path: Path) -> CameraFile:
+    first = file.readline(_LONGEST_LINE)
+    if not first.startswith(b"#!AER-DAT2"):
+        named = re.match(rb"#!AER-DAT(\d\.\d)", first)
+        version = f"AEDAT {named[1].decode()}" if named else "no AEDAT"
+        raise DataError(path, f"is {version}, and .aedat has to be AEDAT 2.0", "an AEDAT 4 file ends in .aedat4")
+    lines, end = [first], len(first)
+    while (line := file.readline(_LONGEST_LINE)).startswith(b"#") and end < _LONGEST_JAER_HEADER:
+        lines.append(line)
+        end += len(line)
+    file.seek(end)
+    head = b"".join(lines)
+    chip = _CHIP.search(head)
+    if chip is None:
+        known = join_names(name.decode().upper() for name in _JAER)
+        raise DataError(path, f"its header names no camera that is known, {known}")
+    camera = _JAER[chip[1].lower()]
+    state = np.zeros(STATE_SIZE, np.int64)
+    state[4:] = (*camera[1:7], camera.size[0] - 1, camera.size[1] - 1)
+    found = _decoded("AEDAT 2", camera.size, file, path, ">u8", camera_words.decode_aedat2, state)
+    return found._replace(pieces=_swapped(found.pieces)) if camera.off else found
+
+
+def _swapped(pieces: Iterator[Columns]) -> Iterator[Columns]:
+    """Yield pieces with OFF and ON swapped."""
+    for piece in pieces:
+        yield piece | {"p": 1 - piece["p"]}
+
+
+_ES = {1: camera_words.decode_es_dvs, 2: camera_words.decode_es_atis}
+
+
+def _es(file: BinaryIO, path: Path) -> CameraFile:
+    head = file.read(20)
+    if len(head) < 16 or head[:12] != b"Event Stream":
+        raise DataError(path, "is no Event Stream, or ends within its header", _AGAIN)
+    version, kind = f"{head[12]}.{head[13]}.{head[14]}", head[15]
+    if head[12] != 2 or kind not in _ES:
         raise DataError(
-            path, f"damaged: word {unknown:,} is of type {kind}, which EVT{found[1].decode()} lacks", _AGAIN
+            path, f"has version {version} and type {kind}, expected 2 and the type of a DVS or an ATIS, 1 or 2"
         )
-    if not counted:
+    if len(head) < 20:
+        raise DataError(path, "truncated: it ends within its header", _AGAIN)
+    size = int.from_bytes(head[16:18], "little"), int.from_bytes(head[18:20], "little")
+    state = np.zeros(STATE_SIZE, np.int64)
+    state[2] = size[1] - 1
+    return _decoded("Event Stream", size, file, path, "u1", _ES[kind], state)
+
+
+def _aedat4(file: BinaryIO, path: Path) -> CameraFile:
+    header, others = aedat4.read_header(file, path), np.zeros(1, np.int64)
+
+    def pieces() -> Iterator[Columns]:
+        is_empty = True
+        for events in aedat4.read_packets(file, path, header, others):
+            is_empty &= not events.size
+            yield {name: events[name] for name in "txyp"}
+        if is_empty:
+            raise DataError(path, "holds no events")
+
+    return CameraFile("AEDAT 4", header.size, pieces(), others)
+
+
+CAMERA_FORMATS: dict[str, Callable[[BinaryIO, Path], CameraFile]] = {
+    ".bin": _nmnist,
+    ".aedat": _aedat2,
+    ".aedat4": _aedat4,
+    ".dat": _dat,
+    ".es": _es,
+    ".raw": _evt,
+}
+
+
+def _decoded(
+    form: str,
+    size: tuple[int, int] | None,
+    file: BinaryIO,
+    path: Path,
+    dtype: str,
+    decode: Decode,
+    state: np.ndarray | None = None,
+    *,
+    may_be_empty: bool = False,
+) -> CameraFile:
+    state = np.zeros(STATE_SIZE, np.int64) if state is None else state
+    pieces = _pieces(form, file, path, np.dtype(dtype), decode, state, may_be_empty=may_be_empty)
+    return CameraFile(form, size, pieces, state[OTHERS : OTHERS + 1])
+
+
+def _pieces(
+    form: str, file: BinaryIO, path: Path, dtype: np.dtype, decode: Decode, state: np.ndarray, *, may_be_empty: bool
+) -> Iterator[Columns]:
+    columns = tuple(np.empty(_EVENTS, kind) for kind in (np.int64, np.int16, np.int16, np.uint8))
+    rest, total, begin = b"", 0, file.tell()
+    while content := file.read(_READ):
+        content = rest + content
+        words = np.frombuffer(content, dtype, len(content) // dtype.itemsize).astype(
+            dtype.newbyteorder("="), copy=False
+        )
+        at, count, is_known = 0, _EVENTS, True
+        while is_known and count + MOST_PER_WORD > _EVENTS:
+            at, count, is_known = decode(words, at, state, *columns)
+            total += count
+            if count:
+                yield {name: column[:count] for name, column in zip("txyp", columns, strict=True)}
+        if not is_known:
+            place = begin + at * dtype.itemsize
+            kind = int(words[at]) >> (8 * dtype.itemsize - 4)
+            raise DataError(path, f"damaged: the word at byte {place:,} is of type {kind}, which {form} lacks", _AGAIN)
+        rest = content[at * dtype.itemsize :]
+        begin += len(content) - len(rest)
+    if rest:
+        raise DataError(path, f"truncated: it ends within an event, which begins at byte {begin:,}", _AGAIN)
+    if not total and not may_be_empty:
         raise DataError(path, "holds no events")
-    columns = _columns(counted)
-    decode(words, *columns)
-    return dict(zip("txyp", columns, strict=True))
+    if not total:
+        yield {name: column[:0] for name, column in zip("txyp", columns, strict=True)}
 
 
 def _read_header(file: BinaryIO, path: Path) -> bytes:
@@ -116,116 +275,11 @@ def _read_header(file: BinaryIO, path: Path) -> bytes:
     return start[:end]
 
 
-def _read_words(file: BinaryIO, dtype: np.dtype, path: Path) -> np.ndarray:
-    content = file.read()
-    if not content:
-        raise DataError(path, "holds no events")
-    if len(content) % dtype.itemsize:
-        raise DataError(path, "truncated: it ends within an event", _AGAIN)
-    return np.frombuffer(content, dtype)
-
-
-def _columns(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    return np.empty(size, np.int64), np.empty(size, np.int16), np.empty(size, np.int16), np.empty(size, np.uint8)
-
-
-@compiled(nogil=True)
-def _decode_evt2(words: Any, t: Any, x: Any, y: Any, p: Any) -> tuple[int, int]:
-    """Write as many events as the columns hold.
-
-    A word of 32 bits has its type in the upper 4: 0 OFF and 1 ON, with 6 bits of the time, 11 of x and 11 of y; 8 the
-    upper 28 bits of the time; 10 a trigger, 14 and 15 others.
-
-    Returns:
-        The number of events, and the index of the first word of another type, or -1.
-
-    Shape:
-        words: uint32 `[words]`; t, x, y, p: `[N]`.
-    """
-    count, high, has_time = 0, np.int64(0), False
-    for i in range(words.size):
-        word = np.int64(words[i])
-        kind = word >> 28
-        if kind <= 1:
-            if has_time:
-                if count < t.size:
-                    t[count], p[count] = high << 6 | word >> 22 & 0x3F, kind
-                    x[count], y[count] = word >> 11 & 0x7FF, word & 0x7FF
-                count += 1
-        elif kind == 8:
-            value = (high & ~np.int64(0xFFFFFFF)) | word & 0xFFFFFFF
-            high = value + (1 << 28) if has_time and high - value >= 1 << 27 else value
-            has_time = True
-        elif kind != 10 and kind != 14 and kind != 15:
-            return count, i
-    return count, -1
-
-
-@compiled(nogil=True)
-def _decode_evt3(words: Any, t: Any, x: Any, y: Any, p: Any) -> tuple[int, int]:
-    """Write as many events as the columns hold.
-
-    A word of 16 bits has its type in the upper 4: 0 a row; 2 the column and polarity of an event; 3 those of the next
-    vectors, 4 of 12 columns and 5 of 8, a bit for each; 6 and 8 the lower and upper 12 bits of the time; 10 a trigger,
-    7, 14 and 15 others.
-
-    Returns:
-        The number of events, and the index of the first word of another type, or -1.
-
-    Shape:
-        words: uint16 `[words]`; t, x, y, p: `[N]`.
-    """
-    count, high, low, has_time = 0, np.int64(0), np.int64(0), False
-    row, first, polarity = np.int64(0), np.int64(0), np.int64(0)
-    for i in range(words.size):
-        word = np.int64(words[i])
-        kind, value = word >> 12, word & 0xFFF
-        if kind == 0:
-            row = value & 0x7FF
-        elif kind == 6:
-            low = value
-        elif kind == 8:
-            value |= high & ~np.int64(0xFFF)
-            if has_time and high - value >= 1 << 11:
-                value += 1 << 12
-            if value != high:
-                low = np.int64(0)
-            high, has_time = value, True
-        elif 2 <= kind <= 5:
-            if kind <= 3:
-                first, polarity = value & 0x7FF, value >> 11
-            if kind == 3:
-                continue
-            width = 1 if kind == 2 else 12 if kind == 4 else 8
-            for k in range(width):
-                if has_time and (kind == 2 or value >> k & 1):
-                    if count < t.size:
-                        t[count], p[count] = high << 12 | low, polarity
-                        x[count], y[count] = min(first + k, _LARGEST_COLUMN), row
-                    count += 1
-            if kind != 2:
-                first += width
-        elif kind != 7 and kind != 10 and kind != 14 and kind != 15:
-            return count, i
-    return count, -1
-
-
-_DECODERS: dict[bytes, tuple[Callable[..., tuple[int, int]], str]] = {
-    b"2": (_decode_evt2, "<u4"),
-    b"3": (_decode_evt3, "<u2"),
-}
-
-
-def read_aedat4(path: Path) -> Columns:
-    """Read an `.aedat4` with the package aedat.
-
-    Raises:
-        DataError: if it is damaged, or has no events.
-        OSError: if it cannot be read.
-    """
-    if find_spec("aedat") is None:
-        raise MissingPackageError(path, ".aedat4 needs another package", "pip install 'snnlab-train[aedat]'")
-    columns = read_apart(path, "aedat4")
-    if not columns:
-        raise DataError(path, "holds no events")
-    return columns
+def _sensor(head: bytes) -> tuple[int, int] | None:
+    """Return the size of the sensor that a header of Prophesee states, or that of the generation it names."""
+    head = head.lower()
+    if found := _SIZE.search(head):
+        width, height = (part for part in found.groups() if part is not None)
+        return int(width), int(height)
+    named = _GENERATION.search(head)
+    return _GENERATIONS[named[1]] if named else None

@@ -185,6 +185,14 @@ class LabelStats(NamedTuple):
     recordings: int
 
 
+class Unlabelled(NamedTuple):
+    """Time of recordings, until their last event, that has no label: in all, ms, of how much, and in how many."""
+
+    ms: float
+    of_ms: float
+    recordings: int
+
+
 class FrameStats(NamedTuple):
     """Statistics of the frames.
 
@@ -217,6 +225,7 @@ class Inspection(NamedTuple):
         classes: Statistics of the classes; empty for other targets, like the next two.
         values: Statistics of the target values.
         labels: Statistics of the labels over time.
+        unlabelled: Time without a label; None for other targets.
         groups: Number of groups of training, validation and test recordings and of all; None without groups.
         windows: Number of windows of training, validation and test recordings and of all; None if they are not cut.
         warnings: Warnings about the split and the window.
@@ -228,6 +237,7 @@ class Inspection(NamedTuple):
     classes: list[RecordingStats]
     values: list[ValueStats]
     labels: list[LabelStats]
+    unlabelled: Unlabelled | None
     groups: list[int] | None
     windows: list[int] | None
     warnings: list[str]
@@ -260,6 +270,7 @@ def inspect(store: Store, split: Split, settings: DataSettings, names: Sequence[
         [_recording_stats(name, chosen, store, on, part_of) for name, chosen in classes],
         _value_stats(targets, all_names, indices) if kind in ("value", "series") else [],
         _label_stats(targets, all_names, indices, settings) if kind == "steps" else [],
+        _unlabelled(store, everything, settings) if kind == "steps" else None,
         _count_groups(store, indices),
         _count_windows(store, indices, settings),
         _warnings(store, split, settings, names),
@@ -303,6 +314,18 @@ def _label_stats(
         in_parts = (float(ms[has & np.isin(recording, part)].sum()) for part in parts)
         found.append(LabelStats(name, tuple(in_parts), np.unique(recording[has & (ms > 0)]).size))
     return found
+
+
+def _unlabelled(store: Store, chosen: np.ndarray, settings: DataSettings) -> Unlabelled:
+    """Compute the time without a label: in the window of each recording, or in all of it if several are cut."""
+    recording, start, end, _ = store.targets.T
+    until = store.last_t + 1
+    if settings.stride_us is None:
+        until = np.minimum(until, settings.duration_us)
+    inside = np.clip(np.minimum(end, until[recording]) - start, 0, None)
+    labelled = np.bincount(recording, inside, minlength=len(store))
+    without = np.maximum(until - labelled, 0)[chosen]
+    return Unlabelled(float(without.sum()) / 1000, float(until[chosen].sum()) / 1000, int(np.count_nonzero(without)))
 
 
 def _count_on(store: Store) -> np.ndarray:

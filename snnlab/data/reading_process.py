@@ -1,8 +1,7 @@
-"""Reads files whose libraries crash on damaged ones, one after the other, in a process of its own.
+"""Reads files whose library crashes on damaged ones, one after the other, in a process of its own.
 
-aedat panics and aborts, and scipy's reader of .mat accesses memory that is not its own: no code of the same process
-survives that. The process is started at the first such file, ends with the one that asks, and is started again after a
-file that has killed it.
+scipy's reader of .mat accesses memory that is not its own: no code of the same process survives that. The process is
+started at the first such file, ends with the one that asks, and is started again after a file that has killed it.
 """
 
 from __future__ import annotations
@@ -110,23 +109,13 @@ def _read_answer(stream: IO[bytes]) -> tuple[str, bytes] | None:
     return None if len(content) < size else (error, content)
 
 
-def _read_aedat4(path: str) -> Columns:
-    import aedat  # pyright: ignore[reportMissingImports]
-
-    packets = [packet["events"] for packet in aedat.Decoder(path) if "events" in packet]
-    if not packets:
-        return {}
-    events = np.concatenate(packets)
-    return {name: events[name] for name in events.dtype.names or ()}
-
-
 def _read_mat(path: str) -> Columns:
     from scipy.io import loadmat  # takes half a second
 
     return {name: np.ravel(values) for name, values in loadmat(path).items() if isinstance(values, np.ndarray)}
 
 
-_READERS: dict[str, Callable[[str], Columns]] = {"aedat4": _read_aedat4, "mat": _read_mat}
+_READERS: dict[str, Callable[[str], Columns]] = {"mat": _read_mat}
 
 
 def main() -> None:

@@ -511,17 +511,18 @@ def _read_table(path: Path, text: str, names: Sequence[str]) -> np.ndarray:
         raise DataError("data.split_file", f"{path}: its first line must name the columns recording and split")
     ends = _index_by_end(names)
     assigned = np.full(len(names), -1)
-    with collected_line_errors("data.split_file", path) as errors:
-        for row in reader:
-            line = (path, reader.line_num)
-            with errors.of_line(reader.line_num):
-                word = (row["split"] or "").strip().lower()
-                if word not in PART_BY_NAME:
-                    raise _error_at(line, f"split must be train, val or test, got {word or 'nothing'}")
-                recording = _find_recording(line, (row["recording"] or "").strip(), ends, len(names))
-                if assigned[recording] != -1:
-                    raise _error_at(line, f"{names[recording]} is named twice")
-                assigned[recording] = PART_BY_NAME[word]
+    errors = LineErrors()
+    for row in reader:
+        line = (path, reader.line_num)
+        with errors.of_line(reader.line_num):
+            word = (row["split"] or "").strip().lower()
+            if word not in PART_BY_NAME:
+                raise _error_at(line, f"split must be train, val or test, got {word or 'nothing'}")
+            recording = _find_recording(line, (row["recording"] or "").strip(), ends, len(names))
+            if assigned[recording] != -1:
+                raise _error_at(line, f"{names[recording]} is named twice")
+            assigned[recording] = PART_BY_NAME[word]
+    errors.raise_all("data.split_file", path)
     return assigned
 
 
@@ -539,31 +540,38 @@ class LineErrors:
         except DataError as error:
             self.found.append((number, error))
 
-
-@contextmanager
-def collected_line_errors(place: str, table: Path) -> Iterator[LineErrors]:
-    """Raise the errors of all lines of a table together, with the numbers of their lines.
-
-    Args:
-        place: The setting that names the table.
-        table: The table.
-
-    Raises:
-        DataError: if a line has an error.
-    """
-    errors = LineErrors()
-    yield errors
-    if len(errors.found) == 1:
-        raise errors.found[0][1]
-    if errors.found:
+    def text(self, table: Path) -> str:
+        """Return all errors, with the numbers of their lines; nothing without errors."""
+        if not self.found:
+            return ""
         numbers: dict[str, list[str]] = {}
-        for number, error in errors.found:
-            numbers.setdefault(str(error.with_fields(place="", origin=None)), []).append(str(number))
+        for number, error in sorted(self.found, key=lambda each: each[0]):
+            numbers.setdefault(self._without_place(error, number), []).append(str(number))
         shown = [f"line {', '.join(of_text)}: {text}" for text, of_text in numbers.items()]
         more = sum(map(len, list(numbers.values())[_FEW:]))
         rest = [f"and {more:,} more lines"] if more else []
-        text = "\n  ".join([f"{table}: {len(errors.found):,} lines cannot be used", *shown[:_FEW], *rest])
-        raise DataError(place, text)
+        return "\n  ".join([f"{table}: {len(self.found):,} lines cannot be used", *shown[:_FEW], *rest])
+
+    def raise_all(self, place: str, table: Path) -> None:
+        """Raise the errors together.
+
+        Args:
+            place: The setting that names the table.
+            table: The table.
+
+        Raises:
+            DataError: if a line has an error.
+        """
+        if len(self.found) == 1:
+            raise self.found[0][1]
+        if self.found:
+            raise DataError(place, self.text(table))
+
+    @staticmethod
+    def _without_place(error: DataError, number: int) -> str:
+        """Return the text of an error without the table and the line, which stand before it."""
+        text = str(error.with_fields(place="", origin=None))
+        return text.partition(f", line {number}: ")[2] or text
 
 
 def _index_by_end(names: Sequence[str]) -> dict[str, list[int]]:

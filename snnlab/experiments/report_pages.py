@@ -23,12 +23,14 @@ from snnlab.experiments.suite_statistics import MethodRow, SeedSummary
 from snnlab.experiments.suite_table import VERDICTS, DatasetTables, SuiteTable, remarks, tables
 from snnlab.files import write_atomically
 from snnlab.runs.early_exit import StepTime, early_exit_curve, recorded_answers
-from snnlab.runs.plots.answers import draw_early_exit, draw_predictions
+from snnlab.runs.plots.answers import draw_confusion, draw_early_exit, draw_predictions
 from snnlab.runs.plots.style import default_style
+from snnlab.runs.pooled_folds import PooledFolds, pool_folds
 from snnlab.runs.predictions import prediction_metrics
 from snnlab.runs.recorded import RecordedRun, flat
 from snnlab.runs.run_folder import METRICS, PREDICTIONS
 from snnlab.runs.runs_table import (
+    FOLD,
     RUN_KEYS,
     SEED,
     Grid,
@@ -275,14 +277,22 @@ def runs_page(root: Path, lines: Sequence[ListedRun]) -> Page:
     done, names = sum(line.status == "completed" for line in lines), dict.fromkeys(line.name for line in lines)
     title, where = (next(iter(names)), f"{root}: ") if len(names) == 1 else (root.absolute().name, "")
     swept = list(draw_swept(grid_rows(grid), grid.settings)) if grid is not None else []
+    pooled = list(pool_folds(grid)) if grid is not None else []
     values = {
-        "grid": table(grid) if grid is not None and SEED in grid.keys else None,
+        "grid": table(grid) if grid is not None and {SEED, FOLD} & set(grid.keys) else None,
+        "folds": [line for one in pooled for line in one.lines()],
         "head": ["run", "status", *shown, *settings],
         "rows": rows,
         "problems": [[line.problem] for line in lines if line.problem],
     }
     subtitle = f"{where}{len(lines)} runs, {done} completed"
-    return Page("runs.html", title, subtitle, {"swept": swept, "costs": list(_cost_plots(lines))}, values)
+    return Page(
+        "runs.html",
+        title,
+        subtitle,
+        {"swept": swept, "folds": list(_fold_plots(pooled)), "costs": list(_cost_plots(lines))},
+        values,
+    )
 
 
 def _settings(lines: Sequence[ListedRun], grid: Grid | None) -> dict[str, list[str]]:
@@ -294,6 +304,13 @@ def _settings(lines: Sequence[ListedRun], grid: Grid | None) -> dict[str, list[s
     return differing_settings(
         [{key: value for key, value in line.settings.items() if key not in RUN_KEYS or key == "seed"} for line in lines]
     )
+
+
+def _fold_plots(pooled: Sequence[PooledFolds]) -> Iterator[Plot]:
+    for one in pooled:
+        with default_style():
+            figure = draw_confusion(one.counts, one.names)
+        yield "  ".join(["confusion of all folds", *(f"{key}={value}" for key, value in one.values.items())]), figure
 
 
 def _cost_plots(lines: Sequence[ListedRun]) -> Iterator[Plot]:

@@ -288,6 +288,9 @@ def print_inspection(head: str, found: Inspection, settings: DataSettings, names
     print(head)
     for table in _tables(found):
         table.print()
+    if found.unlabelled is not None and found.unlabelled.ms:
+        ms, of_ms, recordings = found.unlabelled
+        print(f"  without a label: {ms:,.6g} of {of_ms:,.6g} ms, in {recordings:,} recordings")
     if found.groups:
         print(f"  {_counts_text(found.groups, 'groups')}")
     if found.windows:

@@ -16,7 +16,7 @@ from torch import Tensor
 from snnlab.nn.losses import Loss
 from snnlab.nn.network import Network
 from snnlab.nn.record import step_spikes
-from snnlab.runs.plots.answers import confusion
+from snnlab.runs.statistics import confusion
 from snnlab.target_kinds import IGNORED, kind_of
 from snnlab.training.distributed import all_gather
 from snnlab.training.module import Outputs, SpikingModule

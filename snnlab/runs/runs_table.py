@@ -347,7 +347,7 @@ def _value_text(values: Mapping[str, Any], key: str) -> str:
 
 FILE, TABLE = "grid.json", "table.csv"
 SCHEMA = 1
-SEED = "seed"
+SEED, FOLD = "seed", "data.fold"
 # The printed metrics, validation first; table.csv has all.
 _PRINTED_METRICS = (
     "val/accuracy",
@@ -377,8 +377,8 @@ class Grid:
 
     @property
     def settings(self) -> list[str]:
-        """The settings with several values, without the seed."""
-        return [key for key in self.keys if key != SEED]
+        """The settings with several values, without the seed and the fold."""
+        return [key for key in self.keys if key not in (SEED, FOLD)]
 
     def write(self) -> None:
         """Write `grid.json`."""
@@ -397,19 +397,23 @@ class Grid:
 
 @dataclass(frozen=True)
 class GridRow:
-    """The runs of a grid that differ only in their seed.
+    """The runs of a grid that differ only in seed and fold.
 
     Attributes:
         values: Their common values, by setting.
         runs: Number of completed runs.
         missing: Number of runs that failed, have not ended, or cannot be read.
         metrics: The values of the completed runs, by name.
+        subfolders: Folders of all of them, in the grid's folder.
+        folds: Number of folds.
     """
 
     values: Mapping[str, str]
     runs: int
     missing: int
     metrics: Mapping[str, Sequence[float]]
+    subfolders: Sequence[str] = ()
+    folds: int = 1
 
 
 def read_grid(folder: Path) -> Grid | None:
@@ -439,7 +443,7 @@ def find_all_runs(root: Path) -> list[Path]:
 
 
 def grid_rows(grid: Grid) -> list[GridRow]:
-    """Return a row for every combination of the settings except the seed, in the order of the runs."""
+    """Return a row for every combination of the settings except seed and fold, in the order of the runs."""
     settings = grid.settings
     groups = group_by(grid.runs, lambda subfolder: tuple(grid.runs[subfolder].get(key, "") for key in settings))
     rows = []
@@ -448,7 +452,8 @@ def grid_rows(grid: Grid) -> list[GridRow]:
         names = dict.fromkeys(name for metrics in found for name in metrics)
         metrics_by_name = {name: [metrics[name] for metrics in found if name in metrics] for name in names}
         values = dict(zip(settings, common, strict=True))
-        rows.append(GridRow(values, len(found), len(subfolders) - len(found), metrics_by_name))
+        folds = len({grid.runs[subfolder].get(FOLD) for subfolder in subfolders})
+        rows.append(GridRow(values, len(found), len(subfolders) - len(found), metrics_by_name, subfolders, folds))
     return rows
 
 
@@ -474,7 +479,8 @@ def table(grid: Grid) -> Table:
     """Return the table of a grid: metrics on validation recordings, then on test recordings."""
     rows = grid_rows(grid)
     names = [name for name in _PRINTED_METRICS if any(name in row.metrics for row in rows)]
-    repeats = "mean ± sd over seeds" if SEED in grid.keys else "one run each"
+    over = [word for key, word in ((FOLD, "folds"), (SEED, "seeds")) if key in grid.keys]
+    repeats = f"mean ± sd over {' and '.join(over)}" if over else "one run each"
     tested = any(name.startswith("test/") for name in names)
     how = "choose by validation, not by test" if tested else "on validation recordings, without a test"
     lines = [

@@ -287,6 +287,20 @@ def wilson(right: int, number: int) -> ConfidenceInterval:
     return _score_interval(right / number, number, float(ndtri(1 - LEVEL / 2)))
 
 
+def confusion(targets: np.ndarray, answers: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return the confusion matrix.
+
+    Args:
+        targets: Class of each recording.
+        answers: Answered class of each recording.
+        num_classes: K.
+
+    Shape:
+        targets, answers: `[N]`; returns `[K, K]`: class, answer.
+    """
+    return np.bincount(targets * num_classes + answers, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
 def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
     """Return McNemar's exact two-sided p-value for equal accuracies of two networks on independent recordings.
 

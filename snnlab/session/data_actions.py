@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
 from snnlab.config.schema import Experiment
 from snnlab.console import say, until_pipe_closes
 from snnlab.data.data_settings import DATASETS, DataSettings, without_download
 from snnlab.data.dataset import Dataset
-from snnlab.data.events import Store
+from snnlab.data.events import Events, SensorSize, Store
 from snnlab.data.events.packing import copies, copies_of, folder_size, remove, remove_copies, store_path
+from snnlab.data.file_survey import FileSurvey, survey_file
+from snnlab.data.formats import ReadOptions
 from snnlab.data.inspection import inspect as inspect_store
+from snnlab.data.sources.folder import Folder
+from snnlab.data.sources.label_table import LabelInterval
 from snnlab.data.splits import Split, make_split
 from snnlab.errors import ConfigError, DataError, StoreError
 from snnlab.runs.console_tables import print_inspection
-from snnlab.runs.plots.event_plots import draw_classes, draw_event_times
+from snnlab.runs.plots.event_plots import draw_classes, draw_event_times, draw_events
 from snnlab.runs.plots.style import default_style, render
+from snnlab.runs.plots.timeline import draw_timeline
 from snnlab.session.build_store import earlier_copies, open_store, split, store_folder
+from snnlab.session.prediction import changed_reading
 from snnlab.session.session import Session
+from snnlab.target_kinds import kind_of
 
 
 def run_action(action: str, experiment: Experiment, figure: str | None) -> None:
@@ -66,6 +74,64 @@ def inspect(settings: DataSettings, dataset: Dataset, figure: str | None) -> Non
     target = Path(figure or f"outputs/data_{name}.png")
     _draw(store, settings, dataset, [group.name for group in found.classes], target)
     print(target)
+
+
+# Events of a file that a picture shows.
+_SHOWN_EVENTS = 1_000_000
+
+
+def inspect_file(path: Path, options: Mapping[str, str], figure: str | None) -> None:
+    """Print what a file of events holds, and draw its beginning.
+
+    Args:
+        path: The file.
+        options: `--time-unit` and `--columns`, where they are given.
+        figure: The file of the picture; None: none.
+
+    Raises:
+        DataError: if it is damaged, or of no known format.
+        ConfigError: for an invalid option.
+    """
+    reading = changed_reading(ReadOptions(time_origin="zero"), options, "data inspect")
+    found = survey_file(path, reading, 0 if figure is None else _SHOWN_EVENTS)
+    with until_pipe_closes():
+        for line in _survey_lines(path, found):
+            print(line)
+        if figure is not None and found.columns is not None and found.rows is not None:
+            width, height = found.size or (found.columns[1] + 1, found.rows[1] + 1)
+            _draw_start(found.start, (width, height, 2), path.name, Path(figure))
+            print(figure)
+
+
+def _draw_start(start: Events, size: SensorSize, name: str, target: Path) -> None:
+    """Draw the first events of a file, as images and over time."""
+    x, y = start.x, start.y
+    assert y is not None
+    inside = np.flatnonzero((x >= 0) & (x < size[0]) & (y >= 0) & (y < size[1]))
+    start = start.take(inside[np.argsort(start.t[inside], kind="stable")])
+    duration_ms = (int(start.t.max(initial=0)) + 1) / 1000
+    with default_style():
+        _save([draw(start, size, duration_ms, name) for draw in (draw_events, draw_event_times)], target)
+
+
+def _survey_lines(path: Path, found: FileSurvey) -> list[str]:
+    """Return what is printed about a file."""
+    sensor = "no size stated" if found.size is None else f"{found.size[0]} x {found.size[1]} pixels"
+    head = f"{path}: {found.form}, {sensor}, {found.events:,} events"
+    if found.span_us is None or found.columns is None or found.rows is None or found.on is None:
+        return [head]
+    first, last = found.span_us
+    ms = (last - first) / 1000
+    rate = f", {found.events / ms:,.4g} events per ms" if ms else ""
+    lines = [
+        f"{head} in {ms:,.6g} ms{rate}, {found.on:.1%} ON",
+        f"  times {first:,} to {last:,} us, columns {found.columns[0]} to {found.columns[1]},"
+        f" rows {found.rows[0]} to {found.rows[1]}",
+    ]
+    if found.others:
+        lines.append(f"  no events, such as frames, triggers or IMU: {found.others:,}")
+    lines += [f"  {fault.what}: {fault.number:,} events, the first is {fault.first}" for fault in found.faults]
+    return lines
 
 
 def verify(settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
@@ -145,7 +211,30 @@ def _draw(store: Store, settings: DataSettings, dataset: Dataset, names: list[st
     with default_style():
         figures = [draw_classes(store, range(len(names)), names, settings.duration_ms)] if names else []
         figures.append(draw_event_times(store[first_non_empty], settings.size, settings.duration_ms, name))
-        pixels = np.vstack([render(figure) for figure in figures])
+        if labels := _labels_over_time(store, dataset):
+            figures.append(draw_timeline(labels))
+        _save(figures, target)
+
+
+def _labels_over_time(store: Store, dataset: Dataset) -> list[LabelInterval]:
+    """Return the labels of parts of recordings: those of steps, or those by which a table cuts segments."""
+    if kind_of(store.targets) != "steps":
+        return dataset.intervals() if isinstance(dataset, Folder) else []
+    names = dataset.class_names
+    return [
+        LabelInterval(
+            Path(dataset.name(recording)).name,
+            start / 1000,
+            min(end, int(store.last_t[recording]) + 1) / 1000,
+            str(label if names is None else names[label]),
+        )
+        for recording, start, end, label in store.targets.tolist()
+    ]
+
+
+def _save(figures: Sequence[Figure], target: Path) -> None:
+    """Write figures to a file, one below the other."""
+    pixels = np.vstack([render(figure) for figure in figures])
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         imsave(target, pixels)

@@ -330,6 +330,15 @@ def reading_settings(data: Mapping[str, Any], options: Mapping[str, str], place:
             None if columns is None else tuple(columns),
             None if values is None else tuple(values),
         )
+    return changed_reading(own, options, place)
+
+
+def changed_reading(own: ReadOptions, options: Mapping[str, str], place: str) -> ReadOptions:
+    """Return how files are read, changed by the options of a command.
+
+    Raises:
+        ConfigError: for an invalid option.
+    """
     changes: dict[str, Any] = {
         name.lstrip("-").replace("-", "_"): value for name, value in options.items() if name in READING
     }

@@ -287,6 +287,7 @@ def test_values_and_labels_are_inspected(blobs: Path, halves: Path, snnlab: Snnl
     rows = {line.split()[0]: line.split() for line in done.out.splitlines() if line.strip()}
     assert rows["left"][-1] == rows["right"][-1] == "60"
     assert sum(float(rows[side][4].replace(",", "")) for side in ("left", "right")) == 60 * 90
+    assert_text_has(done.out, "without a label", "60 recordings")
 
 
 @pytest.mark.long

@@ -156,3 +156,17 @@ def test_every_launcher_trains_all(workplace: Path, snnlab: Snnlab, digits_store
     states = [json.loads(path.read_text())["status"] for path in folder.glob("*/result.json")]
     assert states == ["completed"] * 2
     assert [row["runs"] for row in rows(folder)] == ["1", "1"]
+
+
+def test_a_number_of_folds_is_a_run_for_each_and_ends_with_all_held_out_recordings(
+    workplace: Path, snnlab: Snnlab, digits_store: str
+):
+    done = snnlab("train", "-m", *FAST, digits_store, *KEPT, "data.folds=3", "selection=last")
+    assert done.status == 0, done.err
+    folder = workplace / "outputs" / "mine"
+    held = [json.loads((run / "result.json").read_text())["metrics"] for run in sorted(folder.glob("?_*"))]
+    total = sum(round(metrics["val/recordings"]) for metrics in held)
+    right = round(sum(metrics["val/accuracy"] * metrics["val/recordings"] for metrics in held))
+    assert len(held) == 3
+    assert_text_has(done.out, "mean ± sd over folds", f"3 folds: {right:,} of {total:,}", "95 % interval")
+    assert_text_has(snnlab("runs", str(folder)).out, f"{right:,} of {total:,}")

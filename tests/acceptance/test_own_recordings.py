@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ..fixtures.stand_ins.aedat import kind
+from ..fixtures.camera_files import COLUMNS, write_aedat4
 from ..refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
+ZSTD = 4
 NAMES = ("left", "right")
 SETTINGS = (
     "data.sensor_size=[8,6,2]",
@@ -335,23 +335,26 @@ def test_inspect_shows_recordings_with_groups_of_which_one_cannot_be_read(
 
 
 def test_a_package_that_was_missing_is_no_property_of_a_recording(
-    workplace: Path, snnlab: Snnlab, store_dir: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    workplace: Path, snnlab: Snnlab, store_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(0)
     for name in NAMES:
         (workplace / "mine" / name).mkdir(parents=True)
         for number in range(6):
-            events = np.zeros(50, kind())
+            events = np.zeros(50, COLUMNS)
             events["t"], events["x"] = np.sort(rng.integers(0, 90_000, 50)), rng.integers(0, 8, 50)
-            with (workplace / "mine" / name / f"{number}.{'aedat4' if number % 2 else 'npy'}").open("wb") as file:
-                np.save(file, events)
+            if number % 2:
+                write_aedat4(workplace / "mine" / name / f"{number}.aedat4", events, ZSTD)
+            else:
+                np.save(workplace / "mine" / name / f"{number}.npy", events)
     given = ["data=folder", "data.root=mine", *SETTINGS, f"data.store_dir={store_dir}"]
-    monkeypatch.setitem(sys.modules, "aedat", None)
+    monkeypatch.setattr("snnlab.data.aedat4.find_spec", lambda name: None)
     for more in ([], ["data.on_bad_recording=skip"]):
         done = snnlab("data", "prepare", *given, *more)
         assert done.status == 2
         assert_text_has(done.err, ".aedat4", "pip install", "snnlab-train[aedat]")
-    request.getfixturevalue("stand_in_aedat")
+    for path in (workplace / "mine").rglob("*.aedat4"):
+        write_aedat4(path, np.zeros(50, COLUMNS))
     done = snnlab("data", "prepare", *given)
     assert done.status == 0, done.err
     assert done.out.splitlines()[-1].startswith("12 recordings, 600 events")

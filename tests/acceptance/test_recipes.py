@@ -61,7 +61,6 @@ RECIPES = [
         for recipe in RECIPES
     ],
 )
-@pytest.mark.usefixtures("stand_in_aedat")
 def test_a_recipe_trains_on_files_of_its_data_sets_format(
     recipe: Recipe, workplace: Path, snnlab: Callable[..., Outcome]
 ):

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..fixtures.stand_ins.aedat import kind
+from ..fixtures.camera_files import COLUMNS, write_aedat4
 
 PICTURES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -39,16 +39,15 @@ def dvsgesture(root: Path, rng: np.random.Generator) -> None:
 
 
 def cifar10dvs(root: Path, rng: np.random.Generator) -> None:
-    """Write CIFAR10-DVS's folders, for the stand-in of the package aedat."""
+    """Write CIFAR10-DVS's folders, files of AEDAT 4."""
     for name in PICTURES:
         (root / "CIFAR10DVS" / name).mkdir(parents=True)
         for number in range(11):
-            events = np.zeros(500, kind())
+            events = np.zeros(500, COLUMNS)
             events["t"] = 1_605_537_493_718_345 + np.sort(rng.integers(0, 1_200_000, 500))
             events["x"], events["y"] = rng.integers(0, 128, (2, 500))
             events["p"] = rng.random(500) < 0.5
-            with (root / "CIFAR10DVS" / name / f"cifar10_{name}_{number}.aedat4").open("wb") as file:
-                np.save(file, events)
+            write_aedat4(root / "CIFAR10DVS" / name / f"cifar10_{name}_{number}.aedat4", events)
 
 
 def shd(root: Path, rng: np.random.Generator) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.data.sources.folder import Entry, discover_folders
+from snnlab.data.sources.folder import discover_folders
+from snnlab.data.sources.label_table import Entry
 from snnlab.data.splits import TEST, TRAIN, VAL
 from snnlab.errors import DataError
 

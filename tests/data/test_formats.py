@@ -14,6 +14,7 @@ from expelliarmus import Wizard
 from snnlab.data.formats import ReadOptions, read_file
 from snnlab.errors import DataError
 
+from ..fixtures.camera_files import events, write_aedat2, write_aedat4, write_es
 from ..refusals import assert_raises
 
 SENSOR = (10, 8, 2)
@@ -57,6 +58,7 @@ def nmnist(path: Path) -> None:
     path.write_bytes(np.stack([X, Y, np.array(P) << 7 | t >> 16, t >> 8 & 255, t & 255], 1).astype(np.uint8).tobytes())
 
 
+CAMERA = events(T, X, Y, P)
 HEAD = "t,x,y,p\n"
 LINES = "".join(f"{t},{x},{y},{p}\n" for t, x, y, p in zip(T, X, Y, P, strict=True))
 UNNAMED = "".join(f"{x} {y} {t} {p}\n" for t, x, y, p in zip(T, X, Y, P, strict=True))
@@ -77,6 +79,11 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "camera.dat": lambda path: prophesee(path, "dat"),
     "evt2.raw": lambda path: prophesee(path, "evt2"),
     "evt3.raw": evt3,
+    "davis.aedat": lambda path: write_aedat2(path, CAMERA),
+    "plain.aedat4": lambda path: write_aedat4(path, CAMERA, packet=3),
+    "lz4.aedat4": lambda path: write_aedat4(path, CAMERA, 1, packet=3),
+    "dvs.es": lambda path: write_es(path, CAMERA),
+    "atis.es": lambda path: write_es(path, CAMERA, is_atis=True),
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from snnlab.data.sources.folder import Entry, discover_table
+from snnlab.data.sources.label_table import Entry, discover_table
 from snnlab.data.splits import TEST, TRAIN, VAL
 from snnlab.errors import DataError
 
@@ -165,3 +165,41 @@ def test_a_time_that_no_recording_reaches_is_refused(tmp_path: Path, targets: An
     path = table(tmp_path, f"path,label,{name}\na.npy,1,{word}\n")
     with assert_raises(DataError, f"{path}, line 2", name, word):
         discover_table(tmp_path, path, targets)
+
+
+def test_rows_are_separated_as_spreadsheets_do(tmp_path: Path) -> None:
+    for mark in ";\t":
+        path = table(tmp_path, f"path{mark}label{mark}end_ms\na.npy{mark}wave, slow{mark}5\n")
+        assert discover_table(tmp_path, path).entries == [Entry(tmp_path / "a.npy", "wave, slow", end_ms=5.0)]
+
+
+def test_all_mistakes_of_a_table_are_in_one_list(tmp_path: Path) -> None:
+    head = "path,label,start_ms,end_ms,split\n"
+    rows = "a.npy,1,0,50,\na.npy,2,40,90,\nb.npy,1,5,soon,vla\na.npy,1,0,50,\n,,,,\n"
+    with assert_raises(DataError, "data.labels", "4 lines", "line 3", 40, 50, "line 4", "soon", "vla", "line 5", "6"):
+        discover_table(tmp_path, table(tmp_path, head + rows), "steps")
+
+
+def test_skipped_rows_are_counted_and_of_two_that_contradict_the_later_goes(tmp_path: Path) -> None:
+    head = "path,label,start_ms,end_ms\n"
+    rows = "a.npy,1,0,50\na.npy,2,40,90\na.npy,3,50,70\nb.npy,1,soon,\na.npy,4,0,50\n"
+    found = discover_table(tmp_path, table(tmp_path, head + rows), "steps", on_bad_label="skip")
+    assert [(entry.label, entry.start_ms, entry.end_ms) for entry in found.entries] == [("1", 0, 50), ("3", 50, 70)]
+    assert_lines_have(found.notes, ("data.on_bad_label=skip", "3 lines", "line 3", "line 5", "line 6"))
+
+
+def test_a_table_of_which_no_row_can_be_used_says_why(tmp_path: Path) -> None:
+    with assert_raises(DataError, "data.labels", "no recordings", "line 2", "c.npy"):
+        discover_table(tmp_path, table(tmp_path, "path,label\nc.npy,1\n"), on_bad_label="skip")
+
+
+def test_overlaps_and_time_without_a_label_are_named(tmp_path: Path) -> None:
+    head = "path,label,start_ms,end_ms\n"
+    rows = "a.npy,1,10,100\na.npy,2,20,30\na.npy,3,90,130\na.npy,4,150,\nb.npy,1,7,9\n"
+    notes = discover_table(tmp_path, table(tmp_path, head + rows)).notes
+    assert_lines_have(
+        notes,
+        ("more than once", "20 ms", "1 file", "a.npy", "20 to 30"),
+        ("without a label", "37 ms", "2 files", "a.npy", "130 to 150"),
+    )
+    assert discover_table(tmp_path, table(tmp_path, head + "a.npy,1,0,10\na.npy,2,10,\n")).notes == []

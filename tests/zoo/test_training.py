@@ -33,7 +33,6 @@ SETTINGS = {
 @pytest.mark.parametrize(
     "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in WORDS]
 )
-@pytest.mark.usefixtures("stand_in_aedat")
 def test_it_learns_a_batch_of_its_dataset(name: str, tmp_path: Path, store_dir: Path) -> None:
     num_bins, rate = SETTINGS.get(name, FEW)
     words = [word for word in WORDS[name] if not word.startswith("data.root")]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
-from snnlab.data.formats import LONGEST, SUFFIXES, ReadOptions, TimeOrigin, TimeUnit, read_file
+from snnlab.data.formats import SUFFIXES, ReadOptions, TimeOrigin, TimeUnit, read_file
+from snnlab.data.sources.label_table import Discovery, Entry, FileTargets, LabelInterval, OnBadLabel, discover_table
 from snnlab.data.splits import (
     PART_BY_NAME,
     TEST,
@@ -22,20 +20,17 @@ from snnlab.data.splits import (
     VAL,
     RecordingGroups,
     check_undivided,
-    collected_line_errors,
     draw_test_part,
     merge_groups,
     select_test_groups,
     strata,
 )
-from snnlab.errors import ConfigError, DataError, did_you_mean, join_names
-from snnlab.files import files_below, open_regular
+from snnlab.errors import ConfigError, DataError, join_names
+from snnlab.files import files_below
 from snnlab.printable import is_printable, printable
 from snnlab.spec.interval import between
 from snnlab.target_kinds import NO_END
 
-FileTargets = Literal["class", "value", "steps"]
-"""The kinds of targets that files can have."""
 # Number of files that a note lists.
 _MAX_FILES = 3
 Parts = list[tuple[Path, int | None]]
@@ -151,35 +146,6 @@ def _skipped_note(root: Path, paths: Sequence[Path], why: str) -> str:
 _DIGITS = 18
 
 
-class Entry(NamedTuple):
-    """A recording, or a segment of one.
-
-    Attributes:
-        path: Its file.
-        label: The name of its class.
-        start_ms: Start of the segment, from the recording's time 0, ms.
-        end_ms: End of the segment, ms; infinite for the end of the recording.
-        group: A person, session, ... that must be in only one of training, validation and test; or None.
-        part: Its part, `TRAIN`, `TEST` or `VAL` of `snnlab.data.splits`; None if it is not given.
-        values: Its target values, by name, in place of a label; or None.
-    """
-
-    path: Path
-    label: str
-    start_ms: float = 0.0
-    end_ms: float = math.inf
-    group: str | None = None
-    part: int | None = None
-    values: dict[str, float] | None = None
-
-
-class Discovery(NamedTuple):
-    """Recordings, and notes for the user about files that were skipped."""
-
-    entries: list[Entry]
-    notes: list[str]
-
-
 def require_printable(names: Iterable[str]) -> None:
     """Raise a DataError if the name of a class or a value holds control characters, which a terminal would execute."""
     if hidden := sorted(name for name in names if not is_printable(name)):
@@ -283,189 +249,6 @@ def _to_us(ms: float) -> int:
     return NO_END if math.isinf(ms) else round(1000 * ms)
 
 
-# Values are stored in single precision.
-LARGEST = 3e38
-OPTIONAL_COLUMNS = ("start_ms", "end_ms", "group", "split")
-COLUMNS = ("path", "label", *OPTIONAL_COLUMNS)
-# Names of columns that usually define groups.
-PERSON_COLUMNS = ("user", "subject", "person", "participant", "speaker", "session")
-# Each file is a group of its own.
-BY_FILE = "path"
-
-
-def discover_table(root: Path, table: Path, targets: FileTargets = "class", group_by: str | None = None) -> Discovery:
-    """Read a CSV with the columns path (from root), label, and optionally start_ms, end_ms, group, split.
-
-    Args:
-        root: The folder.
-        table: The CSV.
-        targets: With `value`, columns `value` or `value_NAME` replace label; with `steps`, each row is the label of a
-            file from start_ms to end_ms.
-        group_by: The column that defines groups; None: `group`, if there is one; `path`: segments of one file are the
-            only groups.
-
-    Raises:
-        DataError: names the line or the column that cannot be used.
-    """
-    try:
-        with io.TextIOWrapper(open_regular(table), encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            names = [name.strip() for name in reader.fieldnames or ()]
-            _check_header(table, names, targets, group_by)
-            by = group_by or "group"
-            with collected_line_errors("data.labels", table) as errors:
-                lines: list[tuple[int, Entry]] = []
-                for row in reader:
-                    with errors.of_line(reader.line_num):
-                        place = f"{table}, line {reader.line_num}"
-                        lines.append((reader.line_num, _parse_entry(root, place, row, targets, by)))
-    except OSError as error:
-        raise DataError("data.labels", f"{table} cannot be read ({error.strerror or error})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError("data.labels", f"{table} cannot be read ({error})") from error
-    if not lines:
-        raise DataError("data.labels", f"{table} names no recordings")
-    _check_no_duplicates(table, lines)
-    if targets == "steps":
-        _check_segments(table, lines)
-    entries = [entry for _, entry in lines]
-    unused = _unused_columns(names, targets, group_by)
-    if group_by is None and "group" not in names and not any(entry.part == VAL for entry in entries):
-        _check_no_person_column(table, unused)
-    return Discovery(entries, [f"columns not used: {join_names(unused)}"] if unused else [])
-
-
-def _check_header(table: Path, names: list[str], targets: FileTargets, group_by: str | None) -> None:
-    values = [name for name in names if _is_value(name)]
-    found = [*names, "value"] if values else names
-    needed = ("path", "value" if targets == "value" else "label")
-    for name in needed:
-        if name not in found:
-            instead = "data.targets=value reads its values; " if name == "label" and values else ""
-            several = ", or columns value_NAME" if name == "value" else ""
-            hint = (
-                f"{instead}its first line must name path and {needed[1]}, and may name {join_names(OPTIONAL_COLUMNS)}"
-            )
-            raise DataError("data.labels", f"{table} has no column {name}{several}", did_you_mean(name, names) or hint)
-    if group_by is not None and group_by not in names:
-        raise DataError("data.group_by", f"{table} has no column {group_by}", did_you_mean(group_by, names), names)
-    for name in names:
-        if name in (*COLUMNS, *values, group_by) and names.count(name) > 1:
-            raise DataError("data.labels", f"{table} names the column {name} twice")
-        if name not in (*COLUMNS, group_by) and (meant := did_you_mean(name, COLUMNS)):
-            raise DataError("data.labels", f"{table} has a column {name}", meant)
-
-
-def _unused_columns(names: Sequence[str], targets: FileTargets, group_by: str | None) -> list[str]:
-    used = {"path", "start_ms", "end_ms", "split", group_by or "group"}
-    return [
-        name
-        for name in names
-        if name and name not in used and not (_is_value(name) if targets == "value" else name == "label")
-    ]
-
-
-def _check_no_person_column(table: Path, unused: Sequence[str]) -> None:
-    """Raise if an unused column seems to hold persons.
-
-    Otherwise the same person could be in training and in test without notice.
-    """
-    if people := [name for name in unused if name.lower() in PERSON_COLUMNS]:
-        raise DataError(
-            "data.labels",
-            (
-                f"{table}: columns not used: {join_names(unused)}. Did you mean 'group'? data.group_by={people[0]}"
-                f" puts all recordings of each {people[0].lower()} into one of training, validation"
-                " and test"
-            ),
-            f"data.group_by={BY_FILE} uses no groups",
-        )
-
-
-def _check_no_duplicates(table: Path, lines: list[tuple[int, Entry]]) -> None:
-    """Raise if a recording or segment is listed twice, perhaps with different labels."""
-    seen: dict[tuple[Path, float, float], tuple[int, Entry]] = {}
-    for number, entry in lines:
-        before, first = seen.setdefault((entry.path, entry.start_ms, entry.end_ms), (number, entry))
-        if first is entry:
-            continue
-        other = "" if first.label == entry.label else f", with another label: {entry.label}, and not {first.label}"
-        other = other if first.values == entry.values else ", with other values"
-        raise DataError("", f"{table}, line {number}: lists {entry.path} again, like line {before}{other}")
-
-
-def _check_segments(table: Path, lines: list[tuple[int, Entry]]) -> None:
-    """Raise if labels of one file overlap, or if its rows contradict each other."""
-    ordered = sorted(lines, key=lambda line: (line[1].path, line[1].start_ms))
-    for (before, first), (number, entry) in pairwise(ordered):
-        if first.path != entry.path:
-            continue
-        if entry.start_ms < first.end_ms:
-            raise DataError(
-                "",
-                (
-                    f"{table}, line {number}: labels {entry.path} from {entry.start_ms:g} ms on, but the label of line"
-                    f" {before} ends at {first.end_ms:g} ms"
-                ),
-                "with data.targets=steps a time has one label only",
-            )
-        if (first.group, first.part) != (entry.group, entry.part):
-            raise DataError(
-                "", (f"{table}, line {number}: has another group or split than line {before}, of the same file")
-            )
-
-
-def _is_value(name: str) -> bool:
-    return name == "value" or (name.startswith("value_") and name != "value_")
-
-
-def _parse_entry(root: Path, place: str, row: dict[str, str | None], targets: FileTargets, by: str) -> Entry:
-    texts = {name.strip(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
-    values = (
-        {name: _parse_value(place, name, texts[name]) for name in texts if _is_value(name)}
-        if targets == "value"
-        else None
-    )
-    label = texts["label"] if values is None else ""
-    if not (texts["path"] and (label or values)):
-        raise DataError(place, f"has no {'label' if texts['path'] else 'path'}")
-    path = root / texts["path"]
-    if not path.is_file():
-        raise DataError(place, f"there is no file {path}")
-    start, end = (
-        _parse_ms(place, name, texts.get(name), usual) for name, usual in (("start_ms", 0.0), ("end_ms", math.inf))
-    )
-    if not 0 <= start < end:
-        raise DataError(place, f"start_ms {start:g} must be 0 or more and before end_ms {end:g}")
-    part = texts.get("split", "").lower()
-    if part and part not in PART_BY_NAME:
-        raise DataError(place, f"split must be train, val or test, got {part}")
-    group = None if by == BY_FILE else texts.get(by) or None
-    return Entry(path, label, start, end, group, PART_BY_NAME[part] if part else None, values)
-
-
-def _parse_value(place: str, name: str, word: str) -> float:
-    try:
-        value = float(word)
-    except ValueError:
-        value = math.nan
-    if not abs(value) < LARGEST:
-        raise DataError(place, f"{name} must be a finite number, got {word or 'nothing'}")
-    return value
-
-
-def _parse_ms(place: str, name: str, word: str | None, usual: float) -> float:
-    if not word:
-        return usual
-    try:
-        value = float(word)
-    except ValueError:
-        value = math.nan
-    if math.isnan(value) or (math.isfinite(value) and abs(value) > LONGEST / 1000):
-        raise DataError(place, f"{name} must be a number of milliseconds, got {word}")
-    return value
-
-
 # Number of class names that a note lists.
 MAX_CLASS_NAMES = 20
 _TARGET_NAMES: dict[FileTargets, str] = {"class": "classes", "value": "values", "steps": "labels over time"}
@@ -476,11 +259,12 @@ _NEEDED_COLUMNS = {"value": "path and value, or value_NAME", "steps": "path, lab
 class Folder:
     """User-defined recordings: `root/CLASS/*.npy`, or a CSV of paths, labels and segments of long recordings.
 
-    Files: .npy, .npz, .csv, .txt, .h5, N-MNIST's .bin, .aedat4, Prophesee's .dat and .raw. The folders `root/train`,
-    `root/val` and `root/test`, or the table's column `split`, define training, validation and test recordings;
-    otherwise `test_fraction` of each class is for testing. Columns of the table: path, label, and optionally start_ms
-    and end_ms (a segment of a recording), group (a person or session, only in one of training, validation and test) and
-    split. The segments of one file are a group too. With `targets: value`, columns value or value_NAME replace label.
+    Files: .npy, .npz, .csv, .txt, .h5, those of cameras (.aedat, .aedat4, .bin, .dat, .es, .raw). The folders
+    `root/train`, `root/val` and `root/test`, or the table's column `split`, define training, validation and test
+    recordings; otherwise `test_fraction` of each class is for testing. Columns of the table: path, label, and
+    optionally start_ms and end_ms (a segment of a recording), group (a person or session, only in one of training,
+    validation and test) and split. The segments of one file are a group too. With `targets: value`, columns value or
+    value_NAME replace label.
     With `targets: steps`, rows of one file are no segments: each is the label from start_ms to end_ms, and steps
     without label have no target. With both, test recordings are drawn at random from all.
 
@@ -499,6 +283,8 @@ class Folder:
         polarity_values: Values of OFF and ON in files, such as [1, 2]; for more polarities, one value each. null: 1 for
             ON and 0 or -1 for OFF; for more polarities, 0, 1, 2, ...
         targets: Kind of the targets: class, value or steps; the last two need a table.
+        on_bad_label: Reaction to rows of the table that cannot be used, or contradict an earlier one: fail, naming all,
+            or skip and count them.
         name: Name of the recordings in notes.
 
     Raises:
@@ -527,6 +313,7 @@ class Folder:
         columns: Sequence[str] | None = None,
         polarity_values: Sequence[float] | None = None,
         targets: FileTargets = "class",
+        on_bad_label: OnBadLabel = "fail",
         name: str | None = None,
     ) -> None:
         if polarity_values is not None and len(polarity_values) != sensor_size[2]:
@@ -540,9 +327,14 @@ class Folder:
         self.sensor_size: SensorSize = (sensor_size[0], sensor_size[1], sensor_size[2])
         table = None if labels is None else self._table_path(labels)
         if table is None:
-            _check_needs_no_table(targets, group_by, test_groups)
-        found = discover_folders(self.root) if table is None else discover_table(self.root, table, targets, group_by)
+            _check_needs_no_table(targets, group_by, test_groups, on_bad_label)
+        found = (
+            discover_folders(self.root)
+            if table is None
+            else discover_table(self.root, table, targets, group_by, on_bad_label)
+        )
         self._kind: FileTargets = targets
+        self._rows = found.entries
         self._entries, self.class_names, self.targets = annotate(found.entries, targets)
         self.num_classes = len(self.class_names)
         merged = merge_groups([entry.path for entry in self._entries], [entry.group for entry in self._entries])
@@ -573,6 +365,12 @@ class Folder:
             "classes": self.class_names,
             "recordings": recordings,
         }
+
+    def intervals(self) -> list[LabelInterval]:
+        """Return the table's labels of parts of recordings; nothing if it labels whole ones."""
+        if all(entry.start_ms == 0 and math.isinf(entry.end_ms) for entry in self._rows):
+            return []
+        return [LabelInterval(str(self._relative(row.path)), row.start_ms, row.end_ms, row.label) for row in self._rows]
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -653,10 +451,14 @@ def _format_exact(ms: float) -> str:
     return short if float(short) == ms else repr(ms)
 
 
-def _check_needs_no_table(targets: FileTargets, group_by: str | None, test_groups: Sequence[str | int] | None) -> None:
+def _check_needs_no_table(
+    targets: FileTargets, group_by: str | None, test_groups: Sequence[str | int] | None, on_bad_label: OnBadLabel
+) -> None:
     """Raise for settings that need a table."""
     if targets != "class":
         raise DataError("data.targets", f"{targets} needs data.labels, a table that names {_NEEDED_COLUMNS[targets]}")
     for setting, value in (("group_by", group_by), ("test_groups", test_groups)):
         if value is not None:
             raise ConfigError(setting, "needs data.labels, a table that defines groups")
+    if on_bad_label != "fail":
+        raise ConfigError("on_bad_label", "needs data.labels, a table of labels")

@@ -60,20 +60,6 @@ MAX_NAMED_CLASSES = 15
 _RIGHT = 0.97  # right end of the axes, as a part of the width
 
 
-def confusion(targets: np.ndarray, answers: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return the confusion matrix.
-
-    Args:
-        targets: Class of each recording.
-        answers: Answered class of each recording.
-        num_classes: K.
-
-    Shape:
-        targets, answers: `[N]`; returns `[K, K]`: class, answer.
-    """
-    return np.bincount(targets * num_classes + answers, minlength=num_classes**2).reshape(num_classes, num_classes)
-
-
 def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
     """Draw the confusion matrix, coloured by the parts of each class's recordings.
 

@@ -1,0 +1,116 @@
+"""Files of cameras: what docs/data.md promises of `data inspect FILE`, a folder of them, `predict` and `stream`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from snnlab import train
+
+from ..fixtures.camera_files import events, write_aedat4
+from ..marks import mostly_long
+from ..refusals import assert_error_has, assert_text_has
+from .conftest import Outcome
+
+Snnlab = Callable[..., Outcome]
+# What `data inspect` prints of each genuine file: format, sensor, events, duration.
+GENUINE = {
+    "davis346.aedat4": ("AEDAT 4", "346 x 260", "6,676", "169.941 ms"),
+    "dv_processing_sample_data.aedat4": ("AEDAT 4", "346 x 260", "9,193", "3,813.82 ms"),
+    "dvs.es": ("Event Stream", "320 x 240", "473,225", "999 ms"),
+    "evt2_sample.raw": ("EVT2", "640 x 480", "539,481", "50 ms"),
+    "evt3_sample.raw": ("EVT3", "1280 x 720", "219,596", "8.801 ms"),
+    "ncars_obj_004397_td.dat": ("DAT", "no size", "4,407", "99.937 ms"),
+    "dvs128_pendulum.aedat": ("AEDAT 2", "128 x 128", "278,538", "19,940 ms"),
+    "davis240_imu_translBoxes.aedat": ("AEDAT 2", "240 x 180", "162,771", "2,072.65 ms", "33,837"),
+}
+
+
+@pytest.fixture(scope="module")
+def run(real_data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run on the genuine files, of two classes in one folder."""
+    folder = tmp_path_factory.mktemp("cameras")
+    for number, name in enumerate(GENUINE):
+        above = folder / "mine" / ("odd" if number % 2 else "even")
+        above.mkdir(parents=True, exist_ok=True)
+        os.symlink(real_data_folder / name, above / name)
+    data = ("data.sensor_size=[1280,720,2]", "data.num_classes=2", "data.duration_ms=8", "data.num_bins=4")
+    where = (f"data.root={folder / 'mine'}", f"data.store_dir={folder}", f"output_dir={folder / 'outputs'}")
+    network = ("model=mlp_lif", "model.layers.fc1.out_features=8", "trainer.max_epochs=1", "trainer.accelerator=cpu")
+    quiet = ("plots=null", "monitors=null", "logger=none", "data.downsample=80", "data.test_fraction=0.25")
+    return train("data=folder", *data, *where, *network, *quiet, "data.val_fraction=0.3").folder
+
+
+@pytest.fixture(scope="module")
+def real_data_folder() -> Path:
+    folder = Path(os.environ.get("SNNLAB_DATA") or Path(__file__).parents[3] / "shared" / "data") / "formats"
+    if not folder.is_dir():
+        pytest.skip(f"no real recordings in {folder}")
+    return folder
+
+
+@pytest.mark.parametrize("name", GENUINE)
+def test_inspect_prints_what_a_file_holds(name: str, real_data_folder: Path, snnlab: Snnlab) -> None:
+    done = snnlab("data", "inspect", str(real_data_folder / name))
+    assert done.status == 0, done.err
+    assert_text_has(done.out, *GENUINE[name])
+
+
+def test_predict_answers_to_each_of_them_and_counts_all_events(
+    run: Path, real_data_folder: Path, snnlab: Snnlab
+) -> None:
+    done = snnlab("predict", str(run), *(str(real_data_folder / name) for name in GENUINE))
+    assert done.status == 0, done.err
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert [Path(row["file"]).name for row in rows] == list(GENUINE)
+    assert [f"{int(row['events']) + int(row['left_out']):,}" for row in rows] == [each[2] for each in GENUINE.values()]
+
+
+@pytest.mark.parametrize("name", mostly_long(list(GENUINE), 1))
+def test_stream_takes_each_of_them(name: str, run: Path, real_data_folder: Path, snnlab: Snnlab) -> None:
+    done = snnlab("stream", str(run), str(real_data_folder / name))
+    assert done.status == 0, done.err
+    assert_text_has(done.err, GENUINE[name][2])
+
+
+def test_a_picture_is_drawn_on_request(workplace: Path, snnlab: Snnlab) -> None:
+    write_aedat4(workplace / "a.aedat4", events([5, 900], [1, 2], [3, 4], [0, 1]))
+    done = snnlab("data", "inspect", "a.aedat4")
+    assert (done.status, list(workplace.rglob("*.png"))) == (0, [])
+    done = snnlab("data", "inspect", "a.aedat4", "--figure", "a.png")
+    assert done.out.splitlines()[-1] == "a.png"
+    assert (workplace / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_inspect_counts_what_is_wrong_with_a_file(workplace: Path, snnlab: Snnlab) -> None:
+    write_aedat4(workplace / "a.aedat4", events([5, 9, 7], [0, 9, 128], [0, 0, 0], [0, 1, 2]))
+    done = snnlab("data", "inspect", "a.aedat4")
+    assert done.status == 0
+    assert_text_has(done.out, "t falls: 1", "event 2: 7", "sensor: 1", "event 2: 128, 0", "event 2: 2")
+
+
+@pytest.mark.parametrize(
+    ("words", "facts"),
+    [
+        (["no.aedat4"], ("no.aedat4",)),
+        (["a.aedat4"], ("a.aedat4", "AEDAT 4")),
+        (["a.mp4"], ("a.mp4", ".aedat4", ".es")),
+        (["a.npy", "data=nmnist"], ("data=nmnist", "a.npy")),
+        (["data=nmnist", "--columns", "t,x"], ("--columns",)),
+    ],
+)
+def test_a_mistake_is_one_line_or_two(
+    words: list[str], facts: tuple[object, ...], workplace: Path, snnlab: Snnlab
+) -> None:
+    for name in ("a.aedat4", "a.mp4"):
+        (workplace / name).write_bytes(b"\x00" * 100)
+    np.save(workplace / "a.npy", np.zeros((1, 4)))
+    done = snnlab("data", "inspect", *words)
+    assert done.status == 2
+    assert_error_has(done.error, *facts)
