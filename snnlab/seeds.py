@@ -18,6 +18,7 @@ class Stream(IntEnum):
     TEST = 5
     MIXING = 6
     CONTROL = 7
+    LEARNING = 8
 
 
 def generator(seed: int, stream: Stream, *keys: int) -> np.random.Generator:

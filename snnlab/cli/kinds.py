@@ -35,6 +35,7 @@ REGISTRIES = {
     "initializations": ("snnlab.nn", "INITS", ("model.init.type",)),
     "losses": ("snnlab.nn.losses", "LOSSES", ("loss.type", "loss.regularizers.NAME.type")),
     "regularizers": ("snnlab.nn.losses", "REGULARIZERS", ("loss.regularizers.NAME.type",)),
+    "rules": ("snnlab.nn.learning", "RULES", ("learning.type",)),
     "datasets": ("snnlab.data.data_settings", "DATASETS", ("data.type",)),
     "representations": (
         "snnlab.data.events.representation",

@@ -101,6 +101,7 @@ class Experiment:
             initialization. `weights`, the `file` of another project and `rename`, a table of its names.
         data: `type` and the settings of a dataset.
         loss: `type` and the settings of a loss.
+        learning: `type` and the settings of a learning rule.
         optimizer: `_target_` and its arguments.
         neuron: The experiment's neuron, already merged into the layers; null for none.
         scheduler: `_target_` and its arguments; null for none.
@@ -147,6 +148,7 @@ class Experiment:
     optimizer: Node
     trainer: Node
     tags: Sequence[str] = ()
+    learning: Node = field(default_factory=lambda: {"type": "bptt"})
     neuron: Node | None = None
     scheduler: Node | None = None
     callbacks: Node | None = None

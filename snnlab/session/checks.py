@@ -15,6 +15,7 @@ from snnlab.data.splits import Split
 from snnlab.errors import ConfigError, did_you_mean, error_context
 from snnlab.memory import MEMORY_OVERHEAD, available_memory
 from snnlab.nn import BuiltNetwork
+from snnlab.nn.learning import LearningRule
 from snnlab.nn.losses import Loss, LossContext, RegularizedLoss, check_supported_targets
 from snnlab.nn.memory_estimate import estimate_memory
 from snnlab.session.build_optimizer import make_optimizer
@@ -44,13 +45,13 @@ def check_targets(experiment: Experiment, data: DataSettings, loss: Loss, built:
         loss.bind(LossContext(built, data.frame_shape, data.step_ms, data.steps, data.num_classes))
 
 
-def check_memory(experiment: Experiment, data: DataSettings, built: BuiltNetwork) -> None:
+def check_memory(experiment: Experiment, data: DataSettings, built: BuiltNetwork, rule: LearningRule) -> None:
     """Check that the tensors of a training step fit into the memory of this machine's CPU.
 
     Raises:
         ConfigError: if they need more than is available, with a batch size that fits.
     """
-    steps, batch, left = data.steps, data.batch_size, available_memory()
+    steps, batch, left = rule.steps_in_memory(data.steps), data.batch_size, available_memory()
     outputs = 4.0 * steps * batch * sum(math.prod(shape) for shape in built.shapes.values())  # bytes
     if left is None or 10 * outputs < left:  # the exact estimate takes seconds
         return

@@ -89,6 +89,14 @@ class Loss(LossTerm):
 
     supported_targets: ClassVar[tuple[Targets, ...]] = ("class",)
 
+    @property
+    def of_each_step(self) -> bool:
+        """Whether it is the mean over the steps of a loss of each step, and its readout the outputs or their mean.
+
+        Rules that learn at each step need such a loss.
+        """
+        return False
+
     @abstractmethod
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
         """Return the readout, which is compared with the targets: `[B, K]`, or `[T, B, K]` for targets at each step.

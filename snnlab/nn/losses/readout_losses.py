@@ -76,6 +76,10 @@ class CrossEntropy(ClassWeighted):
         self.label_smoothing = label_smoothing
         self._reduce, self._running = REDUCTIONS["mean" if readout == "per_step" else readout]
 
+    @property
+    def of_each_step(self) -> bool:
+        return self.reduction == "per_step" and not self.from_step
+
     def bind(self, context: LossContext) -> None:
         super().bind(context)
         require_step(self.from_step, context, "from_step")
@@ -148,6 +152,10 @@ class StepCrossEntropy(Loss):
         self.label_smoothing = label_smoothing
         self.class_weights = ClassWeights(class_weight)
 
+    @property
+    def of_each_step(self) -> bool:
+        return True
+
     def bind(self, context: LossContext) -> None:
         self.class_weights.bind(context.num_classes)
 
@@ -212,6 +220,10 @@ class TemporalEfficientTraining(ClassWeighted):
         self.label_smoothing = label_smoothing
         self._reduce, self._running = REDUCTIONS["mean"]
 
+    @property
+    def of_each_step(self) -> bool:
+        return True
+
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> LossAndTerms:
@@ -256,6 +268,10 @@ class SquaredError(Loss):
         self.reduction = readout
         self._reduce, self._running = REDUCTIONS["mean" if readout == "per_step" else readout]
 
+    @property
+    def of_each_step(self) -> bool:
+        return self.reduction == "per_step"
+
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> LossAndTerms:
@@ -297,6 +313,10 @@ class SeriesSquaredError(Loss):
     def __init__(self, score_from: NonNegative = 0) -> None:
         super().__init__()
         self.score_from = score_from
+
+    @property
+    def of_each_step(self) -> bool:
+        return True
 
     def bind(self, context: LossContext) -> None:
         require_step(self.score_from, context, "score_from")
