@@ -245,7 +245,9 @@ class SpikingModule(L.LightningModule):
     def _update(self) -> None:
         """Let the optimizer change the weights within a batch, for rules that learn within it."""
         # The optimizer itself: Lightning counts the step of the batch alone.
-        self.trainer.optimizers[0].step()
+        optimizer = self.trainer.optimizers[0]
+        self.clip_gradients(optimizer)
+        optimizer.step()
 
     def _metrics(self, stage: str) -> StageMetrics:
         metrics = self.metrics[f"{stage}_metrics"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from snnlab.nn.learning.bptt import BPTT as BPTT
 from snnlab.nn.learning.eligibility_rules import OSTL as OSTL, DiagonalRTRL as DiagonalRTRL, EProp as EProp
+from snnlab.nn.learning.fptt import FPTT as FPTT
 from snnlab.nn.learning.ottt import OTTT as OTTT
 from snnlab.nn.learning.rule import (
     RULES as RULES,
@@ -17,3 +18,4 @@ from snnlab.nn.learning.rule import (
     bind_rule as bind_rule,
 )
 from snnlab.nn.learning.sltt import SLTT as SLTT
+from snnlab.nn.learning.stdp import STDP as STDP

@@ -394,14 +394,21 @@ class EProp(EligibilityRule):
         if self.feedback == "adaptive":
             readout = connections_of(network)[-1].layer.weight
             self.register_buffer("readout", readout.detach().clone())
+            # The weights may be loaded after this.
+            self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+            self._knows_readout = False
 
     def begin(self, network: Network, task: Task) -> _RuleState:
         if self.feedback == "adaptive":
-            readout = connections_of(network)[-1].layer.weight.detach()
+            readout, known = connections_of(network)[-1].layer.weight.detach(), self.get_buffer("readout")
+            if not self._knows_readout and not bool(self.get_buffer("started")):
+                known.copy_(readout)
+            self._knows_readout = True
+            self.get_buffer("started").fill_(True)
             for name, weights in self.named_buffers():
-                if name != "readout":
-                    weights += readout - self.get_buffer("readout")
-            self.get_buffer("readout").copy_(readout)
+                if name.startswith("errors_to_"):
+                    weights += readout - known
+            known.copy_(readout)
         return super().begin(network, task)
 
     def signal(self, name: str, is_readout: bool, spatial: Tensor, error: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -90,6 +90,7 @@ class RuleContext(NamedTuple):
         loss_type: Its `type`.
         seed: Seed of the rule's own random numbers.
         in_shape: Shape of the network's input, of one sample at one step.
+        dt: Length of a step, ms; None if steps have no length.
     """
 
     built: BuiltNetwork
@@ -97,10 +98,14 @@ class RuleContext(NamedTuple):
     loss_type: str
     seed: int
     in_shape: tuple[int, ...]
+    dt: float | None
 
 
 class LearningRule(Declared, nn.Module, ABC):
     """Base class of learning rules. A rule is a module: its buffers are in checkpoints."""
+
+    changes_weights: ClassVar[bool] = False
+    """Whether it changes weights within a batch, before the optimizer's step."""
 
     @property
     def reads(self) -> Literal["all", "windows", "pieces"]:
@@ -223,9 +228,7 @@ class ForwardRule(LearningRule):
 
     def bind(self, context: RuleContext) -> None:
         require_loss_per_step(context)
-        for name, layer in context.built.network.named_children():
-            if reach_of([layer]) == "recording":
-                raise ConfigError(f"model.layers.{name}", "needs all steps at once")
+        require_time_can_be_split(context.built.network)
 
     def begin(self, network: Network, task: Task) -> Any:
         """Return what the rule keeps before the first step; by default None."""
@@ -272,6 +275,13 @@ def require_loss_per_step(context: RuleContext) -> None:
         f"{name} is a loss of the whole recording, and this rule learns at each step",
         hint or "choose a loss per step, such as loss=tet or loss=cross_entropy_steps, without regularizers",
     )
+
+
+def require_time_can_be_split(network: Network) -> None:
+    """Raise a ConfigError for the first layer that needs all steps at once."""
+    for name, layer in network.named_children():
+        if reach_of([layer]) == "recording":
+            raise ConfigError(f"model.layers.{name}", "needs all steps at once")
 
 
 def bind_rule(rule: LearningRule, kind: str, context: RuleContext) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -51,18 +51,22 @@ def make_rule(
     rule = RULES.build(name, settings, "learning")
     bound = build_loss({"type": loss})
     bound.bind(LossContext(built, in_shape, 2.0, T, CLASSES))
-    bind_rule(rule, name, RuleContext(built, bound, loss, 0, in_shape))
+    bind_rule(rule, name, RuleContext(built, bound, loss, 0, in_shape, 2.0))
     return rule
 
 
 def gradients(
-    rule: LearningRule, built: BuiltNetwork, batch: Batch, loss: str = "tet"
+    rule: LearningRule,
+    built: BuiltNetwork,
+    batch: Batch,
+    loss: str = "tet",
+    update: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
     """Return the gradient of each parameter, the readout, and the spike counts."""
     targets: Any = "steps" if loss == "cross_entropy_steps" else "class"
     counts: dict[str, Tensor] = {}
     built.network.zero_grad(set_to_none=True)
-    learned = rule.learn(built.network, BatchTask(batch, build_loss({"type": loss}), targets, lambda: None), counts)
+    learned = rule.learn(built.network, BatchTask(batch, build_loss({"type": loss}), targets, update), counts)
     learned.loss.backward()
     found = {name: one.grad.clone() for name, one in built.network.named_parameters() if one.grad is not None}
     return found | {"loss": learned.loss.detach()}, learned.scores.detach(), counts
