@@ -16,7 +16,7 @@ from snnlab.errors import ConfigError, did_you_mean, error_context
 from snnlab.memory import MEMORY_OVERHEAD, available_memory
 from snnlab.nn import BuiltNetwork
 from snnlab.nn.learning import LearningRule
-from snnlab.nn.losses import Loss, LossContext, RegularizedLoss, check_supported_targets
+from snnlab.nn.losses import Loss, LossContext, RegularizedLoss, bind_records, check_supported_targets
 from snnlab.nn.memory_estimate import estimate_memory
 from snnlab.session.build_optimizer import make_optimizer
 from snnlab.target_kinds import kind_of
@@ -43,6 +43,7 @@ def check_targets(experiment: Experiment, data: DataSettings, loss: Loss, built:
     _check_control(experiment, data)
     with error_context("loss"):
         loss.bind(LossContext(built, data.frame_shape, data.step_ms, data.steps, data.num_classes))
+    bind_records(loss, built)
 
 
 def check_memory(experiment: Experiment, data: DataSettings, built: BuiltNetwork, rule: LearningRule) -> None:

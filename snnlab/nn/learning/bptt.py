@@ -8,6 +8,7 @@ from snnlab.errors import ConfigError
 from snnlab.event_frames import dense
 from snnlab.nn.layer import Counts, reach_of
 from snnlab.nn.learning.rule import RULES, BatchResult, LearningRule, RuleContext, Task
+from snnlab.nn.losses import records_of
 from snnlab.nn.network import Network
 from snnlab.nn.tbptt import run_windows
 from snnlab.spec.declared import no_setting
@@ -35,6 +36,8 @@ class BPTT(LearningRule):
         if self.window is not None and reach_of([context.built.network]) == "recording":
             what = "a layer such as psn, or batch_norm with per_step,"
             raise ConfigError("tbptt_steps", f"{what} needs all steps at once", "set tbptt_steps: null")
+        if self.window is not None and records_of(context.loss):
+            raise ConfigError("tbptt_steps", "the loss reads hidden layers of all steps", "set tbptt_steps: null")
 
     def learn(self, network: Network, task: Task, counts: Counts) -> BatchResult:
         x = task.frames(network)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from snnlab.errors import ConfigError, join_names
 from snnlab.event_frames import EventFrames
 from snnlab.nn.layer import Counts, add_counts, reach_of
-from snnlab.nn.losses import Loss
+from snnlab.nn.losses import Loss, records_of
 from snnlab.nn.losses.loss import LossAndTerms
 from snnlab.nn.network import BuiltNetwork, Network
 from snnlab.registry import Registry
@@ -265,7 +265,10 @@ class ForwardRule(LearningRule):
 
 
 def require_loss_per_step(context: RuleContext) -> None:
-    """Raise a ConfigError unless the loss is a mean over the steps of a loss of each step."""
+    """Raise a ConfigError unless the loss is a mean over the steps of a loss of each step, of the outputs alone."""
+    if records := records_of(context.loss):
+        what = join_names(records)
+        raise ConfigError("loss", f"{context.loss_type} reads {what} of all steps, and this rule learns at each step")
     if context.loss.of_each_step:
         return
     name = context.loss_type

@@ -53,6 +53,8 @@ class LossTerm(nn.Module, ABC):
 
     supported_targets: ClassVar[tuple[Targets, ...]] = ("class", "value", "steps", "series")
     """The supported kinds of targets."""
+    records: Sequence[str] = ()
+    """Layers of neurons whose outputs over time it reads, such as `lif1`, or states, such as `lif1.v`: `recorded`."""
 
     @property
     def names(self) -> tuple[str, ...]:
