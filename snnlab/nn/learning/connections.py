@@ -97,12 +97,15 @@ class StepDerivatives(NamedTuple):
     states: tuple[str, ...]
     numbers: Mapping[str, float | Tensor]
 
+    def derivative(self, output: str, by: str) -> float | Tensor | None:
+        """Return a derivative that is one number for all neurons and steps; None for any other."""
+        found = constant_derivative(self.run.graph, (output, by), self.numbers)
+        return found.detach() if isinstance(found, Tensor) else found
+
     @property
     def leak(self) -> float | Tensor | None:
         """The factor by which the one state of a neuron decays in a step; None if it is not one number."""
-        (v,) = self.states if len(self.states) == 1 else ("",)
-        found = constant_derivative(self.run.graph, (v, v), self.numbers) if v else None
-        return found.detach() if isinstance(found, Tensor) else found
+        return self.derivative(self.states[0], self.states[0]) if len(self.states) == 1 else None
 
     def has_one_leak(self) -> bool:
         """Return whether a trace of the input with this leak gives the derivative of the output by the weights.
@@ -112,7 +115,7 @@ class StepDerivatives(NamedTuple):
         if self.leak is None:
             return False
         (v,), graph = self.states, self.run.graph
-        gain = constant_derivative(graph, (v, INPUT), self.numbers)
+        gain = self.derivative(v, INPUT)
         if gain is None or (OUTPUT, INPUT) not in graph.derivatives:
             return False
         rng = torch.Generator().manual_seed(0)

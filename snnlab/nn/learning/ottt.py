@@ -1,29 +1,54 @@
 """Online training through time: traces of what a layer gets, and derivatives within a step.
 
+Within a piece, the sum over its steps of delta[t] trace[t]^T is that of D[t] x[t]^T, D[t] = delta[t] + leak D[t+1]:
+the backward pass of neurons with one leak and a detached reset, through time, for a gradient of their outputs that has
+come through no time. So the weights of a layer have the house's fast backward pass; traces are needed between pieces
+only. The gradient for the layers before has its own pass, in which time is cut.
+
 Axes: T steps, B samples.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
+from snnlab.kernels.forward_derivatives import INPUT
 from snnlab.kernels.reference import cut_time, detached
-from snnlab.nn.learning.connections import CONVOLUTIONS, connections_of, derivatives_of
+from snnlab.nn.learning.connections import Connection, connections_of, derivatives_of
 from snnlab.nn.learning.rule import RULES, ForwardRule, Gradients, Piece, RuleContext, Task
 from snnlab.nn.network import Network, zero_past_end
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.recurrent import Recurrent
+from snnlab.nn.stages import Stage, run_stages
+
+
+class _InputTraces(NamedTuple):
+    """The trace of a layer's input, `[B, ...]`, and that of a constant 1."""
+
+    inputs: Tensor
+    ones: Tensor | float
 
 
 class _OTTTState(NamedTuple):
-    """What is kept from step to step: the network's state, and by layer the trace of its input and of a constant 1."""
+    """What is kept from step to step: the network's state, and the traces by layer."""
 
     state: dict[str, Any]
-    traces: dict[str, tuple[Tensor, Tensor]]
+    traces: dict[str, _InputTraces]
+
+
+class _Boundary(NamedTuple):
+    """The state of neurons before a piece, of which the derivative is taken, and how it depends on weights."""
+
+    state: Tensor
+    connection: Connection
+    traces: _InputTraces
+    gain: float | Tensor
 
 
 @RULES.register("ottt")
@@ -61,34 +86,124 @@ class OTTT(ForwardRule):
         return _OTTTState({}, {})
 
     def step(self, network: Network, kept: _OTTTState, piece: Piece, gradients: Gradients) -> _OTTTState:
-        """Run some steps, layer by layer, with traces in place of the inputs in the gradients of weights."""
-        connections = {one.name: one for one in connections_of(network)}
-        state: dict[str, Any] = {}
-        traces: dict[str, tuple[Tensor, Tensor]] = {}
-        waiting: list[tuple[str, Any]] = []
-        x = piece.x
-
-        def run_waiting() -> None:
-            nonlocal x
-            if waiting:
-                x = network.run_layers(waiting, x, kept.state, state, piece.lengths, piece.counts)
-                waiting.clear()
-
-        with cut_time():
-            for name, layer in network.layers():
-                if name not in connections:
-                    waiting.append((name, layer))
-                    continue
-                run_waiting()
-                one = connections[name]
-                leak = 0.0 if one.neuron is None else derivatives_of(one.neuron, x.new_zeros(1), one.name).leak
-                assert leak is not None
-                traced, last = trace_of(x.detach(), leak, kept.traces.get(name))
-                traces[name] = last
-                x = _TracedLayer.apply(x, traced.inputs, traced.ones, layer, layer.weight, layer.bias)
-            run_waiting()
-            gradients.add_derivatives(piece.loss(zero_past_end(x, piece.lengths)))
+        """Run some steps, group by group: a layer with weights and its neurons."""
+        state, traces = dict[str, Any](), dict[str, _InputTraces]()
+        boundaries: list[_Boundary] = []
+        is_last = piece.first + len(piece.x) == piece.task.num_steps
+        x, lengths, counts = piece.x, piece.lengths, piece.counts
+        for one, stages in _groups(connections_of(network), network.plan(x).stages):
+            if one is None or one.neuron is None:
+                with cut_time():
+                    x = run_stages(stages, x, kept.state, state, lengths, counts)
+                continue
+            assert one.neuron_name is not None
+            of_step = derivatives_of(one.neuron, x.new_zeros(1), one.name)
+            leak, gain = of_step.leak, of_step.derivative(of_step.states[0], INPUT)
+            assert leak is not None
+            assert gain is not None
+            if not is_last:
+                traces[one.name] = _carried(x.detach(), leak, kept.traces.get(one.name))
+            before = kept.state
+            if one.name in kept.traces:
+                held = before[one.neuron_name]
+                start = held[0].detach().requires_grad_()
+                boundaries.append(_Boundary(start, one, kept.traces[one.name], gain))
+                before = {**before, one.neuron_name: type(held)(start)}
+            own, others = [*one.layer.parameters()], [*one.neuron.parameters()]
+            y: Tensor | None = None
+            if any(parameter.requires_grad for parameter in own):
+                with _held(others):
+                    y = run_stages(stages, x.detach(), before, state, lengths, counts)
+            if y is None or x.requires_grad or any(parameter.requires_grad for parameter in others):
+                with cut_time(), _held(own):
+                    spatial = run_stages(stages, x, kept.state, {**state}, lengths, counts if y is None else None)
+                y = spatial if y is None else _Joined.apply(y, spatial)
+            assert y is not None
+            x = y
+        loss = piece.loss(zero_past_end(x, piece.lengths))
+        starts = [one.state for one in boundaries]
+        found = torch.autograd.grad(loss, [*gradients.parameters, *starts], allow_unused=True)
+        for parameter, gradient in zip(gradients.parameters, found, strict=False):
+            gradients.add(parameter, gradient)
+        for one, gradient in zip(boundaries, found[len(gradients.parameters) :], strict=True):
+            if gradient is not None:
+                _add_boundary(network, one, gradient, gradients)
         return _OTTTState(detached(state), traces)
+
+
+def _groups(
+    connections: Sequence[Connection], stages: Sequence[Stage]
+) -> Iterator[tuple[Connection | None, list[Stage]]]:
+    """Yield the stages of a plan in groups: a layer with weights up to its neurons, or others."""
+    known = {one.name: one for one in connections}
+    current: Connection | None = None
+    group: list[Stage] = []
+    for stage in stages:
+        names = [name for name, _ in stage.layers]
+        begun = next((known[name] for name in names if name in known), None)
+        if group and current is None and begun is not None:
+            yield None, group
+            group = []
+        current = current or begun
+        group.append(stage)
+        if current is not None and current.neuron_name in (None, *names):
+            yield current, group
+            current, group = None, []
+    if group:
+        yield current, group
+
+
+@contextmanager
+def _held(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Take parameters as constants."""
+    learning = [one for one in parameters if one.requires_grad]
+    for one in learning:
+        one.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for one in learning:
+            one.requires_grad_()
+
+
+class _Joined(torch.autograd.Function):
+    """Equal outputs of two passes, as one tensor whose gradient goes to both."""
+
+    @staticmethod
+    def forward(ctx: Any, one: Tensor, other: Tensor) -> Tensor:
+        return one.view_as(one)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        return grads[0], grads[0]
+
+
+def _carried(x: Tensor, leak: float | Tensor, before: _InputTraces | None) -> _InputTraces:
+    """Return the traces after some steps, leak^T trace + sum_t leak^(T-1-t) x[t]."""
+    powers = torch.as_tensor(leak, dtype=x.dtype, device=x.device).reshape(()) ** torch.arange(
+        len(x) - 1, -1, -1, dtype=x.dtype, device=x.device
+    )
+    inputs, ones = torch.einsum("t,t...->...", powers, x), powers.sum()
+    if before is None:
+        return _InputTraces(inputs, ones)
+    whole = powers[0] * leak
+    return _InputTraces(inputs + whole * before.inputs, ones + whole * before.ones)
+
+
+def _add_boundary(network: Network, one: _Boundary, gradient: Tensor, gradients: Gradients) -> None:
+    """Add what the steps before a piece have to do with the gradients of its steps: dv/dW = gain * trace."""
+    connection, traces = one.connection, one.traces
+    layer = connection.layer
+    drive = layer(traces.inputs)
+    if layer.bias is not None:  # its trace in place of a 1
+        after = (1,) * (drive.dim() - 2) if not isinstance(layer, nn.Linear) else ()
+        drive = drive + (traces.ones - 1) * layer.bias.view(-1, *after)
+    for name in connection.between:
+        drive = network.get_submodule(name)(drive)
+    learning = [parameter for parameter in layer.parameters() if parameter.requires_grad]
+    found = torch.autograd.grad(drive, learning, gradient * one.gain)
+    for parameter, part in zip(learning, found, strict=True):
+        gradients.add(parameter, part)
 
 
 def _require_one_leak(neuron: Neuron, x: Tensor, place: str) -> None:
@@ -101,65 +216,3 @@ def _require_one_leak(neuron: Neuron, x: Tensor, place: str) -> None:
         states = len(found.states)
         why = f"has {states} states" if states > 1 else "has no leak that all neurons share at all steps"
         raise ConfigError(place, f"{kind} {why}, and the traces have one leak")
-
-
-class InputTraces(NamedTuple):
-    """The traces of a layer's input and of a constant 1, `[T, B, ...]` and `[T]`."""
-
-    inputs: Tensor
-    ones: Tensor
-
-
-def trace_of(
-    x: Tensor, leak: float | Tensor, before: tuple[Tensor, Tensor] | None
-) -> tuple[InputTraces, tuple[Tensor, Tensor]]:
-    """Return trace[t] = leak * trace[t-1] + x[t] of all steps, and the last of each.
-
-    Args:
-        x: The input.
-        leak: The factor.
-        before: The traces before the first step; None: 0.
-
-    Shape:
-        x: `[T, B, ...]`.
-    """
-    inputs, ones = torch.empty_like(x), x.new_empty(len(x))
-    last, one = (torch.zeros_like(x[0]), x.new_zeros(())) if before is None else before
-    for t in range(len(x)):
-        last, one = torch.add(x[t], last * leak, out=inputs[t]), torch.add(1.0, one * leak, out=ones[t])
-    return InputTraces(inputs, ones), (last.clone(), one.clone())
-
-
-class _TracedLayer(torch.autograd.Function):
-    """A layer whose weights get the gradient that its traces have, and whose input gets its own."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, traces: Tensor, ones: Tensor, layer: Any, weight: Tensor, bias: Tensor | None
-    ) -> Tensor:
-        ctx.layer = layer
-        ctx.save_for_backward(traces, ones, weight)
-        with torch.no_grad():
-            return layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        traces, ones, weight = ctx.saved_tensors
-        (g,) = grads
-        wanted, layer = ctx.needs_input_grad, ctx.layer
-        of_x: Tensor | None = None
-        if isinstance(layer, CONVOLUTIONS):
-            dims = len(layer.stride)
-            of_x, of_weight, _ = torch.ops.aten.convolution_backward(
-                *(g.flatten(0, 1), traces.flatten(0, 1), weight, None, layer.stride, layer.padding, layer.dilation),
-                *(False, [0] * dims, layer.groups, (wanted[0], wanted[4], False)),
-            )
-            over = (1, *range(3, g.dim()))
-        else:
-            of_x = (g @ weight) if wanted[0] else None
-            of_weight = g.flatten(0, -2).T @ traces.flatten(0, -2) if wanted[4] else None
-            over = tuple(range(1, g.dim() - 1))
-        if isinstance(layer, CONVOLUTIONS) and of_x is not None:
-            of_x = of_x.unflatten(0, g.shape[:2])
-        of_bias = (g.sum(over) * ones[:, None]).sum(0) if wanted[5] else None
-        return of_x, None, None, None, of_weight, of_bias
