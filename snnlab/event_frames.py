@@ -5,6 +5,7 @@ Axes: T steps, B recordings, P channels, H rows, W columns.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import numpy as np
@@ -59,6 +60,23 @@ class EventFrames:
         return x.permute(0, 1, 4, 2, 3)
 
 
-def dense(x: Tensor | EventFrames) -> Tensor:
+class FramesInPieces:
+    """Frames that are made in pieces of time, each when it is asked for, so that memory holds one piece.
+
+    Args:
+        shape: Shape of all frames, `[T, B, ...]`.
+        split: Yields the frames in pieces of so many steps.
+    """
+
+    def __init__(self, shape: torch.Size, split: Callable[[int], Iterator[Tensor]]) -> None:
+        self.shape, self.split = shape, split
+
+    @property
+    def dense(self) -> Tensor:
+        """All frames, made anew."""
+        return torch.cat([*self.split(self.shape[0])])
+
+
+def dense(x: Tensor | EventFrames | FramesInPieces) -> Tensor:
     """Return frames as a dense tensor."""
     return x if isinstance(x, Tensor) else x.dense

@@ -19,6 +19,7 @@ class Stream(IntEnum):
     MIXING = 6
     CONTROL = 7
     DISTURBANCE = 8
+    LEARNING = 9
 
 
 def generator(seed: int, stream: Stream, *keys: int) -> np.random.Generator:

@@ -114,3 +114,35 @@ def certify(
         for line in compared.lines():
             print(line, flush=True)
     return 0 if compared.certificate.is_equal else 1
+
+
+@command("doctor --gradient", page="doctor")
+def compare_rule(run: Annotated[str | None, "run"] = None, *overrides: str, config_dir: ConfigDir = None) -> int:
+    """Compare the gradient of a learning rule with that of backpropagation through time, layer by layer.
+
+    Both are computed on the first training batch, with the same weights and the same loss. It prints the cosine between
+    them, the norm of the rule's in units of the other's, and the share of parameters for which both have the same sign.
+    The overrides are those of snnlab train. Nothing is written.
+
+    Args:
+        run: a run whose chosen weights the network has, by default its initial weights
+
+    Examples:
+        snnlab doctor --gradient learning=sltt loss=tet
+        snnlab doctor --gradient outputs/NAME/TIME_SEED learning=ottt
+    """
+    folder = None if run is None else run_path(run)
+    console_logging()
+    if folder is None:
+        experiment, here = compose_experiment(overrides, config_dir)
+    else:
+        experiment, here = compose_run(folder, overrides, config_dir, "data"), folder
+
+    from snnlab.session import rule_gradient
+
+    with quiet_lightning():
+        compared = rule_gradient.RuleGradient(experiment, here, folder)
+        found = compared.compare()
+    with until_pipe_closes():
+        rule_gradient.print_comparison(compared.kind, found)
+    return 0

@@ -57,6 +57,7 @@ REGISTRIES = {
     "initializations": Kind("snnlab.nn", "INITS", ("model.init.type",), ("dt",)),
     "losses": Kind("snnlab.nn.losses", "LOSSES", ("loss.type", "loss.regularizers.NAME.type")),
     "regularizers": Kind("snnlab.nn.losses", "REGULARIZERS", ("loss.regularizers.NAME.type",)),
+    "rules": Kind("snnlab.nn.learning", "RULES", ("learning.type",)),
     "datasets": Kind("snnlab.data.data_settings", "DATASETS", ("data.type",)),
     "representations": Kind(
         "snnlab.data.events.representation", "REPRESENTATIONS", ("data.representation", "data.representation.type")

@@ -48,7 +48,7 @@ def check_nodes(
     """
     for place, node in (
         *(("neuron", neuron), ("model.layers", model["layers"]), ("model.init", model.get("init"))),
-        *((name, others.get(name)) for name in ("data", "loss", "scheduler", "weight_averaging")),
+        *((name, others.get(name)) for name in ("data", "loss", "learning", "scheduler", "weight_averaging")),
     ):
         if not (place == "scheduler" and isinstance(node, Mapping) and "_target_" in node):
             _check_types(known, node, place, plugins=bool(plugins))

@@ -108,6 +108,7 @@ class Experiment:
             standard deviation of the noise on weights in training, as a part of the weight.
         data: `type` and the settings of a dataset.
         loss: `type` and the settings of a loss.
+        learning: `type` and the settings of a learning rule.
         optimizer: `_target_` and its arguments.
         neuron: The experiment's neuron, already merged into the layers; null for none.
         scheduler: `_target_` and its arguments; null for none.
@@ -154,6 +155,7 @@ class Experiment:
     optimizer: Node
     trainer: Node
     tags: Sequence[str] = ()
+    learning: Node = field(default_factory=lambda: {"type": "bptt"})
     neuron: Node | None = None
     scheduler: Node | None = None
     callbacks: Node | None = None

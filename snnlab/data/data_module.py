@@ -188,6 +188,7 @@ class EventDataModule(L.LightningDataModule):
     Attributes:
         resume_from: Epoch and batch in which a resumed training starts.
         allow_lists: Whether batches may hold lists of events instead of dense frames, because the network accepts them.
+        in_pieces: Whether frames of training batches are made in pieces of time, when they are asked for.
     """
 
     def __init__(
@@ -211,7 +212,7 @@ class EventDataModule(L.LightningDataModule):
         self.repeats, self.pipeline = repeats, pipeline
         self.store, self.split, self.settings, self.seed = store, split, settings, seed
         self.resume_from: tuple[int, int] = (0, 0)
-        self.allow_lists = False
+        self.allow_lists = self.in_pieces = False
         self.hot = None if settings.hot_pixels_hz is None else hot_pixels(store, split.train, settings)
         frame_builder, self.ablation = settings.frame_builder(self.hot), ablation
         self.frame_builder = frame_builder if ablation is None else ablation.frame_builder(frame_builder)
@@ -304,7 +305,9 @@ class EventDataModule(L.LightningDataModule):
         mixes = self.mixing is not None and trainer is not None and trainer.training
         precise = trainer is None or trainer.precision == "32-true"
         with self.store.report_damage(lambda: batch.index.numpy(force=True)):
-            frames = self.frame_builder(batch, allow_lists=self.allow_lists and precise and not mixes)
+            plain = precise and not mixes
+            in_pieces = self.in_pieces and plain and trainer is not None and trainer.training
+            frames = self.frame_builder(batch, allow_lists=self.allow_lists and plain, in_pieces=in_pieces)
         if trainer is not None and not precise:  # Lightning has converted the events only, which have no precision
             frames = trainer.precision_plugin.convert_input(frames)
         if self.mixing is None or trainer is None or not mixes:

@@ -56,6 +56,7 @@ class LoopVariant(NamedTuple):
         counts: Whether spikes are counted, or counts have a gradient.
         gy: Whether the output has a gradient.
         events: Whether the input is a convolution of events, which the loop computes.
+        cut: Whether no gradient passes from a step to the one before.
     """
 
     per_neuron: frozenset[str] = frozenset()
@@ -64,6 +65,7 @@ class LoopVariant(NamedTuple):
     counts: bool = False
     gy: bool = True
     events: bool = False
+    cut: bool = False
 
     @property
     def in_row_blocks(self) -> bool:
@@ -133,17 +135,19 @@ class Writer:
             recomputed: Template of a recomputed state before the step; `{0}` is its name.
         """
         step, state, zero = self.step, self.syntax.state.format, self.syntax.const.format("0.0")
+        carried = [] if self.options.cut else [f"g_{name}" for name in step.before]
         known = self.known_values(recomputed) | {step.grad_outputs["y"]: "g_y_n"}
-        known |= {step.grad_outputs[name]: state(f"g_{name}") for name in step.before}
+        known |= {step.grad_outputs[name]: state(f"g_{name}") if carried else zero for name in step.before}
         grad_outputs = [*[gy] * self.options.gy, *[state("gn")] * self.options.counts]
-        absent = [name for name in ("x", *(f"g_{name}" for name in step.before)) if name not in step.grads]
+        wanted = ["x", *carried, *number_grads(step)]
+        absent = [name for name in ("x", *carried) if name not in step.grads]
         return [
             *self.read_saved("o + n"),
             f"g_y_n = {' + '.join(grad_outputs) or zero}",
-            *self.lines(known, {f"new_{name}": node for name, node in step.grads.items()}),
+            *self.lines(known, {f"new_{name}": node for name, node in step.grads.items() if name in wanted}),
             *(f"new_{name} = {zero}" for name in absent),
             *dx,
-            *(f"{state(f'g_{name}')} = new_g_{name}" for name in step.before),
+            *(f"{state(name)} = new_{name}" for name in carried),
             *(f"{state(name)} += new_{name}" for name in number_grads(step)),
         ]
 

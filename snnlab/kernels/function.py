@@ -23,7 +23,7 @@ from snnlab.errors import ConfigError, SnnlabError
 from snnlab.kernels import gpu, trace_check
 from snnlab.kernels.emit import LoopVariant, in_memory, number_grads
 from snnlab.kernels.layout import Layout, Pool
-from snnlab.kernels.reference import copy_to, unroll
+from snnlab.kernels.reference import copy_to, time_is_cut, unroll
 from snnlab.kernels.trace import StepGraph
 from snnlab.kernels.trace_cache import (
     Direction,
@@ -233,6 +233,7 @@ class KernelCall(NamedTuple):
         pool: The fused pooling, or None.
         numbers: The loops' numbers by name; None for a tensor.
         state: The type of the state.
+        cut: Whether no gradient passes from a step to the one before.
     """
 
     kernel: Kernel
@@ -243,6 +244,7 @@ class KernelCall(NamedTuple):
     pool: Pool | None
     numbers: Mapping[str, float | None]
     state: Any
+    cut: bool = False
 
     @property
     def step(self) -> StepGraph:
@@ -322,7 +324,8 @@ def make_call(
     numbers = kernel.traced.numbers(k)
     require_coefficients(numbers, x.shape[2:])
     floats = {name: None if isinstance(value, Tensor) else float(value) for name, value in numbers.items()}
-    call = KernelCall(kernel, layout, x.shape, valid_lengths(lengths, *x.shape[:2]), count, pool, floats, type(state))
+    valid, cut = valid_lengths(lengths, *x.shape[:2]), time_is_cut()
+    call = KernelCall(kernel, layout, x.shape, valid, count, pool, floats, type(state), cut)
     return call, [value for value in numbers.values() if isinstance(value, Tensor)]
 
 
@@ -528,7 +531,8 @@ class BackwardPass:
         gn = rest.pop() if call.count_spikes else None
         numbers, per_neuron = _numbers_in_layout(call, args.numbers)
         inplace = bool(saved) and not again and step.saved[0] not in (step.x, step.y) and events is None
-        options = LoopVariant(per_neuron, call.pool, inplace, gn is not None, gy is not None, events is not None)
+        has_events = events is not None
+        options = LoopVariant(per_neuron, call.pool, inplace, gn is not None, gy is not None, has_events, call.cut)
         self.call, self.args = call, args
         self.dx = saved[0] if inplace else call.empty(like, *[num_steps] * (events is None), batch)
         self.state_grads = [call.new_state(part, like) for part in rest]

@@ -106,6 +106,8 @@ class RecurrentLoop(NamedTuple):
             else:
                 torch.add(gy[t], delayed_grad, out=step_grad)
             back.run(t, t + 1, t)
+            if call.cut:
+                continue
             feedback_grad = feedback.output_gradient(drive_grad[t])
             masks = self.masks
             delayed_grad = feedback_grad if masks is None else torch.where(masks[t], feedback_grad, delayed_grad)

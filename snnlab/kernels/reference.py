@@ -5,7 +5,9 @@ Axes: T steps, B samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -20,11 +22,41 @@ _TOLERANCE = 1e-4
 
 StepFunction = Callable[[Tensor, Any, Any], tuple[Tensor, Any]]
 
+_time_cut: ContextVar[bool] = ContextVar("time_cut", default=False)
+
+
+@contextmanager
+def cut_time() -> Iterator[None]:
+    """Let no gradient pass from a step of a neuron to the one before, in this thread, within a `with` block."""
+    token = _time_cut.set(True)
+    try:
+        yield
+    finally:
+        _time_cut.reset(token)
+
+
+def time_is_cut() -> bool:
+    """Return whether no gradient passes from a step to the one before."""
+    # torch.compile does not support context variables.
+    return not torch.compiler.is_compiling() and _time_cut.get()
+
+
+def detached(state: Any) -> Any:
+    """Return a state, of nested dicts and tuples, without its gradient."""
+    if isinstance(state, Tensor):
+        return state.detach()
+    if isinstance(state, dict):
+        return {name: detached(part) for name, part in state.items()}
+    if isinstance(state, tuple):
+        parts = [detached(part) for part in state]
+        return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
+    return state
+
 
 def unroll(step: StepFunction, x: Tensor, state: Any, coefficients: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
     """Apply `step(x[t], state, coefficients) -> (y[t], state)` for t = 0 .. T-1.
 
-    Steps past a sample's length give zeros and leave its state where it was.
+    Steps past a sample's length give zeros and leave its state where it was. Within `cut_time`, states are constants.
 
     Shape:
         x: `[T, B, ...]`; state: a NamedTuple of `[B, ...]`, or of such NamedTuples; lengths: `[B]`; returns
@@ -32,7 +64,8 @@ def unroll(step: StepFunction, x: Tensor, state: Any, coefficients: Any, lengths
     """
     num_steps, batch = x.shape[:2]
     valid = valid_steps(lengths, num_steps, x)
-    outputs = []
+    outputs, cut = [], time_is_cut()
+    state = detached(state) if cut else state
     # Splitting and joining along the folded axis keeps channels-last memory; a graph with a dynamic batch cannot do it.
     steps = x.unbind() if traced_by_torch() else x.flatten(0, 1).split(batch)
     for t, x_t in enumerate(steps):
@@ -41,7 +74,7 @@ def unroll(step: StepFunction, x: Tensor, state: Any, coefficients: Any, lengths
             y = torch.where(valid[t], y, 0)
             after = _choose(valid[t], after, state)
         outputs.append(y)
-        state = after
+        state = detached(after) if cut else after
     return torch.cat(outputs).unflatten(0, (num_steps, batch)), state
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from snnlab.kernels.reference import detached
 from snnlab.nn.checkpointing import RestoreBuffers
 from snnlab.nn.layer import Counts, add_counts
 from snnlab.nn.network import Network
@@ -45,7 +46,7 @@ def run_windows(
             _run_chunk,
             network,
             window,
-            _detached(state),
+            detached(state),
             left,
             counts is not None,
             use_reentrant=False,
@@ -63,15 +64,3 @@ def _run_chunk(
     counts = Counts()
     y, after = network(x, state, lengths=lengths, counts=counts if with_counts else None)
     return y, after, counts
-
-
-def _detached(state: Any) -> Any:
-    """Return a state, of nested dicts and tuples, without its gradient."""
-    if isinstance(state, Tensor):
-        return state.detach()
-    if isinstance(state, dict):
-        return {name: _detached(part) for name, part in state.items()}
-    if isinstance(state, tuple):
-        parts = [_detached(part) for part in state]
-        return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
-    return state

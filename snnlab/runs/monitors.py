@@ -29,7 +29,8 @@ from snnlab.runs.plots.style import default_style, render
 from snnlab.seeds import Stream, derived_seed
 from snnlab.spec.signatures import checks_arguments
 from snnlab.target_kinds import kind_of
-from snnlab.training.module import SpikingModule, batch_loss
+from snnlab.training.module import SpikingModule
+from snnlab.training.task import batch_loss
 
 _log = logging.getLogger(__name__)
 

@@ -23,7 +23,8 @@ from snnlab.console import draws_bars
 from snnlab.data.data_settings import DataSettings
 from snnlab.errors import ConfigError, error_context
 from snnlab.nn import BuiltNetwork
-from snnlab.nn.layer import reach_of, scheduled_modules
+from snnlab.nn.layer import scheduled_modules
+from snnlab.nn.learning import LearningRule
 from snnlab.nn.losses import Loss
 from snnlab.runs.monitors import Monitors
 from snnlab.runs.plots.callback import Plots
@@ -193,6 +194,7 @@ def make_module(
     built: BuiltNetwork,
     objective: Loss,
     optimization: Optimization,
+    rule: LearningRule,
     names: Sequence[str] | None,
 ) -> SpikingModule:
     """Build the Lightning module."""
@@ -207,18 +209,5 @@ def make_module(
         seed=experiment.seed,
         targets=data.targets,
         names=names,
-        options=module_options(experiment, built.network),
+        options=TrainingOptions(rule, freeze(experiment, built.network)),
     )
-
-
-def module_options(experiment: Experiment, network: nn.Module) -> TrainingOptions:
-    """Return the options of the Lightning module."""
-    return TrainingOptions(_tbptt_steps(experiment, network), freeze(experiment, network))
-
-
-def _tbptt_steps(experiment: Experiment, network: nn.Module) -> int | None:
-    steps = experiment.tbptt_steps
-    if steps is not None and reach_of([network]) == "recording":
-        what = "a layer such as psn, or batch_norm with per_step,"
-        raise ConfigError("tbptt_steps", f"{what} needs all steps at once", "set tbptt_steps: null")
-    return steps

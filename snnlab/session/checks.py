@@ -15,7 +15,8 @@ from snnlab.data.splits import Split
 from snnlab.errors import ConfigError, did_you_mean, error_context
 from snnlab.memory import MEMORY_OVERHEAD, available_memory
 from snnlab.nn import BuiltNetwork
-from snnlab.nn.losses import Loss, LossContext, RegularizedLoss, check_supported_targets
+from snnlab.nn.learning import LearningRule
+from snnlab.nn.losses import Loss, LossContext, RegularizedLoss, bind_records, check_supported_targets
 from snnlab.nn.memory_estimate import estimate_memory
 from snnlab.session.build_optimizer import make_optimizer
 from snnlab.target_kinds import kind_of
@@ -38,11 +39,12 @@ def check_targets(experiment: Experiment, data: DataSettings, loss: Loss, built:
     _check_control(experiment, data)
     with error_context("loss"):
         loss.bind(LossContext(built, data.frame_shape, data.step_ms, data.steps, data.num_classes))
+    bind_records(loss, built)
 
 
-def check_memory(experiment: Experiment, data: DataSettings, built: BuiltNetwork) -> None:
+def check_memory(experiment: Experiment, data: DataSettings, built: BuiltNetwork, rule: LearningRule) -> None:
     """Check that the tensors of a training step fit into the memory of this machine's CPU."""
-    steps, batch, left = data.steps, data.batch_size, available_memory()
+    steps, batch, left = rule.steps_in_memory(data.steps), data.batch_size, available_memory()
     outputs = 4.0 * steps * batch * sum(math.prod(shape) for shape in built.shapes.values())  # bytes
     if left is None or 10 * outputs < left:  # the exact estimate takes seconds
         return

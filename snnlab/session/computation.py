@@ -13,6 +13,7 @@ from snnlab.errors import ConfigError
 from snnlab.kernels.function import Backend, kernel_version, resolve_backend
 from snnlab.nn import BuiltNetwork
 from snnlab.nn.kernel_sources import layers_rounding_differently
+from snnlab.nn.learning import LearningRule
 from snnlab.nn.network import Network
 from snnlab.nn.plan import first_layers_accept_events
 from snnlab.nn.stages import SPARSE_FRACTION
@@ -36,16 +37,17 @@ class Computation(NamedTuple):
     approximate: list[str]
     sparse_input: bool
 
-    def apply(self, network: Network, data: EventDataModule, tbptt_steps: int | None) -> None:
+    def apply(self, network: Network, data: EventDataModule, rule: LearningRule) -> None:
         """Compute a network like this from now on.
 
         Args:
             data: Gives the network's input.
-            tbptt_steps: Steps of a window of truncated backpropagation through time; None: all.
+            rule: The learning rule, which reads the steps of a batch all at once or in pieces.
         """
         network.configure(sparse_input="always" if self.sparse_input else "never")
         # With windows, the network needs slices of frames, and building these from event lists takes longer.
-        data.allow_lists = self.sparse_input and network.accepts_event_lists and tbptt_steps is None
+        data.allow_lists = self.sparse_input and network.accepts_event_lists and rule.reads == "all"
+        data.in_pieces = rule.reads == "pieces"
 
 
 def decide_computation(

@@ -28,7 +28,7 @@ from snnlab.errors import SnnlabError
 from snnlab.nn.layer import Counts
 from snnlab.seeds import Stream, derived_seed
 from snnlab.session import Session
-from snnlab.training.module import batch_loss
+from snnlab.training.task import batch_loss
 
 
 class Diagnosis:

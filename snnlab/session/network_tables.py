@@ -16,6 +16,7 @@ from snnlab.nn.parameter_counts import count_parameters
 from snnlab.nn.summary import learned, summarize
 from snnlab.runs.console_tables import memory_text, print_summary
 from snnlab.runs.tables import Table
+from snnlab.session.build_learning import build_rule
 from snnlab.session.build_optimizer import make_optimizer
 from snnlab.session.session import Session
 from snnlab.session.weights import load_weights
@@ -84,8 +85,9 @@ def _load_learned(run: Path, built: BuiltNetwork) -> str | None:
 
 def _memory_text(experiment: Experiment, settings: DataSettings, built: BuiltNetwork) -> str:
     """Return the memory of a training step on the CPU as text, or why it is not known."""
-    steps, batch = settings.steps, settings.batch_size
+    batch = settings.batch_size
     try:
+        steps = build_rule(experiment).steps_in_memory(settings.steps)
         make = make_optimizer(experiment)
         found = estimate_memory(built, settings.frame_shape, steps, batch, make, experiment.tbptt_steps)
     except (RuntimeError, ValueError, SnnlabError) as error:

@@ -25,6 +25,7 @@ from snnlab.experiments.suite_plan import RunSpec
 from snnlab.experiments.suite_statistics import METRICS as TABLE_METRICS, accuracy_over_time
 from snnlab.nn.init import INITS
 from snnlab.nn.layer import LAYERS
+from snnlab.nn.learning import RULES
 from snnlab.nn.losses.loss import LOSSES
 from snnlab.nn.surrogate import SURROGATES
 from snnlab.registry import Registry
@@ -109,6 +110,7 @@ _REGISTRIES: Mapping[str, Registry] = {
     "data": DATASETS,
     "init": INITS,
     "layers": LAYERS,
+    "learning": RULES,
     "loss": LOSSES,
     "mix": MIXES,
     "representation": REPRESENTATIONS,
@@ -131,6 +133,8 @@ def has_default(config: Mapping[str, Any], key: str, value: Any) -> bool:
         node = node.get(part) if isinstance(node, Mapping) else None
     if not isinstance(node, Mapping):
         return False
+    if name == "type" and len(parents) == 1:  # of a node that an older record has not at all
+        return any(isinstance(one, Mapping) and one.get(name) == value for one in _defaults(Experiment, parents[0]))
     defaults = [found for factory in _factories(node, parents) for found in _defaults(factory, name)]
     return bool(defaults) and _plain(defaults[0]) == _plain(value)
 

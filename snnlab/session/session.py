@@ -23,8 +23,10 @@ from snnlab.data.events import Store
 from snnlab.kernels.function import resolve_backend
 from snnlab.memory import keep_heap
 from snnlab.nn import BuiltNetwork, Network
+from snnlab.nn.learning import LearningRule
 from snnlab.nn.losses import Loss, build_loss
 from snnlab.runs.run_folder import CheckpointName
+from snnlab.session.build_learning import make_rule
 from snnlab.session.build_network import make_network
 from snnlab.session.build_optimizer import Optimization, make_optimization, make_optimizer
 from snnlab.session.build_store import open_store
@@ -175,6 +177,11 @@ class Session:
         return loss
 
     @cached_property
+    def learning(self) -> LearningRule:
+        """The learning rule, checked against the network and the loss."""
+        return make_rule(self.experiment, self.settings, self.built, self.loss)
+
+    @cached_property
     def loss_with_class_counts(self) -> Loss:
         """The loss, with the class counts of the training recordings."""
         _import_build_data().set_class_counts(self.loss, self.data)
@@ -214,7 +221,8 @@ class Session:
         self.build("network")
         names = self.dataset.class_names
         return _import_build_trainer().make_module(
-            self.experiment, self.settings, self.built, self.loss_with_class_counts, self.optimization, names
+            *(self.experiment, self.settings, self.built, self.loss_with_class_counts, self.optimization),
+            *(self.learning, names),
         )
 
     def build(self, *names: str) -> None:
@@ -258,7 +266,7 @@ class Session:
         """
         device = self.evaluator([]).strategy.root_device if device is None else device
         found = decide_computation(self.experiment, self.built, self.data, device, resumed_sparse_input)
-        found.apply(self.built.network, self.data, self.experiment.tbptt_steps)
+        found.apply(self.built.network, self.data, self.learning)
         return {**found._asdict(), "heap_kept": keep_heap()}
 
     def check(self, *, here: bool = True) -> None:
@@ -282,14 +290,14 @@ class Session:
         self.build("built", "loss")
         if not self.skip_target_check:
             check_monitors(self.experiment, self.settings, self.built, self.loss)
-        self.build("optimization")
+        self.build("optimization", *[] if self.skip_target_check else ["learning"])
 
     def prepare(self) -> None:
         """Build everything that a training on this machine needs, the data last; log notes and warnings."""
         self.check()
         self.build("network")
         if self.processes.device.type == "cpu":
-            check_memory(self.experiment, self.settings, self.built)
+            check_memory(self.experiment, self.settings, self.built, self.learning)
         data = self.data
         _import_processes().require_recording_per_process(self.processes, self.experiment, data)
         check_batches(self.experiment, data, self.processes.world_size)

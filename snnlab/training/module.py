@@ -6,7 +6,7 @@ Axes: T steps, B samples, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import lightning as L
@@ -17,40 +17,20 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from snnlab.data.events.frames import Batch
 from snnlab.errors import ConfigError
-from snnlab.event_frames import EventFrames, dense
+from snnlab.event_frames import EventFrames
 from snnlab.nn.layer import Counts, only_spikes
+from snnlab.nn.learning import BPTT, LearningRule
 from snnlab.nn.losses import Loss
 from snnlab.nn.network import BuiltNetwork
 from snnlab.nn.summary import learned_metrics
-from snnlab.nn.tbptt import run_windows
 from snnlab.seeds import Stream, derived_seed
 from snnlab.target_kinds import Targets
 from snnlab.training.distributed import LossWeights, size_of
 from snnlab.training.metrics import StageMetrics
 from snnlab.training.optimizer import learning_rates
 from snnlab.training.schedules import MakeOptimizer, RunLength, Schedule as Schedule
+from snnlab.training.task import BatchTask, batch_loss
 from snnlab.training.weight_averaging import averaging_of
-
-
-def batch_loss(loss: Loss, y: Tensor, batch: Batch, counts: Counts) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the loss of a batch, mixed or not, and its terms by name.
-
-        mean_b [(1 - w_b) loss(y_b, targets_b) + w_b loss(y_b, mix.targets_b)],   w = mix.weight
-
-    Args:
-        loss: The loss function.
-        y: The network's output.
-        batch: The batch.
-        counts: Spike counts of its spiking layers.
-
-    Shape:
-        y: `[T, B, K]`; returns scalars.
-    """
-    if batch.mix is None:
-        return loss(y, batch.targets, batch.lengths, counts)
-    own, parts = loss(y, batch.targets, batch.lengths, counts, 1 - batch.mix.weight)
-    others, more = loss(y, batch.mix.targets, batch.lengths, counts, batch.mix.weight)
-    return own + others, {name: part + more[name] for name, part in parts.items()}
 
 
 def scored_targets(batch: Batch) -> Tensor:
@@ -67,11 +47,11 @@ class TrainingOptions(NamedTuple):
     """Options of training.
 
     Attributes:
-        tbptt_window: Steps of a window of truncated backpropagation through time; None: all.
+        rule: The learning rule; None: backpropagation through time.
         frozen: Layers that stay in evaluation mode.
     """
 
-    tbptt_window: int | None = None
+    rule: LearningRule | None = None
     frozen: Sequence[nn.Module] = ()
 
 
@@ -134,15 +114,14 @@ class SpikingModule(L.LightningModule):
         self.network, self.loss = built.network, loss
         self.make_optimizer, self.schedule, self.seed = make_optimizer, schedule, seed
         self._loss_weights = LossWeights()
-        self.tbptt_window, self.frozen = options.tbptt_window, list(options.frozen)
+        self.rule, self.frozen = options.rule or BPTT(), list(options.frozen)
+        self.targets: Targets = targets
         settings = (num_classes, built.spiking, dt, targets, names, loss.names)
         metrics = {f"{stage}_metrics": StageMetrics(*settings) for stage in STAGES}
         self.metrics = nn.ModuleDict(metrics)
 
     def forward(self, x: Tensor | EventFrames, lengths: Tensor | None = None, counts: Counts | None = None) -> Tensor:
         """Return the network's output at every step, starting at rest."""
-        if self.tbptt_window is not None and self.training:
-            return run_windows(self.network, dense(x), self.tbptt_window, lengths=lengths, counts=counts)
         return self.network(x, lengths=lengths, counts=counts)[0]
 
     def train(self, mode: bool = True) -> Self:
@@ -184,7 +163,11 @@ class SpikingModule(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch, weighted if an optimizer step has several batches."""
         size = size_of(self.trainer, batch_idx, len(batch.lengths))
-        loss, parts, _ = self._shared_step(batch, "train", measured=size.local > 0)
+        counts: Counts = {}
+        task = BatchTask(batch, self.loss, self.targets, self._update)
+        loss, parts, scores = self.rule.learn(self.network, task, counts)
+        if size.local > 0:
+            self._measure("train", batch, loss, parts, scores, counts)
         # Only at steps that loggers record: `log` takes half a millisecond.
         log_every: int = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]  # set from outside
         if (self.global_step + 1) % log_every == 0 or self.trainer.should_stop:
@@ -197,10 +180,10 @@ class SpikingModule(L.LightningModule):
         )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Any:
-        return self._shared_step(batch, "val")[2]
+        return self._evaluate(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> Any:
-        return self._shared_step(batch, "test")[2]
+        return self._evaluate(batch, "test")
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means, its learning rates and the learned constants of neurons; call what waits for them."""
@@ -242,18 +225,25 @@ class SpikingModule(L.LightningModule):
         batches, accumulated = self.trainer.num_training_batches, self.trainer.accumulate_grad_batches
         return self.schedule.make(optimizer, RunLength(int(steps), math.ceil(batches / accumulated)))
 
-    def _shared_step(
-        self, batch: Batch, stage: str, *, measured: bool = True
-    ) -> tuple[Tensor, dict[str, Tensor], Outputs]:
-        """Return a batch's loss, its terms and the outputs; `measured`: whether the metrics count it."""
+    def _evaluate(self, batch: Batch, stage: str) -> Outputs:
         counts: Counts = {}
         y = self(batch.frames if self.network.accepts_event_lists else batch.x, batch.short_lengths, counts)
         loss, parts = batch_loss(self.loss, y, batch, counts)
-        if measured:
-            scores = self.loss.readout(y, batch.lengths)
-            targets = self.loss.readout_targets(scored_targets(batch))
-            self._metrics(stage).update(loss, scores, targets, counts, batch.lengths, parts)
-        return loss, parts, Outputs(y, only_spikes(counts), batch)
+        self._measure(stage, batch, loss, parts, self.loss.readout(y, batch.lengths), counts)
+        return Outputs(y, only_spikes(counts), batch)
+
+    def _measure(
+        self, stage: str, batch: Batch, loss: Tensor, parts: Mapping[str, Tensor], scores: Tensor, counts: Counts
+    ) -> None:
+        targets = self.loss.readout_targets(scored_targets(batch))
+        self._metrics(stage).update(loss, scores, targets, counts, batch.lengths, parts)
+
+    def _update(self) -> None:
+        """Let the optimizer change the weights within a batch, for rules that learn within it."""
+        # The optimizer itself: Lightning counts the step of the batch alone.
+        optimizer = self.trainer.optimizers[0]
+        self.clip_gradients(optimizer)
+        optimizer.step()
 
     def _metrics(self, stage: str) -> StageMetrics:
         metrics = self.metrics[f"{stage}_metrics"]

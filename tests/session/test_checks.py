@@ -11,6 +11,7 @@ import pytest
 from snnlab.config.compose import compose_experiment
 from snnlab.data.windows import Windows
 from snnlab.errors import ConfigError
+from snnlab.nn.learning import BPTT
 from snnlab.nn.losses import CrossEntropy
 from snnlab.session import Session, checks
 from snnlab.session.build_data import set_class_counts
@@ -49,7 +50,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_refused_with_one_that_does(mon
     def check(*overrides: str) -> None:
         experiment, _ = compose_experiment([*settings, *overrides], None)
         session = Session(experiment)
-        checks.check_memory(experiment, session.settings, session.built)
+        checks.check_memory(experiment, session.settings, session.built, BPTT())
 
     monkeypatch.setattr(checks, "available_memory", lambda: 1e9)
     with assert_raises(ConfigError, "data.batch_size", "20000 recordings", "1.0 GB", "checkpoint_segments") as caught:

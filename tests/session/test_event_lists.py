@@ -21,8 +21,8 @@ SMALL = ("model.layers.conv1.out_channels=2", "model.layers.conv2.out_channels=2
 def test_lists_are_made_unless_steps_are_split(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     frame, kinds = FrameBuilder.__call__, []
 
-    def recorded(frame_builder: FrameBuilder, batch: EventBatch, *, allow_lists: bool = False) -> Batch:
-        made = frame(frame_builder, batch, allow_lists=allow_lists)
+    def recorded(frame_builder: FrameBuilder, batch: EventBatch, **options: bool) -> Batch:
+        made = frame(frame_builder, batch, **options)
         kinds.append(type(made.frames))
         return made
 

@@ -11,6 +11,7 @@ import torch
 
 from snnlab.config.compose import compose_experiment
 from snnlab.errors import ConfigError
+from snnlab.nn.learning import BPTT
 from snnlab.session import Session
 from snnlab.session.computation import decide_computation
 from snnlab.session.session import check_experiment
@@ -88,9 +89,9 @@ def test_a_decision_on_the_computation_changes_nothing_until_it_is_applied(digit
     found = decide_computation(experiment, session.built, data, torch.device("cpu"))
     assert found.sparse_input
     assert (network.run_settings, data.allow_lists) == before
-    found.apply(network, data, None)
+    found.apply(network, data, BPTT())
     assert (network.run_settings.sparse_input, data.allow_lists) == ("always", True)
-    found._replace(sparse_input=False).apply(network, data, None)
+    found._replace(sparse_input=False).apply(network, data, BPTT())
     assert (network.run_settings.sparse_input, data.allow_lists) == ("never", False)
 
 

@@ -25,6 +25,7 @@ from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Reg
 from snnlab.data.mixing import MIXES
 from snnlab.nn import NEURONS, BuiltNetwork, build_network
 from snnlab.nn.checkpointing import MANY_SEGMENTS
+from snnlab.nn.learning import BPTT
 from snnlab.nn.losses import LOSSES, REGULARIZERS, LossContext, Readout, ValueReadout, build_loss
 from snnlab.session import Session
 from snnlab.target_kinds import Targets
@@ -68,7 +69,9 @@ def module_of(
     loss.bind(LossContext(built, in_shape, 2.0, T, classes))
     loss.set_class_counts(torch.ones(classes))
     targets = loss.supported_targets[0]
-    options = TrainingOptions(tbptt_window)
+    rule = BPTT()
+    rule.window = tbptt_window
+    options = TrainingOptions(rule)
     return SpikingModule(
         built, loss, make_optimizer, None, num_classes=classes, dt=2.0, seed=0, targets=targets, options=options
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -12,7 +13,8 @@ from torch.nn import functional
 
 from snnlab.data.events.frames import Batch, Mix
 from snnlab.nn.losses import CrossEntropy, Readout
-from snnlab.training.module import batch_loss, scored_targets
+from snnlab.training.module import scored_targets
+from snnlab.training.task import batch_loss
 
 T, B, K = 5, 4, 3
 TARGETS, OTHERS = torch.tensor([2, 0, 1, 1]), torch.tensor([0, 2, 1, 2])
@@ -63,7 +65,10 @@ def test_a_training_step_trains_on_both_classes_and_counts_one(
     others = (plain.targets + 1) % 3
     for weight, targets in ((0.0, plain.targets), (1.0, others)):
         given = plain._replace(mix=Mix(others, torch.full((4,), weight)))
-        loss, _, outputs = module._shared_step(given, "train")
-        torch.testing.assert_close(loss, module.loss(outputs.y, targets, plain.lengths, {})[0])
-        right = (module.loss.readout(outputs.y, plain.lengths).argmax(-1) == targets).float().mean()
+        module.trainer = SimpleNamespace(  # type: ignore[assignment]
+            world_size=1, accumulate_grad_batches=1, log_every_n_steps=1000, should_stop=False, global_step=0
+        )
+        loss, y = module.training_step(given, 0), module(plain.x, plain.short_lengths)
+        torch.testing.assert_close(loss, module.loss(y, targets, plain.lengths, {})[0])
+        right = (module.loss.readout(y, plain.lengths).argmax(-1) == targets).float().mean()
         assert float(module._metrics("train").collect()["accuracy"]) == pytest.approx(float(right))

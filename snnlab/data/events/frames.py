@@ -17,7 +17,7 @@ from snnlab.compiled import compiled
 from snnlab.data.events.recording import Events, SensorSize, check_sensor_size
 from snnlab.data.events.store import Packed
 from snnlab.errors import DataError
-from snnlab.event_frames import EventFrames, dense
+from snnlab.event_frames import EventFrames, FramesInPieces, dense
 from snnlab.event_lists import BITS, CellPositions, cell_positions, list_cells
 from snnlab.target_kinds import IGNORED
 from snnlab.threads import share
@@ -192,8 +192,9 @@ def _shapes_text(batch: EventBatch | Batch) -> str:
 
 
 def _shape_text(value: object) -> str:
-    if isinstance(value, EventFrames):
-        return f"lists of events {list(value.shape)}"
+    if isinstance(value, EventFrames | FramesInPieces):
+        kind = "lists of events" if isinstance(value, EventFrames) else "frames in pieces"
+        return f"{kind} {list(value.shape)}"
     return f"{value.dtype} {list(value.shape)}".removeprefix("torch.") if isinstance(value, Tensor) else repr(value)
 
 
@@ -269,7 +270,7 @@ class Batch(NamedTuple):
         host_lengths `[B]`, the lengths once more where reading them waits for no device, or None.
     """
 
-    frames: Tensor | EventFrames
+    frames: Tensor | EventFrames | FramesInPieces
     lengths: Tensor
     targets: Tensor
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]

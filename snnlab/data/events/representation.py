@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
@@ -24,7 +25,7 @@ from snnlab.data.events.frames import (
 )
 from snnlab.data.events.recording import SensorSize
 from snnlab.errors import ConfigError, DataError
-from snnlab.event_frames import EventFrames
+from snnlab.event_frames import EventFrames, FramesInPieces
 from snnlab.registry import Registry
 from snnlab.spec.declared import Declared, no_setting
 from snnlab.spec.interval import Count, NonNegative, above, at_least
@@ -550,12 +551,13 @@ class FrameBuilder:
             return channels, height, width
         return (channels, width) if channels > 1 else (width,)
 
-    def __call__(self, batch: EventBatch, *, allow_lists: bool = False) -> Batch:
+    def __call__(self, batch: EventBatch, *, allow_lists: bool = False, in_pieces: bool = False) -> Batch:
         """Return the frames, channels-last in memory.
 
         Args:
             batch: Packed events, on the device where the frames are made; without `host_lengths` it is waited for.
             allow_lists: Whether the frames may be lists of events, if possible.
+            in_pieces: Whether the frames are made later, in pieces of time.
 
         Shape:
             frames float32 `[T, B, C, H, W]`; without rows `[T, B, C, W]`, or `[T, B, W]` for C = 1.
@@ -572,7 +574,12 @@ class FrameBuilder:
         listed = (
             self.representation.event_lists(binned) if allow_lists and isinstance(self.representation, Counts) else None
         )
-        frames = channels_last(self.representation(binned), events.y is not None) if listed is None else listed
+        frames: Tensor | EventFrames | FramesInPieces
+        if in_pieces:
+            shape = torch.Size((self.steps.num_bins, batch.num_recordings, *self.shape))
+            frames = FramesInPieces(shape, partial(frame_chunks, self, batch))
+        else:
+            frames = channels_last(self.representation(binned), events.y is not None) if listed is None else listed
         lengths, host_lengths = self.valid_steps(events), batch.host_lengths
         if host_lengths is None:
             host_lengths = lengths.tolist()
@@ -614,39 +621,49 @@ def frame_chunks(frame_builder: FrameBuilder, batch: EventBatch, size: int) -> I
 
     Args:
         frame_builder: The conversion of events to frames.
-        batch: The packed events of one recording.
+        batch: The packed events.
         size: Steps of a chunk; the last chunk may have fewer.
 
     Shape:
-        float32 `[t, 1, C, H, W]`, t <= size; without rows `[t, 1, C, W]`, or `[t, 1, W]` for C = 1.
+        float32 `[t, B, C, H, W]`, t <= size; without rows `[t, B, C, W]`, or `[t, B, W]` for C = 1.
 
     Raises:
         DataError: if y does not go with the sensor's height, or an event is outside.
     """
-    assert batch.num_recordings == 1
     steps, representation = frame_builder.steps, frame_builder.representation
     if size >= steps.num_bins or not isinstance(representation, Counts) or steps.overlap_us:
         yield from frame_builder(batch).x.split(size)
         return
     cells = representation.with_polarities(frame_builder.region.size)
-    sorted_events = _sort_by_step(next(steps.assign_steps(frame_builder.region(batch))))
+    sorted_events = _SortedEvents.of(next(steps.assign_steps(frame_builder.region(batch))))
     for first in range(0, steps.num_bins, size):
         num_steps = min(size, steps.num_bins - first)
-        counts = count_frames(_select_steps(sorted_events, first, num_steps), num_steps, num_steps, cells)
-        yield channels_last(representation.from_counts(counts, steps), sorted_events.y is not None)
+        counts = count_frames(sorted_events.of_steps(first, num_steps), num_steps, num_steps, cells)
+        yield channels_last(representation.from_counts(counts, steps), sorted_events.batch.y is not None)
 
 
-def _sort_by_step(events: EventBatch) -> EventBatch:
-    """Sort events by their step; dropped events make them unsorted."""
-    order = events.t.argsort(stable=True)
-    return _take_events(events, order)
+class _SortedEvents(NamedTuple):
+    """Events of several recordings, sorted by their step, and the index of each one's recording."""
 
+    batch: EventBatch
+    recording: Tensor
 
-def _select_steps(events: EventBatch, first: int, num_steps: int) -> EventBatch:
-    """Return the events of a range of steps, with steps counted from 0."""
-    start, stop = torch.searchsorted(events.t, events.t.new_tensor([first, first + num_steps])).tolist()
-    part = _take_events(events, slice(start, stop))
-    return part._replace(t=part.t - first, offsets=events.offsets.new_tensor([0, stop - start]))
+    @classmethod
+    def of(cls, batch: EventBatch) -> _SortedEvents:
+        """Sort events by their step; dropped events make them unsorted."""
+        order = batch.t.argsort(stable=True)
+        numbers = torch.arange(batch.num_recordings, device=order.device)
+        recording = torch.repeat_interleave(numbers, batch.offsets.diff(), output_size=order.numel())
+        return cls(_take_events(batch, order), recording[order])
+
+    def of_steps(self, first: int, num_steps: int) -> EventBatch:
+        """Return the events of a range of steps, packed by recording, with steps counted from 0."""
+        t = self.batch.t
+        start, stop = torch.searchsorted(t, t.new_tensor([first, first + num_steps])).tolist()
+        recording = self.recording[start:stop]
+        part = _take_events(self.batch, start + recording.argsort(stable=True))
+        sizes = torch.bincount(recording, minlength=self.batch.num_recordings)
+        return part._replace(t=part.t - first, offsets=torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]))
 
 
 def _take_events(batch: EventBatch, rows: Tensor | slice) -> EventBatch:

@@ -22,6 +22,11 @@ from snnlab.nn.losses.readout_losses import (
     TemporalEfficientTraining as TemporalEfficientTraining,
     ValueReadout as ValueReadout,
 )
+from snnlab.nn.losses.records import (
+    bind_records as bind_records,
+    recorded as recorded,
+    records_of as records_of,
+)
 from snnlab.nn.losses.regularizers import (
     MembraneBand as MembraneBand,
     RateBand as RateBand,

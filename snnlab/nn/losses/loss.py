@@ -57,6 +57,8 @@ class LossTerm(Declared, nn.Module, ABC):
 
     supported_targets: ClassVar[tuple[Targets, ...]] = ("class", "value", "steps", "series")
     """The supported kinds of targets."""
+    records: Sequence[str] = ()
+    """Layers of neurons whose outputs over time it reads, such as `lif1`, or states, such as `lif1.v`: `recorded`."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -87,6 +89,14 @@ class Loss(LossTerm):
     """A loss: it compares outputs with targets, and also defines the readout."""
 
     supported_targets: ClassVar[tuple[Targets, ...]] = ("class",)
+
+    @property
+    def of_each_step(self) -> bool:
+        """Whether it is the mean over the steps of a loss of each step, and its readout the outputs or their mean.
+
+        Rules that learn at each step need such a loss.
+        """
+        return False
 
     @abstractmethod
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:

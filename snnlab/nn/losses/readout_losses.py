@@ -62,6 +62,10 @@ class CrossEntropy(ClassWeighted):
     label_smoothing: LabelSmoothing = 0.0
     from_step: NonNegative = 0
 
+    @property
+    def of_each_step(self) -> bool:
+        return self.reduction == "per_step" and not self.from_step
+
     def bind(self, context: LossContext) -> None:
         super().bind(context)
         require_step(self.from_step, context, "from_step")
@@ -133,6 +137,10 @@ class StepCrossEntropy(Loss):
     def prepare(self) -> None:
         self.class_weights = ClassWeights(self.class_weight)
 
+    @property
+    def of_each_step(self) -> bool:
+        return True
+
     def bind(self, context: LossContext) -> None:
         self.class_weights.bind(context.num_classes)
 
@@ -187,6 +195,10 @@ class TemporalEfficientTraining(ClassWeighted):
     level: float = 1.0
     label_smoothing: LabelSmoothing = 0.0
 
+    @property
+    def of_each_step(self) -> bool:
+        return True
+
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> LossAndTerms:
@@ -218,6 +230,10 @@ class SquaredError(ReducedLoss):
         default="mean", kw_only=False, alias="readout"
     )
 
+    @property
+    def of_each_step(self) -> bool:
+        return self.reduction == "per_step"
+
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> LossAndTerms:
@@ -245,6 +261,10 @@ class SeriesSquaredError(Loss):
 
     supported_targets = ("series",)
     score_from: NonNegative = setting(default=0, kw_only=False)
+
+    @property
+    def of_each_step(self) -> bool:
+        return True
 
     def bind(self, context: LossContext) -> None:
         require_step(self.score_from, context, "score_from")

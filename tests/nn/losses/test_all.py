@@ -13,7 +13,7 @@ from snnlab.nn.losses import LOSSES, REGULARIZERS, Loss, LossTerm
 from snnlab.nn.losses.regularizers import MembraneBandCost
 from snnlab.spec.docstrings import argument_texts, first_sentence
 from snnlab.spec.signatures import fields_of
-from snnlab.training.module import batch_loss
+from snnlab.training.task import batch_loss
 
 from .conftest import LENGTHS, SETTINGS, B, LossInputs, T, bound
 
