@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from snnlab.cli.command import Checkpoint, ConfigDir, File, Run, Split, command
+from snnlab.cli.command import Checkpoint, ConfigDir, File, Milliseconds, Plugins, Run, Split, command
+from snnlab.cli.predict import named_plugins
 from snnlab.config.recorded_run import compose_run
 from snnlab.console import console_logging, say
+from snnlab.spec.interval import between
 from snnlab.zoo import run_path
 
 
@@ -103,6 +105,47 @@ def export_nir(
     session = make_session(experiment, folder, run=folder, checkpoint=checkpoint)
     session.use_threads()
     for line in network_export.export_nir(session, target, wanted):
+        say(line)
+    print(target)
+
+
+@command("export --c")
+def export_c(
+    run: Run,
+    *,
+    c: Annotated[str, "folder"],
+    recordings: Annotated[int, "number", between(1, 1000)] = 3,
+    force: bool = False,
+    dt: Milliseconds | None = None,
+    fold_norm: bool = False,
+    checkpoint: Checkpoint = "best",
+    plugins: Plugins = None,
+) -> None:
+    """Write the network of a run as C99, for a microcontroller or any other program.
+
+    The folder has the network (NAME.h, NAME.c: a state of fixed size, and a function that runs one step on its events),
+    a program that replays a recording, a Makefile, and the network from Python with numpy alone. No library and no heap
+    are used. Where a C compiler is found, the network is compiled, and its outputs and all states are compared with
+    plain loops, bit for bit.
+
+    Args:
+        c: new folder of the network
+        recordings: number of test recordings that are compared
+        force: overwrite an earlier export
+        dt: length of a step, by default that of the run
+        fold_norm: fold batch normalizations into the layer before them
+
+    Examples:
+        snnlab export RUN --c board
+        snnlab export RUN --c board --force --recordings 20
+    """
+    folder = run_path(run)
+    console_logging()
+    from snnlab.session.c_export import COptions, export_c
+
+    target = Path(c).expanduser()
+    options = COptions(checkpoint, named_plugins(plugins), recordings, dt, fold_norm, force)
+    for line in export_c(folder, target, options):
         say(line)
     print(target)
 

@@ -69,9 +69,7 @@ class StreamDoctor:
         own = sum(isinstance(module, BatchNorm) for module in opened.network.modules())
         self._num_folded = own - sum(isinstance(module, BatchNorm) for module in self._network.modules())
         self._name, events = _recording(opened, options)
-        predictor = RunPredictor(opened, {})
-        self.frames = predictor.frame_builder(EventBatch.of([events])).x[:, 0].float().numpy()
-        self.steps = _steps(events, self._stream, len(self.frames))
+        self.frames, self.steps = frames_and_steps(opened, self._stream, events)
         self.certificate = Certificate()
 
     def lines(self) -> Iterator[str]:
@@ -113,12 +111,13 @@ def _recording(run: OpenedRun, options: StreamDoctorOptions) -> tuple[str, Event
     return f"test recording {place}", run.data.store[place]
 
 
-def _steps(events: Events, stream: EventStream, number: int) -> list[Columns]:
-    """Return the columns x, y, p of the events of each step."""
+def frames_and_steps(run: OpenedRun, stream: EventStream, events: Events) -> tuple[np.ndarray, list[Columns]]:
+    """Return a recording as frames `[T, ...]`, and the columns x, y, p of the events of each step."""
+    frames = RunPredictor(run, {}).frame_builder(EventBatch.of([events])).x[:, 0].float().numpy()
     columns = columns_of(events, stream.sensor.cells.shape[0])
-    stops = np.searchsorted(columns["t"], [stream.start_us(n) for n in range(number + 1)])
+    stops = np.searchsorted(columns["t"], [stream.start_us(n) for n in range(len(frames) + 1)])
     x, y, p = (np.ascontiguousarray(columns[name]) for name in "xyp")
-    return [(x[i:j].copy(), y[i:j].copy(), p[i:j].copy()) for i, j in pairwise(stops)]
+    return frames, [(x[i:j].copy(), y[i:j].copy(), p[i:j].copy()) for i, j in pairwise(stops)]
 
 
 def _engine_us(stream: EventStream, steps: Sequence[Columns]) -> np.ndarray:

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from snnlab.nn.dense_loops import DenseLoops
 from snnlab.nn.layer import Counts, only_spikes
 from snnlab.nn.network import Network
+from snnlab.nn.network_form import network_form
 from snnlab.nn.record import evaluation, state_variables
-from snnlab.streaming.dense_loops import DenseLoops
 from snnlab.streaming.event_stream import EventStream
 from snnlab.streaming.grid_proof import GridProof, grid_proofs
 from snnlab.streaming.stream_layers import StreamNeuron
@@ -114,7 +115,8 @@ def certify(network: Network, stream: EventStream, steps: Iterable[Columns], fra
     Shape:
         frames: `[T, ...]`, float32.
     """
-    found, dense, other = Certificate(), DenseLoops(network), _InPyTorch(network)
+    found, other = Certificate(), _InPyTorch(network)
+    dense = DenseLoops(network_form(network, frames.shape[1:]))
     neurons = {layer.neuron.name: layer.neuron for layer in stream.layers if layer.neuron.name}
     counted = _SpikeCounts(stream)
     for number, (columns, frame) in enumerate(zip(steps, frames, strict=True)):
@@ -168,7 +170,8 @@ class _SpikeCounts:
 def _compare_with_dense(
     found: Certificate, dense: DenseLoops, membranes: Membranes, counts: Mapping[str, int], number: int
 ) -> None:
-    for name, v in dense.membranes.items():
+    for name, states in dense.states.items():
+        v = states["v"]
         layer = found.layers.setdefault(name, LayerCertificate(name, v.size))
         bits = np.count_nonzero(membranes[name].reshape(v.shape).view(np.int32) != v.view(np.int32))
         layer.membranes_differ += int(bits)
@@ -190,14 +193,16 @@ def _compare_spikes(
     when: tuple[int, Mapping[str, Mapping[str, Any]]],
 ) -> None:
     for name, spikes in dense.spikes.items():
-        differ = spikes != other.spikes[name].reshape(spikes.shape)
+        theirs = other.spikes[name]
+        spikes = spikes.reshape(theirs.shape)
+        differ = spikes != theirs
         if not differ.any():
             continue
         found.layers[name].spikes_differ += int(np.count_nonzero(differ))
         if found.first_spike is None:
             at = tuple(int(n) for n in np.argwhere(differ)[0])
-            fewer_in_dense = spikes[at] < other.spikes[name].reshape(spikes.shape)[at]
-            v = dense.membranes[name] if fewer_in_dense else other.states[name]["v"][0].numpy()
+            fewer_in_dense = spikes[at] < theirs[at]
+            v = dense.states[name]["v"] if fewer_in_dense else other.states[name]["v"][0].numpy()
             threshold = _threshold(neurons[name], at, when[1].get(name, {}))
             below = threshold - float(v.reshape(spikes.shape)[at])
             found.first_spike = FirstDifference(when[0], name, at, below, threshold)

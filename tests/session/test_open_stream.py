@@ -12,10 +12,11 @@ from snnlab.data.data_settings import DataSettings
 from snnlab.data.events import Events
 from snnlab.data.events.frames import EventBatch
 from snnlab.errors import ConfigError
+from snnlab.nn.dense_loops import DenseLoops
 from snnlab.nn.network import build_network
+from snnlab.nn.network_form import network_form
 from snnlab.session.open_stream import sensor_map, stream
 from snnlab.streaming import EventStream
-from snnlab.streaming.dense_loops import DenseLoops
 
 from ..refusals import assert_raises
 
@@ -52,8 +53,8 @@ def test_events_enter_the_cells_that_frames_count_them_in(changes: dict[str, Any
     network = build_network(layers, in_shape=own.frame_shape, dt=2.0).network
     found = EventStream(network, sensor=sensor_map(frame_builder, own))
     steps = np.concatenate([*(part.y for part in found.feed(events)), found.finish()[None]])
-    dense = DenseLoops(network)
-    assert np.array_equal(steps, [dense.step(frame) for frame in frames])
+    dense = DenseLoops(network_form(network, own.frame_shape))
+    assert np.array_equal(steps, [dense.step(frame).ravel() for frame in frames])
 
 
 @pytest.mark.parametrize(

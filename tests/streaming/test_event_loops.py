@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from snnlab.nn.dense_loops import DenseLoops
 from snnlab.nn.network import Network, build_network
+from snnlab.nn.network_form import network_form
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.record import record
 from snnlab.session import Session
 from snnlab.streaming import EventStream
-from snnlab.streaming.dense_loops import DenseLoops
 
 from ..marks import mostly_long
 
@@ -45,13 +46,14 @@ def random_steps(shape: tuple[int, ...], num_steps: int, most: int, seed: int = 
 
 def assert_equals_dense_loops(network: Network, steps: list[Columns], shape: tuple[int, ...]) -> dict[str, int]:
     """Compare membranes and numbers of spikes of all layers, and the output, after every step; return the spikes."""
-    stream, dense = EventStream(network, shape), DenseLoops(network)
+    stream, dense = EventStream(network, shape), DenseLoops(network_form(network, shape))
     total: dict[str, int] = {}
     for number, columns in enumerate(steps):
         found, expected = stream.step(*columns), dense.step(frame_of(columns, shape))
         np.testing.assert_array_equal(found.reshape(-1), expected.reshape(-1), f"output of step {number}")
         membranes = stream.membranes()
-        for name, v in dense.membranes.items():
+        for name, states in dense.states.items():
+            v = states["v"]
             same = membranes[name].reshape(v.shape).view(np.int32) == v.view(np.int32)
             assert same.all(), f"{name}, step {number}: {np.count_nonzero(~same)} membranes differ"
         total = {name: total.get(name, 0) + int(spikes.sum()) for name, spikes in dense.spikes.items()}
