@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from snnlab.errors import ConfigError
-from snnlab.interop.c99.folder import (
+from snnlab.interop.c99.c_folder import (
     EVENT,
     CCertificate,
     Recorded,
@@ -23,7 +23,7 @@ from snnlab.interop.c99.folder import (
     sizes,
     write_folder,
 )
-from snnlab.interop.c99.network import CNetwork, InputMap, c_network
+from snnlab.interop.c99.c_network import CNetwork, InputMap, c_network
 from snnlab.interop.c99.page import page
 from snnlab.interop.fold_norm import fold_norm
 from snnlab.nn.network_form import network_form

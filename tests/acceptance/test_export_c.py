@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.interop.c99.folder import compiler
+from snnlab.interop.c99.c_folder import compiler
 
 from ..refusals import assert_error_has, assert_text_has
 from .conftest import Outcome

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from snnlab.errors import ConfigError
-from snnlab.interop.c99.folder import (
+from snnlab.interop.c99.c_folder import (
     EVENT,
     Recorded,
     certify_c,
@@ -20,7 +20,7 @@ from snnlab.interop.c99.folder import (
     identifier,
     write_folder,
 )
-from snnlab.interop.c99.network import InputMap, c_network
+from snnlab.interop.c99.c_network import InputMap, c_network
 from snnlab.nn import NEURONS, build_network
 from snnlab.nn.network_form import NetworkForm, network_form
 

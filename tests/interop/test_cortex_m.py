@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.interop.c99.folder import files_of, sizes
-from snnlab.interop.c99.network import c_network
+from snnlab.interop.c99.c_folder import files_of, sizes
+from snnlab.interop.c99.c_network import c_network
 
 from .test_c99 import NETWORKS, form_of, recorded, sensor
 

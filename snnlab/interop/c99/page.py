@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from snnlab.interop.c99.network import CNetwork
+from snnlab.interop.c99.c_network import CNetwork
 
 _TEXT = """\
 # {title}

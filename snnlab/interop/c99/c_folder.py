@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from snnlab.errors import ConfigError
-from snnlab.interop.c99.network import CNetwork
+from snnlab.interop.c99.c_network import CNetwork
 from snnlab.nn.dense_loops import DenseLoops
 from snnlab.nn.network_form import NetworkForm
 
