@@ -14,6 +14,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -350,9 +351,8 @@ def print_configuration(
     """
     files, ready = _prepare(overrides, user_folder(config_dir))
     with readable_errors(files):
-        cfg = compose(files, ready)
+        cfg = _with_typed(compose(files, ready), overrides)
         with hydra_values(cfg):
-            OmegaConf.set_readonly(cfg.hydra, None)
             if resolve:
                 OmegaConf.resolve(cfg)
         shown = OmegaConf.create(
@@ -365,11 +365,21 @@ def print_configuration(
         print(f"{head}{OmegaConf.to_yaml(node)}" if OmegaConf.is_config(node) else f"{node}\n", end="")
 
 
-def compose_experiment(overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
-    """Compose one experiment; return it with its run's folder."""
+def compose_experiment(
+    overrides: Sequence[str],
+    config_dir: str | Path | None,
+    made: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> tuple[Experiment, Path]:
+    """Compose one experiment; return it with its run's folder.
+
+    Args:
+        overrides: As typed.
+        config_dir: The user's folder of YAML files.
+        made: The content of files that are on no disk, by Hydra's names.
+    """
     for warning in repetition_warnings(overrides):
         _log.warning(warning)
-    experiment, (folder,) = _compose(overrides, config_dir, "run.dir")
+    experiment, (folder,) = _compose(overrides, config_dir, "run.dir", made=made)
     where = [] if config_dir is None else ["--config-dir", str(config_dir)]
     experiment = replace(experiment, command=("snnlab", "train", *where, *overrides))
     return experiment, Path(folder).expanduser().absolute()
@@ -393,14 +403,18 @@ def compose_grid_run(
 
 
 def _compose(
-    overrides: Sequence[str], config_dir: str | Path | None, *wanted: str, extra: Sequence[str] = ()
+    overrides: Sequence[str],
+    config_dir: str | Path | None,
+    *wanted: str,
+    extra: Sequence[str] = (),
+    made: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> tuple[Experiment, tuple[str, ...]]:
     """Compose an experiment, and resolve the wanted settings of `hydra`."""
     user_dir = user_folder(config_dir)
-    files, ready = _prepare(overrides, user_dir)
+    files, ready = _prepare(overrides, user_dir, made)
     origin = Origin(files, [key for key in map(key_of, ready) if key not in files.groups])
     with origin.located_errors(), readable_errors(files):
-        cfg = _compose_files(files, [*ready, *extra])
+        cfg = _with_typed(_compose_files(files, [*ready, *extra]), overrides)
         with hydra_values(cfg):
             _require_places(cfg, ready, files)
             experiment = check_config(without_hydra(cfg), files, ready)
@@ -409,6 +423,15 @@ def _compose(
     if empty := next((key for key, name in zip(wanted, folders, strict=True) if not name.strip()), None):
         raise ConfigError(f"hydra.{empty}", "is empty", "name a folder")
     return replace(experiment, origin=origin), folders
+
+
+def _with_typed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Give Hydra's node the overrides as they were typed, without our marks, since a folder may be named by them."""
+    typed = [text for text in overrides if not text.startswith("hydra.")]
+    OmegaConf.set_readonly(cfg.hydra, None)
+    cfg.hydra.overrides.task = typed
+    cfg.hydra.job.override_dirname = ",".join(sorted(typed))
+    return cfg
 
 
 def _compose_files(files: ConfigFiles, ready: Sequence[str]) -> DictConfig:
@@ -455,9 +478,13 @@ def _layers(content: Mapping[str, Any]) -> list[str]:
     return list(layers) if isinstance(layers, Mapping) else []
 
 
-def _prepare(overrides: Sequence[str], user_dir: Path | None) -> tuple[ConfigFiles, list[str]]:
+def _prepare(
+    overrides: Sequence[str],
+    user_dir: Path | None,
+    made: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> tuple[ConfigFiles, list[str]]:
     """Return the files that can be chosen, and the overrides for Hydra."""
-    files = ConfigFiles(user_dir)
+    files = ConfigFiles(user_dir, made=made)
     return files, mark_overrides(read_overrides(overrides, user_dir), files.groups)
 
 

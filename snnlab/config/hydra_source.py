@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import hydra
@@ -38,6 +39,7 @@ class ConfigFiles:
     Args:
         user_dir: The user's folder of YAML files.
         record: A composed experiment, which is then the only file.
+        made: The content of files that are on no disk, by Hydra's names, such as `model/imported`.
 
     Attributes:
         groups: Names of the groups.
@@ -45,12 +47,20 @@ class ConfigFiles:
         choices: Names of the chosen files by group, once they are composed.
     """
 
-    def __init__(self, user_dir: Path | None = None, record: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        user_dir: Path | None = None,
+        record: Mapping[str, Any] | None = None,
+        made: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    ) -> None:
         self._record = record
         self._user_dir = user_dir
         self._folders = [] if record is not None else [folder for folder in (config_folder(), user_dir) if folder]
         self.groups = groups(*self._folders)
-        self.read: dict[str, ConfigFile] = {}
+        self.read: dict[str, ConfigFile] = {
+            name: ConfigFile(Path(name), os.path.dirname(name), None, content, {}, is_own=False)
+            for name, content in made.items()
+        }
         self.choices: dict[str, Any] = {}
 
     def find(self, name: str) -> Path | None:
@@ -64,7 +74,9 @@ class ConfigFiles:
 
     def is_config(self, name: str) -> bool:
         """Return whether there is a file of this name."""
-        return name == PRIMARY if self._record is not None else self.find(name) is not None
+        if self._record is not None:
+            return name == PRIMARY
+        return name.removesuffix(".yaml") in self.read or self.find(name) is not None
 
     def is_group(self, name: str) -> bool:
         """Return whether there is a folder of this name."""

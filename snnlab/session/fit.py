@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -252,6 +253,7 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
     kernels = kernel_version(experiment.backend)
     identity = {"config_hash": config_hash(text), **hashes, "command": command, "kernels": kernels}
     with share_threads(experiment.threads, processes.local_world_size) as threads, ExitStack() as stack:
+        stack.enter_context(experiment.located_errors())
         spec = TrainingSpec(experiment, folder, resumption, identity, threads, processes.gpu)
         if processes.world_size > 1:
             _log.info("starting %d processes", processes.world_size)
@@ -278,7 +280,7 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
         result.name = (experiment.record or {}).get("name", experiment.name)  # from config.yaml: no secrets
         result.provenance["command"] = command
         with (
-            _record_outcome(result, training, data),
+            _record_outcome(result, training, data, experiment.trainer),
             log_file(folder, result.warnings),
             group.explain_lost_rank(folder),
         ):
@@ -414,7 +416,9 @@ def _build_training(spec: TrainingSpec, session: Session, started: float, rank_i
 
 
 @contextmanager
-def _record_outcome(result: Result, training: _Training, data: EventDataModule) -> Iterator[None]:
+def _record_outcome(
+    result: Result, training: _Training, data: EventDataModule, settings: Mapping[str, Any]
+) -> Iterator[None]:
     """Write the result in every case, and turn errors that the user can fix into SnnlabErrors."""
     try:
         yield
@@ -432,7 +436,9 @@ def _record_outcome(result: Result, training: _Training, data: EventDataModule) 
         if is_out_of_memory(error):
             raise ConfigError("", *out_of_memory_hint(data.settings.batch_size, data.settings.steps)) from error
         if isinstance(error, MisconfigurationException):  # for settings that Lightning checks only during the fit
-            raise ConfigError("trainer", " ".join(str(error).split())) from error
+            text = " ".join(str(error).split())
+            named = [name for name in settings if re.search(rf"\b{name}\b", text)]
+            raise ConfigError(f"trainer.{named[0]}" if named else "trainer", text) from error
         raise
     finally:
         result.timing = training.timing.summary()

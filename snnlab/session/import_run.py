@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import h5py
 import torch
-import yaml
 
 from snnlab.config.compose import compose_experiment
 from snnlab.config.schema import Experiment
@@ -160,23 +157,16 @@ def compose_imported(
     chosen = ["model=imported", f"loss={loss}", f"loss.readout={readout}", f"name={_plain_name(name)}", *own]
     typed = {key_of(text) for text in overrides}
     chosen = [text for text in chosen if key_of(text) not in typed]
-    with tempfile.TemporaryDirectory() as made:
-        if config_dir is not None:
-            shutil.copytree(config_dir, made, dirs_exist_ok=True)
-        folder = Path(made) / "model"
-        folder.mkdir(exist_ok=True)
-        text = yaml.safe_dump({"layers": read.layers}, sort_keys=False)
-        (folder / "imported.yaml").write_text(f"# snnlab train model=imported\n{text}", encoding="utf-8")
-        experiment, _ = compose_experiment([*chosen, *overrides], made)
-    experiment = replace(experiment, origin=None)  # its files are gone
-    settings = read_settings(experiment.data)[0]
-    frames, step = settings.frame_shape, settings.step_ms
-    if frames != read.in_shape:
-        message = f"its frames are {list(frames)}, but the input of the network is {list(read.in_shape)}"
-        raise ConfigError("data", message, "leave it out, or choose other recordings")
-    if read.fixed_dt and (step is None or read.dt is None or not math.isclose(step, read.dt)):
-        length = "no length" if step is None else f"{step:g} ms"
-        raise ConfigError("data.dt", f"a step has {length}, but the network was read with --dt {read.dt:g}")
+    experiment, _ = compose_experiment([*chosen, *overrides], config_dir, {"model/imported": {"layers": read.layers}})
+    with experiment.located_errors():
+        settings = read_settings(experiment.data)[0]
+        frames, step = settings.frame_shape, settings.step_ms
+        if frames != read.in_shape:
+            message = f"its frames are {list(frames)}, but the input of the network is {list(read.in_shape)}"
+            raise ConfigError("data", message, "leave it out, or choose other recordings")
+        if read.fixed_dt and (step is None or read.dt is None or not math.isclose(step, read.dt)):
+            length = "no length" if step is None else f"{step:g} ms"
+            raise ConfigError("data.dt", f"a step has {length}, but the network was read with --dt {read.dt:g}")
     return experiment
 
 

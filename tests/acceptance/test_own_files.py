@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 
 from snnlab.config.compose import compose_experiment
@@ -118,3 +119,19 @@ def test_validate_reports_an_empty_folder(workplace: Path, snnlab: Snnlab):
     done = snnlab("validate", "empty")
     assert done.status == 2
     assert_error_has(done.error, "validate", "files")
+
+
+def test_a_setting_that_only_the_fit_refuses_has_its_line(
+    workplace: Path, snnlab: Snnlab, digits_store: str, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise MisconfigurationException("`accumulate_grad_batches` does not suit a callback")
+
+    monkeypatch.setattr("lightning.Trainer.fit", refuse)
+    mine = workplace / "mine" / "experiment" / "mine.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("# @package _global_\ntrainer:\n  accumulate_grad_batches: 2\n")
+    small = ("model=mlp_lif", "model.layers.fc1.out_features=4", "data.num_bins=4", "trainer.max_epochs=1")
+    done = snnlab("train", "--config-dir", "mine", "experiment=mine", *small, digits_store)
+    assert done.status == 2
+    assert_error_has(done.error, "mine.yaml:3", "accumulate_grad_batches", "callback")

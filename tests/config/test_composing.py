@@ -174,3 +174,9 @@ def test_the_neuron_is_replaced_whole():
     layers = compose("neuron=cuba_lif").model["layers"]
     assert layers["lif1"]["type"] == "cuba_lif"
     assert layers["lif1"]["input_gain"] == "average"
+
+
+def test_a_folder_named_by_the_overrides_has_them_as_typed():
+    typed = ["model=mlp_lif", "neuron.tau_mem=5", "data.dt=40"]
+    _, folder = compose_experiment([*typed, "hydra.run.dir=out/${hydra:job.override_dirname}"], None)
+    assert folder.name == ",".join(sorted(typed))

@@ -90,6 +90,14 @@ FILES = {
         ("experiment/base", "nothing: 3\n", "nothing", 4),
         ("data/own", "batch_size: 0\n", "data.batch_size", 4),
         ("data/own", "shuffle: 0\n", "data.shuffle", 4),
+        (
+            "data/own",
+            "augment:\n  - {type: affine, shift: 1}\n  - {type: affine, shft: 1}\n",
+            "data.augment[1].shft",
+            6,
+        ),
+        ("experiment/base", "optimizer: {eps: fast}\n", "optimizer.eps", 4),
+        ("experiment/base", "model:\n  layers: {conv1: {kernel: 3}}\n", "model.layers.conv1.kernel", 5),
     ],
 )
 @pytest.mark.parametrize("typed", [(), ("optimizer.lr=0.1",)])

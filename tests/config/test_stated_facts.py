@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields
 from functools import cache
@@ -38,9 +39,10 @@ _MENTION = re.compile(
 )
 # `{type: affine, shift: 2}`, in one line and without nodes in it.
 _INLINE = re.compile(r"\{type: (?P<kind>\w+)(?P<settings>(?:, \w+: (?:\[[^\]]*\]|[^,{}\[]+))*)\}")
-_CLOSED = ("data", "trainer", "sweep", "model.layers", "loss.regularizers")
 # Of a layer or a regularizer of any type.
 _OF_A_NODE = ("type", "after", "weight")
+# Settings beside those of a type or a class, and names of layers, terms and groups.
+_BESIDE = (*_OF_A_NODE, "_target_", "groups", "weight_decay_of", "interval", "monitor", "regularizers")
 # Settings of commands and of Python, which are no fields of an experiment.
 _OTHERS = {"resume", "launcher", "workers", "submitit", "engine", "suite", "methods", "datasets", "hydra", "install"}
 
@@ -65,7 +67,10 @@ def known_fields() -> dict[str, dict[str, list[Field]]]:
         ("regularizers", "loss.regularizers"),
         ("neurons", "neuron"),
         ("surrogates", "neuron.surrogate"),
-        ("layers", "model.layers"),
+        ("layers", "model.layers.NAME"),
+        ("surrogates", "model.layers.NAME"),  # in `model.layers.NAME.surrogate`
+        ("schedules", "scheduler"),
+        ("averages", "weight_averaging"),
     ):
         for name in registry(kind):
             add(node, registry(kind).get(name, ""))
@@ -94,14 +99,15 @@ def problem_of(key: str, value: str | None) -> str | None:
     node, _, name = key.rpartition(".")
     if (value or "").startswith("{"):
         return None  # a node; another test reads those
-    node = re.sub(r"^(model\.layers|loss\.regularizers)\.\w+$", r"\1", node)
-    node = re.sub(r"^model\.layers\.\w+\.surrogate$", "neuron.surrogate", node)
+    node = re.sub(r"^loss\.regularizers\.\w+$", "loss.regularizers", node)
     head = key.partition(".")[0]
+    if head == "model" and node.count(".") >= 2:
+        node = "model.layers.NAME"
     known = known_fields().get(node)
     if known is None or head in _OTHERS or (not node and head in groups(config_folder())):
         return None
     if name not in known:
-        return "there is no such setting" if node in _CLOSED and name not in (*ELSEWHERE, *_OF_A_NODE) else None
+        return None if not node or name in (*ELSEWHERE, *_BESIDE) else "there is no such setting"
     if value is None or re.search(r"[A-Z]{2,}|\.\.\.|[$<>|]", value) or value.startswith(("[", "{")):
         return None
     problems = [field.problem(parse(value).content) for field in known[name]]
@@ -110,6 +116,24 @@ def problem_of(key: str, value: str | None) -> str | None:
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_setting_that_a_page_states_exists_and_has_the_stated_value(path: Path):
+    assert not wrong_in(path)
+
+
+@pytest.mark.parametrize(
+    "key", ["data.num_bins", "neuron.tau_mem", "optimizer.lr", "trainer.max_epochs", "loss.from_step"]
+)
+def test_a_renamed_setting_fails_every_page_that_names_it(key: str, monkeypatch: pytest.MonkeyPatch):
+    node, _, name = key.rpartition(".")
+    renamed = {f"{name}_2" if one == name else one: field for one, field in known_fields()[node].items()}
+    naming = [path for path in pages() if re.search(rf"(?<![\w.]){key}=\w", code_of(path))]
+    assert naming
+    known = {**known_fields(), node: renamed}
+    monkeypatch.setattr(sys.modules[__name__], "known_fields", lambda: known)
+    assert [str(path) for path in naming if not any(one.startswith(key) for one in wrong_in(path))] == []
+
+
+def wrong_in(path: Path) -> dict[str, str]:
+    """Return the settings that a page states and that do not exist or have no such value, with the reason."""
     code = code_of(path)
     stated = {
         (found["key"], found["value"].rstrip(".:"))
@@ -118,8 +142,7 @@ def test_a_setting_that_a_page_states_exists_and_has_the_stated_value(path: Path
         for found in pattern.finditer(line.partition("--where")[0])
     }
     mentioned = {(found["key"], None) for found in _MENTION.finditer(path.read_text(encoding="utf-8"))}
-    wrong = {f"{key}={value}": problem for key, value in stated | mentioned if (problem := problem_of(key, value))}
-    assert not wrong
+    return {f"{key}={value}": problem for key, value in stated | mentioned if (problem := problem_of(key, value))}
 
 
 @cache

@@ -99,3 +99,15 @@ def test_steps_of_another_length_than_those_of_the_import_are_named(
     assert not caplog.records
     Session(compose_run(tmp_path / "run", ["data.dt=2"], use="data"), run=tmp_path / "run").build("network")
     assert_text_has(next(record.getMessage() for record in caplog.records), "1 ms", "2 ms")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [("seed: one\n", 2), ("data:\n  fold: 3\n", 3), ("loss:\n  label_smoothing: 2\n", 3)]
+)
+def test_a_mistake_in_a_file_of_the_user_has_its_line(text: str, line: int, path: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine" / "experiment" / "mine.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text(f"# @package _global_\n{text}")
+    with pytest.raises(ConfigError) as caught:
+        import_nir(path, tmp_path / "run", NIRReadOptions(), ["experiment=mine"], tmp_path / "mine")
+    assert caught.value.origin == (mine, line)
