@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from types import ModuleType
@@ -125,13 +124,13 @@ class Parameters(NamedTuple):
 def parameters_of(command: Command) -> Parameters:
     """Return the parameters of a command; those of a dataclass are its fields, each an option."""
     function = command.signature
-    hints, texts = typing.get_type_hints(function, include_extras=True), argument_texts(function)
+    hints, texts = inspect.get_annotations(function, eval_str=True), argument_texts(function)
     words: dict[str, Word] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if is_dataclass(hints[name]):
-            own = typing.get_type_hints(hints[name], include_extras=True)
+            own = inspect.signature(hints[name], eval_str=True).parameters
             for field in fields_of(hints[name]).values():
-                words[field.name] = _word(field, own[field.name], True, part_of=(name, hints[name]))
+                words[field.name] = _word(field, own[field.name].annotation, True, part_of=(name, hints[name]))
         elif hints[name] is not Call:
             default = "settings, as for snnlab train" if name == "overrides" else ""
             field = field_of(name, hints[name], parameter.default, texts.get(name, default))

@@ -21,6 +21,7 @@ from snnlab.files import write_atomically
 from snnlab.interop.nir_tree import MOST_BYTES, NIRError, read_tree, text_of
 from snnlab.interop.nir_trial import require_readable
 from snnlab.printable import printable
+from snnlab.spec.signatures import has_parameter
 
 _GRAPH = "NIRGraph"
 _MOST_SINGLE = float(np.finfo(np.float32).max)
@@ -132,7 +133,7 @@ def _graph(nir: Any, tree: Mapping[str, Any], prefix: str, resets: dict[str, np.
 
 def make_graph(nir: Any, nodes: Mapping[str, Any], edges: list[tuple[str, str]], metadata: Mapping[str, Any]) -> Any:
     """Return a `nir.NIRGraph`; newer versions of `nir` check types, which is done here with the names of the nodes."""
-    unchecked = {"type_check": False} if "type_check" in nir.NIRGraph.__init__.__annotations__ else {}
+    unchecked = {"type_check": False} if has_parameter(nir.NIRGraph, "type_check") else {}
     return nir.NIRGraph(nodes=dict(nodes), edges=edges, metadata=dict(metadata), **unchecked)
 
 

@@ -5,9 +5,10 @@ Modules that need Lightning or matplotlib are imported at the first use.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -45,7 +46,7 @@ def load(
 
 def _check_arguments(**arguments: Any) -> None:
     """Raise a ConfigError for a text in place of a list, or another text than a checkpoint's name."""
-    annotations = get_type_hints(load)
+    annotations = inspect.get_annotations(load, eval_str=True)
     for name, value in arguments.items():
         if problem := type_problem(value, annotations[name]):
             moved = isinstance(value, str) and is_override(value)

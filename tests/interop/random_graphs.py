@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from snnlab.spec.signatures import has_parameter
+
 nir: Any = pytest.importorskip("nir")
 
 Rng = np.random.Generator
@@ -39,7 +41,7 @@ def random_graph(seed: int) -> Any:
 
 
 def graph_of(nodes: dict[str, Any], edges: list[tuple[str, str]]) -> Any:
-    unchecked = {"type_check": False} if "type_check" in nir.NIRGraph.__init__.__annotations__ else {}
+    unchecked = {"type_check": False} if has_parameter(nir.NIRGraph, "type_check") else {}
     return nir.NIRGraph(nodes=nodes, edges=edges, **unchecked)
 
 
