@@ -41,7 +41,28 @@ class UntraceableError(Exception):
 
 
 class Node:
-    """An expression: a value of one neuron at one step, or a number that is the same at all steps."""
+    """An expression: a value of one neuron at one step, or a number that is the same at all steps.
+
+        x, state                           the input; a state before the step, by its name
+        const, number, tensor              a constant, its value as name; a float or a tensor of the coefficients
+        add, sub, mul, div, neg            arithmetic
+        abs, exp, sqrt, trunc, floor       functions
+        ge, gt, le, lt, eq, ne             comparisons, which give a condition
+        and, or, not                       of conditions
+        where                              the second argument where the first, a condition, is true, else the third
+        fill                               a number as a value of each neuron
+        with_slope, detach, grad_output    of derivatives only; not in the forward step of a `StepGraph`
+
+    Args:
+        at: Its number, larger than those of its arguments.
+        op: One of the operations above.
+        args: Its arguments.
+        name: The name, or the value, of a leaf.
+
+    Attributes:
+        is_number: Whether it is the same at all steps, for all neurons or for each.
+        is_float: Whether it is computed from constants and floats only.
+    """
 
     __slots__ = ("args", "at", "is_float", "is_number", "name", "op")
 
