@@ -41,7 +41,7 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
         loop = njit(**options)(function)
         # numba checks the function's own file for changes, and not those of the loops that it calls: after an upgrade
         # it would run old versions of these from its cache.
-        keep_on_disk(loop, _checksum(Path(function.__code__.co_filename).parent))
+        keep_on_disk(loop, loops_checksum(Path(function.__code__.co_filename).parent))
         return loop
 
     return decorate
@@ -122,7 +122,7 @@ def warn_not_cached(reason: str) -> None:
 
 
 @cache
-def _checksum(folder: Path) -> str:
+def loops_checksum(folder: Path) -> str:
     """Return a checksum of all files that use numba: in this file's folder, in `kernels`, and in another one."""
     own = Path(__file__).parent
     files = sorted({file for parent in (own, own / "kernels", folder) for file in parent.glob("*.py")})
@@ -191,3 +191,9 @@ _as_pointer = cast(Callable[[int], Any], intrinsic(_pointer))
 def array_at(places: np.ndarray, number: int, dtype: Any) -> Any:
     """Return, within a compiled loop, the array of `places_of` with this number."""
     return carray(_as_pointer(places[2 * number]), (places[2 * number + 1],), dtype)
+
+
+@njit(nogil=True, forceinline=True)
+def places_at(address: int, count: int) -> Any:
+    """Return, within a compiled loop, the array of `places_of` of `count` arrays that is at an address."""
+    return carray(_as_pointer(address), (2 * count,), np.int64)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from snnlab.nn.layers.dropout import Dropout
 from snnlab.nn.network import Network
+from snnlab.nn.network_form import network_form
 from snnlab.nn.neurons.iaf import IAF
 from snnlab.streaming import EventStream
 from snnlab.streaming.onnx_steps import OnnxSteps, step_graph
@@ -40,12 +41,16 @@ class Method(Protocol):
         ...
 
     def membranes(self) -> Values:
-        """Return the membranes, by the name of the neurons or of the last layer."""
+        """Return the membranes, by the name of the neurons."""
         ...
 
     def spikes(self) -> dict[str, int]:
         """Return the numbers of spikes of the last step, by the name of the neurons; called once a step."""
         ...
+
+
+def _membranes(states: dict[str, dict[str, np.ndarray]]) -> Values:
+    return {name: of["v"] for name, of in states.items() if "v" in of}
 
 
 class Engine:
@@ -65,7 +70,7 @@ class Engine:
         return self.stream.step(*self.columns)
 
     def membranes(self) -> Values:
-        return self.stream.membranes()
+        return _membranes(self.stream.states())
 
     def spikes(self) -> dict[str, int]:
         now = {name: layer["spikes"] for name, layer in self.stream.stats()["layers"].items()}
@@ -91,9 +96,12 @@ class Onnx(Framed):
     """ONNX Runtime with bound memory and one thread."""
 
     def __init__(self, work: Work, *, with_spikes: bool = False) -> None:
-        self.steps = OnnxSteps(stream_layers(work.network, work.in_shape), with_spikes=with_spikes)
-        self.step, self.reset, self.membranes = self.steps.step, self.steps.reset, self.steps.membranes
+        self.steps = OnnxSteps(stream_layers(network_form(work.network, work.in_shape)), with_spikes=with_spikes)
+        self.step, self.reset = self.steps.step, self.steps.reset
         super().__init__(self.steps.frame)
+
+    def membranes(self) -> Values:
+        return _membranes(self.steps.states())
 
     def spikes(self) -> dict[str, int]:
         return {name: int(array.sum()) for name, array in self.steps.spikes.items()}
@@ -125,7 +133,7 @@ class Torch(Framed):
     """The graph of ONNX Runtime in PyTorch, operation by operation."""
 
     def __init__(self, work: Work) -> None:
-        model, starts = step_graph(stream_layers(work.network, work.in_shape), with_spikes=True)
+        model, starts = step_graph(stream_layers(network_form(work.network, work.in_shape)), with_spikes=True)
         graph = model.graph
         super().__init__(np.zeros((1, *work.in_shape), np.float32))
         arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}

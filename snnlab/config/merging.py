@@ -26,9 +26,6 @@ def merge_overrides(
         overrides: In the order in which they count.
         config_dir: The user's folder of YAML files.
         run: The recorded run that they change; None: an experiment.
-
-    Raises:
-        ConfigError: if they cannot be composed.
     """
     kept = _last(overrides, data_rivals)
     keys = [key_of(text) for text in kept if _sets(text)]

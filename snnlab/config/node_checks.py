@@ -42,9 +42,6 @@ def check_nodes(
         model: Its model, with the neuron in its layers.
         others: Its other groups, resolved; only these are checked.
         plugins: The plugins that the user has named.
-
-    Raises:
-        ConfigError: for the first unknown type, and setting that is unknown, missing, of a wrong type or out of range.
     """
     for place, node in (
         *(("neuron", neuron), ("model.layers", model["layers"]), ("model.init", model.get("init"))),
@@ -201,9 +198,6 @@ def check_numbers(settings: Mapping[str, Any], place: str, not_negative: Callabl
         settings: Settings; numbers in them are checked, alone or in lists.
         place: The place of the settings in the configuration.
         not_negative: Returns True for the name of a setting that must be >= 0.
-
-    Raises:
-        ConfigError: for the first such number.
     """
     for key, value in settings.items():
         for number in value if isinstance(value, list | tuple) else [value]:

@@ -5,7 +5,8 @@ What runs without PyTorch, such as a stream or an export, is rendered from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,10 +42,31 @@ class NeuronForm(NamedTuple):
     start: dict[str, np.ndarray]
     spiking: bool
 
+    def text(self) -> str:
+        """Return the step as lines, one for each expression that is read several times, each state and the output."""
+        names = {node: name for name, node in self.step.numbers.items()} | {self.step.x: "x"}
+        names |= {node: f"{name}[t-1]" for name, node in self.step.before.items()}
+        roots = {f"{name}[t]": node for name, node in self.step.after.items()} | {"y[t]": self.step.y}
+        return "\n".join(_text_lines(roots, names))
+
     @property
     def is_graded(self) -> bool:
         """Whether a neuron may have another output than 0 and 1."""
         return not self.step.binary
+
+    @property
+    def threshold(self) -> tuple[Node, Node] | None:
+        """What a neuron compares for a spike, and with what; None if that is not all that decides."""
+        y = self.step.y
+        if y.op == "where" and y.args[0].op in ("ge", "gt") and y.args[0].args[0].op == "sub":
+            return y.args[0].args[0].args[0], y.args[0].args[0].args[1]
+        if y.op in ("trunc", "floor") and y.args[0].op == "div" and y.args[0].args[0].op == "where":
+            return y.args[0].args[0].args[2], y.args[0].args[1]
+        return None
+
+    def value(self, node: Node, x: np.ndarray, before: Arrays) -> np.ndarray:
+        """Return the value of an expression in a step, as in `run`."""
+        return _evaluate(self.step, [node], x, before, self.numbers)[0]
 
     def run(self, x: np.ndarray, before: Arrays) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return the output of one step and the states after it, expression by expression.
@@ -84,6 +106,13 @@ def _detached(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def run_step(step: StepGraph, x: np.ndarray, before: Arrays, numbers: Arrays) -> tuple[np.ndarray, dict[str, Any]]:
     """Return the output of a step and the states after it, float32; each operation is rounded by itself."""
+    y, *after = _evaluate(step, [step.y, *step.after.values()], x, before, numbers)
+    return y, dict(zip(step.after, after, strict=True))
+
+
+def _evaluate(
+    step: StepGraph, roots: Sequence[Node], x: np.ndarray, before: Arrays, numbers: Arrays
+) -> list[np.ndarray]:
     values: dict[Node, Any] = {step.x: x} | {node: before[name] for name, node in step.before.items()}
 
     def value(node: Node) -> Any:
@@ -97,11 +126,42 @@ def run_step(step: StepGraph, x: np.ndarray, before: Arrays, numbers: Arrays) ->
         return values[node]
 
     with np.errstate(all="ignore"):
-        return _like(value(step.y), x), {name: _like(value(node), x) for name, node in step.after.items()}
+        return [_like(value(root), x) for root in roots]
 
 
 def _like(part: Any, x: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(np.broadcast_to(part, x.shape), np.float32)
+    return np.array(np.broadcast_to(part, x.shape), np.float32, order="C")
+
+
+_SIGNS = {
+    **{"add": "+", "sub": "-", "mul": "*", "div": "/", "and": "and", "or": "or"},
+    **{"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "eq": "==", "ne": "!="},
+}
+
+
+def _text_lines(roots: Mapping[str, Node], names: dict[Node, str]) -> Iterator[str]:
+    uses = Counter(roots.values())
+    seen, stack = set[Node](), list(roots.values())
+    while stack:
+        node = stack.pop()
+        if node not in seen and node not in names:
+            seen.add(node)
+            uses.update(node.args)
+            stack.extend(node.args)
+    number = 0
+    for node in sorted(seen, key=lambda node: node.at):
+        args = [names[arg] for arg in node.args]
+        if is_literal(node):
+            names[node] = f"{node.name:g}"
+        elif node.op in _SIGNS:
+            names[node] = f"({args[0]} {_SIGNS[node.op]} {args[1]})"
+        else:
+            names[node] = args[0] if node.op == "fill" else f"{node.op}({', '.join(args)})"
+        if uses[node] > 1 and node.args:
+            number += 1
+            yield f"e{number} = {names[node]}"
+            names[node] = f"e{number}"
+    yield from (f"{name} = {names[node]}" for name, node in roots.items())
 
 
 @compiled(nogil=True, error_model="numpy")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from snnlab.kernels.neuron_form import NeuronForm
-from snnlab.kernels.trace import Node, is_literal, number_name
+from snnlab.kernels.trace import Node, StepGraph, is_literal, number_name
 
 
 class Quiet(NamedTuple):
@@ -41,17 +41,22 @@ def quiet_neurons(form: NeuronForm) -> Quiet | None:
         return None
 
 
-def leaks_first(form: NeuronForm, quiet: Quiet) -> bool:
-    """Return whether each state that shrinks is read in no other way, so that it can shrink before the step."""
-    nodes, stack = set[Node](), [form.step.y, *form.step.after.values()]
+def expressions(step: StepGraph) -> set[Node]:
+    """Return the expressions of a step that are no numbers."""
+    found, stack = set[Node](), [step.y, *step.after.values()]
     while stack:
         node = stack.pop()
-        if node not in nodes and not node.is_number:
-            nodes.add(node)
+        if node not in found and not node.is_number:
+            found.add(node)
             stack.extend(node.args)
+    return found
+
+
+def leaks_first(form: NeuronForm, quiet: Quiet) -> bool:
+    """Return whether each state that shrinks is read in no other way, so that it can shrink before the step."""
     shrinking = {form.step.before[name]: factor for name, factor in quiet.factors.items() if factor is not None}
     roots = {form.step.y, *form.step.after.values()}
-    users = [(node, arg) for node in nodes for arg in node.args if arg in shrinking]
+    users = [(node, arg) for node in expressions(form.step) for arg in node.args if arg in shrinking]
     return not roots & shrinking.keys() and all(
         node.op == "mul" and shrinking[arg] in node.args and node.args[0] is not node.args[1] for node, arg in users
     )
@@ -155,7 +160,7 @@ class _Follower:
                 return value
             case "mul", [_Number(number), _Shrunk(name, None)] | [_Shrunk(name, None), _Number(number)]:
                 factor = self.number(number)
-                if np.all((factor >= 0) & (factor <= 1)):
+                if np.all((factor >= 0) & (factor <= 1)) and not is_literal(number):
                     return _Shrunk(name, number)
             case "div", [_Zero() as value, _Number(number)] if np.all(self.number(number) > 0):
                 return value

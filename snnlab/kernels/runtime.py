@@ -71,6 +71,13 @@ class CompiledLoop:
                 self._known.add(kind)
         return self.compiled
 
+    def compile_to_address(self, signature: tuple[Any, ...]) -> int:
+        """Return the address of the loop compiled for a signature, by which other compiled loops call it."""
+        with _compiling:
+            self._compile(signature)
+        found = self.compiled.overloads[signature]
+        return found.library.get_pointer_to_function(found.fndesc.llvm_cfunc_wrapper_name)
+
     def _compile(self, signature: tuple[Any, ...]) -> None:
         if self.folder is None:
             self.compiled.compile(signature)

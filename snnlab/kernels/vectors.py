@@ -161,10 +161,11 @@ def _comparison(name: str, sign: str) -> Callable[..., Any]:
 
 
 at_least, above = _comparison("fcmp_ordered", ">="), _comparison("fcmp_ordered", ">")
-differs = _comparison("fcmp_unordered", "!=")
-"""Return the lanes where one vector is at least, is above, or differs from another, as the bits of a number.
+at_most, below = _comparison("fcmp_ordered", "<="), _comparison("fcmp_ordered", "<")
+equals, differs = _comparison("fcmp_ordered", "=="), _comparison("fcmp_unordered", "!=")
+"""Return the lanes where one vector compares so with another, as the bits of a number.
 
-A lane that is not a number is not at least another and not above it, but differs, as in PyTorch.
+A lane that is not a number is not at least another, above it or equal to it, but differs, as in PyTorch.
 """
 
 
@@ -180,15 +181,32 @@ def select(context: Any, bits: Any, one: Any, other: Any) -> Any:
     return one(types.uint64, one, one), build
 
 
+def _of_lanes(name: str) -> Callable[..., Any]:
+    def typing(context: Any, row: Any) -> Any:
+        def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            kind = arguments[0].type
+            whole = f"llvm.{name}.v{kind.count}f{row.dtype.bitwidth}"
+            called = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind]), whole)
+            return builder.call(called, arguments)
+
+        return row(row), build
+
+    return _vector_intrinsic(typing)
+
+
+truncate, round_down = _of_lanes("trunc"), _of_lanes("floor")
+"""Return a vector rounded towards zero; return one rounded down."""
+
+absolute, square_root = _of_lanes("fabs"), _of_lanes("sqrt")
+"""Return the magnitudes of a vector; return its square roots."""
+
+
 @_vector_intrinsic
-def truncate(context: Any, row: Any) -> Any:
-    """Return a vector rounded towards zero."""
+def negate(context: Any, row: Any) -> Any:
+    """Return a vector with other signs."""
 
     def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        kind = arguments[0].type
-        name = f"llvm.trunc.v{kind.count}f{row.dtype.bitwidth}"
-        called = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind]), name)
-        return builder.call(called, arguments)
+        return builder.fneg(arguments[0])
 
     return row(row), build
 

@@ -53,11 +53,11 @@ class DenseLoops:
         states: States after the last step, by the name of the neurons.
         before: States before the last step.
         inputs: Currents of the neurons in the last step.
-        spikes: Outputs of the last step, by the name of the neurons that spike.
+        outputs: Outputs of the neurons in the last step; spikes: of those that spike.
         largest: Largest input of each linear map so far, by its name.
 
     Shape:
-        states, before, inputs, spikes: `[C, H, W]`.
+        states, before, inputs, outputs, spikes: `[C, H, W]`.
     """
 
     def __init__(self, form: NetworkForm) -> None:
@@ -67,7 +67,7 @@ class DenseLoops:
         }
         self.before: dict[str, dict[str, np.ndarray]] = {}
         self.inputs: dict[str, np.ndarray] = {}
-        self.spikes: dict[str, np.ndarray] = {}
+        self.outputs: dict[str, np.ndarray] = {}
         self.largest: dict[str, float] = {}
         self._past = {source.of: deque[np.ndarray](maxlen=0) for source in _sources(form)}
         for source in _sources(form):
@@ -95,6 +95,11 @@ class DenseLoops:
             past.appendleft(values[number])
         return values[self.form.output.of]
 
+    @property
+    def spikes(self) -> dict[str, np.ndarray]:
+        """The outputs of the neurons that spike."""
+        return {name: y for name, y in self.outputs.items() if self.form.neurons[name].form.spiking}
+
     def _currents(self, one: Currents, values: dict[int, np.ndarray]) -> np.ndarray:
         channels, *size = one.shape
         u = np.zeros((*size, channels), np.float32)
@@ -109,8 +114,7 @@ class DenseLoops:
     def _neurons(self, one: Neurons, x: np.ndarray) -> np.ndarray:
         self.inputs[one.name], self.before[one.name] = x, self.states[one.name]
         y, self.states[one.name] = one.form.run(x, self.states[one.name])
-        if one.form.spiking:
-            self.spikes[one.name] = y
+        self.outputs[one.name] = y
         return y
 
 

@@ -154,9 +154,6 @@ def network_form(network: Network, in_shape: Shape, place: str = "model.layers")
         network: The network; evaluation is assumed, so that dropout does nothing.
         in_shape: Shape of one sample at one step: (C, H, W), (C, W) or (C,).
         place: Path of the layers, for errors.
-
-    Raises:
-        ConfigError: naming the first layer that cannot be expressed, and what to do.
     """
     reader = _FormReader(in_shape, place)
     for name, module in network.layers():

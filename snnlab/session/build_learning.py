@@ -13,11 +13,7 @@ from snnlab.seeds import Stream, derived_seed
 
 
 def build_rule(experiment: Experiment) -> LearningRule:
-    """Build the learning rule, not yet bound to a network.
-
-    Raises:
-        ConfigError: for a mistake in its settings, or windows of a rule that has none.
-    """
+    """Build the learning rule, not yet bound to a network."""
     node = dict(experiment.learning)
     kind = node.pop("type", None)
     rule = RULES.build(kind, node, "learning")
@@ -29,11 +25,7 @@ def build_rule(experiment: Experiment) -> LearningRule:
 
 
 def make_rule(experiment: Experiment, data: DataSettings, built: BuiltNetwork, loss: Loss) -> LearningRule:
-    """Build the learning rule and bind it to a network and a loss.
-
-    Raises:
-        ConfigError: if it cannot train them, with the rules that can.
-    """
+    """Build the learning rule and bind it to a network and a loss."""
     rule, kind = build_rule(experiment), str(experiment.learning["type"])
     if rule.changes_weights:
         _require_plain_steps(experiment, kind)

@@ -55,11 +55,7 @@ class COptions(NamedTuple):
 
 
 def export_c(run: Path, target: Path, options: COptions) -> Iterator[str]:
-    """Write the network of a run as C into a folder, and yield lines that say what it needs, and what was compared.
-
-    Raises:
-        ConfigError: naming the layer that cannot be expressed, or the folder that exists.
-    """
+    """Write the network of a run as C into a folder, and yield lines that say what it needs, and what was compared."""
     step = [] if options.dt is None else ["data.num_bins=null", f"data.dt={options.dt:g}"]
     opened = load(run, options.checkpoint, options.plugins, step)
     network = fold_norm(opened.network) if options.fold_norm else opened.network

@@ -90,7 +90,6 @@ def inspect_file(path: Path, options: Mapping[str, str], figure: str | None) -> 
 
     Raises:
         DataError: if it is damaged, or of no known format.
-        ConfigError: for an invalid option.
     """
     reading = changed_reading(ReadOptions(time_origin="zero"), options, "data inspect")
     found = survey_file(path, reading, 0 if figure is None else _SHOWN_EVENTS)

@@ -334,11 +334,7 @@ def reading_settings(data: Mapping[str, Any], options: Mapping[str, str], place:
 
 
 def changed_reading(own: ReadOptions, options: Mapping[str, str], place: str) -> ReadOptions:
-    """Return how files are read, changed by the options of a command.
-
-    Raises:
-        ConfigError: for an invalid option.
-    """
+    """Return how files are read, changed by the options of a command."""
     changes: dict[str, Any] = {
         name.lstrip("-").replace("-", "_"): value for name, value in options.items() if name in READING
     }

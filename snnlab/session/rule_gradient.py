@@ -70,9 +70,6 @@ class RuleGradient:
         experiment: The experiment.
         folder: Its folder.
         run: The run whose chosen weights the network has; None: its initial weights.
-
-    Raises:
-        ConfigError: if the rule has no one gradient.
     """
 
     def __init__(self, experiment: Experiment, folder: Path, run: Path | None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from math import isnan
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,6 +80,7 @@ class StreamDoctor:
         yield from _table(found)
         yield _bits_line(found)
         yield _spikes_line(found)
+        yield from _rounding_lines(found)
         yield from _grid_lines(found)
         yield self._norm_line()
         yield from self._time_lines()
@@ -150,28 +152,28 @@ _COLUMNS = "{:14} {:>10} {:>12} {:>17} {:>18}"
 
 
 def _table(found: Certificate) -> Iterator[str]:
-    yield _COLUMNS.format("layer", "neurons", "spikes", "other membranes", "other in PyTorch")
+    yield _COLUMNS.format("layer", "neurons", "spikes", "other states", "other in PyTorch")
     for layer in found.layers.values():
         yield _COLUMNS.format(*_cells(layer)).rstrip()
 
 
 def _cells(layer: LayerCertificate) -> tuple[str, ...]:
     spikes = ("−", "−") if layer.spikes is None else (f"{layer.spikes:,}", f"{layer.spikes_differ:,}")
-    return layer.name, f"{layer.neurons:,}", spikes[0], f"{layer.membranes_differ:,}", spikes[1]
+    return layer.name, f"{layer.neurons:,}", spikes[0], f"{layer.states_differ:,}", spikes[1]
 
 
 def _bits_line(found: Certificate) -> str:
     if found.first_step is None:
         return (
-            f"bits        equal to plain dense loops: 0 of {found.membranes:,} membranes and 0 of {found.outputs:,}"
+            f"bits        equal to plain dense loops: 0 of {found.states:,} states and 0 of {found.outputs:,}"
             " outputs differ, after every step"
         )
     step, place = found.first_step
-    differ = sum(layer.membranes_differ for layer in found.layers.values())
+    differ = sum(layer.states_differ for layer in found.layers.values())
     counts = sum(layer.count_differs for layer in found.layers.values())
     return (
-        f"bits        DIFFER from plain dense loops, first in step {step} at {place}: {differ:,} of {found.membranes:,}"
-        f" membranes, {found.outputs_differ:,} of {found.outputs:,} outputs, {counts:,} numbers of spikes"
+        f"bits        DIFFER from plain dense loops, first in step {step} at {place}: {differ:,} of {found.states:,}"
+        f" states, {found.outputs_differ:,} of {found.outputs:,} outputs, {counts:,} numbers of spikes"
     )
 
 
@@ -181,10 +183,18 @@ def _spikes_line(found: Certificate) -> str:
     first = found.first_spike
     if first is None:
         return text
-    return (
-        f"{text}, first in step {first.step} at {first.layer} {list(first.at)}: without the spike its membrane is"
-        f" {first.below:.2g} below the threshold of {first.threshold:g}"
-    )
+    text += f", first in step {first.step} at {first.layer} {list(first.at)}"
+    if isnan(first.below):
+        return text
+    return f"{text}: without the spike its membrane is {first.below:.2g} below the threshold of {first.threshold:g}"
+
+
+def _rounding_lines(found: Certificate) -> Iterator[str]:
+    far = [layer for layer in found.layers.values() if layer.step_distance]
+    if far:
+        text = ", ".join(f"{layer.name} {layer.step_distance:.2g}" for layer in far)
+        yield "rounding    a step is as far from its neuron's in PyTorch, from the same states, as its functions round"
+        yield f"            differently, at most: {text}"
 
 
 def _grid_lines(found: Certificate) -> Iterator[str]:

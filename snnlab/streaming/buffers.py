@@ -4,7 +4,7 @@ Channels are the last axis, and their number is rounded up to full vectors. Of e
 
     input      [H, W, C]       what arrives in a step, pooling included; zeros between steps
     current    [H', left + W' + right, C']   sums of the step, with columns at both ends for kernels that reach over
-    membrane   [H", W", C']    H", W" after a pooling of the currents
+    membrane   [S, H", W", C'] the states of the neurons; H", W" after a pooling of the currents
     weights    [C, rows, phases, columns, C']   columns from right to left, so that the outputs of an input are adjacent
 
 A bitmap has a bit per pixel, and whole words per row; its summary has a bit per row. `input` and `current` have one.
@@ -25,18 +25,6 @@ from snnlab.streaming.stream_layers import StreamLayer
 
 WORD = 64
 NO_POOL, SUM_POOL, MAX_POOL = 0, 1, 2
-SUBTRACT, VALUE, NO_RESET, INTEGRATE, RELAY = 0, 1, 2, 3, 4
-NO_FLOOR, FLOOR, ROUNDED_FLOOR = 0, 1, 2
-NO_ARRAYS, PER_CHANNEL, PER_NEURON = 0, 1, 2
-# The coefficients that may differ between neurons, and the values that change nothing, of a neuron that never spikes.
-_NEVER = float(np.finfo(np.float32).max)
-COEFFICIENTS = {"a": 1.0, "g": 1.0, "c": 0.0, "v_threshold": _NEVER, "r": 0.0, "v_reset": 0.0, "start": 0.0}
-COEFFICIENTS |= {"b": 0.0, "rho": 0.0, "adaptation": 0.0}
-NO_SYNAPSE, JUMP_FIRST, DECAY_FIRST, NEXT_STEP = 0, 1, 2, 3
-_SYNAPSES = {"none": NO_SYNAPSE, "jump_first": JUMP_FIRST, "decay_first": DECAY_FIRST, "next_step": NEXT_STEP}
-NO_ADAPTATION, ADAPTED, ADAPTED_RESET = 0, 1, 2
-_RESETS = {"subtract": SUBTRACT, "value": VALUE, "none": NO_RESET, "integrate": INTEGRATE, "relay": RELAY}
-
 _WHOLE_NUMBERS = (
     # Sizes of the input, of its bitmap, of the kernel and of the currents; per_n is 2^32 / n rounded up, so that
     # x // n = (x * per_n) >> 32.
@@ -45,25 +33,20 @@ _WHOLE_NUMBERS = (
     *("rows", "row_dilation", "columns", "block", "stride_y", "stride_x", "per_stride_y", "per_stride_x"),
     *("pad_y", "pad_x"),
     *("height", "width", "channels", "words", "left", "current_width"),
-    # The windows, and the rules of the neurons.
+    # The windows.
     *("current_pool_y", "current_pool_x", "pool", "per_pool_y", "per_pool_x"),
     *("overlaps", "window_y", "window_x", "pool_stride_y", "pool_stride_x", "pool_pad_y", "pool_pad_x"),
-    *("reset", "delayed", "strict", "several", "floor_rule", "is_dense", "has_bias", "synapse", "adapts"),
-    "is_plain",
+    # Channels in the last vector, neurons with the fill, states of a neuron, and whether all are updated in each step.
+    *("last", "neurons", "num_states", "is_dense", "has_bias"),
     # Where outputs go, and a second place of the input; -1: none.
     *("to", "copy_to", "adds_to_next", "feeds_itself"),
-    # Whether coefficients differ between channels or neurons, and the distance from one coefficient to the next.
-    *("arrays", "span"),
     # Places in the array of numbers, of bits, and of weights.
     *("input", "current", "membrane", "unused", "in_bits", "in_rows", "touched", "touched_rows"),
-    *("weights", "bias", "coefficients", "synaptic", "adaptive"),
+    *("weights", "bias", "numbers", "scratch"),
 )
 # The fields that two layers share whose currents are added.
 _OF_CURRENTS = ("left", "current_width", "current", "touched", "touched_rows")
-_FRACTIONS = ("divisor", "floor", *COEFFICIENTS)
-LAYER = np.dtype(
-    [*((name, np.int64) for name in _WHOLE_NUMBERS), *((name, np.float32) for name in _FRACTIONS)], align=True
-)
+LAYER = np.dtype([*((name, np.int64) for name in _WHOLE_NUMBERS), ("divisor", np.float32)], align=True)
 
 COUNTS = np.dtype([(name, np.int64) for name in ("inputs", "operations", "spikes")])
 
@@ -102,6 +85,7 @@ class Buffers(NamedTuple):
         counts: A row of `COUNTS` for each layer.
         cells: The `SensorMap`'s cells.
         raster: Where the spikes of the last steps are counted; see `spike_raster`.
+        begun: The values before the first step.
     """
 
     layers: np.ndarray
@@ -113,6 +97,7 @@ class Buffers(NamedTuple):
     counts: np.ndarray
     cells: np.ndarray
     raster: np.ndarray
+    begun: np.ndarray
 
 
 class SensorMap(NamedTuple):
@@ -185,7 +170,7 @@ class _Layout:
 
 
 def lay_out(layers: Sequence[StreamLayer], sensor: SensorMap) -> Buffers:
-    """Return the arrays for layers in order, with all membranes at rest."""
+    """Return the arrays for layers in order, before their first step."""
     table = np.zeros(len(layers) + 1, LAYER)
     table["divisor"], table["copy_to"] = 1, -1
     layout = _Layout()
@@ -211,6 +196,10 @@ def lay_out(layers: Sequence[StreamLayer], sensor: SensorMap) -> Buffers:
     most = max(int(table["in_channels"].max()), LANES)
     weights = aligned_zeros(layout.num_weights)
     weights[:] = np.concatenate(layout.parts)
+    begun = np.zeros(layout.values, np.float32)
+    for row, layer in zip(table, layers, strict=False):
+        for number, values in enumerate([] if layer.form is None else layer.form.start.values()):
+            state_of(begun, row, number)[:] = filled_up(values, int(row["channels"]))
     found = Buffers(
         table,
         aligned_zeros(layout.values),
@@ -221,6 +210,7 @@ def lay_out(layers: Sequence[StreamLayer], sensor: SensorMap) -> Buffers:
         np.zeros(len(layers), COUNTS),
         np.ascontiguousarray(sensor.cells, np.int64).ravel(),
         NO_RASTER,
+        begun,
     )
     reset(found)
     return found
@@ -238,8 +228,10 @@ def _place_layer(layout: _Layout, row: np.void, layer: StreamLayer, channels: in
     row["block"] = next((size for size in (6, 5) if vectors % size == 0), 0)
     row["adds_to_next"], row["feeds_itself"] = layer.adds_to_next, layer.feeds_itself
     row["current_pool_y"], row["current_pool_x"] = layer.current_pool
-    row["membrane"] = layout.take_values(prod(layer.shape[1:]) * channels)
-    row["unused"] = layout.take_values(channels)
+    row["neurons"], row["last"] = prod(layer.shape[1:]) * channels, (layer.shape[0] - 1) % LANES + 1
+    row["num_states"] = 0 if layer.form is None else len(layer.form.start)
+    row["membrane"] = layout.take_values(int(row["neurons"] * row["num_states"]))
+    row["unused"], row["scratch"] = layout.take_values(channels), layout.take_values(LANES)
     row["pool"] = {"none": NO_POOL, "max": MAX_POOL}.get(layer.pool, SUM_POOL)
     row["per_pool_y"], row["per_pool_x"] = (_per(size) for size in layer.window)
     row["overlaps"], (row["window_y"], row["window_x"]) = layer.windows_overlap, layer.window
@@ -250,13 +242,20 @@ def _place_layer(layout: _Layout, row: np.void, layer: StreamLayer, channels: in
     if layer.bias is not None:
         bias[: layer.bias.size] = layer.bias
     row["bias"], row["has_bias"] = layout.take_weights(bias), layer.bias is not None
-    _set_neuron(layout, row, layer)
-    row["is_dense"] = not layer.neuron.is_driven or layer.bias is not None or layer.current_pool != (1, 1)
-    # What most layers are: they reset by subtraction, and have nothing else; see `plain_rules_of`.
-    special = ("overlaps", "feeds_itself", "synapse", "adapts", "arrays")
-    special += ("several", "floor_rule") if row["is_dense"] else ("delayed",)
-    row["is_plain"] = row["reset"] == SUBTRACT and row["g"] == 1 and not any(row[name] for name in special)
-    row["is_plain"] &= not row["is_dense"] or row["c"] == 0
+    numbers = [] if layer.form is None else [_table(one, channels) for one in layer.form.numbers.values()]
+    row["numbers"] = layout.take_weights(np.concatenate([np.zeros(0, np.float32), *numbers]))
+    row["is_dense"] = not layer.is_driven
+
+
+def _table(number: np.ndarray, channels: int) -> np.ndarray:
+    """Return a number as a vector for all neurons, one for each channel, or one for each neuron, in memory's order."""
+    return np.full(LANES, number, np.float32) if number.size == 1 else filled_up(number, channels).ravel()
+
+
+def filled_up(values: np.ndarray, channels: int) -> np.ndarray:
+    """Return `[C, H, W]` as `[H, W, channels]`; the channels that fill up vectors have the values of the last one."""
+    more = np.repeat(values[-1:], channels - values.shape[0], 0)
+    return np.concatenate([values, more]).transpose(1, 2, 0)
 
 
 def _per(size: int) -> int:
@@ -300,53 +299,15 @@ def _weight_rows(layer: StreamLayer, in_channels: int, channels: int) -> np.ndar
     return full
 
 
-def _set_neuron(layout: _Layout, row: np.void, layer: StreamLayer) -> None:
-    neuron = layer.neuron
-    for name in ("delayed", "strict", "several"):
-        row[name] = getattr(neuron, name)
-    row["reset"] = _RESETS[neuron.reset]
-    if neuron.floor is not None:
-        row["floor"], row["floor_rule"] = neuron.floor, ROUNDED_FLOOR if neuron.rounded_floor else FLOOR
-    row["synapse"], row["adapts"] = _SYNAPSES[neuron.synapse], neuron.adapts + neuron.adapted_reset
-    count = prod(layer.shape[1:]) * int(row["channels"])
-    row["synaptic"] = layout.take_values(count) if row["synapse"] else 0
-    row["adaptive"] = layout.take_values(count) if row["adapts"] else 0
-    given = {name: np.asarray(getattr(neuron, name), np.float32) for name in COEFFICIENTS}
-    for name, neutral in COEFFICIENTS.items():
-        # Of arrays, a value that says whether the operation changes anything.
-        effective = given[name][given[name] != neutral]
-        row[name] = effective.flat[0] if effective.size else neutral
-    # What fills up the vectors must not spike, so it has values of its own where neurons spike without input.
-    fills_up = neuron.spikes_alone and layer.shape[0] < row["channels"]
-    if all(values.size == 1 for values in given.values()) and not fills_up:
-        return
-    shape = layer.shape if any(values.size > layer.shape[0] for values in given.values()) else (layer.shape[0], 1, 1)
-    row["arrays"] = PER_CHANNEL if shape[1:] == (1, 1) else PER_NEURON
-    row["span"] = prod(shape[1:]) * int(row["channels"])
-    table = np.zeros((len(given), *shape[1:], int(row["channels"])), np.float32)
-    for part, (name, neutral) in zip(table, COEFFICIENTS.items(), strict=True):
-        part[:] = neutral
-        part[..., : shape[0]] = np.broadcast_to(given[name], shape).transpose(1, 2, 0)
-    row["coefficients"] = layout.take_weights(table)
-
-
 def reset(buffers: Buffers) -> None:
-    """Set all membranes to their initial value and clear everything else but the weights."""
-    buffers.values[:] = 0
+    """Set all states to their first values, and clear everything else but the weights."""
+    buffers.values[:] = buffers.begun
     buffers.bits[:] = 0
     buffers.counts[:] = 0
-    for row in buffers.layers[:-1]:
-        v = membranes(buffers, row)
-        if row["arrays"]:
-            first = row["coefficients"] + row["span"] * list(COEFFICIENTS).index("start")
-            start = buffers.weights[first : first + row["span"]]
-            v[:] = start if row["arrays"] == PER_CHANNEL else start.reshape(v.shape)
-        else:
-            v[:] = row["start"]
 
 
-def membranes(buffers: Buffers, row: np.void) -> np.ndarray:
-    """Return a layer's membranes as a view, `[H, W, C]` with the channels that fill up vectors."""
+def state_of(values: np.ndarray, row: np.void, number: int) -> np.ndarray:
+    """Return a layer's state with this number as a view, `[H, W, C]` with the channels that fill up vectors."""
     height, width = row["height"] // row["current_pool_y"], row["width"] // row["current_pool_x"]
-    count = height * width * row["channels"]
-    return buffers.values[row["membrane"] : row["membrane"] + count].reshape(height, width, row["channels"])
+    first = row["membrane"] + number * row["neurons"]
+    return values[first : first + row["neurons"]].reshape(height, width, row["channels"])

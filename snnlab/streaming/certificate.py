@@ -5,9 +5,10 @@ Axes: T steps, then those of one sample at one step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from math import nan
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,15 +16,15 @@ import torch
 from snnlab.nn.dense_loops import DenseLoops
 from snnlab.nn.layer import Counts, only_spikes
 from snnlab.nn.network import Network
-from snnlab.nn.network_form import network_form
+from snnlab.nn.neurons.base import Neuron, cast_coefficients, named_neurons
+from snnlab.nn.neurons.recurrent import Recurrent
 from snnlab.nn.record import evaluation, state_variables
 from snnlab.streaming.event_stream import EventStream
 from snnlab.streaming.grid_proof import GridProof, grid_proofs
-from snnlab.streaming.stream_layers import StreamNeuron
 
 # Columns x, y, p of the events of a step.
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
-Membranes = Mapping[str, np.ndarray]
+States = Mapping[str, Mapping[str, np.ndarray]]
 
 
 @dataclass
@@ -34,17 +35,22 @@ class LayerCertificate:
         name: Name of the neurons.
         neurons: Their number.
         spikes: Number of spikes in dense loops; None for a layer that does not spike.
-        membranes_differ: Number of membranes with other bits than in dense loops, over all steps.
+        states: Names of a neuron's states.
+        states_differ: Number of states with other bits than in dense loops, over all steps.
         count_differs: Number of steps with another number of spikes than in dense loops.
         spikes_differ: Number of neurons and steps with other spikes in the network.
+        step_distance: How far a state, or an output, is at most from that of one step of the neuron in PyTorch, which
+            begins with the same states; 0 for a neuron whose operations have the same bits.
     """
 
     name: str
     neurons: int
+    states: tuple[str, ...]
     spikes: int | None = None
-    membranes_differ: int = 0
+    states_differ: int = 0
     count_differs: int = 0
     spikes_differ: int = 0
+    step_distance: float = 0.0
 
 
 class FirstDifference(NamedTuple):
@@ -54,8 +60,8 @@ class FirstDifference(NamedTuple):
         step: Its step, from 0.
         layer: Name of the neurons.
         at: The neuron's indices.
-        below: How far the membrane of the one without the spike is below the threshold.
-        threshold: The threshold.
+        below: How far the membrane of the one without the spike is below the threshold; NaN if it is not known.
+        threshold: The threshold; NaN if there is none.
     """
 
     step: int
@@ -88,14 +94,14 @@ class Certificate:
 
     @property
     def is_equal(self) -> bool:
-        """Whether membranes, numbers of spikes and outputs are those of dense loops, bit for bit."""
-        differ = sum(layer.membranes_differ + layer.count_differs for layer in self.layers.values())
+        """Whether all states, numbers of spikes and outputs are those of dense loops, bit for bit."""
+        differ = sum(layer.states_differ + layer.count_differs for layer in self.layers.values())
         return differ + self.outputs_differ == 0
 
     @property
-    def membranes(self) -> int:
-        """Number of membranes that were compared."""
-        return self.steps * sum(layer.neurons for layer in self.layers.values())
+    def states(self) -> int:
+        """Number of states that were compared."""
+        return self.steps * sum(layer.neurons * len(layer.states) for layer in self.layers.values())
 
     @property
     def spikes_differ(self) -> int:
@@ -116,23 +122,42 @@ def certify(network: Network, stream: EventStream, steps: Iterable[Columns], fra
         frames: `[T, ...]`, float32.
     """
     found, other = Certificate(), _InPyTorch(network)
-    dense = DenseLoops(network_form(network, frames.shape[1:]))
-    neurons = {layer.neuron.name: layer.neuron for layer in stream.layers if layer.neuron.name}
+    dense = DenseLoops(stream.form)
+    neurons = {name: module for name, module in named_neurons(network) if name in dense.states}
     counted = _SpikeCounts(stream)
     for number, (columns, frame) in enumerate(zip(steps, frames, strict=True)):
         y, expected = stream.step(*columns), dense.step(frame)
         found.steps, found.events = number + 1, found.events + columns[0].size
-        before = other.states
         other.step(frame)
-        _compare_with_dense(found, dense, stream.membranes(), counted.take(), number)
+        _compare_with_dense(found, dense, stream.states(), counted.take(), number)
         found.outputs += expected.size
         differ = int(np.count_nonzero(y.reshape(-1) != expected.reshape(-1)))
         found.outputs_differ += differ
         if differ and found.first_step is None:
             found.first_step = number, "the output"
-        _compare_spikes(found, dense, other, neurons, (number, before))
+        _compare_spikes(found, dense, other, number)
+        for name, module in neurons.items():
+            layer = found.layers[name]
+            layer.step_distance = max(layer.step_distance, _step_distance(dense, name, module, other))
     found.proofs = grid_proofs(stream.layers, dense.largest)
     return found
+
+
+def _step_distance(dense: DenseLoops, name: str, module: Neuron, other: _InPyTorch) -> float:
+    """Return how far the last step of a layer is from that of its neurons in PyTorch, with the same states before."""
+    neuron = module.neuron if isinstance(module, Recurrent) else module
+    before = dense.before[name]
+    shape = next(other.states[name][key].shape for key in before)
+
+    def tensor(values: np.ndarray) -> torch.Tensor:
+        return torch.tensor(values).reshape(shape)
+
+    x = tensor(dense.inputs[name])
+    state = type(neuron.initial_state(x))(*(tensor(before[key]) for key in before))
+    with torch.no_grad():
+        y, after = neuron.step(x, state, cast_coefficients(neuron.coefficients(), x))
+    pairs = [(dense.outputs[name], y), *zip(dense.states[name].values(), after, strict=True)]
+    return max(float(np.abs(own.ravel() - theirs.numpy().ravel()).max()) for own, theirs in pairs)
 
 
 class _InPyTorch:
@@ -168,13 +193,16 @@ class _SpikeCounts:
 
 
 def _compare_with_dense(
-    found: Certificate, dense: DenseLoops, membranes: Membranes, counts: Mapping[str, int], number: int
+    found: Certificate, dense: DenseLoops, states: States, counts: Mapping[str, int], number: int
 ) -> None:
-    for name, states in dense.states.items():
-        v = states["v"]
-        layer = found.layers.setdefault(name, LayerCertificate(name, v.size))
-        bits = np.count_nonzero(membranes[name].reshape(v.shape).view(np.int32) != v.view(np.int32))
-        layer.membranes_differ += int(bits)
+    for name, expected in dense.states.items():
+        size = dense.inputs[name].size
+        layer = found.layers.setdefault(name, LayerCertificate(name, size, tuple(expected)))
+        bits = sum(
+            np.count_nonzero(states[name][key].view(np.int32) != values.view(np.int32))
+            for key, values in expected.items()
+        )
+        layer.states_differ += int(bits)
         counts_differ = False
         if (spikes := dense.spikes.get(name)) is not None:
             total = int(spikes.sum())
@@ -185,36 +213,28 @@ def _compare_with_dense(
             found.first_step = number, name
 
 
-def _compare_spikes(
-    found: Certificate,
-    dense: DenseLoops,
-    other: _InPyTorch,
-    neurons: Mapping[str, StreamNeuron],
-    when: tuple[int, Mapping[str, Mapping[str, Any]]],
-) -> None:
-    for name, spikes in dense.spikes.items():
-        theirs = other.spikes[name]
-        spikes = spikes.reshape(theirs.shape)
+def _compare_spikes(found: Certificate, dense: DenseLoops, other: _InPyTorch, number: int) -> None:
+    for name, theirs in other.spikes.items():
+        spikes = dense.spikes[name].reshape(theirs.shape)
         differ = spikes != theirs
         if not differ.any():
             continue
         found.layers[name].spikes_differ += int(np.count_nonzero(differ))
         if found.first_spike is None:
             at = tuple(int(n) for n in np.argwhere(differ)[0])
-            fewer_in_dense = spikes[at] < theirs[at]
-            v = dense.states[name]["v"] if fewer_in_dense else other.states[name]["v"][0].numpy()
-            threshold = _threshold(neurons[name], at, when[1].get(name, {}))
-            below = threshold - float(v.reshape(spikes.shape)[at])
-            found.first_spike = FirstDifference(when[0], name, at, below, threshold)
+            below, threshold = _below(dense, other, name, at, theirs.shape)
+            found.first_spike = FirstDifference(number, name, at, below, threshold)
 
 
-def _threshold(neuron: StreamNeuron, at: Sequence[int], before: Mapping[str, Any]) -> float:
-    """Return the threshold of a neuron in a step, which earlier spikes may have raised."""
-
-    def of(coefficient: float | np.ndarray) -> float:
-        values = np.asarray(coefficient)
-        place = (*at, 0, 0)[: values.ndim]
-        return float(values[tuple(min(n, size - 1) for n, size in zip(place, values.shape, strict=True))])
-
-    raised = of(neuron.adaptation) * float(before["w"][0].numpy()[tuple(at)]) if neuron.adapts and before else 0.0
-    return of(neuron.v_threshold) + raised
+def _below(
+    dense: DenseLoops, other: _InPyTorch, name: str, at: tuple[int, ...], shape: tuple[int, ...]
+) -> tuple[float, float]:
+    """Return how far the membrane of the one with fewer spikes is below the threshold, and the threshold."""
+    form, x, before = dense.form.neurons[name].form, dense.inputs[name], dense.before[name]
+    if form.threshold is None:
+        return nan, nan
+    u, threshold = (float(form.value(node, x, before).reshape(shape)[at]) for node in form.threshold)
+    if dense.spikes[name].reshape(shape)[at] >= other.spikes[name][at]:
+        v = other.states[name].get("v")
+        u = nan if v is None else float(v[0].numpy()[at])
+    return threshold - u, threshold

@@ -13,21 +13,25 @@ import numpy as np
 
 from snnlab.compiled import places_of
 from snnlab.errors import ConfigError, DataError
+from snnlab.kernels.trace import describe
+from snnlab.kernels.vectors import LANES
 from snnlab.nn.network import Network, build_network
+from snnlab.nn.network_form import Shape, network_form
 from snnlab.streaming.buffers import (
     CLOCK,
     HOUR_US,
-    Buffers,
     SensorMap,
     clock_of,
     lay_out,
-    membranes,
     plain_sensor,
     reset,
+    state_of,
 )
 from snnlab.streaming.event_loops import feed_events, run_step, run_steps
-from snnlab.streaming.stream_layers import Shape, stream_layers
+from snnlab.streaming.rendered_updates import update_address
+from snnlab.streaming.stream_layers import stream_layers
 from snnlab.streaming.stream_state import StateEntry, StreamState, check_values, put_state, state_entries, take_state
+from snnlab.streaming.update_loops import Engine
 
 # Where the clock has the numbers of `DroppedEvents`.
 _DROPPED = slice(CLOCK.names.index("late"), CLOCK.names.index("outside") + 1) if CLOCK.names else slice(0)
@@ -97,7 +101,8 @@ class EventStream:
         if in_shape is None:
             raise ConfigError("in_shape", "is needed for this network", "for example in_shape=(2, 128, 128)")
         self.in_shape, self.dt = tuple(in_shape), dt
-        self.layers = stream_layers(network, self.in_shape)
+        self.form = network_form(network, self.in_shape)
+        self.layers = stream_layers(self.form)
         self.sensor = plain_sensor(self.in_shape) if sensor is None else sensor
         self._buffers = lay_out(self.layers, self.sensor)
         last = self.layers[-1].out_shape
@@ -111,8 +116,10 @@ class EventStream:
     def _bind(self) -> None:
         """Prepare the arguments of the compiled loops: the arrays, or their addresses."""
         self._view = self._output.reshape(self.out_shape)
-        self._arguments = (*self._buffers, self._clock)
-        self._places = places_of(*self._arguments, self._output)
+        addresses = [0 if layer.adds_to_next else update_address(layer, LANES) for layer in self.layers]
+        self._updates = np.array(addresses, np.int64)
+        own = self._buffers[: Engine._fields.index("clock")]
+        self._places = places_of(*own, self._clock, self._output, self._updates)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Copy a stream: its arrays have other addresses."""
@@ -152,9 +159,9 @@ class EventStream:
         return f"it has {width} x {height} pixels and {self.sensor.polarities} polarities"
 
     @property
-    def compiled_arguments(self) -> tuple[Buffers, np.ndarray, np.ndarray, np.ndarray]:
-        """The engine's memory, its clock, and the memory of the outputs and numbers of spikes of steps."""
-        return self._buffers, self._clock, self._rows, self._spikes
+    def compiled_arguments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The places of the engine, and the memory of the outputs and numbers of spikes of steps."""
+        return self._places, self._rows, self._spikes
 
     @property
     def clock(self) -> tuple[int, ...]:
@@ -243,13 +250,13 @@ class EventStream:
         _, x, y, p = _columns(events)
         outputs, spikes = np.zeros((x.size, self._output.size), np.float32), np.zeros(x.size, np.int64)
         stops = np.arange(1, x.size + 1)
-        if (outside := run_steps(*self._arguments, x, y, p, stops, outputs, spikes)) >= 0:
+        if (outside := run_steps(self._places, x, y, p, stops, outputs, spikes)) >= 0:
             raise self._outside(x[outside], y[outside], p[outside])
         return outputs.reshape(-1, *self.out_shape), spikes
 
     def check_each(self) -> None:
         """Raise a ConfigError if a step without events changes the network, so that `feed_each` has no meaning."""
-        if name := next((layer.neuron.name or layer.name for layer in self.layers if layer.changes_alone), None):
+        if name := next((layer.label for layer in self.layers if layer.changes_alone), None):
             problem = "changes with time, so that single events are no steps"
             raise ConfigError(f"model.layers.{name}", problem, "use a short dt")
 
@@ -300,7 +307,7 @@ class EventStream:
         """
         taken, ran = 0, STEPS_AT_ONCE
         while ran == STEPS_AT_ONCE:
-            taken, ran = feed_events(*self._arguments, *columns, taken, end, self._rows, self._spikes)
+            taken, ran = feed_events(self._places, *columns, taken, end, self._rows, self._spikes)
             if ran:
                 yield self._rows[:ran], self._spikes[:ran]
 
@@ -347,21 +354,25 @@ class EventStream:
         put_state(self._buffers, self._clock, state)
 
     def digest(self) -> str:
-        """Return a checksum of the network's layers and weights, the sensor and the step."""
+        """Return a checksum of the network's layers, neurons and weights, the sensor and the step."""
         own = self._buffers
         found = hashlib.sha256()
-        for array in (own.layers, own.weights, own.cells, self._clock["us_numerator"], self._clock["us_denominator"]):
+        steps = self._clock["us_numerator"], self._clock["us_denominator"]
+        for array in (own.layers, own.weights, own.begun, own.cells, *steps):
             found.update(array.tobytes())
+        for layer in self.layers:
+            found.update(b"" if layer.form is None else describe(layer.form.step).encode())
         return found.hexdigest()
 
-    def membranes(self) -> dict[str, np.ndarray]:
-        """Return a copy of the membranes by the name of their neurons, or of a layer without neurons: `[C, H, W]`."""
+    def states(self) -> dict[str, dict[str, np.ndarray]]:
+        """Return a copy of the states by the name of their neurons: `[C, H, W]` by the name of each state."""
         found = {}
         for layer, row in zip(self.layers, self._buffers.layers, strict=False):
-            if not layer.has_membranes:
-                continue
-            values = membranes(self._buffers, row)[:, :, : layer.shape[0]]
-            found[layer.neuron.name or layer.name] = values.transpose(2, 0, 1).copy()
+            if layer.form is not None:
+                found[layer.neurons] = {
+                    name: state_of(self._buffers.values, row, n)[:, :, : layer.shape[0]].transpose(2, 0, 1).copy()
+                    for n, name in enumerate(layer.form.start)
+                }
         return found
 
     def stats(self) -> dict[str, Any]:
@@ -369,7 +380,7 @@ class EventStream:
         counts = self._buffers.counts
         names = counts.dtype.names or ()
         layers = {
-            layer.neuron.name or layer.name: {name: int(row[name]) for name in names}
+            layer.label: {name: int(row[name]) for name in names}
             for layer, row in zip(self.layers, counts, strict=True)
         }
         return {"steps": self.num_steps, "events": self.num_events, "layers": layers}

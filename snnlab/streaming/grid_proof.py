@@ -64,7 +64,7 @@ def grid_proofs(layers: Sequence[StreamLayer], largest: Mapping[str, float]) -> 
         group.append(k)
         if layer.adds_to_next:
             continue
-        if layer.neuron.reset != "relay":
+        if not layer.relays:
             found += _proofs([layers[n] for n in group], [inputs[n] for n in group], largest)
         group = []
     return found
@@ -77,7 +77,7 @@ def _inputs(layers: Sequence[StreamLayer]) -> list[_Input]:
     raw[0].append(_Input(1.0, inf))
     found = []
     for k, layer in enumerate(layers):
-        once = 1.0 if not layer.neuron.several else inf
+        once = 1.0 if layer.form is not None and not layer.form.is_graded else inf
         if layer.feeds_itself:
             own = _Input(1.0, once)
         else:
@@ -88,7 +88,7 @@ def _inputs(layers: Sequence[StreamLayer]) -> list[_Input]:
             raw[layer.copy_to].append(own)
         if not layer.adds_to_next:
             to = k + 1 if layer.to is None else layer.to
-            sent = own if layer.neuron.reset == "relay" else _Input(1.0, once)
+            sent = own if layer.relays else _Input(1.0, once)
             raw[to].append(
                 sent._replace(bound=sent.bound * (prod(layer.window) if layer.pool in ("avg", "sum") else 1))
             )

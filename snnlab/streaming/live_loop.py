@@ -21,6 +21,7 @@ from snnlab.streaming.event_loops import feed, first_us
 from snnlab.streaming.event_stream import STEPS_AT_ONCE, EventStream
 from snnlab.streaming.latency import LatencyHistogram, bin_of
 from snnlab.streaming.system_calls import SET_WORDS, clock_s, now_s, read_bytes, wait_readable, write_bytes
+from snnlab.streaming.update_loops import engine_at
 
 _loop, _inner = compiled(nogil=True, error_model="numpy"), njit(nogil=True, error_model="numpy")
 
@@ -279,12 +280,11 @@ def end_by_clock(own: Any, clock: Any) -> None:
 
 
 @_loop
-def run_live(e: Any, clocks: Any, outputs: Any, spikes: Any, answers: Any, arrays: Any, order: Any) -> int:
+def run_live(places: Any, outputs: Any, spikes: Any, answers: Any, arrays: Any, order: Any) -> int:
     """Feed the events of the table, read on, and write lines, until Python has to do something; return what.
 
     Args:
-        e: The engine's `Buffers`.
-        clocks: Its clock.
+        places: The places of the `Engine`.
         outputs: Memory of the outputs of steps.
         spikes: Memory of their numbers of spikes.
         answers: The window of `Answers`.
@@ -292,16 +292,15 @@ def run_live(e: Any, clocks: Any, outputs: Any, spikes: Any, answers: Any, array
         order: See `parse_lines`.
     """
     data, table, text = borrow(arrays.data), borrow(arrays.table), borrow(arrays.text)
-    own, clock = arrays.live[0], clocks[0]
+    own, clock = arrays.live[0], engine_at(places).clock[0]
     kinds = kinds_dropped(clock)
     while True:
         ran = outputs.shape[0]
         while ran == outputs.shape[0]:
             n = own.count
             own.first, ran = feed(
-                e.layers, e.values, e.bits, e.weights, e.starts, e.factors, e.counts, e.cells, e.raster, clocks,
-                table[0, :n], table[1, :n], table[2, :n], table[3, :n], own.first, own.end_step, outputs, spikes,
-            )  # fmt: skip
+                places, table[0, :n], table[1, :n], table[2, :n], table[3, :n], own.first, own.end_step, outputs, spikes
+            )
             answer_steps(own, clock, outputs, spikes, ran, answers, arrays)
             if own.text_size > 0 and not write_lines(own, text):
                 return WRITE

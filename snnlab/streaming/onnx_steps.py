@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from math import frexp
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from snnlab.streaming.stream_layers import Pair, StreamLayer, StreamNeuron
+from snnlab.kernels.neuron_form import NeuronForm
+from snnlab.kernels.trace import Node, is_literal, number_name
+from snnlab.nn.network_form import Pair
+from snnlab.streaming.stream_layers import StreamLayer
 
 HAS_ONNX = find_spec("onnx") is not None and find_spec("onnxruntime") is not None
 if TYPE_CHECKING or HAS_ONNX:
@@ -76,13 +78,17 @@ class OnnxSteps:
             for name, array in states.items():
                 array[:] = self._start[name]
 
-    def membranes(self) -> dict[str, np.ndarray]:
-        """Return the membranes by the name of their neurons, or of a layer without neurons; not to be changed."""
-        states = self._states[self._turn]
-        return {name.removesuffix(_MEMBRANE): v for name, v in states.items() if name.endswith(_MEMBRANE)}
+    def states(self) -> dict[str, dict[str, np.ndarray]]:
+        """Return the states by the name of their neurons, and their own; not to be changed."""
+        found: dict[str, dict[str, np.ndarray]] = {}
+        for name, values in self._states[self._turn].items():
+            neurons, _, state = name.rpartition("/")
+            if state != _FEEDBACK.removeprefix("/"):
+                found.setdefault(neurons, {})[state] = values
+        return found
 
 
-_MEMBRANE, _SYNAPSE, _ADAPTATION, _FEEDBACK, _SPIKES, _AFTER = "/v", "/i", "/w", "/s", "/spikes", "/after"
+_FEEDBACK, _SPIKES, _AFTER = "/fed back", "/spikes", "/after"
 
 
 def step_graph(layers: Sequence[StreamLayer], *, with_spikes: bool = False) -> tuple[Any, dict[str, np.ndarray]]:
@@ -116,7 +122,7 @@ class _StepGraph:
         end = len(self._layers)
         for k, layer in enumerate(self._layers):
             if layer.feeds_itself:
-                x = self._state(layer.neuron.name + _FEEDBACK, self._shape(layer, layer.whole))
+                x = self._state(layer.neurons + _FEEDBACK, self._shape(layer, layer.whole))
             else:
                 x = self._sum(inputs[k])
             flat = layer.whole or is_flat.get(k, False)
@@ -196,7 +202,7 @@ class _StepGraph:
 
     def _current(self, layer: StreamLayer, x: str, *, flat: bool) -> str:
         """Return the convolution, or the matrix product, of a layer's input; that of a relay is the input."""
-        if layer.neuron.reset == "relay":
+        if layer.relays:
             return x
         weight = layer.weight
         if layer.whole:
@@ -232,101 +238,51 @@ class _StepGraph:
             return self._op("AveragePool", y, count_include_pad=1, **how)
         return self._op("LpPool", y, p=1, **how)  # spikes are not negative
 
-    def _times(self, coefficient: Any, x: str, flat: bool) -> str:
-        return x if np.all(np.asarray(coefficient) == 1) else self._op("Mul", self._array(coefficient, flat), x)
-
-    def _plus(self, x: str, coefficient: Any, flat: bool) -> str:
-        return x if not np.any(coefficient) else self._op("Add", x, self._array(coefficient, flat))
-
-    def _array(self, coefficient: Any, flat: bool) -> str:
-        values = np.asarray(coefficient, np.float32)
-        return self._constant(values.reshape(-1) if values.ndim and flat else values)
-
     def _neurons(self, layer: StreamLayer, current: str, shape: Shape) -> str:
-        """Write the operations of `neuron_loops.fire`, and return the numbers of spikes, or the membranes."""
-        neuron, flat = layer.neuron, len(shape) == 1
-        if neuron.reset == "relay":
+        """Write the operations of the neurons' step, and return their output."""
+        form = layer.form
+        if form is None:
             return current
-        name = neuron.name or layer.name
-        v = self._state(name + _MEMBRANE, shape, neuron.start)
-        if neuron.synapse != "none":
-            current = self._synapse(neuron, name, current, shape)
-        if neuron.reset == "integrate":
-            u = self._integrated(neuron, v, current, flat)
-            self._keep(v, u)
-            return u
-        threshold = self._array(neuron.v_threshold, flat)
-        if neuron.adapts:
-            w = self._state(name + _ADAPTATION, shape)
-            threshold = self._op("Add", self._times(neuron.adaptation, w, flat), threshold)
-        if neuron.delayed:
-            u = self._delayed(neuron, v, current, threshold, flat)
-            number = self._numbers(neuron, u, threshold)[1]
-        else:
-            u = self._integrated(neuron, v, current, flat)
-            spiked, number = self._numbers(neuron, u, threshold)
-            u = self._after_reset(neuron, u, spiked, number, threshold, flat)
-            if neuron.adapts:
-                w = name + _ADAPTATION
-                self._keep(w, self._op("Add", self._times(neuron.rho, w, flat), number))
-            u = self._bounded(neuron, u)
-        self._keep(v, u)
+        names: dict[Node, str] = {form.step.x: current}
+        for name, node in form.step.before.items():
+            names[node] = self._state(f"{layer.neurons}/{name}", shape, form.start[name])
+        number = self._expression(form, form.step.y, names, len(shape) == 1)
+        for name, node in form.step.after.items():
+            self._keep(f"{layer.neurons}/{name}", self._expression(form, node, names, len(shape) == 1))
         if layer.feeds_itself:
-            self._keep(name + _FEEDBACK, number)
-        if self._with_spikes:
-            self._output(name + _SPIKES, number, shape)
+            self._keep(layer.neurons + _FEEDBACK, number)
+        if self._with_spikes and form.spiking:
+            self._output(layer.neurons + _SPIKES, number, shape)
         return number
 
-    def _synapse(self, neuron: StreamNeuron, name: str, current: str, shape: Shape) -> str:
-        before, flat = self._state(name + _SYNAPSE, shape), len(shape) == 1
-        if neuron.synapse == "decay_first":
-            after = self._times(neuron.b, self._op("Add", before, current), flat)
+    def _expression(self, form: NeuronForm, node: Node, names: dict[Node, str], flat: bool) -> str:
+        """Return the name of an expression, whose operations are written once."""
+        if node in names:
+            return names[node]
+        if node.is_number:
+            values = np.float32(node.name) if is_literal(node) else form.numbers[number_name(node)]
+            names[node] = self._constant(values.reshape(-1) if values.ndim and flat else values)
+            return names[node]
+        ones = [arg for arg in node.args if is_literal(arg) and arg.name == 1.0]
+        if node.op == "fill" or (node.op in ("mul", "div") and node.args[-1] in ones):
+            names[node] = self._expression(form, node.args[0], names, flat)
+            return names[node]
+        if node.op == "where" and [arg.name for arg in node.args[1:] if is_literal(arg)] == [1.0, 0.0]:
+            names[node] = self._op("Cast", self._expression(form, node.args[0], names, flat), to=_FLOAT)
+            return names[node]
+        args = [self._expression(form, arg, names, flat) for arg in node.args]
+        if node.op == "trunc":  # ONNX has none
+            away = self._op("Less", args[0], self._constant(0.0))
+            names[node] = self._op("Where", away, self._op("Ceil", args[0]), self._op("Floor", args[0]))
+        elif node.op == "ne":
+            names[node] = self._op("Not", self._op("Equal", *args))
         else:
-            after = self._op("Add", self._times(neuron.b, before, flat), current)
-        self._keep(before, after)
-        return before if neuron.synapse == "next_step" else after
+            names[node] = self._op(_OPERATIONS[node.op], *args)
+        return names[node]
 
-    def _integrated(self, neuron: StreamNeuron, v: str, current: str, flat: bool) -> str:
-        current = self._plus(self._times(neuron.g, current, flat), neuron.c, flat)
-        if not np.any(neuron.a):
-            return current
-        return self._op("Add", self._times(neuron.a, v, flat), current)
 
-    def _numbers(self, neuron: StreamNeuron, u: str, threshold: str) -> tuple[str, str]:
-        """Return where neurons spike, and how often."""
-        spiked = self._op("Greater" if neuron.strict else "GreaterOrEqual", u, threshold)
-        if not neuron.several:
-            return spiked, self._op("Cast", spiked, to=_FLOAT)
-        values = np.asarray(neuron.v_threshold)
-        if not neuron.strict and not neuron.adapts and values.size == 1 and frexp(float(values))[0] == 0.5:
-            # A division by a power of two does not round, so that what is below the threshold stays below 1.
-            divided = u if values == 1 else self._op("Div", u, threshold)
-            return spiked, self._op("Floor", self._op("Relu", divided))
-        whole = self._op("Floor", self._op("Div", u, threshold))
-        return spiked, self._op("Where", spiked, whole, self._constant(0.0))
-
-    def _after_reset(self, neuron: StreamNeuron, u: str, spiked: str, number: str, threshold: str, flat: bool) -> str:
-        if neuron.reset == "subtract":
-            by = self._op("Mul", number, threshold) if neuron.adapted_reset else self._times(neuron.r, number, flat)
-            return self._op("Sub", u, by)
-        if neuron.reset == "value":
-            return self._op("Where", spiked, self._array(neuron.v_reset, flat), u)
-        return u
-
-    def _delayed(self, neuron: StreamNeuron, v: str, current: str, threshold: str, flat: bool) -> str:
-        """Return the membranes, after a reset by the spikes of the step before."""
-        spiked, number = self._numbers(neuron, v, threshold)
-        if neuron.reset == "value":
-            return self._integrated(
-                neuron, self._after_reset(neuron, v, spiked, number, threshold, flat), current, flat
-            )
-        u = self._integrated(neuron, v, current, flat)
-        return self._after_reset(neuron, u, spiked, number, threshold, flat)
-
-    def _bounded(self, neuron: StreamNeuron, u: str) -> str:
-        if neuron.floor is None:
-            return u
-        floor = self._constant(neuron.floor)
-        if not neuron.rounded_floor:
-            return self._op("Max", u, floor)
-        return self._op("Add", self._op("Relu", self._op("Sub", u, floor)), floor)
+_OPERATIONS = {
+    **{"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "neg": "Neg", "abs": "Abs", "exp": "Exp"},
+    **{"sqrt": "Sqrt", "floor": "Floor", "where": "Where", "ge": "GreaterOrEqual", "gt": "Greater"},
+    **{"le": "LessOrEqual", "lt": "Less", "eq": "Equal", "and": "And", "or": "Or", "not": "Not"},
+}

@@ -9,9 +9,9 @@ from numba import njit
 
 from snnlab.compiled import keep_apart
 from snnlab.kernels.vectors import LANES, add_scaled_rows, differs, load, splat, store, trailing_zeros
-from snnlab.streaming.neuron_loops import ZERO
 
 NONE, ONE = np.uint64(0), np.uint64(1)
+ZERO = np.float32(0)
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 # As few channels of events are all multiplied, zeros too: how many are not zero cannot be predicted.
 FEW_CHANNELS = 2

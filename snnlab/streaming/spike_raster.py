@@ -41,11 +41,11 @@ def raster_rows(layers: Sequence[StreamLayer]) -> list[RasterRows | None]:
     found: list[RasterRows | None] = []
     first = 0
     for layer in layers:
-        if layer.adds_to_next or layer.neuron.reset in ("integrate", "relay"):
+        if layer.form is None or not layer.form.spiking:
             found.append(None)
             continue
         rows = min(layer.shape[0], _MOST_ROWS)
-        found.append(RasterRows(layer.neuron.name or layer.name, layer.shape, first, rows))
+        found.append(RasterRows(layer.label, layer.shape, first, rows))
         # Vectors are filled up with channels that never spike; they have places, so that nothing is written beyond.
         first += rows + LANES
     return found

@@ -23,7 +23,7 @@ import numpy as np
 
 from snnlab.errors import ConfigError, DataError
 from snnlab.files import open_regular, write_atomically
-from snnlab.streaming.buffers import CLOCK, WORD, Buffers, membranes
+from snnlab.streaming.buffers import CLOCK, WORD, Buffers
 
 # Numbers up to here are sums of 32-bit floats of 1 without loss.
 _MOST_COUNT = 2.0**24
@@ -75,7 +75,7 @@ class StreamState(NamedTuple):
     Attributes:
         input: Events of the open step, for each cell of the first layer.
         fed_back: Spikes of the last step, of layers that feed them back to themselves.
-        values: Membranes, synaptic currents and adaptations.
+        values: The states of all neurons.
         still: Whether a pixel has neurons that are still at their threshold after their spikes, 0 or 1.
         clock: The numbers of `CLOCK`.
     """
@@ -182,16 +182,14 @@ def _input_of(row: np.void) -> slice:
 
 def _kept(buffers: Buffers) -> dict[str, list[slice]]:
     """Return the places of the numbers that outlive a step, by the field of `StreamState`."""
-    found: dict[str, list[slice]] = {"input": [], "fed_back": [slice(0, 0)], "values": []}
+    found: dict[str, list[slice]] = {"input": [], "fed_back": [slice(0, 0)], "values": [slice(0, 0)]}
     for k, row in enumerate(buffers.layers[:-1]):
         if k == 0:
             found["input"].append(_input_of(row))
         if row["feeds_itself"]:
             found["fed_back"].append(_input_of(row))
         if not row["adds_to_next"]:
-            size = membranes(buffers, row).size
-            names = ("membrane", *(["synaptic"] if row["synapse"] else []), *(["adaptive"] if row["adapts"] else []))
-            found["values"] += [slice(row[name], row[name] + size) for name in names]
+            found["values"].append(slice(row["membrane"], row["membrane"] + row["neurons"] * row["num_states"]))
     return found
 
 

@@ -104,3 +104,14 @@ def test_a_network_without_a_form_is_refused_by_its_layer(layers: dict[str, Any]
     network = build_network(layers, in_shape=SHAPE, dt=1.0, num_steps=4).network.eval()
     with assert_raises(ConfigError, f"model.layers.{at}"):
         network_form(network, SHAPE)
+
+
+def test_a_step_is_printed_with_the_names_of_states_and_numbers() -> None:
+    layers = {"conv": CONV, "lif": {"type": "lif", "tau_mem": 5.0, "v_threshold": 0.5}}
+    (neurons,) = network_form(build_network(layers, in_shape=SHAPE, dt=1.0).network, SHAPE).neurons.values()
+    assert neurons.form.text().splitlines() == [
+        "e1 = ((k_a * v[t-1]) + x)",
+        "e2 = where(((e1 - k_v_threshold) >= 0), 1, 0)",
+        "v[t] = (e1 - (e2 * k_r))",
+        "y[t] = e2",
+    ]

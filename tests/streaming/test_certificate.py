@@ -34,7 +34,7 @@ def test_a_network_on_a_grid_has_the_bits_of_dense_loops_and_the_spikes_of_pytor
     assert all(proof.is_proved for proof in found.proofs)
     assert list(found.layers) == ["lif", "iaf", "block.lif", "recurrent"]
     assert all(layer.spikes for layer in found.layers.values())
-    assert found.membranes == 24 * (2 * 6 * 64 - 6 * 64 + 2 * 6 * 16 + 5)
+    assert found.states == 24 * (2 * 6 * 64 - 6 * 64 + 2 * 6 * 16 + 5)
 
 
 @pytest.mark.parametrize("part", ["membrane", "output", "spikes"])
@@ -79,7 +79,7 @@ def test_the_first_spike_that_pytorch_does_not_share_is_located() -> None:
         other = record(network, torch.from_numpy(frame)[None]).states["iaf"]["v"].item()
         stream = EventStream(network)
         stream.step(x, y, p)
-        own = stream.membranes()["iaf"].item()
+        own = stream.states()["iaf"]["v"].item()
     spiking = with_threshold(max(own, other))
     spiking.load_state_dict(network.state_dict())
     found = certify(spiking, EventStream(spiking), [(x, y, p)], frame)
@@ -106,8 +106,9 @@ def test_onnx_runtime_runs_the_same_step(kind: str) -> None:
         for number, columns in enumerate(random_steps(SHAPE, 30, 12)):
             other.frame[0] = frame_of(columns, SHAPE)
             assert np.array_equal(stream.step(*columns).ravel(), other.step().ravel()), number
-            for name, v in stream.membranes().items():
-                assert np.array_equal(v.ravel(), other.membranes()[name].ravel()), f"{name}, step {number}"
+            for name, states in stream.states().items():
+                for state, values in states.items():
+                    assert np.array_equal(values.ravel(), other.states()[name][state].ravel()), f"{name}, step {number}"
         stream.reset()
         other.reset()
 
@@ -123,5 +124,5 @@ def test_onnx_runtime_runs_branches_and_feedback(kind: str) -> None:
         other.frame[:] = frame_of(columns, shape).reshape(other.frame.shape)
         y = stream.step(*columns).ravel()
         np.testing.assert_allclose(other.step().ravel(), y, atol=1e-5)
-    for name, v in stream.membranes().items():
-        np.testing.assert_allclose(other.membranes()[name].ravel(), v.ravel(), atol=1e-5)
+    for name, states in stream.states().items():
+        np.testing.assert_allclose(other.states()[name]["v"].ravel(), states["v"].ravel(), atol=1e-5)

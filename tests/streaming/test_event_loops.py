@@ -45,17 +45,19 @@ def random_steps(shape: tuple[int, ...], num_steps: int, most: int, seed: int = 
 
 
 def assert_equals_dense_loops(network: Network, steps: list[Columns], shape: tuple[int, ...]) -> dict[str, int]:
-    """Compare membranes and numbers of spikes of all layers, and the output, after every step; return the spikes."""
-    stream, dense = EventStream(network, shape), DenseLoops(network_form(network, shape))
+    """Compare all states and numbers of spikes of all layers, and the output, after every step; return the spikes."""
+    stream = EventStream(network, shape)
+    dense = DenseLoops(network_form(network, shape))
     total: dict[str, int] = {}
     for number, columns in enumerate(steps):
         found, expected = stream.step(*columns), dense.step(frame_of(columns, shape))
         np.testing.assert_array_equal(found.reshape(-1), expected.reshape(-1), f"output of step {number}")
-        membranes = stream.membranes()
-        for name, states in dense.states.items():
-            v = states["v"]
-            same = membranes[name].reshape(v.shape).view(np.int32) == v.view(np.int32)
-            assert same.all(), f"{name}, step {number}: {np.count_nonzero(~same)} membranes differ"
+        states = stream.states()
+        for name, of_neurons in dense.states.items():
+            assert states[name].keys() == of_neurons.keys()
+            for state, values in of_neurons.items():
+                same = states[name][state].view(np.int32) == values.view(np.int32)
+                assert same.all(), f"{name}.{state}, step {number}: {np.count_nonzero(~same)} differ"
         total = {name: total.get(name, 0) + int(spikes.sum()) for name, spikes in dense.spikes.items()}
     layers = stream.stats()["layers"]
     assert {name: layers[name]["spikes"] for name in total} == total
@@ -298,8 +300,9 @@ def test_on_a_grid_of_weights_all_layers_of_speck_equal_the_network(real_data: P
     stream = EventStream(network)
     for number, columns in enumerate(steps):
         assert np.array_equal(stream.step(*columns), expected.y[number, 0])
-        for name, v in stream.membranes().items():
-            assert np.array_equal(v.ravel(), expected.states[name]["v"][number, 0].ravel()), f"{name}, step {number}"
+        for name, states in stream.states().items():
+            v = expected.states[name]["v"][number, 0]
+            assert np.array_equal(states["v"].ravel(), v.ravel()), f"{name}, step {number}"
     assert expected.spikes["iaf9"].sum() > 0
 
 

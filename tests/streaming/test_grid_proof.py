@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from snnlab.nn.network import Network, build_network
+from snnlab.nn.network_form import network_form
 from snnlab.streaming.grid_proof import GridProof, grid_proofs
 from snnlab.streaming.stream_layers import stream_layers
 
@@ -42,7 +43,7 @@ def grid_network(layers: dict[str, dict[str, Any]] = LAYERS, bits: int = 8) -> N
 
 
 def proofs(network: Network, **largest: float) -> dict[str, GridProof]:
-    return {proof.layer: proof for proof in grid_proofs(stream_layers(network, SHAPE), largest)}
+    return {proof.layer: proof for proof in grid_proofs(stream_layers(network_form(network, SHAPE)), largest)}
 
 
 def test_a_network_on_a_grid_is_proved() -> None:

@@ -55,8 +55,9 @@ def test_a_state_is_all_that_a_stream_carries_on(kind: str) -> None:
     rest = {name: column[cut:] for name, column in events.items()}
     outputs = [np.concatenate([*(steps.y for steps in each.feed(rest)), each.finish()[None]]) for each in (one, other)]
     assert np.array_equal(outputs[0], outputs[1])
-    for name, v in one.membranes().items():
-        assert np.array_equal(v.view(np.int32), other.membranes()[name].view(np.int32)), name
+    for name, states in one.states().items():
+        for state, values in states.items():
+            assert np.array_equal(values.view(np.int32), other.states()[name][state].view(np.int32)), f"{name}.{state}"
     assert all(map(np.array_equal, one.state(), other.state()))
 
 

@@ -45,7 +45,6 @@ class QTDatabase:
 
     Raises:
         DataError: if a file is missing or damaged, or has other arrays.
-        ConfigError: if a setting is out of its range.
 
     Source: Laguna et al., A database for evaluation of algorithms for measurement of QT and other waveform intervals in
         the ECG, Computers in Cardiology 24, 1997; coded by Yin, Corradi, Bohte, Accurate and efficient time-domain

@@ -175,11 +175,7 @@ def _equal_bits(one: np.ndarray, other: np.ndarray) -> tuple[int, int]:
 
 
 def write_folder(target: Path, files: dict[str, bytes], *, force: bool) -> None:
-    """Write a folder at once: it is there as a whole, or not at all.
-
-    Raises:
-        ConfigError: if it exists and is not to be overwritten, or has other files than an export.
-    """
+    """Write a folder at once: it is there as a whole, or not at all."""
     if target.exists():
         if not force:
             raise ConfigError("--c", f"{target} exists", "choose another folder, or add --force")

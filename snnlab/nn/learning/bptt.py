@@ -28,11 +28,7 @@ class BPTT(LearningRule):
         return "all" if self.window is None else "windows"
 
     def bind(self, context: RuleContext) -> None:
-        """Refuse windows of a network that needs all steps at once.
-
-        Raises:
-            ConfigError: as said.
-        """
+        """Refuse windows of a network that needs all steps at once."""
         if self.window is not None and reach_of([context.built.network]) == "recording":
             what = "a layer such as psn, or batch_norm with per_step,"
             raise ConfigError("tbptt_steps", f"{what} needs all steps at once", "set tbptt_steps: null")

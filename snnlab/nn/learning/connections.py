@@ -48,11 +48,7 @@ class Connection(NamedTuple):
 
 
 def connections_of(network: Network, place: str = "model.layers") -> list[Connection]:
-    """Return the layers with weights of a network, in order.
-
-    Raises:
-        ConfigError: for a block, and for a layer that learns and is neither linear, nor a convolution, nor neurons.
-    """
+    """Return the layers with weights of a network, in order."""
     layers, found = [*network.layers()], []
     for at, (name, layer) in enumerate(layers):
         where = f"{place}.{name}"
@@ -141,9 +137,6 @@ def derivatives_of(neuron: Neuron, x: Tensor, place: str) -> StepDerivatives:
 
     Shape:
         x: `[B, ...]`.
-
-    Raises:
-        ConfigError: if the step cannot be traced.
     """
     own = neuron.neuron if isinstance(neuron, Recurrent) else neuron
     state, k = own.initial_state(x), cast_coefficients(own.coefficients(), x)

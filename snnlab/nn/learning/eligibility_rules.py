@@ -91,11 +91,7 @@ class EligibilityRule(ForwardRule):
     traces_of_all_neurons: ClassVar[bool] = False
 
     def bind(self, context: RuleContext) -> None:
-        """Refuse a loss that is none per step, and layers that are neither linear nor neurons of features behind one.
-
-        Raises:
-            ConfigError: as said, with the layer.
-        """
+        """Refuse a loss that is none per step, and layers that are neither linear nor neurons of features behind one."""
         super().bind(context)
         network, place = context.built.network, "model.layers"
         found = connections_of(network)
@@ -364,11 +360,7 @@ class EProp(EligibilityRule):
     feedback: FeedbackOfErrors = "symmetric"
 
     def bind(self, context: RuleContext) -> None:
-        """Refuse also a readout with several states, and `adaptive` with several hidden layers.
-
-        Raises:
-            ConfigError: as said, with the layer.
-        """
+        """Refuse also a readout with several states, and `adaptive` with several hidden layers."""
         super().bind(context)
         network = context.built.network
         found = [one for one in connections_of(network) if one.neuron is not None]

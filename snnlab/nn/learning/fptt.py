@@ -61,11 +61,7 @@ class FPTT(LearningRule):
         return "pieces"
 
     def bind(self, context: RuleContext) -> None:
-        """Refuse a loss that is none per step, and a layer that needs all steps at once.
-
-        Raises:
-            ConfigError: as said.
-        """
+        """Refuse a loss that is none per step, and a layer that needs all steps at once."""
         require_loss_per_step(context)
         require_time_can_be_split(context.built.network)
         for name, one in context.built.network.named_parameters():

@@ -68,11 +68,7 @@ class OTTT(ForwardRule):
     """
 
     def bind(self, context: RuleContext) -> None:
-        """Refuse a loss that is none per step, blocks, and neurons without one leak that the layer shares.
-
-        Raises:
-            ConfigError: as said, with the layer.
-        """
+        """Refuse a loss that is none per step, blocks, and neurons without one leak that the layer shares."""
         super().bind(context)
         built = context.built
         for one in connections_of(built.network):

@@ -113,11 +113,7 @@ class LearningRule(Declared, nn.Module, ABC):
         return "all"
 
     def bind(self, context: RuleContext) -> None:
-        """Check that the rule can train a network under a loss, and make what it keeps from batch to batch.
-
-        Raises:
-            ConfigError: if it cannot, with the place, the layer or the loss.
-        """
+        """Check that the rule can train a network under a loss, and make what it keeps from batch to batch."""
 
     @abstractmethod
     def learn(self, network: Network, task: Task, counts: Counts) -> BatchResult:
@@ -288,11 +284,7 @@ def require_time_can_be_split(network: Network) -> None:
 
 
 def bind_rule(rule: LearningRule, kind: str, context: RuleContext) -> None:
-    """Bind a rule to a network and a loss.
-
-    Raises:
-        ConfigError: if it cannot train them, with the rules that can.
-    """
+    """Bind a rule to a network and a loss."""
     try:
         rule.bind(context)
     except ConfigError as error:

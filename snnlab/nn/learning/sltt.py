@@ -38,11 +38,7 @@ class SLTT(ForwardRule):
     """
 
     def bind(self, context: RuleContext) -> None:
-        """Refuse a loss that is none per step, and a layer with a gradient through time of its own.
-
-        Raises:
-            ConfigError: as said.
-        """
+        """Refuse a loss that is none per step, and a layer with a gradient through time of its own."""
         super().bind(context)
         require_cuttable(context.built.network)
 

@@ -85,20 +85,12 @@ class STDP(LearningRule):
         return "pieces"
 
     def prepare(self) -> None:
-        """Refuse bounds that are none.
-
-        Raises:
-            ConfigError: as said.
-        """
+        """Refuse bounds that are none."""
         if self.w_min >= self.w_max:
             raise ConfigError("w_min", f"must be below w_max ({self.w_max:g}), got {self.w_min:g}")
 
     def bind(self, context: RuleContext) -> None:
-        """Refuse a network without layers that can learn, and steps without a length.
-
-        Raises:
-            ConfigError: as said, with the layer.
-        """
+        """Refuse a network without layers that can learn, and steps without a length."""
         network = context.built.network
         require_time_can_be_split(network)
         if context.dt is None:

@@ -49,11 +49,7 @@ def records_of(loss: LossTerm) -> list[str]:
 
 
 def bind_records(loss: LossTerm, built: BuiltNetwork) -> None:
-    """Let the layers that a loss names in `records` hand over their outputs and states.
-
-    Raises:
-        ConfigError: for a name that is neither a layer of neurons nor a state of one.
-    """
+    """Let the layers that a loss names in `records` hand over their outputs and states."""
     neurons = dict(named_neurons(built.network))
     wanted: dict[str, list[str]] = {}
     for name in records_of(loss):
