@@ -173,7 +173,8 @@ class _Composer:
         self.output = output
 
     def compose(self) -> Equations:
-        states = [name for name, node in self.after.items() if node is not self._before(name)]
+        unchanged = {name: (self._before(name), self.graph.make("x", name=name)) for name in self.after}
+        states = [name for name, node in self.after.items() if node not in unchanged[name]]
         names = self._names(states)
         shifted = self._spike_before(names)
         lines: dict[str, Node] = {}

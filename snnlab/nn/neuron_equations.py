@@ -89,7 +89,7 @@ class RenderedEquations(NamedTuple):
     """Equations of a neuron.
 
     Attributes:
-        lines: Those of a step in the order in which they are computed, then those of the coefficients.
+        lines: Those of a step in the order in which they are computed, of a kind by default, then the coefficients'.
         values: What the settings in them are, as text with units; empty for a kind.
     """
 
