@@ -227,6 +227,15 @@ def test_latex_has_the_same_equations() -> None:
     ]
 
 
+def test_values_per_neuron_are_shown_by_their_range() -> None:
+    settings = {"v_leak": 0.25, "per_neuron": ["v_leak", "v_threshold"]}
+    neuron = NEURONS.build("lif", settings, "lif", dt=DT, in_shape=(3, 2))
+    neuron.get_buffer("v_leak_values")[0] = 0.5
+    found = equations_of_neuron(neuron)
+    assert isinstance(found, RenderedEquations)
+    assert found.values == {"v_leak": "0.25 to 0.5", "v_threshold": "1", "dt": "2 ms", "tau_mem": "20 ms"}
+
+
 def test_a_feedback_is_part_of_the_input() -> None:
     found = equations_of_neuron(build("lif", {"recurrent": True}))
     assert isinstance(found, RenderedEquations)
