@@ -7,13 +7,16 @@ import math
 import random
 import re
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
+from torch import Tensor
 
 from snnlab.nn import NEURONS, Neuron
 from snnlab.nn.neuron_equations import Line, RenderedEquations, equations_of_kind, equations_of_neuron
+from snnlab.nn.neurons.base import SurrogateNeuron
+from snnlab.nn.surrogate import spike
 
 # Settings of each kind beside its defaults; together they choose every form of its equations.
 LEAKY: list[dict[str, Any]] = [
@@ -240,3 +243,53 @@ def test_a_feedback_is_part_of_the_input() -> None:
     found = equations_of_neuron(build("lif", {"recurrent": True}))
     assert isinstance(found, RenderedEquations)
     assert found.text()[:2] == ["x[t] = input[t] + W * s[t-1]", "u[t] = a * v[t-1] + x[t]"]
+
+
+class Trace(NamedTuple):
+    v: Tensor
+    s: Tensor
+
+
+class Odd(SurrogateNeuron):
+    """A neuron with a state s that is not its output, an exponential function, a division, and an unused name u."""
+
+    gain: float = 0.5
+
+    def coefficients(self) -> float:
+        return 0.9
+
+    def definitions(self) -> dict[str, str]:
+        return {"k": "a = 0.9"}
+
+    def initial_state(self, x: Tensor) -> Trace:
+        return Trace(torch.zeros_like(x), torch.zeros_like(x))
+
+    def step(self, x: Tensor, state: Trace, coefficients: float) -> tuple[Tensor, Trace]:
+        u = coefficients * state.v + torch.exp(-x * x) / (1.0 + state.s * state.s)
+        fired = spike(u - self.gain, self.surrogate, 1.0)
+        return fired, Trace((1.0 - fired) * u, coefficients * state.s + fired)
+
+
+class Loud(Odd):
+    """A step that a symbol makes fail."""
+
+    def step(self, x: Tensor, state: Trace, coefficients: float) -> tuple[Tensor, Trace]:
+        return {}[x], state
+
+
+def test_a_state_may_have_the_name_of_the_output() -> None:
+    found = equations_of_neuron(Odd(DT))
+    assert isinstance(found, RenderedEquations)
+    assert found.text() == [
+        "u[t] = a * v[t-1] + exp(-x[t]^2) / (1 + s[t-1]^2)",
+        "y[t] = H(u[t] - gain)",
+        "v[t] = (1 - y[t]) * u[t]",
+        "s[t] = a * s[t-1] + y[t]",
+        "H(z) = 1 if z >= 0 else 0",
+        "a = 0.9",
+    ]
+    assert found.values == {"gain": "0.5"}
+
+
+def test_a_step_that_fails_with_symbols_has_no_equations() -> None:
+    assert isinstance(equations_of_neuron(Loud(DT)), str)
