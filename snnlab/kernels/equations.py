@@ -97,6 +97,8 @@ def equations_of(
             form, names = thread.submit(_traced, step, kind, k, settings).result()
         except UntraceableError:  # it branches on a setting
             form, names = thread.submit(_traced, step, kind, k, ()).result()
+        except Exception as error:  # any error that a symbol causes in the step; a bug appears in the plain loop too
+            raise UntraceableError(f"{type(error).__name__}: {error}") from error
     return _Composer(form, names, definitions, output).compose()
 
 
@@ -170,10 +172,11 @@ class _Composer:
         self.y = self._formula(form.y)
         self.after = {name: self._formula(node) for name, node in form.after.items()}
         self.locals = {self.formulas[node]: local for node, local in names.items() if node in self.formulas}
-        self.output = output
+        self.output = output if self.after.get(output, self.y) is self.y else "y"  # a state may have its name
 
     def compose(self) -> Equations:
-        states = [name for name, node in self.after.items() if node is not self._before(name)]
+        unchanged = {name: (self._before(name), self.graph.make("x", name=name)) for name in self.after}
+        states = [name for name, node in self.after.items() if node not in unchanged[name]]
         names = self._names(states)
         shifted = self._spike_before(names)
         lines: dict[str, Node] = {}
@@ -191,9 +194,8 @@ class _Composer:
                 return self.graph.make("now", name=names[node])
             if not node.args:
                 return node
-            if (
-                node.op == "spike" and node is not self.y and not _is_driven(node)
-            ):  # a condition on the state, as a rest, and no spike
+            # A condition on the state, such as a rest, is no spike.
+            if node.op == "spike" and node is not self.y and not _is_driven(node):
                 one, zero = self.graph.const(1.0), self.graph.const(0.0)
                 condition = self.graph.make("gt" if node.name == "strict" else "ge", *map(reference, node.args))
                 return self.graph.make("where", condition, one, zero)
@@ -205,7 +207,7 @@ class _Composer:
         for name in states:  # two names of one value, as a membrane without a reset
             if names.get(self.after[name]) != name:
                 lines[name] = reference(self.after[name])
-        if names[self.y] != self.output and self.output not in lines:
+        if names.get(self.y) != self.output and self.output not in lines:
             lines[self.output] = reference(self.y)
         spikes = [node for node in _all_nodes([self.y, *self.after.values()]) if node.op == "spike"]
         first = next((node for node in spikes if node is self.y or _is_driven(node)), None)
@@ -240,8 +242,7 @@ class _Composer:
         """Return the values with an equation of their own, each with its name."""
         found: dict[Node, str] = {}
         used = Counter[Node]()
-        roots = list({self.y, *self.after.values()})
-        nodes = _all_nodes(roots)
+        nodes = _all_nodes([self.y, *self.after.values()])
         for node in nodes:
             used.update(node.args)
         compared = [node.args for node in nodes if node.op == "spike"]
@@ -257,11 +258,12 @@ class _Composer:
             wanted = several or long or (node in thresholds and own)
             if node is self.y or node.op == "spike" or wanted or (node in membranes and (own or size > 1)):
                 found[node] = own
-        taken = {"x", "t", *self.form.before, *(self.definitions.values()), *self._symbols(nodes)}
-        named = {node: self._own_name(node, name, taken, found) for node, name in found.items()}
+        symbols = (node.name for node in nodes if node.op in ("number", "tensor"))
+        taken = {"x", "t", self.output, *self.form.before, *symbols}
+        named = {node: self._own_name(node, name, taken) for node, name in found.items()}
         for name in states:
             named.setdefault(self.after[name], name)
-        return {node: name for node, name in named.items() if name}
+        return named
 
     def _is_state_alone(self, node: Node, used: Counter[Node]) -> bool:
         """Return whether a value needs no name but that of the state that it is."""
@@ -274,22 +276,18 @@ class _Composer:
         local = self.locals.get(node, []) if first else self.locals.get(node, [])[::-1]
         return next((name for name in local if name.partition("_")[0] not in self.after), local[0] if local else "")
 
-    def _own_name(self, node: Node, name: str, taken: set[str], found: Mapping[Node, str]) -> str:
+    def _own_name(self, node: Node, name: str, taken: set[str]) -> str:
         """Return the name of a value: that of a state that it is, of the local variable, or a free one."""
         same = [state for state, after in self.after.items() if after is node]
         if node is self.y and node.op != "where" and (node.op == "spike" or not same):
-            taken.add(self.output)
             return self.output
         if same and (not name or name.startswith(same[0])):
             return same[0]
-        default = name or "u"
-        while not default or default in taken or default == self.output:
-            default = f"{default}_"
-        taken.add(default)
-        return default
-
-    def _symbols(self, nodes: Collection[Node]) -> set[str]:
-        return {node.name for node in nodes if node.op in ("number", "tensor")}
+        free = name or "u"
+        while free in taken:
+            free = f"{free}_"
+        taken.add(free)
+        return free
 
     def _spike_before(self, names: Mapping[Node, str]) -> Node | None:
         """Return the formula of the last step's spike, in terms of the state before; None if it is none."""

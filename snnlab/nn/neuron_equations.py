@@ -89,7 +89,7 @@ class RenderedEquations(NamedTuple):
     """Equations of a neuron.
 
     Attributes:
-        lines: Those of a step in the order in which they are computed, then those of the coefficients.
+        lines: Those of a step in the order in which they are computed, of a kind by default, then the coefficients'.
         values: What the settings in them are, as text with units; empty for a kind.
     """
 
@@ -304,7 +304,7 @@ def _rendered(neuron: Neuron, *, exact: bool) -> RenderedEquations | str:
         places |= renamed | {name: "1" for name in ones if renamed.get(name) not in fields}
         places |= {name: "0" for name, value in values.items() if _is(value, 0.0)}
         places |= {name: "0" for name in settings if _is(vars(neuron)[name], 0.0) and name not in places}
-    state = neuron.initial_state(torch.zeros(1, 1))
+    state = neuron.initial_state(torch.zeros(1, *(getattr(neuron, "in_shape", None) or (1,))))
     try:
         found = equations_of(
             neuron.step,
@@ -392,5 +392,8 @@ def _is(value: Any, number: float) -> bool:
 def _number(value: float | Tensor) -> str:
     if isinstance(value, Tensor):
         value = value.detach()
-        return number_text(value) if value.min() < value.max() else f"{value.flatten()[0].item():.4g}"
-    return f"{value:.4g}"
+        if value.min() < value.max():
+            return number_text(value)
+        value = value.flatten()[0].item()
+    short = f"{value:.4g}"
+    return short if "." in short or float(short) == value else f"{value:.9g}"  # 0.99999875 is not 1

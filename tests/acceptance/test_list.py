@@ -95,6 +95,12 @@ def test_types_of_settings_are_listed_without_internal_names(snnlab: Snnlab):
     assert "see `Recurrent`" not in listed
 
 
+def test_the_equations_of_a_neuron_have_choices_as_cases(snnlab: Snnlab):
+    listed = " ".join(snnlab("list", "neurons", "lif").out.split())
+    assert "v[t] = u[t] - r * s[t] by default | (1 - s[t]) * u[t] + v_reset * s[t] reset: value" in listed
+    assert "a = exp(-dt / tau_mem) decay: exact | 1 - dt / tau_mem decay: euler" in listed
+
+
 def test_a_dataset_is_listed_with_the_shared_settings(snnlab: Snnlab):
     listed = rows(snnlab("list", "datasets", "nmnist").out)
     assert listed["root"][1] == "null"

@@ -91,6 +91,25 @@ def test_the_kernels_of_its_neurons_are_printed_or_why_there_are_none(workplace:
     assert "LavaCuba.integrate" not in shown.out
 
 
+def test_the_equations_of_its_neurons_have_their_settings(workplace: Path, snnlab: Snnlab):
+    shown = snnlab("show", "--equations", "neuron.v_leak=0.25", "model.layers.lif2.reset=value", "model=conv_lif")
+    assert shown.status == 0, shown.err
+    blocks = dict(block.split(":\n", 1) for block in shown.out.strip().split("\n\n"))
+    assert list(blocks) == ["lif1", "lif2", "readout"]
+    lif1, lif2 = (re.sub(" +", " ", blocks[name]).splitlines() for name in ("lif1", "lif2"))
+    assert lif1[:3] == [
+        " u[t] = a * v[t-1] + x[t] + (1 - a) * v_leak",
+        " s[t] = H(u[t] - v_threshold)",
+        " v[t] = u[t] - v_threshold * s[t]",
+    ]
+    assert lif2[2] == " v[t] = (1 - s[t]) * u[t]"
+    assert_text_has(blocks["lif1"], "exp(-dt / tau_mem) = 0.6065", "v_leak = 0.25", "dt = 10 ms", "tau_mem = 20 ms")
+    latex = snnlab("show", "--equations=latex", "model=mlp_lif", "neuron=lava_cuba")
+    assert latex.status == 0, latex.err
+    assert r"v_{t} &= a\, v_{t-1} + g\, x_{t}" in latex.out
+    assert "u[t] = (1 - d_v) * v[t-1] + i[t]" in latex.out  # what its class states
+
+
 def test_a_neuron_that_a_named_backend_cannot_run_is_refused_before_data_are_read(workplace: Path, snnlab: Snnlab):
     done = snnlab("train", "neuron=lava_cuba", "backend=numba")
     assert done.status == 2

@@ -243,4 +243,5 @@ def test_a_form_prints_each_value_before_it_is_used_and_its_operations_have_a_me
             assert each in known or float(each) is not None
         known.add(name)
     assert {"y", "v after"} <= known
+    assert set(trace.OPERATIONS) == EXACT | {"exp", "sqrt"}
     assert ("gradient of x" in known) == grad

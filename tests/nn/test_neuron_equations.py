@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import random
 import re
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import pytest
 import torch
+from torch import Tensor
 
 from snnlab.nn import NEURONS, Neuron
-from snnlab.nn.neuron_equations import RenderedEquations, equations_of_neuron
+from snnlab.nn.neuron_equations import Line, RenderedEquations, equations_of_kind, equations_of_neuron
+from snnlab.nn.neurons.base import SurrogateNeuron
+from snnlab.nn.surrogate import spike
 
 # Settings of each kind beside its defaults; together they choose every form of its equations.
 LEAKY: list[dict[str, Any]] = [
@@ -30,7 +35,7 @@ SYNAPTIC: list[dict[str, Any]] = [
     {"decay": "euler"},
 ]
 SETTINGS: dict[str, list[dict[str, Any]]] = {
-    "adex": [*SYNAPTIC[:2], {"v_leak": 0.2, "reset": "value"} | {"reset": "value"}][:2],
+    "adex": SYNAPTIC[:2],
     "adlif": [*LEAKY[1:], {"coupling": "before_reset", "a_gain": 0.3, "b_gain": "1-rho", "q": 3.0}],
     "alif": [*LEAKY, {"adapted_reset": True}, {"adapted_reset": True, "input_gain": "average", "rho": 0.5}],
     "brf": [{"gamma": 0.5, "input_gain": 2.0}],
@@ -125,17 +130,18 @@ def computed(neuron: Neuron, found: RenderedEquations, state: dict[str, float], 
         spike = next(text for name, _, text in timed if name == "s")
         before = dict(everything, t=0, u=everything["v"], v=everything["v"])
         everything["s"] = {0: eval(spike, {}, Numbers(before))}
-    for name, _, text in timed:
-        everything.setdefault(name, {})[1] = eval(text.replace("^", "**"), {}, everything)
+    waiting = [(name, text.replace("^", "**")) for name, _, text in timed]
+    while waiting:  # the cases of a kind need not stand in the order in which they are computed
+        name, text = waiting.pop(0)
+        try:
+            everything.setdefault(name, {})[1] = eval(text, {}, everything)
+        except KeyError:
+            waiting.append((name, text))
     return {name: value[1] for name, value in everything.items() if isinstance(value, dict) and 1 in value}
 
 
-@pytest.mark.parametrize(("kind", "settings"), KINDS, ids=str)
-def test_their_text_computes_what_the_step_does(kind: str, settings: dict[str, Any]) -> None:
-    neuron, chance = build(kind, settings), random.Random(0)
-    found = equations_of_neuron(neuron)
-    assert isinstance(found, RenderedEquations), found
-    make = type(neuron.initial_state(torch.zeros(1, 1)))
+def assert_computes_the_step(kind: str, neuron: Neuron, found: RenderedEquations) -> None:
+    chance, make = random.Random(0), type(neuron.initial_state(torch.zeros(1, 1)))
     scale = 60.0 if kind in MILLIVOLTS else 1.5
     spikes = set[float]()
     for _ in range(40):
@@ -152,3 +158,138 @@ def test_their_text_computes_what_the_step_does(kind: str, settings: dict[str, A
         assert ours["s" if neuron.spiking else "y"] == pytest.approx(y.item(), rel=1e-12, abs=1e-12)
         spikes.add(y.item())
     assert len(spikes) > 1
+
+
+@pytest.mark.parametrize(("kind", "settings"), KINDS, ids=str)
+def test_their_text_computes_what_the_step_does(kind: str, settings: dict[str, Any]) -> None:
+    neuron = build(kind, settings)
+    found = equations_of_neuron(neuron)
+    assert isinstance(found, RenderedEquations), found
+    assert_computes_the_step(kind, neuron, found)
+
+
+def of_choice(found: RenderedEquations, words: str) -> RenderedEquations:
+    """Return the equations of a kind where one setting is chosen: the cases that name it, else the first."""
+    lines: list[Line] = []
+    for line in found.lines:
+        named = [case for case in line.cases if words in case.when.split(", or ")]
+        if named or len(line.cases) > 1 or not line.cases[0].when:
+            lines.append(Line(line.name, line.timed, [(named or line.cases)[0]._replace(when="")]))
+    return RenderedEquations(lines)
+
+
+CHOICES = [
+    *(("lif", {"reset": reset}) for reset in ("value", "none")),
+    *(("lif", each) for each in ({"reset_delay": True}, {"spikes": "several"}, {"threshold": "strict"})),
+    *(("lif", each) for each in ({"decay": "euler"}, {"input_gain": "1-a"}, {"input_gain": "average"})),
+    *(("cuba_lif", each) for each in ({}, {"decay": "euler"}, {"input_gain": "1-a"}, {"reset_delay": True})),
+    *(("alif", each) for each in ({}, {"adapted_reset": True}, {"reset": "value"}, {"input_gain": "average"})),
+    *(("adlif", each) for each in ({}, {"coupling": "before_reset"}, {"b_gain": "1-rho"}, {"reset": "none"})),
+    *(("klif", each) for each in ({"scale_reset": True}, {"reset": "value"})),
+    *(("lif_refrac", each) for each in ({}, {"reset": "subtract"}, {"reset": "none"}, {"threshold": "strict"})),
+    *(("lsnn", {"reset": reset}) for reset in ("subtract", "none")),
+    *(("snntorch_alpha", {"reset": reset}) for reset in ("subtract", "none")),
+    *(
+        (kind, {})
+        for kind in ("adex", "brf", "coba_lif", "glif", "izhikevich", "resonate_and_fire", "tc_lif", "ts_lif")
+    ),
+]
+
+
+@cache
+def cases(kind: str) -> RenderedEquations | str:
+    return equations_of_kind(NEURONS.get(kind, "neuron"))
+
+
+@pytest.mark.parametrize(("kind", "choice"), CHOICES, ids=str)
+def test_the_cases_of_a_kind_compute_what_their_choice_does(kind: str, choice: dict[str, Any]) -> None:
+    (words,) = [f"{name}: {str(v).lower() if v is True else v}" for name, v in choice.items()] or [""]
+    found = cases(kind)
+    assert isinstance(found, RenderedEquations), found
+    assert_computes_the_step(kind, build(kind, choice), of_choice(found, words))
+
+
+@pytest.mark.parametrize("kind", list(NEURONS))
+def test_they_are_rendered_or_stated(kind: str) -> None:
+    rendered = isinstance(cases(kind), RenderedEquations)
+    assert rendered == (kind not in STATED)
+    assert bool(inspect.unwrap(NEURONS.get(kind, "neuron")).equations) != rendered
+
+
+def test_latex_has_the_same_equations() -> None:
+    found = equations_of_neuron(build("lif", {"v_leak": 0.25, "reset": "value", "v_reset": -0.5}))
+    assert isinstance(found, RenderedEquations)
+    assert found.latex().splitlines() == [
+        r"\begin{aligned}",
+        r"  u_{t} &= a\, v_{t-1} + x_{t} + \left(1 - a\right)\, v_{\mathrm{leak}} \\",
+        r"  s_{t} &= H\left(u_{t} - v_{\mathrm{threshold}}\right) \\",
+        r"  v_{t} &= \left(1 - s_{t}\right)\, u_{t} + v_{\mathrm{reset}}\, s_{t} \\",
+        r"  H(z) &= \begin{cases} 1 & \text{if } z \ge 0 \\ 0 & \text{else} \end{cases} \\",
+        r"  a &= \exp\left(-\frac{\Delta t}{\tau_{\mathrm{mem}}}\right)",
+        r"\end{aligned}",
+    ]
+
+
+def test_values_per_neuron_are_shown_by_their_range() -> None:
+    settings = {"v_leak": 0.25, "per_neuron": ["v_leak", "v_threshold"]}
+    neuron = NEURONS.build("lif", settings, "lif", dt=DT, in_shape=(3, 2))
+    neuron.get_buffer("v_leak_values")[0] = 0.5
+    found = equations_of_neuron(neuron)
+    assert isinstance(found, RenderedEquations)
+    assert found.values == {"v_leak": "0.25 to 0.5", "v_threshold": "1", "dt": "2 ms", "tau_mem": "20 ms"}
+
+
+def test_a_feedback_is_part_of_the_input() -> None:
+    found = equations_of_neuron(build("lif", {"recurrent": True}))
+    assert isinstance(found, RenderedEquations)
+    assert found.text()[:2] == ["x[t] = input[t] + W * s[t-1]", "u[t] = a * v[t-1] + x[t]"]
+
+
+class Trace(NamedTuple):
+    v: Tensor
+    s: Tensor
+
+
+class Odd(SurrogateNeuron):
+    """A neuron with a state s that is not its output, an exponential function, a division, and an unused name u."""
+
+    gain: float = 0.5
+
+    def coefficients(self) -> float:
+        return 0.9
+
+    def definitions(self) -> dict[str, str]:
+        return {"k": "a = 0.9"}
+
+    def initial_state(self, x: Tensor) -> Trace:
+        return Trace(torch.zeros_like(x), torch.zeros_like(x))
+
+    def step(self, x: Tensor, state: Trace, coefficients: float) -> tuple[Tensor, Trace]:
+        u = coefficients * state.v + torch.exp(-x * x) / (1.0 + state.s * state.s)
+        fired = spike(u - self.gain, self.surrogate, 1.0)
+        return fired, Trace((1.0 - fired) * u, coefficients * state.s + fired)
+
+
+class Loud(Odd):
+    """A step that a symbol makes fail."""
+
+    def step(self, x: Tensor, state: Trace, coefficients: float) -> tuple[Tensor, Trace]:
+        return {}[x], state
+
+
+def test_a_state_may_have_the_name_of_the_output() -> None:
+    found = equations_of_neuron(Odd(DT))
+    assert isinstance(found, RenderedEquations)
+    assert found.text() == [
+        "u[t] = a * v[t-1] + exp(-x[t]^2) / (1 + s[t-1]^2)",
+        "y[t] = H(u[t] - gain)",
+        "v[t] = (1 - y[t]) * u[t]",
+        "s[t] = a * s[t-1] + y[t]",
+        "H(z) = 1 if z >= 0 else 0",
+        "a = 0.9",
+    ]
+    assert found.values == {"gain": "0.5"}
+
+
+def test_a_step_that_fails_with_symbols_has_no_equations() -> None:
+    assert isinstance(equations_of_neuron(Loud(DT)), str)
