@@ -53,7 +53,7 @@ DATA_ROOT = "${oc.env:SNNLAB_DATA,data}"  # as in the packaged YAML files
 MOST_BYTES = 1_000_000  # of a row's file of weights
 # Settings of a machine, which a record does not fix.
 _MACHINE = ("output_dir", "threads", "data.root", "data.store_dir", "data.download", "data.num_workers", "logger")
-_FOLDER = re.compile(r"(?<![\w.~/])~?/[\w.+-]+(?:/[\w.+-]+)+")
+_FOLDER = re.compile(r"(?<![\w.~/}])~?/[\w.+-]+(?:/[\w.+-]+)+")
 
 
 def public_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -418,6 +418,13 @@ def test_a_setting_that_a_record_lacks_counts_as_its_default(
     assert found == (set() if same else {f"lif on points, seed {seed}: settings" for seed in range(4)})
 
 
+def test_a_table_of_names_counts_as_none_unless_there_is_a_file() -> None:
+    config: dict[str, Any] = {"model": {"weights": {"file": None, "rename": {"hidden": "fc1"}}}}
+    assert has_default(config, "model.weights.rename.hidden", "fc1")
+    config["model"]["weights"]["file"] = "theirs.pt"
+    assert not has_default(config, "model.weights.rename.hidden", "fc1")
+
+
 def test_values_of_tuning_that_the_suite_does_not_try_are_refused(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made / "records", tmp_path / "records")
     row = tmp_path / "records" / "points" / "lif"

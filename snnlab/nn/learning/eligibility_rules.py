@@ -91,7 +91,7 @@ class EligibilityRule(ForwardRule):
     traces_of_all_neurons: ClassVar[bool] = False
 
     def bind(self, context: RuleContext) -> None:
-        """Refuse a loss that is none per step, and layers that are neither linear nor neurons of features behind one."""
+        """Refuse a loss that is none per step, and layers but linear ones and neurons of features behind one."""
         super().bind(context)
         network, place = context.built.network, "model.layers"
         found = connections_of(network)
