@@ -14,6 +14,7 @@ from torch import Tensor
 
 from snnlab.nn import Network, build_network
 from snnlab.nn.disturbances import DISTURBANCES, connection_weights
+from snnlab.nn.neurons.base import Neuron, set_backend
 
 BRF_LAYERS: dict[str, dict[str, Any]] = {
     "fc1": {"type": "linear", "out_features": 12, "bias": False},
@@ -44,6 +45,12 @@ def disturbed(network: Network, name: str, level: float, seed: int = 0) -> Netwo
         kind: Any = DISTURBANCES.get(name, "")
         assert kind(level).disturb(copy, torch.zeros(1, 1, 4, dtype=torch.float64), rng)
     return copy
+
+
+def neurons(network: Network) -> Neuron:
+    found = network.get_submodule("lif1")
+    assert isinstance(found, Neuron)
+    return found
 
 
 def answers(network: Network, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -123,15 +130,13 @@ def test_parameters_factors_and_frames_are_rounded_to_fractional_bits(bits: int)
 
 
 @pytest.mark.parametrize("backend", ["reference", "numba"])
-def test_states_are_rounded_at_the_end_of_each_step_in_both_loops(backend: str):
+def test_states_are_rounded_at_the_end_of_each_step_in_both_loops(backend: Any):
     layers = {**LIF_LAYERS, "lif1": {"type": "cuba_lif", "tau_mem": 20.0, "tau_syn": 5.0}}
     network, x = built(layers, 2.0), 4.0 * frames(80)
     rounded = disturbed(network, "state_precision", 3)
-    for module in rounded.modules():
-        if hasattr(module, "backend"):
-            module.backend = backend
+    set_backend(rounded, backend)
     with torch.no_grad():
-        drive, lif = network.get_submodule("fc1")(x), network.get_submodule("lif1")
+        drive, lif = network.get_submodule("fc1")(x), neurons(network)
         state, k, total = lif.initial_state(drive[0]), lif.coefficients(), torch.zeros(5, 12, dtype=torch.float64)
         for x_t in drive:
             s, state = lif.step(x_t, state, k)
@@ -172,7 +177,7 @@ def test_each_neuron_has_a_time_constant_of_its_own(settings: dict[str, Any]):
     settings = {"type": "lif", **settings}
     network = built({**LIF_LAYERS, "lif1": settings}, 2.0)
     other = disturbed(network, "time_constant_mismatch", 0.2)
-    (before,), (after,) = (n.get_submodule("lif1").constants() for n in (network, other))
+    (before,), (after,) = (neurons(n).constants() for n in (network, other))
     rng = torch.Generator().manual_seed(0)
     steps = before.steps * torch.exp(0.2 * torch.randn(12, generator=rng, dtype=torch.float64))
     assert after.min_max == pytest.approx((10 * steps.min().item(), 10 * steps.max().item()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -243,8 +243,8 @@ def draw_classes(store: Store, targets: Sequence[int], names: Sequence[str], dur
     rows = math.ceil(len(drawn) / columns)
     width, height, _ = store.sensor_size
     image_height = style.WIDTH_INCHES / columns * (0.8 if height == 1 else height / width) * rows + 0.45 * rows + 0.6
-    margins = {"bottom": 0.12 / image_height, "top": 1 - 0.62 / image_height, "hspace": 0.38, "wspace": 0.08}
-    figure, axes = style.new_figure(rows, columns, height=image_height, left=0.03, **margins)
+    margins: dict[str, Any] = {"bottom": 0.12 / image_height, "top": 1 - 0.62 / image_height, "hspace": 0.38}
+    figure, axes = style.new_figure(rows, columns, height=image_height, left=0.03, wspace=0.08, **margins)
     for ax, (target, name) in zip(axes, drawn, strict=False):
         _draw_class(ax, store, np.flatnonzero(store.targets == target)[:MAX_RECORDINGS], duration_ms)
         text = "\n".join(textwrap.wrap(name, MAX_NAME_LETTERS, max_lines=2, placeholder="..."))
