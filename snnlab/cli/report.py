@@ -20,12 +20,12 @@ def report(
 ) -> None:
     """Write one HTML page of a run, or of a folder of runs; it needs no internet and no recordings.
 
-    Of a run: result, learning curves, rates by layer, accuracy by class and over time, early exit, the plots of the
-    training, settings that differ from the defaults, origin, and commands to repeat it. Of a suite (snnlab bench): its
-    tables with intervals and protocol, accuracy against cost, controls, and runs without a result. Of a search (snnlab
-    sweep), finished or not: the winner and its test, trials, and the importance of settings. Of another folder of runs:
-    a table with the settings in which they differ, accuracy against cost, and for a grid (snnlab train -m) against the
-    swept settings. A click sorts a table. The path is printed.
+    Of a run: result, learning curves, rates by layer, kernels and weights, accuracy by class and over time, early exit,
+    the plots of the training, settings that differ from the defaults, origin, and commands to repeat it. Of a suite
+    (snnlab bench): its tables with intervals and protocol, accuracy against cost, controls, and runs without a result.
+    Of a search (snnlab sweep), finished or not: the winner and its test, trials, and the importance of settings. Of
+    another folder of runs: a table with the settings in which they differ, accuracy against cost, and for a grid
+    (snnlab train -m) against the swept settings. A click sorts a table. The path is printed.
 
     Args:
         folder: of a run, a search, a suite, or of runs

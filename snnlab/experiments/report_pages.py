@@ -25,6 +25,7 @@ from snnlab.files import write_atomically
 from snnlab.runs.early_exit import StepTime, early_exit_curve, recorded_answers
 from snnlab.runs.plots.answers import draw_confusion, draw_early_exit, draw_predictions
 from snnlab.runs.plots.style import default_style
+from snnlab.runs.plots.weight_plots import draw_weights
 from snnlab.runs.pooled_folds import PooledFolds, pool_folds
 from snnlab.runs.predictions import prediction_metrics
 from snnlab.runs.recorded import RecordedRun, flat
@@ -119,14 +120,27 @@ class TimeAxis(NamedTuple):
     no_early_exit_reason: str | None = None
 
 
+class RunWeights(NamedTuple):
+    """The weights of a run's chosen epoch by name, and why there are none."""
+
+    arrays: Mapping[str, np.ndarray]
+    problem: str = ""
+
+
 def run_page(
-    recorded: RecordedRun, config: Mapping[str, Any], defaults: Mapping[str, Any], names: list[str], when: TimeAxis
+    recorded: RecordedRun,
+    config: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    names: list[str],
+    when: TimeAxis,
+    weights: RunWeights,
 ) -> Page:
     """Return the page of a run.
 
     Args:
         names: Names of the classes.
         when: The time axis of its steps.
+        weights: Its weights.
     """
     folder, selection, here, before = recorded.folder, recorded.selection, flat(config), flat(defaults)
     epochs = recorded.epochs() if recorded.has(METRICS) else {}
@@ -156,13 +170,16 @@ def run_page(
         "provenance": sorted(flat(recorded.provenance).items()),
         "again": list(_repeat_commands(recorded)),
         "config": recorded.config_text,
+        "no_weights": weights.problem,
     }
     with default_style():
         of_early = [draw_early_exit(exits, when.step_time)] if exits else []
+        of_weights = list(draw_weights(weights.arrays))
     plots: dict[str, Sequence[Plot]] = {
         "training": list(draw_curves(epochs, selection.get("epoch"))) if epochs else [],
         "answers": list(_prediction_plots(arrays, names, when.step_time.dt)),
         "early": [("test recordings: accuracy of answers at a probability, against their time", of) for of in of_early],
+        "weights": of_weights,
         "recordings": list(_newest_plots(folder / "tensorboard")),
     }
     status = ", ".join([recorded.status, *run_marks(here)])

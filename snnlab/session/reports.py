@@ -18,7 +18,16 @@ from snnlab.data.data_settings import read_shared_settings
 from snnlab.errors import ConfigError, RunFolderError, did_you_mean
 from snnlab.experiments import search_plots
 from snnlab.experiments.report_figures import curves, draw_curve
-from snnlab.experiments.report_pages import Page, SearchFolder, TimeAxis, run_page, runs_page, suite_page, sweep_page
+from snnlab.experiments.report_pages import (
+    Page,
+    RunWeights,
+    SearchFolder,
+    TimeAxis,
+    run_page,
+    runs_page,
+    suite_page,
+    sweep_page,
+)
 from snnlab.experiments.search_plan import read_plan, read_sweep_yaml
 from snnlab.experiments.search_report import SUMMARY, parse_trials, read_summary, read_trials, trials_text
 from snnlab.experiments.study import open_study_copy, quiet_optuna
@@ -33,6 +42,7 @@ from snnlab.runs.run_folder import METRICS, PREDICTIONS, require_no_links
 from snnlab.runs.runs_table import find_all_runs, read_listed_run
 from snnlab.session.early_exit_options import early_exit_problem, step_time
 from snnlab.session.opened_run import OpenedRun
+from snnlab.session.weights import run_weights
 
 _RECORDING_FIGURES = ("events", "events_over_time", "readout")
 
@@ -143,7 +153,12 @@ def _run_page(folder: Path) -> Page:
     settings = read_shared_settings(experiment.data)
     when = TimeAxis(step_time(settings), early_exit_problem(experiment, settings))
     names = recorded.class_names(settings.num_classes) or [str(number) for number in range(settings.num_classes)]
-    return run_page(recorded, experiment.record or {}, defaults.record or {}, names, when)
+    try:
+        weights, problem = {name: values.float().numpy() for name, values in run_weights(folder, "best").items()}, ""
+    except RunFolderError as error:  # a run that failed early, or a record of several seeds
+        weights, problem = {}, str(error)
+    drawn = RunWeights(weights, problem)
+    return run_page(recorded, experiment.record or {}, defaults.record or {}, names, when, drawn)
 
 
 def _runs_page(folder: Path) -> Page:

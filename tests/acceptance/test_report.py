@@ -33,11 +33,22 @@ def run(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
 
 def test_a_page_of_a_run_has_result_curves_layers_answers_recordings_origin_and_commands(run: Path):
     text = (run / "report.html").read_text()
-    titles = ["Result", "Training", "Layers", "Answers", "Early", "Recordings", "Different", "Provenance", "Commands"]
+    titles = [
+        "Result",
+        "Training",
+        "Layers",
+        "Weights",
+        "Answers",
+        "Early",
+        "Recordings",
+        "Different",
+        "Provenance",
+        "Commands",
+    ]
     assert re.findall(r"<h2>(\w+).*?</h2>", text) == titles
     assert "snnlab reproduce run" in text
     assert "<td>optimizer.lr</td><td>0.01</td><td>0.1</td>" in text
-    assert all(f'alt="{words}' in text for words in ("loss", "test recordings: ", "recording "))
+    assert all(f'alt="{words}' in text for words in ("loss", "test recordings: ", "recording ", "out.weight"))
 
 
 def test_a_page_needs_no_internet(run: Path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +12,11 @@ import numpy as np
 import pytest
 
 from snnlab.data.camera_files import CAMERA_FORMATS, open_camera_file, read_camera_file
+from snnlab.data.events import Events, check_events
 from snnlab.data.formats import ReadOptions, read_file
 from snnlab.errors import DataError
 
+from ..fixtures.camera_files import events as made, write_aedat2, write_aedat4, write_es
 from ..refusals import assert_raises
 from .test_formats import SENSOR, WRITERS, ZERO
 
@@ -102,8 +106,6 @@ def test_columns_outside_of_any_sensor_are_refused(tmp_path: Path) -> None:
     with assert_raises(DataError, tmp_path / "a.raw", "x"):
         path = tmp_path / "a.raw"
         path.write_bytes(EVT3 + np.array([HIGH, BASE | 2047, *[TWELVE | 1] * 20_000], "<u2").tobytes())
-        from snnlab.data.events import check_events
-
         check_events(read_file(path, ZERO, SENSOR), SENSOR, str(path))
 
 
@@ -259,3 +261,99 @@ def test_a_file_cut_anywhere_or_with_changed_bytes_is_read_or_named(name: str, t
         places = rng.integers(damaged.size if number % 2 else min(damaged.size, 200), size=rng.integers(1, 5))
         damaged[places] = rng.integers(256, size=places.size)
         attempt(path, damaged.tobytes())
+
+
+def evt2(path: Path, found: np.ndarray) -> None:
+    words = [
+        word for t, x, y, p in found.tolist() for word in (8 << 28 | t >> 6, p << 28 | (t & 63) << 22 | x << 11 | y)
+    ]
+    path.write_bytes(EVT2 + np.array(words, "<u4").tobytes())
+
+
+def evt3(path: Path, found: np.ndarray) -> None:
+    rows = ((HIGH | t >> 12, LOW | t & 0xFFF, ROW | y, COLUMN | p << 11 | x) for t, x, y, p in found.tolist())
+    path.write_bytes(EVT3 + np.array([word for row in rows for word in row], "<u2").tobytes())
+
+
+def prophesee_dat(path: Path, found: np.ndarray) -> None:
+    rows = [(t, p << 28 | y << 14 | x) for t, x, y, p in found.tolist()]
+    path.write_bytes(b"% Data\n\x0c\x08" + np.array(rows, "<u4").reshape(-1, 2).tobytes())
+
+
+def nmnist(path: Path, found: np.ndarray) -> None:
+    rows = [(x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255) for t, x, y, p in found.tolist()]
+    path.write_bytes(np.array(rows, np.uint8).reshape(-1, 5).tobytes())
+
+
+ENCODERS: dict[str, Callable[[Path, np.ndarray], None]] = {
+    "a.aedat": write_aedat2,
+    "a.aedat4": write_aedat4,
+    "a.bin": nmnist,
+    "a.dat": prophesee_dat,
+    "a.es": lambda path, found: write_es(path, found, (300, 200)),
+    "2.raw": evt2,
+    "3.raw": evt3,
+}
+
+
+def checked(path: Path) -> Events:
+    events = read_file(path, ZERO, SENSOR)
+    check_events(events, SENSOR, str(path))
+    return events
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_coordinates_outside_the_sensor_are_named(name: str, tmp_path: Path) -> None:
+    for x, y, key in ((10, 3, "x"), (3, 8, "y")):
+        ENCODERS[name](tmp_path / name, made([5, 7], [1, x], [1, y], [0, 1]))
+        with assert_raises(DataError, tmp_path / name, key):
+            checked(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", [name for name in ENCODERS if not name.endswith(".es")])  # its times are differences
+def test_times_that_go_back_are_named_or_sorted(name: str, tmp_path: Path) -> None:
+    ENCODERS[name](tmp_path / name, made([500, 900, 700], [1, 2, 3], [1, 2, 3], [0, 1, 0]))
+    with assert_raises(DataError, tmp_path / name, "event 2"):
+        checked(tmp_path / name)
+    t, x, _, _ = read_file(tmp_path / name, ReadOptions(sort=True), SENSOR)
+    assert (t.tolist(), x.tolist()) == ([0, 200, 400], [1, 3, 2])
+
+
+@pytest.mark.parametrize("name", ["a.aedat4", "a.dat"])
+def test_polarities_beyond_two_are_named(name: str, tmp_path: Path) -> None:
+    ENCODERS[name](tmp_path / name, made([5, 7, 9], [1, 2, 3], [1, 2, 3], [0, 1, 3]))
+    with assert_raises(DataError, tmp_path / name, "p", 3, "event 2"):
+        read_file(tmp_path / name, ZERO, SENSOR)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_file_without_events_is_named_or_is_an_empty_recording(name: str, tmp_path: Path) -> None:
+    ENCODERS[name](tmp_path / name, made([], [], [], []))
+    if name == "a.bin":  # of N-Caltech101
+        assert checked(tmp_path / name).t.size == 0
+        return
+    with assert_raises(DataError, tmp_path / name, "no events"):
+        read_file(tmp_path / name, ZERO, SENSOR)
+
+
+@pytest.mark.slow
+def test_two_gigabytes_take_no_more_memory_than_two_megabytes(tmp_path: Path) -> None:
+    peaks = []
+    for name, megabytes in (("small.raw", 2), ("large.raw", 2048)):
+        with (tmp_path / name).open("wb") as file:
+            file.write(EVT2)
+            for number in range(megabytes):
+                words = np.full((1 << 17, 2), ON | 5 << 11 | 3, "<u4")
+                words[:, 0] = HIGH2 | (number << 11) + (np.arange(1 << 17) >> 6)
+                file.write(words.tobytes())
+        code = (
+            "import resource, sys; from pathlib import Path; from snnlab.data.file_survey import survey_file;"
+            "from snnlab.data.formats import ReadOptions; print(survey_file(Path(sys.argv[1]), ReadOptions()).events,"
+            "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        )
+        done = subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], capture_output=True, text=True)
+        events, peak = map(int, done.stdout.split())
+        assert events == megabytes << 17
+        peaks.append(peak)
+        (tmp_path / name).unlink()
+    assert peaks[1] < peaks[0] + 20_000  # kB

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from snnlab.experiments.report_pages import TimeAxis, run_page
+from snnlab.experiments.report_pages import RunWeights, TimeAxis, run_page
 from snnlab.runs.early_exit import StepTime
 from snnlab.runs.recorded import read_run
 
@@ -16,7 +16,14 @@ from .making import make_run
 
 
 def page(folder: Path, config: dict[str, Any] | None = None) -> str:
-    return run_page(read_run(folder), config or {}, {}, list("abcd"), TimeAxis(StepTime(40.0), "not asked")).html()
+    return run_page(
+        read_run(folder),
+        config or {},
+        {},
+        list("abcd"),
+        TimeAxis(StepTime(40.0), "not asked"),
+        RunWeights({}, "no file"),
+    ).html()
 
 
 @pytest.mark.parametrize(
