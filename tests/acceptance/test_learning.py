@@ -92,7 +92,7 @@ def test_the_doctor_says_that_rules_with_traces_are_exact_without_memory_behind_
 ) -> None:
     given = ("model=mlp_lif", "~model.layers.readout", "loss=tet", "data.num_bins=8", digits_store, "data.batch_size=8")
     found = {rule: table(snnlab("doctor", "--gradient", *given, f"learning={rule}").out) for rule in ("ottt", "sltt")}
-    assert found["ottt"] == dict.fromkeys(("fc1", "out", "all"), [1.0, 1.0, 100.0])
+    assert found["ottt"] == {name: [1.0, 1.0, 100.0] for name in ("fc1", "out", "all")}
     assert found["sltt"]["out"] == [1.0, 1.0, 100.0]
     assert found["sltt"]["fc1"][0] < 0.999
     done = snnlab("doctor", "--gradient", *given, "learning=stdp")

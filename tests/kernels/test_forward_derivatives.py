@@ -43,11 +43,11 @@ def traced(name: str) -> tuple[Neuron, TracedStep, Any, Tensor, Any]:
 def test_derivatives_by_input_and_states_are_those_of_autograd(name: str) -> None:
     neuron, found, k, x, state = traced(name)
     result = forward_derivatives(found, x.dtype)(x, state, k, None, compiled=False)
-    names, fired = ("y", *state._fields), 0.0
+    names, kind, fired = ("y", *state._fields), type(state), 0.0
     for t in range(T):
 
         def step(x_t: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
-            y, after = neuron.step(x_t, type(state)(*parts), k)
+            y, after = neuron.step(x_t, kind(*parts), k)
             return y, *after
 
         jacobians = jacrev(step, tuple(range(1 + len(state))))(x[t], *state)
@@ -57,7 +57,7 @@ def test_derivatives_by_input_and_states_are_those_of_autograd(name: str) -> Non
                 ours = result.of.get((output, by), torch.zeros(T, B, N, dtype=torch.float64))[t]
                 torch.testing.assert_close(ours, diagonal, rtol=1e-9, atol=1e-12)
         y, state = neuron.step(x[t], state, k)
-        state = type(state)(*(part.detach() for part in state))
+        state = kind(*(part.detach() for part in state))
         torch.testing.assert_close(result.y[t], y.detach())
         fired += float(y.abs().sum())
     assert fired > 0
