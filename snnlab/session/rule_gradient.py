@@ -47,10 +47,8 @@ def compare_gradients(ours: Mapping[str, Tensor], true: Mapping[str, Tensor]) ->
     found = {}
     for layer in [*layers, *["all"] * (len(layers) > 1)]:
         of_layer = [name for name in names if layer == "all" or name.partition(".")[0] == layer]
-        g, h = (
-            torch.cat([_or_zeros(one, name, ours, true).flatten().double() for name in of_layer])
-            for one in (ours, true)
-        )
+        pairs = [(_or_zeros(ours, name, true), _or_zeros(true, name, ours)) for name in of_layer]
+        g, h = (torch.cat([one.flatten().double() for one in each]) for each in zip(*pairs, strict=True))
         known = h != 0
         same = (g.sign() == h.sign())[known].double().mean()
         norms = g.norm(), h.norm()
@@ -59,8 +57,8 @@ def compare_gradients(ours: Mapping[str, Tensor], true: Mapping[str, Tensor]) ->
     return found
 
 
-def _or_zeros(one: Mapping[str, Tensor], name: str, *others: Mapping[str, Tensor]) -> Tensor:
-    return one[name] if name in one else torch.zeros_like(next(other[name] for other in others if name in other))
+def _or_zeros(one: Mapping[str, Tensor], name: str, other: Mapping[str, Tensor]) -> Tensor:
+    return one[name] if name in one else torch.zeros_like(other[name])
 
 
 class RuleGradient:

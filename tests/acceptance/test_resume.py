@@ -182,6 +182,8 @@ VARIANTS = {
     ),
     "steps": ("+trainer.max_steps=15", "selection=last"),
     "without_validation": ("data.val_fraction=0",),
+    "means_of_weights": ("learning=fptt", "loss=tet"),
+    "feedback_that_changes": ("learning={type: eprop, feedback: adaptive}", "loss=tet"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from snnlab.kernels.reference import detached as detached
 from snnlab.nn.learning.bptt import BPTT as BPTT
 from snnlab.nn.learning.eligibility_rules import OSTL as OSTL, DiagonalRTRL as DiagonalRTRL, EProp as EProp
 from snnlab.nn.learning.fptt import FPTT as FPTT

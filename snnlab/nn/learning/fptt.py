@@ -108,7 +108,7 @@ class FPTT(LearningRule):
     def _kept(self, network: Network) -> Iterator[tuple[nn.Parameter, Tensor, Tensor]]:
         """Yield each parameter with its mean and its multiplier m."""
         for name, one in network.named_parameters():
-            yield one, *(self.get_buffer(_buffer(kind, name)) for kind in ("mean", "multiplier"))
+            yield one, self.get_buffer(_buffer("mean", name)), self.get_buffer(_buffer("multiplier", name))
 
     def _with_regularizer(
         self, network: Network, found: Sequence[Tensor | None], parameters: Sequence[nn.Parameter]

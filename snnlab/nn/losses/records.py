@@ -42,9 +42,9 @@ def recorded(counts: Counts, name: str) -> Tensor:
 
 def records_of(loss: LossTerm) -> list[str]:
     """Return the names that a loss and its terms have in `records`."""
-    terms = (
-        [loss.main, *(one.term for _, one in loss.weighted_terms())] if isinstance(loss, RegularizedLoss) else [loss]
-    )
+    terms = [loss]
+    if isinstance(loss, RegularizedLoss):
+        terms = [loss.main, *(one.term for _, one in loss.weighted_terms())]
     return list(dict.fromkeys(name for one in terms for name in one.records))
 
 

@@ -29,7 +29,7 @@ CONV: dict[str, dict[str, Any]] = {
 }
 # By the name of ours, that of Norse.
 KINDS = {"none": "additive", "step": "additive_step", "power": "multiplicative_pow", "linear": "multiplicative_relu"}
-RATES: dict[str, float] = {"eta_plus": 0.02, "eta_minus": 0.015}
+RATES: dict[str, Any] = {"eta_plus": 0.02, "eta_minus": 0.015}
 
 
 def of_norse(layers: dict[str, dict[str, Any]], shape: tuple[int, ...], kind: str, mu: float) -> Tensor:
