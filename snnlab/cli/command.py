@@ -8,6 +8,7 @@ the reference page come from its annotations, defaults and docstring.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
@@ -104,6 +105,20 @@ Fraction = Annotated[float, between(0, 1, with_low=False)]
 Probability = Annotated[float, "probability", between(0, 1, with_low=False)]
 Milliseconds = Annotated[float, "ms", between(0, 8.64e9, with_low=False)]
 Plugins = Annotated[str | None, "[module,...]", Assigned(), Help("modules that another user's run needs")]
-TimeUnit = Annotated[str | None, "unit", Help("unit of the times in the files")]
-TimeOrigin = Annotated[Literal["first", "zero"] | None, Help("time of the first event: its own, or 0")]
-Columns = Annotated[str | None, "column,...", Help("columns of text files, as t,x,y,p")]
+
+
+@dataclass(frozen=True)
+class FileReading:
+    """How files of events are read, where it is not as in the run's dataset."""
+
+    time_unit: Annotated[str | None, "unit", Help("unit of the times in the files")] = None
+    time_origin: Annotated[Literal["first", "zero"] | None, Help("time of the first event: its own, or 0")] = None
+    columns: Annotated[str | None, "column,...", Help("columns of text files, as t,x,y,p")] = None
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Return the given options by their names on the command line."""
+        return {f"--{name.replace('_', '-')}": value for name, value in vars(self).items() if value is not None}
+
+
+AS_RECORDED = FileReading()

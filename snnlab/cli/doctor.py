@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from snnlab.cli.command import Checkpoint, Columns, ConfigDir, Milliseconds, Plugins, Run, TimeOrigin, TimeUnit, command
-from snnlab.cli.predict import given_reading, named_plugins
+from snnlab.cli.command import AS_RECORDED, Checkpoint, ConfigDir, FileReading, Milliseconds, Plugins, Run, command
+from snnlab.cli.predict import named_plugins
 from snnlab.config.compose import compose_experiment
 from snnlab.config.merging import merge_overrides
 from snnlab.config.recorded_run import compose_run
@@ -79,9 +79,7 @@ def certify(
     dt: Milliseconds | None = None,
     checkpoint: Checkpoint = "best",
     fold_norm: bool = False,
-    time_unit: TimeUnit = None,
-    time_origin: TimeOrigin = None,
-    columns: Columns = None,
+    reading: FileReading = AS_RECORDED,
     plugins: Plugins = None,
 ) -> int:
     """Compare the stream of a run with the network in PyTorch, after every step of a recording.
@@ -103,12 +101,11 @@ def certify(
     path = None if recording is None else Path(recording).expanduser()
     if path is not None and not path.is_file():
         raise DataError("doctor", f"there is no file {recording}")
-    reading = given_reading(time_unit, time_origin, columns)
     console_logging()
 
     from snnlab.session import stream_doctor
 
-    options = stream_doctor.StreamDoctorOptions(path, checkpoint, named_plugins(plugins), dt, fold_norm, reading)
+    options = stream_doctor.StreamDoctorOptions(path, checkpoint, named_plugins(plugins), dt, fold_norm, reading.given)
     compared = stream_doctor.StreamDoctor(run, options)
     with until_pipe_closes():
         for line in compared.lines():

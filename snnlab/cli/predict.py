@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, TextIO
 
-from snnlab.cli.command import Checkpoint, Columns, Plugins, Probability, Run, TimeOrigin, TimeUnit, command
+from snnlab.cli.command import AS_RECORDED, Checkpoint, FileReading, Plugins, Probability, Run, command
 from snnlab.config.compose import parse_assignment
 from snnlab.console import until_pipe_closes
 from snnlab.data.formats import SUFFIXES
@@ -26,9 +26,7 @@ def predict(
     pieces: Annotated[str | None, "ms"] = None,
     checkpoint: Checkpoint = "best",
     until: Probability | None = None,
-    time_unit: TimeUnit = None,
-    time_origin: TimeOrigin = None,
-    columns: Columns = None,
+    reading: FileReading = AS_RECORDED,
     plugins: Plugins = None,
 ) -> None:
     """Predict the class or the values of files of events.
@@ -67,8 +65,7 @@ def predict(
 
     from snnlab.session import loading, prediction
 
-    reading = {"time_unit": time_unit, "time_origin": time_origin, "columns": columns}
-    predictor = prediction.RunPredictor(loading.load(run, checkpoint, named_plugins(plugins)), reading)
+    predictor = prediction.RunPredictor(loading.load(run, checkpoint, named_plugins(plugins)), vars(reading))
     with until_pipe_closes():
         found = predictor.predict_files(paths, pieces, until, each=format_ == "jsonl")
         fields = [*predictor.rows.fields, *(["until_ms"] if until is not None else [])]
@@ -92,12 +89,6 @@ def named_plugins(text: str | None) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConfigError(f"plugins={text}", "expected names of modules, such as plugins=[my_layers]")
     return names
-
-
-def given_reading(time_unit: str | None, time_origin: str | None, columns: str | None) -> dict[str, str]:
-    """Return the options for reading files that are given, by their names on the command line."""
-    options = {"--time-unit": time_unit, "--time-origin": time_origin, "--columns": columns}
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def write(rows: Iterator[dict[str, Any]], fields: Sequence[str], form: str, stream: TextIO) -> None:

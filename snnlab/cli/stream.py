@@ -5,24 +5,24 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Generator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Annotated
 
 from snnlab.cli.command import (
+    AS_RECORDED,
     Alone,
     Call,
     Checkpoint,
-    Columns,
+    FileReading,
     Milliseconds,
     Plugins,
     Probability,
     Run,
-    TimeOrigin,
-    TimeUnit,
     command,
 )
-from snnlab.cli.predict import given_reading, named_plugins
+from snnlab.cli.predict import named_plugins
 from snnlab.console import console_logging, until_pipe_closes
 from snnlab.errors import ConfigError
 from snnlab.live_pages.page_server import open_port, page_address, wait_for_interrupt
@@ -43,9 +43,7 @@ def stream(
     state: Annotated[str | None, "file"] = None,
     follow: bool = False,
     binary: bool = False,
-    time_unit: TimeUnit = None,
-    time_origin: TimeOrigin = None,
-    columns: Columns = None,
+    reading: FileReading = AS_RECORDED,
     checkpoint: Checkpoint = "best",
     fold_norm: bool = False,
     page: Annotated[int | None, "port", between(0, 65535), Alone(0)] = None,
@@ -106,8 +104,7 @@ def stream(
 
     from snnlab.session import live_stream, loading, stream_input
 
-    reading = given_reading(time_unit, time_origin, columns)
-    given = stream_input.InputOptions(source, binary, follow, reading, speed)
+    given = stream_input.InputOptions(source, binary, follow, reading.given, speed)
     given.check()
     listener = None if page is None else open_port(page, "--page")
     console_logging()
@@ -123,12 +120,8 @@ def stream(
             waits = "; the recording begins when it is opened" if speed else ""
             print(f"snnlab: page at {address}{waits}", file=sys.stderr, flush=True)
         events = stream_input.open_input(given, live, opened_run)
-        lines_of = live.lines(events, given.source(opened_run), state_file, _descriptor())
         try:
-            with until_pipe_closes(), closing(lines_of) as lines:
-                for text in lines:
-                    sys.stdout.write(text)
-                    sys.stdout.flush()
+            _print_lines(live.lines(events, given.source(opened_run), state_file, _descriptor()))
         finally:
             took = time.perf_counter() - call.started
             print(f"snnlab: {live.summary(events.num_bad)}, in {took:.1f} s", file=sys.stderr)
@@ -137,6 +130,13 @@ def stream(
         if keep_page:
             print("snnlab: the page is served until Ctrl-C", file=sys.stderr, flush=True)
             wait_for_interrupt()
+
+
+def _print_lines(lines: Generator[str]) -> None:
+    with until_pipe_closes(), closing(lines):
+        for text in lines:
+            sys.stdout.write(text)
+            sys.stdout.flush()
 
 
 def _state_file(word: str) -> Path:

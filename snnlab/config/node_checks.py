@@ -29,6 +29,9 @@ _BEFORE_FIRST = "last_epoch"
 # Settings beside the arguments of the class.
 _BESIDE = {"optimizer": ("groups", "weight_decay_of"), "scheduler": ("interval", "monitor")}
 _SUPPLIED = {"optimizer": "params", "scheduler": "optimizer"}
+# The groups whose nodes name a type, beside neuron and model.
+_GROUPS = dict.fromkeys(key.partition(".")[0] for one in REGISTRIES.values() for key in one.named_by)
+_TYPED = [group for group in _GROUPS if group not in ("neuron", "model")]
 
 
 def check_nodes(
@@ -45,7 +48,7 @@ def check_nodes(
     """
     for place, node in (
         *(("neuron", neuron), ("model.layers", model["layers"]), ("model.init", model.get("init"))),
-        *((name, others.get(name)) for name in ("data", "loss", "learning", "scheduler", "weight_averaging")),
+        *((group, others.get(group)) for group in _TYPED),
     ):
         if not (place == "scheduler" and isinstance(node, Mapping) and "_target_" in node):
             _check_types(known, node, place, plugins=bool(plugins))
