@@ -20,6 +20,7 @@ from snnlab.data.dataset import Dataset
 from snnlab.errors import ConfigError, did_you_mean
 from snnlab.files import unwritable, write_json, write_npz, write_text
 from snnlab.runs.early_exit import at_threshold, early_exit_csv, early_exit_curve, fastest_threshold, recorded_answers
+from snnlab.runs.onsets import onset_errors
 from snnlab.runs.plots.answers import draw_early_exit, draw_predictions
 from snnlab.runs.plots.style import default_style, render
 from snnlab.runs.predictions import CumulativeSpikes, Predictions, layer_names, prediction_metrics
@@ -82,6 +83,10 @@ def evaluate(
     arrays = {name.replace("test_", f"{part}_", 1): values for name, values in plain.items()}
     values = _evaluation_record(experiment, session.dataset, data, part, checkpoint, overrides, dict(found), arrays)
     ended = read_run_if_ended(run)
+    if settings.targets == "steps" and settings.step_ms is not None:
+        of_part = (arrays[f"{part}_target"], arrays[f"{part}_readout"].argmax(-1))
+        found_onsets = onset_errors(*of_part, list(values["accuracy_of_class"]), settings.step_ms)
+        values["onsets"] = {name: one._asdict() for name, one in found_onsets.items()}
     values["imported"] = ended is not None and ended.imported is not None
     if early_exit:
         values["anytime"] = early_exit.record
@@ -113,6 +118,10 @@ def result_lines(values: dict[str, Any]) -> list[str]:
     for name, (right, of) in names.items():
         share = f"  {right / of:6.1%}" if of and not values.get("imported") else ""
         text_lines.append(f"  {name:{width}}  {right:>6,} of {of:>6,}{share}")
+    for name, one in values.get("onsets", {}).items():
+        if one["found"]:
+            late = f"{one['mean_ms']:+.0f} ms, median of sizes {one['median_ms']:.0f} ms"
+            text_lines.append(f"  onset of {name:{width}}  {one['found']:>6,} of {one['onsets']:>6,} found  {late}")
     if "anytime" in values:
         text_lines += early_exit_lines(values["anytime"], imported=values.get("imported", False))
     return text_lines

@@ -197,6 +197,8 @@ def test_a_network_learns_labels_over_time(halves: Path, snnlab: Snnlab) -> None
     assert np.array(found["confusion"]).sum() == has_label.sum()
     np.testing.assert_allclose(found["accuracy_over_time"][:9], (answers == target).mean(0)[:9])
     assert found["accuracy_over_time"][9] is None
+    changes = (target[:, 1:] != target[:, :-1]) & (target[:, 1:] != -100) & (target[:, :-1] != -100)
+    assert sum(one["onsets"] for one in found["onsets"].values()) == changes.sum() > 0
     assert_rows_match_the_answers(folder, arrays, snnlab)
     assert (again / "confusion.png").stat().st_size > 5000
 
