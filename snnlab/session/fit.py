@@ -401,7 +401,6 @@ def _build_training(spec: TrainingSpec, session: Session, started: float, rank_i
         *(rank_zero_callbacks if rank_info.is_rank_zero else []),
         *annealing_callbacks(experiment, session.network),
         *layer_schedule_callbacks(session.network),
-        *noise_callbacks(experiment, session.network),
         *averaging_callbacks(experiment),
         *mode_callbacks(experiment, folder),
         *([ExtendedRun(resumption)] if resumption else []),
@@ -409,6 +408,7 @@ def _build_training(spec: TrainingSpec, session: Session, started: float, rank_i
         selection,
         snapshots,
         StopOnSignal(snapshots),
+        *noise_callbacks(experiment, session.network),  # behind those that save the weights as a batch begins
     ]
     trainer = session.trainer(callbacks, resumption.logged_steps if resumption else None, rank_info)
     bars = [callback for callback in console if rank_info.is_rank_zero and isinstance(callback, Bar)]
