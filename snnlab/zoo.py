@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from snnlab.bundles import SUFFIX, bundle_folder
 from snnlab.errors import RunFolderError, join_names
 
 PREFIX, CARD_FILE = "zoo:", "card.yaml"
@@ -20,10 +21,11 @@ def zoo_names() -> list[str]:
 
 
 def run_path(named: str | Path) -> Path:
-    """Return the folder of a run that a user names: that of a packaged network for `zoo:NAME`, else the path itself."""
+    """Return the folder of a run that a user names: of `zoo:NAME` or of a bundle NAME.snn, else the path itself."""
     text = str(named)
     if not text.startswith(PREFIX):
-        return Path(named).expanduser()
+        path = Path(named).expanduser()
+        return bundle_folder(path) if path.suffix.lower() == SUFFIX and path.is_file() else path
     names = zoo_names()
     name = text.removeprefix(PREFIX)
     if name not in names:

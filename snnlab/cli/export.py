@@ -56,7 +56,7 @@ def export(
     console_logging()
     experiment = compose_run(folder, overrides, config_dir, "data")
 
-    make_session, opened_run, _ = _import_session()
+    make_session, opened_run, *_ = _import_session()
     session = make_session(experiment, folder, run=folder, checkpoint=checkpoint)
     session.use_threads()
     wanted = opened_run.ExportRequest(what, layers, samples, split)
@@ -99,7 +99,7 @@ def export_nir(
     if "download" in experiment.data:  # a measurement is no reason to fetch a dataset
         experiment = replace(experiment, data={**experiment.data, "download": False})
 
-    make_session, _, network_export = _import_session()
+    make_session, _, network_export, _ = _import_session()
     target = Path(nir).expanduser()
     wanted = network_export.NirOptions(lossy, fold_norm, for_ is not None)
     session = make_session(experiment, folder, run=folder, checkpoint=checkpoint)
@@ -150,7 +150,38 @@ def export_c(
     print(target)
 
 
-def _import_session():
-    from snnlab.session import Session, network_export, opened_run
+@command("export --bundle")
+def export_bundle(
+    run: Run,
+    *,
+    bundle: Annotated[str, "file", File((".snn",))],
+    licence: Annotated[str | None, "text"] = None,
+    checkpoint: Checkpoint = "best",
+) -> None:
+    """Write the network of a run into one file, which opens on another machine like a run's folder.
 
-    return Session, opened_run, network_export
+    It holds the weights as safetensors, the configuration with the preprocessing and without the folders of this
+    machine, the result, the names of the classes, and a card with the licence. It holds no code, no recordings and no
+    predictions; checksums of the training recordings keep others from testing on them.
+
+    Args:
+        bundle: the file
+        licence: of the weights, for the card
+
+    Examples:
+        snnlab export RUN --bundle gestures.snn --licence 'CC BY 4.0'
+        snnlab predict gestures.snn one.npy
+        snnlab train init_from=gestures.snn
+    """
+    folder = run_path(run)
+    *_, bundle_export = _import_session()
+    target = Path(bundle).expanduser()
+    for line in bundle_export.export_bundle(folder, target, checkpoint, licence):
+        say(line)
+    print(target)
+
+
+def _import_session():
+    from snnlab.session import Session, bundle_export, network_export, opened_run
+
+    return Session, opened_run, network_export, bundle_export
