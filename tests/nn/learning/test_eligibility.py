@@ -29,6 +29,9 @@ RECURRENT: dict[str, dict[str, Any]] = {
     "brf": {"type": "brf", "input_gain": 300.0, "recurrent": True},
 }
 
+# The others compile more loops.
+NAMES = [pytest.param(name, marks=() if name == "lif" else pytest.mark.long) for name in RECURRENT]
+
 
 def test_with_one_leak_and_a_readout_without_memory_all_rules_with_traces_are_one() -> None:
     found = {}
@@ -84,13 +87,13 @@ def rtrl(layers: dict[str, dict[str, Any]]) -> tuple[dict[str, Tensor], dict[str
     return {name: ours[name] for name in names}, {name: one.detach() for name, one in found.items()}
 
 
-@pytest.mark.parametrize("name", list(RECURRENT))
+@pytest.mark.parametrize("name", NAMES)
 def test_ostl_of_one_recurrent_layer_is_real_time_recurrent_learning(name: str) -> None:
     ours, expected = rtrl({"fc": FC, "neurons": RECURRENT[name], "out": OUT})
     assert_equal(ours, expected, 1e-7 if name == "brf" else 1e-9)
 
 
-@pytest.mark.parametrize("name", list(RECURRENT))
+@pytest.mark.parametrize("name", NAMES)
 def test_ostl_of_one_recurrent_layer_is_backpropagation_through_time(name: str) -> None:
     found = []
     for rule in ("ostl", "bptt"):
@@ -101,7 +104,7 @@ def test_ostl_of_one_recurrent_layer_is_backpropagation_through_time(name: str) 
     assert torch.equal(found[0][2]["neurons"], found[1][2]["neurons"])
 
 
-@pytest.mark.parametrize("steps", [1, 4, 100])
+@pytest.mark.parametrize("steps", [1, pytest.param(4, marks=pytest.mark.long), 100])
 @pytest.mark.parametrize("rule", ["eprop", "d_rtrl", "ostl"])
 def test_the_gradient_does_not_depend_on_the_steps_at_once(rule: str, steps: int) -> None:
     found = []

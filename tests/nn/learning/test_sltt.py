@@ -38,9 +38,18 @@ NETWORKS: dict[str, tuple[Layers, tuple[int, ...]]] = {
     ),
 }
 
+# The others compile more loops.
+OFTEN = ("lif", "conv")
 
-@pytest.mark.parametrize("name", list(NETWORKS))
-@pytest.mark.parametrize("backend", ["numba", "reference"])
+
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        pytest.param(name, backend, marks=() if backend == "reference" or name in OFTEN else pytest.mark.long)
+        for name in NETWORKS
+        for backend in ("numba", "reference")
+    ],
+)
 def test_it_equals_windows_of_one_step(name: str, backend: Any) -> None:
     layers, in_shape = NETWORKS[name]
     found = []
