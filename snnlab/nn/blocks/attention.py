@@ -6,7 +6,6 @@ a block into a `residual` to add its output to its input.
 Axes: T steps, B samples, N steps of samples, C channels.
 """
 
-# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from abc import ABC, abstractmethod

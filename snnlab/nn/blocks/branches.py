@@ -3,7 +3,6 @@
 Axes: T steps, B samples, C channels or features, the first axis of a sample.
 """
 
-# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 import re

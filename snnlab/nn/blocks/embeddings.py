@@ -5,7 +5,6 @@ Each block is a network of named layers; the names of its neurons begin with `ne
 Axes: T steps, B samples, C channels.
 """
 
-# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from collections.abc import Sequence

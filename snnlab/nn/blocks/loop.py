@@ -3,7 +3,6 @@
 Axes: T steps, B samples.
 """
 
-# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -1,6 +1,5 @@
 """Convolutions and transposed convolutions over one to three axes, as torch's modules."""
 
-# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,6 +1,5 @@
 """Layers over features: linear, flatten, activations, voting."""
 
-# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from typing import Literal

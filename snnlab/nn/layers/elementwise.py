@@ -3,7 +3,6 @@
 Axes: T steps, B samples, D steps of the longest delay.
 """
 
-# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -3,7 +3,6 @@
 Axes: T steps, B samples, C channels.
 """
 
-# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,6 +1,5 @@
 """Pooling over the one to three axes after the channels."""
 
-# ruff: noqa: D417 - an argument whose annotation has its text is not in the Args
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -57,7 +57,7 @@ class LossTerm(Declared, nn.Module, ABC):
 
     supported_targets: ClassVar[tuple[Targets, ...]] = ("class", "value", "steps", "series")
     """The supported kinds of targets."""
-    records: Sequence[str] = ()
+    records: Sequence[str] = no_setting(())
     """Layers of neurons whose outputs over time it reads, such as `lif1`, or states, such as `lif1.v`: `recorded`."""
 
     @property

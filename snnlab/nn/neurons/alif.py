@@ -41,7 +41,7 @@ class ALIF(AdaptiveThreshold):
     Args:
         adaptive: Number of the layer's channels or features that adapt, the last ones; null for all. The others are
             `lif` in the same layer, so that one feedback can connect all.
-        adaptation_gain: Factor of `adaptation`: 1, or `1-rho`, so that a neuron that spikes at every step has a
+        adaptation_gain: Factor of the adaptation: 1, or `1-rho`, so that a neuron that spikes at every step has a
             threshold that is higher by `adaptation`, whatever its rho.
         adapted_reset: Whether reset `subtract` subtracts A, the adapted threshold, and not v_threshold.
         detach_reset: Whether the reset has no gradient; the threshold has one in any case.
