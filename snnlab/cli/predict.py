@@ -33,11 +33,11 @@ def predict(
 ) -> None:
     """Predict the class or the values of files of events.
 
-    The files are of the run's sensor: .npy, .npz, .csv, .txt, .h5, or of a camera (.aedat, .aedat4, .bin, .dat, .es, .raw),
-    each from its first event on, and in windows if the run has a data.stride_ms. Columns on stdout: file, start_ms, answer (the class' number),
-    name, probability, events (in the window), left_out (later events). Values are columns value_NAME instead; of labels
-    over time each interval with the same answer is a row, from start_ms to end_ms. Times and columns are read as in the
-    run's dataset, unless options change that.
+    The files are of the run's sensor: .npy, .npz, .csv, .txt, .h5, or of a camera (.aedat, .aedat4, .bin, .dat, .es,
+    .raw), each from its first event on, and in windows if the run has a data.stride_ms. Columns on stdout: file,
+    start_ms, answer (the class' number), name, probability, events (in the window), left_out (later events). Values are
+    columns value_NAME instead; of labels over time each interval with the same answer is a row, from start_ms to
+    end_ms. Times and columns are read as in the run's dataset, unless options change that.
 
     --pieces feeds MS ms at a time, a whole number of steps, and carries the network's state over: less memory for long
     windows, and the same answer. With jsonl there is a line after each piece: the answer so far, until_ms, final.
