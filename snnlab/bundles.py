@@ -1,7 +1,8 @@
 """A network in one file, NAME.snn: a zip of a run's configuration, result, weights and card, which holds no code.
 
-Commands and Python take it in place of a run's folder: it is unpacked once, into the user's cache. Only files of known
-names are taken from it, and plugins that its configuration names are imported only where the user names them too.
+`snnlab.session.bundle_export` writes one. Commands and Python take it in place of a run's folder: it is unpacked
+once, into the user's cache. Only files of known names are taken from it, and plugins that its configuration names are
+imported only where the user names them too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from snnlab.errors import RunFolderError
-from snnlab.files import open_regular, write_atomically
 
 SUFFIX = ".snn"
 # The files of a bundle; the first three are in each.
@@ -26,37 +26,19 @@ FILES = (
     *("config.yaml", "result.json", "weights.safetensors"),
     *("card.yaml", "split.json", "hot_pixels.json", "trained_on.npy"),
 )
-_NEEDED = FILES[:3]
+NEEDED = FILES[:3]
 # The most that zip's usual compression can save.
 _MOST_COMPRESSION = 1100
-_FIRST_DATE = (1980, 1, 1, 0, 0, 0)
-
-
-def write_bundle(path: Path, files: Mapping[str, bytes]) -> None:
-    """Write a bundle; equal files give equal bytes.
-
-    Raises:
-        OSError: if it cannot be written.
-    """
-    assert set(_NEEDED) <= files.keys() <= set(FILES), files.keys()
-
-    def write(file: object) -> None:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:  # type: ignore[arg-type]
-            for name in FILES:
-                if name in files:
-                    archive.writestr(zipfile.ZipInfo(name, _FIRST_DATE), files[name], zipfile.ZIP_DEFLATED)
-
-    write_atomically(path, write)
 
 
 def bundle_folder(path: Path) -> Path:
-    """Return the folder of a bundle's files, in the user's cache; it is unpacked if it is not there yet.
+    """Return the folder of the files of a bundle, a regular file; it is unpacked into the user's cache where needed.
 
     Raises:
         RunFolderError: if it is no bundle, is damaged, or the cache cannot be written.
     """
     try:
-        with open_regular(path) as file:
+        with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             folder = user_cache_path("snnlab") / "bundles" / digest
             if not folder.is_dir():
@@ -75,7 +57,7 @@ def _read(file: object, path: Path) -> dict[str, bytes]:
             if size > _MOST_COMPRESSION * path.stat().st_size:
                 raise RunFolderError(path, f"claims to hold {size:,} bytes", "it is damaged")
             unknown = [name for name in infos if name not in FILES]
-            missing = [name for name in _NEEDED if name not in infos]
+            missing = [name for name in NEEDED if name not in infos]
             if unknown or missing or len(infos) < len(archive.infolist()):
                 wrong = f"holds {unknown[0]!a}" if unknown else f"lacks {missing[0]}" if missing else "repeats a file"
                 raise RunFolderError(path, f"is no bundle of snnlab: it {wrong}", "snnlab export RUN --bundle FILE.snn")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.bundles import bundle_folder, write_bundle
+from snnlab.bundles import bundle_folder
 from snnlab.errors import RunFolderError
+from snnlab.session.bundle_export import write_bundle
 
 from .refusals import assert_raises
 

@@ -12,10 +12,8 @@ from types import ModuleType
 from typing import Annotated
 
 from snnlab.cli.command import Columns, ConfigDir, File, TimeUnit, command
-from snnlab.cli.predict import given_reading
 from snnlab.config.compose import compose_experiment
 from snnlab.console import console_logging
-from snnlab.data.formats import SUFFIXES
 from snnlab.errors import ConfigError
 
 
@@ -53,8 +51,9 @@ def inspect(
         snnlab data inspect data=nmnist data.root=FOLDER --figure nmnist.png
         snnlab data inspect recording.aedat4 --figure recording.png
     """
-    reading = given_reading(time_unit, None, columns)
-    if file is not None and (Path(file).suffix.lower() in SUFFIXES or Path(file).is_file()):
+    given = (("--time-unit", time_unit), ("--columns", columns))
+    reading = {name: value for name, value in given if value is not None}
+    if file is not None and (Path(file).suffix or Path(file).is_file()):
         if overrides:
             raise ConfigError(overrides[0], f"is a setting of a dataset, and {file} is one file", "leave it out")
         _actions().inspect_file(Path(file).expanduser(), reading, figure)

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from safetensors.torch import save
 
-from snnlab.bundles import write_bundle
-from snnlab.files import json_text, unwritable
+from snnlab.bundles import FILES, NEEDED
+from snnlab.files import json_text, unwritable, write_atomically
 from snnlab.printable import map_texts
 from snnlab.runs.recorded import RecordedRun, read_run
 from snnlab.runs.run_folder import CONFIG, HOT_PIXELS, RESULT, SPLIT, TRAINED_ON, WEIGHTS, CheckpointName, config_text
 from snnlab.session.suite_records import public_config, public_result, public_text
 from snnlab.session.weights import run_weights
 from snnlab.zoo import CARD_FILE
+
+_FIRST_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def write_bundle(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write a bundle; equal files give equal bytes.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    assert set(NEEDED) <= files.keys() <= set(FILES), files.keys()
+
+    def write(file: object) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:  # type: ignore[arg-type]
+            for name in FILES:
+                if name in files:
+                    archive.writestr(zipfile.ZipInfo(name, _FIRST_DATE), files[name], zipfile.ZIP_DEFLATED)
+
+    write_atomically(path, write)
 
 
 def export_bundle(folder: Path, target: Path, checkpoint: CheckpointName, licence: str | None) -> Iterator[str]:
