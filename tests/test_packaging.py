@@ -70,7 +70,9 @@ def test_no_data_and_no_outputs_are_packaged(built: tuple[set[str], set[str]]) -
     assert {path.name for path in networks} == NETWORK_FILES
     live = {path for path in installed if path.is_relative_to("snnlab/live_pages")}
     assert {path.suffix for path in live} == {".html", ".css", ".js", ".py"}
-    others = {*installed} - templates - pages - networks - live
+    exported = {path for path in installed if path.parent == PurePosixPath("snnlab/interop/c99/templates")}
+    assert {path.name for path in exported} == {"Makefile", "main.c", "network.py.txt"}
+    others = {*installed} - templates - pages - networks - live - exported
     assert {path.suffix for path in others} <= {".py", ".yaml", ".typed"}
 
 

@@ -18,7 +18,8 @@ def test_draws_are_the_same_on_every_machine_and_for_ever() -> None:
         "TEST": 5,
         "MIXING": 6,
         "CONTROL": 7,
-        "LEARNING": 8,
+        "DISTURBANCE": 8,
+        "LEARNING": 9,
     }
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, lru_cache
@@ -90,6 +91,12 @@ TARGETS = {
     "logger": ("lightning.pytorch", "snnlab.runs.loggers"),
     "trainer": ("lightning.pytorch.profilers",),
 }
+
+
+def is_registered(kind: str, name: Any) -> bool:
+    """Return whether this process has registered an entry, as a program does that calls `snnlab.train`."""
+    module = sys.modules.get(REGISTRIES[kind].module)
+    return module is not None and name in getattr(module, REGISTRIES[kind].registry)
 
 
 class Catalogue:

@@ -110,13 +110,13 @@ def check_config(
     experiment = _typed(resolved)
     _check_values(resolved)
     wanted = resolved if checked is None else {name: node for name, node in resolved.items() if name in checked}
+    _check_weights(resolved["model"].get("weights"), resolved.get("init_from"))
     if "trainer" in wanted:
         check_trainer(experiment.trainer, test=experiment.test, given_weights=experiment.has_given_weights)
     check_nodes(known, neuron, resolved["model"], wanted, experiment.plugins)
     if unknown := sorted(resolved["model"].keys() - {"layers", "init", "weights", "noise"}):
         hint = f"; {unknown[0]} is a setting next to it: {unknown[0]}.KEY=VALUE" if unknown[0] in resolved else ""
         raise ConfigError("model", f"takes layers, init, weights and noise, got {', '.join(unknown)}{hint}")
-    _check_weights(resolved["model"].get("weights"), resolved.get("init_from"))
     _check_noise(resolved["model"].get("noise"))
     return replace(experiment, neuron=neuron, record=experiment_record(raw, resolved))
 

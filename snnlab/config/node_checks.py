@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from snnlab.config.catalogue import REGISTRIES, Catalogue, class_fields, kind_named_by
+from snnlab.config.catalogue import REGISTRIES, Catalogue, class_fields, is_registered, kind_named_by
 from snnlab.errors import ConfigError, child_key
 from snnlab.experiment_fields import NOT_FOR_ALL, RUN, SHARED, DataFields
 from snnlab.registry import unknown_entry
@@ -85,7 +85,7 @@ def _check_entry(known: Catalogue, kind: str, node: Mapping[str, Any], place: st
     name = node.get("type", REGISTRIES[kind].default)
     fields = known.fields_of(kind, name)
     if fields is None:
-        if not (plugins or kind in _IN_PART or name in known.names(kind)):
+        if not (plugins or kind in _IN_PART or name in known.names(kind) or is_registered(kind, name)):
             raise unknown_entry(known.words[kind], name, place, known.names(kind))
         return
     if kind == "surrogates":  # an override sets those that it replaces to null

@@ -164,7 +164,7 @@ def document_arguments(kind: Callable[..., Any]) -> None:
     """Rewrite the Args of a docstring: all arguments in order with their units, those of its bases too."""
     fields = fields_of(kind)
     texts = argument_texts(kind) | {name: field.help for name, field in fields.items() if field.help}
-    names = [name for name in inspect.signature(kind).parameters if name in texts]
+    names = [name for name in inspect.signature(kind).parameters if name in texts and name in fields]
     if not kind.__doc__ or not names:
         return
     summary, *sections = _SECTION.split(inspect.cleandoc(kind.__doc__))

@@ -72,7 +72,7 @@ REFUSED = {
     "truncated npy": Refused("bad.npy", cut(table(GOOD), 9), ("read",)),
     "truncated npz": Refused("bad.npz", cut(lambda path: np.savez(path, a=np.array(GOOD)), 30), ("read",)),
     "truncated h5": Refused("bad.h5", cut(hdf5, 100), ("read",)),
-    "truncated bin": Refused("bad.bin", lambda path: path.write_bytes(bytes(12)), (12, 5)),
+    "truncated bin": Refused("bad.bin", lambda path: path.write_bytes(bytes(12)), ("byte", 10)),
     "truncated csv": Refused("bad.csv", lambda path: path.write_text("x,y,t,p\n1,2,3,0\n1,2,"), ("read",)),
     "unsorted": Refused("bad.npy", table(EARLIER), ("t", 1, "data.sort=true")),
     "negative times": Refused("bad.npy", table(BELOW_0), (-300, 0), {"time_origin": "zero"}),

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from snnlab.errors import RunFolderError
+from snnlab.training.checkpoints import weights_hash
 from snnlab.training.snapshots import BestCheckpoint, SelectionRule
 
 from ..refusals import assert_raises, assert_text_has
@@ -63,7 +64,7 @@ def test_the_previous_best_epoch_is_kept_until_the_next_checkpoint(tmp_path: Pat
 
 def test_a_resumed_training_begins_with_the_epoch_that_its_checkpoint_had_chosen(tmp_path: Path, fit_scripted: Fit):
     fit_scripted([BestCheckpoint(tmp_path, "lowest_val_loss")], [3.0, 2.0])
-    state = {"epoch": 0, "values": {}, "key": (3.0,)}
+    state = {"epoch": 0, "values": {}, "key": (3.0,), "weights": weights_hash(tmp_path / ".best_before.ckpt")}
     again = BestCheckpoint(tmp_path, "lowest_val_loss")
     again.load_state_dict(state)
     again.on_fit_start(SimpleNamespace(is_global_zero=True), None)  # type: ignore[arg-type]
