@@ -178,6 +178,8 @@ def certify_onnx(network: OnnxNetwork, recordings: Sequence[np.ndarray]) -> Onnx
                 found.skipped += y.size
             else:
                 found.compare("the output", steps.output, y)
+                for name, values in _past(network, dense).items():
+                    found.compare(name, steps.inputs[name], values)
             found.steps += 1
     return found
 
@@ -208,10 +210,16 @@ def loop_differences(network: OnnxNetwork, steps: OnnxNetwork, recordings: Seque
 
 def _inputs(network: OnnxNetwork, dense: DenseLoops) -> dict[str, np.ndarray]:
     """Return what the next step of plain dense loops begins with."""
-    found = {f"{name}.{key}": as_onnx(part) for name, own in dense.states.items() for key, part in own.items()}
-    for of, past in dense.past.items():
-        found |= {past_name(network.form, Value(of, n)): as_onnx(part) for n, part in enumerate(past, 1)}
-    return found
+    states = {f"{name}.{key}": as_onnx(part) for name, own in dense.states.items() for key, part in own.items()}
+    return states | _past(network, dense)
+
+
+def _past(network: OnnxNetwork, dense: DenseLoops) -> dict[str, np.ndarray]:
+    return {
+        past_name(network.form, Value(of, n)): as_onnx(part)
+        for of, past in dense.past.items()
+        for n, part in enumerate(past, 1)
+    }
 
 
 def _distance(found: np.ndarray, expected: np.ndarray, scale: float) -> np.ndarray:

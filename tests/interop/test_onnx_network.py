@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -11,9 +11,11 @@ import torch
 
 from snnlab.interop.onnx_network import AFTER, HAS_ONNX, OPSET, onnx_network
 from snnlab.interop.onnx_run import OnnxSteps, certify_onnx, loop_differences, onnx_session
+from snnlab.kernels.neuron_form import NeuronForm, trace_form
+from snnlab.kernels.trace_cache import UntraceableStep
 from snnlab.nn import NEURONS, build_network
 from snnlab.nn.dense_loops import DenseLoops
-from snnlab.nn.network_form import NetworkForm, Neurons, network_form
+from snnlab.nn.network_form import INPUT, NetworkForm, Neurons, Value, network_form
 
 from .test_c99 import LIF, NETWORKS, NO_FORM, conv, form_of, recorded
 
@@ -23,6 +25,18 @@ if TYPE_CHECKING or HAS_ONNX:
 pytestmark = pytest.mark.skipif(not HAS_ONNX, reason="onnx and onnxruntime are not installed")
 # Weights with which these neurons spike on the events of the test.
 GAINS = {"brf": 400.0, "izhikevich": 200.0, "ts_lif": 40.0}
+
+
+# What NETWORKS leaves out: uneven and unused rows, padded means, maps of one pixel.
+EDGES = (
+    {
+        **{"c1": conv(kernel_size=4, padding="same"), "n1": LIF},
+        "p": {"type": "avg_pool", "kernel_size": 3, "stride": 2, "padding": 1},
+        **{"c2": conv(kernel_size=2, stride=3, bias=False), "n2": LIF, "c3": conv(padding=1), "n3": LIF},
+        **{"flatten": {"type": "flatten"}, "out": {"type": "linear", "out_features": 3}},
+    },
+    (2, 7, 8),
+)
 
 
 def recordings(form: NetworkForm) -> list[np.ndarray]:
@@ -38,10 +52,12 @@ def assert_near(form: NetworkForm) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.long] * (at > 1)) for at, name in enumerate(NETWORKS)]
+    "name",
+    ["edges", *(pytest.param(name, marks=[pytest.mark.long] * (at > 2)) for at, name in enumerate(NETWORKS))],
 )
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 def test_every_kind_of_map_is_near_the_plain_loops_step_by_step_and_in_a_loop(name: str) -> None:
-    layers, in_shape = NETWORKS[name]
+    layers, in_shape = EDGES if name == "edges" else NETWORKS[name]
     form = form_of(layers, in_shape, 3.0)
     assert_near(form)
     step, loop = onnx_network(form), onnx_network(form, all_steps=True)
@@ -140,6 +156,44 @@ def test_numbers_and_first_states_of_each_channel_and_of_each_neuron_are_kept() 
     assert_near(form)
     (about,) = (one.value for one in onnx_network(form).model.metadata_props if one.key == "start")
     np.testing.assert_array_equal(np.array(json.loads(about)["n1.v"], np.float32), start)
+
+
+class OddState(NamedTuple):
+    """States of `OddNeuron`."""
+
+    v: torch.Tensor
+    same: torch.Tensor
+
+
+class OddNeuron:
+    """A step that uses all operations."""
+
+    approximate = True
+
+    def step(self, x: torch.Tensor, state: OddState, k: Any) -> tuple[torch.Tensor, OddState]:
+        v = (state.v * 0.5 + (x - 3.0)) / (1.0 + x.abs().sqrt())
+        whole, low, power = (v * 4.0).trunc(), (v * 4.0).floor(), (-v.abs()).exp()
+        odd = ((whole != low) & (v <= 0.5)) | ~(v < 2.0) | (whole == 1.0)
+        return torch.where(odd, whole + low, power), OddState(v, torch.full_like(x, 2.5))
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 4), (6, 1, 1)])
+def test_every_operation_of_a_step_and_a_state_that_is_one_number_are_rendered(shape: tuple[int, ...]) -> None:
+    zeros = torch.zeros(1, *shape)
+    found = trace_form(OddNeuron().step, OddState(zeros, zeros), None)
+    assert not isinstance(found, UntraceableStep), found
+    start = {name: np.zeros(shape, np.float32) for name in OddState._fields}
+    numbers = {name: np.asarray(value, np.float32) for name, value in found.numbers(None).items()}
+    one = Neurons("n", shape, Value(INPUT), NeuronForm("odd", found.step, numbers, start, spiking=False))
+    form = NetworkForm(shape, (one,), Value(0), "form")
+    frames = np.random.default_rng(0).integers(0, 24, (2, 20, *shape)).astype(np.float32) / 4
+    dense = DenseLoops(form)
+    y = [dense.step(frame) for frame in frames[0]]
+    assert np.min(y) < 0 < np.max(y)
+    step, loop = onnx_network(form, with_neurons=True), onnx_network(form, all_steps=True)
+    found = certify_onnx(step, list(frames))
+    assert (found.far, found.values) == (0, 40 * 4 * np.prod(shape)), found
+    assert loop_differences(loop, onnx_network(form), list(frames))[0] == 0
 
 
 def lif_form(v_threshold: float = 1.0) -> NetworkForm:
