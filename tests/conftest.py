@@ -66,14 +66,10 @@ def real_data() -> Path:
 
 @pytest.fixture
 def stand_in_aedat(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Replace the package aedat by the stand-in, in this process and in the one that reads its files."""
-    from snnlab.data.reading_process import stop_reading_process
-
-    stop_reading_process()
+    """Replace the package aedat, which tonic reads with, by the stand-in."""
     monkeypatch.syspath_prepend(ROOT / "tests" / "fixtures" / "stand_ins")
     monkeypatch.delitem(sys.modules, "aedat", raising=False)
     yield
-    stop_reading_process()
     sys.modules.pop("aedat", None)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated
 
-from snnlab.cli.command import Columns, ConfigDir, File, TimeUnit, command
+from snnlab.cli.command import AS_RECORDED, ConfigDir, File, FileReading, command
 from snnlab.config.compose import compose_experiment
 from snnlab.console import console_logging
 from snnlab.errors import ConfigError
@@ -32,8 +32,7 @@ def inspect(
     file: Annotated[str | None, "file"] = None,
     *overrides: str,
     figure: Annotated[str | None, "file", File((".png",))] = None,
-    time_unit: TimeUnit = None,
-    columns: Columns = None,
+    reading: FileReading = AS_RECORDED,
     config_dir: ConfigDir = None,
 ) -> None:
     """Print number, duration, event density, classes, values, groups and windows of recordings; plot examples.
@@ -51,15 +50,14 @@ def inspect(
         snnlab data inspect data=nmnist data.root=FOLDER --figure nmnist.png
         snnlab data inspect recording.aedat4 --figure recording.png
     """
-    given = (("--time-unit", time_unit), ("--columns", columns))
-    reading = {name: value for name, value in given if value is not None}
     if file is not None and (Path(file).suffix or Path(file).is_file()):
         if overrides:
             raise ConfigError(overrides[0], f"is a setting of a dataset, and {file} is one file", "leave it out")
-        _actions().inspect_file(Path(file).expanduser(), reading, figure)
+        _actions().inspect_file(Path(file).expanduser(), reading.given, figure)
         return
-    if reading:
-        raise ConfigError(next(iter(reading)), "is for one file of events", "settings of a dataset say how it is read")
+    if reading.given:
+        hint = "settings of a dataset say how it is read"
+        raise ConfigError(next(iter(reading.given)), "is for one file of events", hint)
     words = overrides if file is None else (file, *overrides)  # no file: composing says what the word may be
     _act("inspect", words, config_dir, figure)
 

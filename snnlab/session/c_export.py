@@ -29,11 +29,10 @@ from snnlab.interop.fold_norm import fold_norm
 from snnlab.nn.network_form import network_form
 from snnlab.runs.run_folder import CheckpointName
 from snnlab.session.loading import load
-from snnlab.session.open_stream import stream
-from snnlab.session.opened_run import OpenedRun
+from snnlab.session.open_stream import sensor_map
+from snnlab.session.opened_run import OpenedRun, hot_pixel_mask
 from snnlab.session.stream_doctor import frames_and_steps
 from snnlab.streaming.buffers import SensorMap, plain_sensor
-from snnlab.streaming.event_stream import EventStream
 
 
 class COptions(NamedTuple):
@@ -61,11 +60,11 @@ def export_c(run: Path, target: Path, options: COptions) -> Iterator[str]:
     network = fold_norm(opened.network) if options.fold_norm else opened.network
     settings = opened.session.settings
     form = network_form(network, settings.frame_shape)
-    events = stream(opened, fold_norm=options.fold_norm)
-    recordings = [_recorded(opened, events, place) for place in recording_places(opened, options.recordings)]
+    sensor = sensor_map(settings.frame_builder(hot_pixel_mask(opened, settings)), settings)
+    recordings = [_recorded(opened, sensor, place) for place in recording_places(opened, options.recordings)]
     name = identifier(opened.experiment.name)
     title = f"{opened.experiment.name}, steps of {settings.step_ms:g} ms"
-    written = c_network(form, name, input_map(events.sensor, settings.frame_shape), title)
+    written = c_network(form, name, input_map(sensor, settings.frame_shape), title)
     files, cc = files_of(written, form, recordings[0]), compiler()
     found = None if cc is None else certify_c(written, form, recordings, cc)
     lines = [*size_lines(written, files, cc), *certificate_lines(found)]
@@ -98,8 +97,8 @@ def recording_places(run: OpenedRun, number: int) -> list[int]:
     return [int(place) for place in found]
 
 
-def _recorded(run: OpenedRun, events_of: EventStream, place: int) -> Recorded:
-    frames, steps = frames_and_steps(run, events_of, run.data.store[place])
+def _recorded(run: OpenedRun, sensor: SensorMap, place: int) -> Recorded:
+    frames, steps = frames_and_steps(run, sensor, run.session.settings.step_ms, run.data.store[place])
     events = []
     for x, y, p in steps:
         rows = np.zeros(x.size, EVENT)

@@ -26,6 +26,7 @@ from snnlab.session.loading import load
 from snnlab.session.open_stream import stream
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.prediction import RunPredictor
+from snnlab.streaming.buffers import SensorMap, clock_of, start_of_step
 from snnlab.streaming.certificate import Certificate, Columns, LayerCertificate, certify
 from snnlab.streaming.event_input import columns_of
 from snnlab.streaming.event_stream import EventStream
@@ -71,7 +72,7 @@ class StreamDoctor:
         own = sum(isinstance(module, BatchNorm) for module in opened.network.modules())
         self._num_folded = own - sum(isinstance(module, BatchNorm) for module in self._network.modules())
         self._name, events = _recording(opened, options)
-        self.frames, self.steps = frames_and_steps(opened, self._stream, events)
+        self.frames, self.steps = frames_and_steps(opened, self._stream.sensor, self._stream.dt, events)
         self.certificate = Certificate()
 
     def lines(self) -> Iterator[str]:
@@ -119,11 +120,13 @@ def frames_of(run: OpenedRun, events: Events) -> np.ndarray:
     return RunPredictor(run, {}).frame_builder(EventBatch.of([events])).x[:, 0].float().numpy()
 
 
-def frames_and_steps(run: OpenedRun, stream: EventStream, events: Events) -> tuple[np.ndarray, list[Columns]]:
-    """Return a recording as frames `[T, ...]`, and the columns x, y, p of the events of each step."""
+def frames_and_steps(
+    run: OpenedRun, sensor: SensorMap, dt: float | None, events: Events
+) -> tuple[np.ndarray, list[Columns]]:
+    """Return a recording as frames `[T, ...]`, and the columns x, y, p of the events of each step of dt ms."""
     frames = frames_of(run, events)
-    columns = columns_of(events, stream.sensor.cells.shape[0])
-    stops = np.searchsorted(columns["t"], [stream.start_us(n) for n in range(len(frames) + 1)])
+    columns, clock = columns_of(events, sensor.cells.shape[0]), clock_of(dt)
+    stops = np.searchsorted(columns["t"], [start_of_step(clock, n) for n in range(len(frames) + 1)])
     x, y, p = (np.ascontiguousarray(columns[name]) for name in "xyp")
     return frames, [(x[i:j].copy(), y[i:j].copy(), p[i:j].copy()) for i, j in pairwise(stops)]
 

@@ -73,6 +73,11 @@ def clock_of(dt: float | None) -> np.ndarray:
     return clock
 
 
+def start_of_step(clock: np.ndarray, number: int) -> int:
+    """Return the first whole us of a step."""
+    return -(-number * int(clock["us_numerator"][0]) // int(clock["us_denominator"][0]))
+
+
 class Buffers(NamedTuple):
     """The arrays of an engine.
 

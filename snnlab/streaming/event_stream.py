@@ -25,6 +25,7 @@ from snnlab.streaming.buffers import (
     lay_out,
     plain_sensor,
     reset,
+    start_of_step,
     state_of,
 )
 from snnlab.streaming.event_loops import feed_events, run_step, run_steps
@@ -274,7 +275,7 @@ class EventStream:
 
     def start_us(self, number: int) -> int:
         """Return the first whole us of a step."""
-        return -(-number * int(self._clock["us_numerator"][0]) // int(self._clock["us_denominator"][0]))
+        return start_of_step(self._clock, number)
 
     def step_at(self, t_us: float) -> int:
         """Return the index of the step of a time, us."""
