@@ -19,6 +19,7 @@ from snnlab import train
 from snnlab.cli import main
 from snnlab.data.sources.saccades import SaccadeDigits
 from snnlab.interop.nir_files import write_graph
+from snnlab.interop.onnx_network import HAS_ONNX
 from snnlab.nn import build_network
 
 from .pages import (
@@ -169,6 +170,8 @@ def test_a_command_of_a_page_works(
     command: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     _, *arguments = shlex.split(command)
+    if "--onnx" in arguments and not HAS_ONNX:
+        pytest.skip("onnx and onnxruntime are not installed")
     if "resume=RUN" in arguments:  # the other commands need the run unchanged
         shutil.copytree(place / "RUN", tmp_path / "RUN")
     monkeypatch.chdir(tmp_path if "resume=RUN" in arguments else place)

@@ -14,13 +14,13 @@ from streambench.work import Columns, Work
 from torch import Tensor
 from torch.nn import functional as F
 
+from snnlab.interop.onnx_network import AFTER, onnx_network
+from snnlab.interop.onnx_run import OnnxSteps
 from snnlab.nn.layers.dropout import Dropout
 from snnlab.nn.network import Network
 from snnlab.nn.network_form import network_form
 from snnlab.nn.neurons.iaf import IAF
 from snnlab.streaming import EventStream
-from snnlab.streaming.onnx_steps import OnnxSteps, step_graph
-from snnlab.streaming.stream_layers import stream_layers
 
 Values = dict[str, np.ndarray]
 
@@ -96,7 +96,7 @@ class Onnx(Framed):
     """ONNX Runtime with bound memory and one thread."""
 
     def __init__(self, work: Work, *, with_spikes: bool = False) -> None:
-        self.steps = OnnxSteps(stream_layers(network_form(work.network, work.in_shape)), with_spikes=with_spikes)
+        self.steps = OnnxSteps(onnx_network(network_form(work.network, work.in_shape), with_neurons=with_spikes))
         self.step, self.reset = self.steps.step, self.steps.reset
         super().__init__(self.steps.frame)
 
@@ -117,12 +117,13 @@ def _pooling(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 def _convolution(x: Tensor, w: Tensor, b: Tensor | None = None, *, strides: Any, pads: Any, **others: Any) -> Tensor:
     if pads[:2] != pads[2:]:
         x, pads = F.pad(x, (pads[1], pads[3], pads[0], pads[2])), (0, 0)
-    return F.conv2d(x, w, b, tuple(strides), tuple(pads[:2]), tuple(others["dilations"]))
+    return F.conv2d(x, w, b, tuple(strides), tuple(pads[:2]), tuple(others["dilations"]), others["group"])
 
 
 _OPERATIONS: dict[str, Callable[..., Tensor]] = {
     **{"Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Div": torch.div, "Max": torch.maximum},
-    **{"Greater": torch.gt, "GreaterOrEqual": torch.ge, "Where": torch.where, "Floor": torch.floor, "Relu": torch.relu},
+    **{"Greater": torch.gt, "GreaterOrEqual": torch.ge, "Less": torch.lt, "LessOrEqual": torch.le, "Relu": torch.relu},
+    **{"Where": torch.where, "Floor": torch.floor, "Ceil": torch.ceil, "Neg": torch.neg, "Not": torch.logical_not},
     **{"Identity": lambda x: x, "Flatten": lambda x: x.flatten(1), "Cast": lambda x, to: x.float()},
     **{"Gemm": lambda x, w, b=None, transB=1: F.linear(x, w, b), "Conv": _convolution},  # noqa: N803
     **{"MaxPool": _pooling(F.max_pool2d), "AveragePool": _pooling(F.avg_pool2d)},
@@ -133,12 +134,12 @@ class Torch(Framed):
     """The graph of ONNX Runtime in PyTorch, operation by operation."""
 
     def __init__(self, work: Work) -> None:
-        model, starts = step_graph(stream_layers(network_form(work.network, work.in_shape)), with_spikes=True)
-        graph = model.graph
+        written = onnx_network(network_form(work.network, work.in_shape), with_neurons=True)
+        graph, self._form = written.model.graph, written.form
         super().__init__(np.zeros((1, *work.in_shape), np.float32))
         arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
         constants = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-        self._start = {name: torch.from_numpy(array) for name, array in starts.items()}
+        self._start = {name: torch.from_numpy(array[None]) for name, array in written.start.items()}
         self._values: dict[str, Tensor] = {**constants, "frame": torch.from_numpy(self.frame)}
         self._nodes = [
             (
@@ -160,15 +161,15 @@ class Torch(Framed):
         for operation, inputs, output, attributes in self._nodes:
             values[output] = operation(*(values[name] for name in inputs), **attributes)
         for name in self._start:
-            values[name] = values[f"{name}/after"]
+            values[name] = values[name + AFTER]
         return values["output"].numpy()
 
     def membranes(self) -> Values:
-        return {name[:-2]: self._values[name].numpy() for name in self._start if name.endswith("/v")}
+        return {name[:-2]: self._values[name].numpy() for name in self._start if name.endswith(".v")}
 
     def spikes(self) -> dict[str, int]:
-        names = [name for name in self._values if name.endswith("/spikes")]
-        return {name.removesuffix("/spikes"): int(self._values[name].sum()) for name in names}
+        spiking = [name for name, one in self._form.neurons.items() if one.form.spiking]
+        return {name: int(self._values[f"{name}.y"].sum()) for name in spiking}
 
 
 class Own(Framed):

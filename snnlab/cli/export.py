@@ -150,6 +150,47 @@ def export_c(
     print(target)
 
 
+@command("export --onnx")
+def export_onnx(
+    run: Run,
+    *,
+    onnx: Annotated[str, "file", File((".onnx",))],
+    all_steps: bool = False,
+    recordings: Annotated[int, "number", between(1, 1000)] = 3,
+    dt: Milliseconds | None = None,
+    fold_norm: bool = False,
+    checkpoint: Checkpoint = "best",
+    plugins: Plugins = None,
+) -> None:
+    """Write the network of a run as an ONNX model, and compare it in ONNX Runtime.
+
+    The model takes the frames of one step and all states, and gives the output and the states after the step; the
+    number of samples is free. On test recordings each step is compared with plain loops that begin with the same
+    states: states must be within 1e-5 of the largest in their layer, and a spike may differ only where its membrane is
+    that near to the threshold. It needs onnx and onnxruntime: pip install 'snnlab-train[onnx]'.
+
+    Args:
+        onnx: file of the model
+        all_steps: the model takes the frames of all steps at once, in a loop
+        recordings: number of test recordings that are compared
+        dt: length of a step, by default that of the run
+        fold_norm: fold batch normalizations into the layer before them
+
+    Examples:
+        snnlab export RUN --onnx network.onnx
+        snnlab export RUN --onnx network.onnx --all-steps
+    """
+    folder = run_path(run)
+    console_logging()
+    from snnlab.session.onnx_export import OnnxOptions, export_onnx
+
+    target = Path(onnx).expanduser()
+    options = OnnxOptions(checkpoint, named_plugins(plugins), all_steps, recordings, dt, fold_norm)
+    for line in export_onnx(folder, target, options):
+        say(line)
+    print(target)
+
+
 @command("export --bundle")
 def export_bundle(
     run: Run,

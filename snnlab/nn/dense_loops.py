@@ -55,6 +55,7 @@ class DenseLoops:
         inputs: Currents of the neurons in the last step.
         outputs: Outputs of the neurons in the last step; spikes: of those that spike.
         largest: Largest input of each linear map so far, by its name.
+        past: Values of the last steps by the index of their operation, the last one first.
 
     Shape:
         states, before, inputs, outputs, spikes: `[C, H, W]`.
@@ -69,10 +70,10 @@ class DenseLoops:
         self.inputs: dict[str, np.ndarray] = {}
         self.outputs: dict[str, np.ndarray] = {}
         self.largest: dict[str, float] = {}
-        self._past = {source.of: deque[np.ndarray](maxlen=0) for source in _sources(form)}
+        self.past = {source.of: deque[np.ndarray](maxlen=0) for source in _sources(form)}
         for source in _sources(form):
-            size = max(self._past[source.of].maxlen or 0, source.delay)
-            self._past[source.of] = deque([np.zeros(form.shape_of(source), np.float32)] * size, size)
+            size = max(self.past[source.of].maxlen or 0, source.delay)
+            self.past[source.of] = deque([np.zeros(form.shape_of(source), np.float32)] * size, size)
 
     def step(self, frame: np.ndarray) -> np.ndarray:
         """Run one step and return the output.
@@ -91,7 +92,7 @@ class DenseLoops:
             else:
                 first, *others = (values[source.of] for source in one.sources)
                 values[number] = sum(others, first)
-        for number, past in self._past.items():
+        for number, past in self.past.items():
             past.appendleft(values[number])
         return values[self.form.output.of]
 
@@ -105,7 +106,7 @@ class DenseLoops:
         u = np.zeros((*size, channels), np.float32)
         for part in one.maps:
             delay = part.source.delay
-            x = self._past[part.source.of][delay - 1] if delay else values[part.source.of]
+            x = self.past[part.source.of][delay - 1] if delay else values[part.source.of]
             self.largest[part.name] = max(self.largest.get(part.name, 0.0), float(x.max()))
             _add_map(part, x, u)
         y = u.transpose(2, 0, 1)

@@ -61,7 +61,7 @@ def export_c(run: Path, target: Path, options: COptions) -> Iterator[str]:
     settings = opened.session.settings
     form = network_form(network, settings.frame_shape)
     sensor = sensor_map(settings.frame_builder(hot_pixel_mask(opened, settings)), settings)
-    recordings = [_recorded(opened, sensor, place) for place in _places(opened, options.recordings)]
+    recordings = [_recorded(opened, sensor, place) for place in recording_places(opened, options.recordings)]
     name = identifier(opened.experiment.name)
     title = f"{opened.experiment.name}, steps of {settings.step_ms:g} ms"
     written = c_network(form, name, input_map(sensor, settings.frame_shape), title)
@@ -89,7 +89,8 @@ def input_map(sensor: SensorMap, frame_shape: Sequence[int]) -> InputMap:
     return InputMap(width, height, sensor.polarities, places, per_polarity)
 
 
-def _places(run: OpenedRun, number: int) -> list[int]:
+def recording_places(run: OpenedRun, number: int) -> list[int]:
+    """Return the places of the first test recordings in the store."""
     found = run.store_indices("test", slice(0, number))
     if not len(found):
         raise ConfigError("--recordings", "the run has no test recordings to compare on")

@@ -18,6 +18,8 @@ from snnlab.data.events import Events
 from snnlab.data.events.frames import EventBatch
 from snnlab.data.formats import read_file
 from snnlab.interop.fold_norm import fold_norm
+from snnlab.interop.onnx_network import HAS_ONNX, onnx_network
+from snnlab.interop.onnx_run import OnnxSteps
 from snnlab.nn.layers.norm import BatchNorm
 from snnlab.runs.run_folder import CheckpointName
 from snnlab.session.loading import load
@@ -28,7 +30,6 @@ from snnlab.streaming.buffers import SensorMap, clock_of, start_of_step
 from snnlab.streaming.certificate import Certificate, Columns, LayerCertificate, certify
 from snnlab.streaming.event_input import columns_of
 from snnlab.streaming.event_stream import EventStream
-from snnlab.streaming.onnx_steps import HAS_ONNX, OnnxSteps
 
 # Rounds of the engine and ONNX Runtime, in turns.
 _ROUNDS = 3
@@ -92,7 +93,7 @@ class StreamDoctor:
         return f"batch norm  {self._num_folded} folded; all of this compares with the folded network"
 
     def _time_lines(self) -> Iterator[str]:
-        other = OnnxSteps(self._stream.layers) if HAS_ONNX else None
+        other = OnnxSteps(onnx_network(self._stream.form)) if HAS_ONNX else None
         taken, others = [], []
         for _ in range(_ROUNDS):
             taken.append(_engine_us(self._stream, self.steps))
@@ -114,11 +115,16 @@ def _recording(run: OpenedRun, options: StreamDoctorOptions) -> tuple[str, Event
     return f"test recording {place}", run.data.store[place]
 
 
+def frames_of(run: OpenedRun, events: Events) -> np.ndarray:
+    """Return a recording as frames `[T, ...]`."""
+    return RunPredictor(run, {}).frame_builder(EventBatch.of([events])).x[:, 0].float().numpy()
+
+
 def frames_and_steps(
     run: OpenedRun, sensor: SensorMap, dt: float | None, events: Events
 ) -> tuple[np.ndarray, list[Columns]]:
     """Return a recording as frames `[T, ...]`, and the columns x, y, p of the events of each step of dt ms."""
-    frames = RunPredictor(run, {}).frame_builder(EventBatch.of([events])).x[:, 0].float().numpy()
+    frames = frames_of(run, events)
     columns, clock = columns_of(events, sensor.cells.shape[0]), clock_of(dt)
     stops = np.searchsorted(columns["t"], [start_of_step(clock, n) for n in range(len(frames) + 1)])
     x, y, p = (np.ascontiguousarray(columns[name]) for name in "xyp")

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from snnlab.interop.onnx_network import HAS_ONNX
 from snnlab.nn import build_network
-from snnlab.streaming.onnx_steps import HAS_ONNX
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 SHAPE = (2, 6, 8)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from snnlab.interop.onnx_network import HAS_ONNX, onnx_network
+from snnlab.interop.onnx_run import OnnxSteps
 from snnlab.nn.network import Network, build_network
 from snnlab.nn.record import record
 from snnlab.streaming import EventStream
 from snnlab.streaming.certificate import Certificate, certify
-from snnlab.streaming.onnx_steps import HAS_ONNX, OnnxSteps
 
 from .test_event_loops import GRAPHS, NEURONS, POOLINGS, frame_of, random_network, random_steps
 from .test_grid_proof import LAYERS, SHAPE, grid_network
@@ -101,7 +102,7 @@ def test_onnx_runtime_runs_the_same_step(kind: str) -> None:
         conv, *end = layers.items()
         network = grid_network(dict([conv, ("lif", NEURONS[kind]), ("pool", POOLINGS[pool]), *end, ("li", LI)]))
     stream = EventStream(network)
-    other = OnnxSteps(stream.layers, with_spikes=True)
+    other = OnnxSteps(onnx_network(stream.form))
     for _ in range(2):
         for number, columns in enumerate(random_steps(SHAPE, 30, 12)):
             other.frame[0] = frame_of(columns, SHAPE)
@@ -119,7 +120,7 @@ def test_onnx_runtime_runs_branches_and_feedback(kind: str) -> None:
     shape = (2, 9, 11) if kind != "recurrent" else (40,)
     network = random_network(GRAPHS[kind], shape)
     stream = EventStream(network, shape)
-    other = OnnxSteps(stream.layers)
+    other = OnnxSteps(onnx_network(stream.form))
     for columns in random_steps(shape, 3, 20):
         other.frame[:] = frame_of(columns, shape).reshape(other.frame.shape)
         y = stream.step(*columns).ravel()
