@@ -109,6 +109,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         columns = (*rng.integers(0, 128, (2, 500)), np.sort(rng.integers(0, 10**6, 500)), rng.integers(0, 2, 500))
         np.save(path, np.stack(columns, 1))
+    shutil.copy(folder / "mine" / "wave" / "0000.npy", folder / "recording.npy")
     for number in range(1, 7):
         part = folder / "FOLDER" / "DVSGesture" / ("ibmGestureTest" if number > 4 else "ibmGestureTrain")
         path = part / f"user{number:02d}_natural" / f"{number % 2}.npy"

@@ -206,7 +206,7 @@ def run(
     inputs = [*convolution[:2], *map(torch.from_numpy, lists), *rows]
     y, *after = run_time_loop(loop, inputs, state, tensors)
     counts = after.pop() if count else None
-    return KernelOutput(y, type(state)(*after), counts, pool is not None)
+    return KernelOutput(y, call.last_state(after), counts, pool is not None)
 
 
 def block_ends(call: KernelCall) -> tuple[int, ...]:

@@ -246,6 +246,10 @@ class KernelCall(NamedTuple):
     state: Any
     cut: bool = False
 
+    def last_state(self, parts: Sequence[Tensor]) -> Any:
+        """Return the state after the last step."""
+        return self.state(*(part.detach() if self.cut else part for part in parts))
+
     @property
     def step(self) -> StepGraph:
         """The expressions of the step."""
@@ -306,7 +310,7 @@ def run_kernel(
     call, tensors = make_call(kernel, layout, x, state, k, lengths, count, pool)
     y, *rest = run_time_loop(_DenseLoop(call, inplace and can_save_in_x(call)), [x], state, tensors)
     counts = rest.pop() if count else None
-    return KernelOutput(y, type(state)(*rest), counts, pool is not None)
+    return KernelOutput(y, call.last_state(rest), counts, pool is not None)
 
 
 def make_call(

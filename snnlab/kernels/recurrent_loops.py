@@ -165,4 +165,4 @@ def run(
     loop = RecurrentLoop(call, feedback, type(weights), valid_steps(lengths, len(x), x))
     y, last, *rest = run_time_loop(loop, [x, s, *weights], state, tensors)
     counts = rest.pop() if count else None
-    return RecurrentOutput(y, last, type(state)(*rest), counts)
+    return RecurrentOutput(y, last, call.last_state(rest), counts)

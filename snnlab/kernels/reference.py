@@ -26,9 +26,13 @@ _time_cut: ContextVar[bool] = ContextVar("time_cut", default=False)
 
 
 @contextmanager
-def cut_time() -> Iterator[None]:
-    """Let no gradient pass from a step of a neuron to the one before, in this thread, within a `with` block."""
-    token = _time_cut.set(True)
+def cut_time(cut: bool = True) -> Iterator[None]:
+    """Let no gradient pass from a step of a neuron to the one before, in this thread, within a `with` block.
+
+    Args:
+        cut: False: let it pass, within such a block.
+    """
+    token = _time_cut.set(cut)
     try:
         yield
     finally:

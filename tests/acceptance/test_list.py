@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from snnlab.config.catalogue import catalogue
 from snnlab.config.folders import config_folder, description
 from snnlab.nn import LAYERS
 from snnlab.nn.losses.readout_losses import CrossEntropy
@@ -41,7 +42,7 @@ def test_alone_it_lists_the_kinds_with_their_numbers(snnlab: Snnlab):
     done = snnlab("list")
     assert done.status == 0, done.err
     kinds = rows(done.out)
-    assert kinds["layers"] == [str(len(list(LAYERS))), "model.layers.NAME.type"]
+    assert kinds["layers"] == [str(len(catalogue().names("layers"))), "model.layers.NAME.type"]
     assert kinds["models"] == [str(len(list((config_folder() / "model").glob("*.yaml")))), "model=NAME"]
     named = (
         "neurons surrogates losses datasets experiments data presets optimizers schedulers trainers callbacks loggers"

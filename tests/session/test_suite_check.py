@@ -267,9 +267,9 @@ def test_a_damaged_file_is_one_line_everywhere(
     if damage in ("gone", "pipe") and name == "weights.safetensors":
         assert "lif on points, seed 2: weights" in failed(remembered.run(records))
         return
-    if (damage, name) == ("half", "metrics.csv"):  # perhaps of whole lines
+    if damage == "half" and name in ("metrics.csv", "config.yaml"):  # perhaps of whole lines
         text = (row / name).read_text()
-        (row / name).write_text(text[: text.rindex(",")])
+        (row / name).write_text(text[: text.rindex("," if name == "metrics.csv" else ":")])
     with pytest.raises(SnnlabError) as caught:
         remembered.run(records)
     assert str(row) in str(caught.value)
