@@ -66,4 +66,5 @@ def test_learned_time_constants_and_thresholds_learn(workplace: Path, digits_sto
 
 @pytest.mark.parametrize("name", READOUTS)
 def test_an_integrator_reads_out(name: str, workplace: Path, digits_store: str) -> None:
-    assert accuracy(workplace, digits_store, f"+neuron@model.layers.readout={name}") > 0.9
+    without = ["~model.layers.readout.tau_mem"] * (name == "integrator")  # the model's readout has a leak
+    assert accuracy(workplace, digits_store, f"+neuron@model.layers.readout={name}", *without) > 0.9
