@@ -235,6 +235,9 @@ def test_a_folder_is_overwritten_only_on_demand_and_only_if_an_export_wrote_it(t
     with assert_raises(ConfigError, "--c", "mine.txt"):
         write_folder(tmp_path / "board", files, force=True)
     assert (tmp_path / "board" / "mine.txt").read_text() == "kept"
+    (tmp_path / "board" / "mine.txt").rename(tmp_path / "board" / "mine.c")
+    with assert_raises(ConfigError, "--c", "mine.c"):
+        write_folder(tmp_path / "board", files, force=True)
     (tmp_path / "file").write_text("kept")
     with assert_raises(ConfigError, "--c", "folder"):
         write_folder(tmp_path / "file", files, force=True)

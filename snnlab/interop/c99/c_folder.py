@@ -177,14 +177,15 @@ def _equal_bits(one: np.ndarray, other: np.ndarray) -> tuple[int, int]:
 def write_folder(target: Path, files: dict[str, bytes], *, force: bool) -> None:
     """Write a folder at once: it is there as a whole, or not at all."""
     if target.exists():
-        if not force:
-            raise ConfigError("--c", f"{target} exists", "choose another folder, or add --force")
         if not target.is_dir():
             raise ConfigError("--c", f"{target} is no folder", "choose another one")
+        earlier = [path for path in target.glob("*.[ch]") if b"written by snnlab" in path.read_bytes()[:1000]]
         built = {"replay", *(f"lib{path.stem}.so" for path in target.glob("*.h"))}
-        own = {*files, *built, *(path.name for path in target.glob("*.[ch]"))}
+        own = {*files, *built, *(path.name for path in earlier)}
         if others := sorted({path.name for path in target.iterdir()} - own):
             raise ConfigError("--c", f"{target} has files that no export wrote: {others[0]}", "choose another folder")
+        if not force:
+            raise ConfigError("--c", f"{target} exists", "choose another folder, or add --force")
     target.absolute().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.absolute().parent) as place:
         new = Path(place) / "new"
