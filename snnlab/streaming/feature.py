@@ -1,0 +1,1 @@
+"""Real time: a network fed with events as they arrive, its answers, its page, its certificate."""
