@@ -11,26 +11,29 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from snnlab.features import provided, provides
+
 if TYPE_CHECKING:
     from snnlab import nn
     from snnlab.cli.train import train
     from snnlab.session import Session
     from snnlab.session.loading import load
-    from snnlab.streaming.session.open_stream import stream
 
 # torchmetrics imports ONNX Runtime where it is installed, and its official builds collect data at their import, keep an
 # identifier in the folder of temporary files and send both, unless this is set before. A value of the user's stays.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
-__all__ = ["Session", "__version__", "load", "nn", "stream", "train"]
+# What the features provide as `snnlab.NAME`.
+_OF_FEATURES = [what.removeprefix("snnlab.") for what in provides() if what.startswith("snnlab.")]
+__all__ = ["Session", "__version__", "load", "nn", "train"]
+__all__ += _OF_FEATURES  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 # Names that are imported at their first use, and their modules.
 _LAZY_IMPORTS = {
     "Session": "snnlab.session",
     "load": "snnlab.session.loading",
-    "stream": "snnlab.streaming.session.open_stream",
     "train": "snnlab.cli.train",
 }
 
@@ -46,4 +49,6 @@ def __getattr__(name: str) -> Any:
         return import_module("snnlab.nn")
     if name in _LAZY_IMPORTS:
         return getattr(import_module(_LAZY_IMPORTS[name]), name)
+    if name in _OF_FEATURES:
+        return provided(f"snnlab.{name}")
     raise AttributeError(f"module 'snnlab' has no attribute '{name}'")

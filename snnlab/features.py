@@ -26,9 +26,9 @@ def features() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in _PACKAGE.glob(f"*/{_FILE}")))
 
 
-def command_folders() -> dict[str, Path]:
-    """Return the folders of features' commands, by their modules."""
-    return {f"snnlab.{name}.cli": _PACKAGE / name / "cli" for name in features()}
+def folders_of_features(name: str) -> dict[Path, str]:
+    """Return the folders of this name within the features, with their modules."""
+    return {_PACKAGE / feature / name: f"snnlab.{feature}.{name}" for feature in features()}
 
 
 @cache
@@ -40,6 +40,11 @@ def provides() -> Mapping[str, str]:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == _PROVIDES:
                 found |= ast.literal_eval(node.value)
     return found
+
+
+def modules_of(start: str) -> list[str]:
+    """Return the modules of what is provided under names that begin so."""
+    return [place.partition(":")[0] for what, place in provides().items() if what.startswith(start)]
 
 
 def provided(what: str) -> Any:

@@ -242,3 +242,8 @@ def _replace(error: UnicodeError) -> tuple[str | bytes, int]:
     characters = error.object[error.start : error.end]
     replacement = b"".join(bytes([ord(c) - 0xDC00]) if 0xDC80 <= ord(c) <= 0xDCFF else b"?" for c in characters)
     return replacement, error.end
+
+
+def available_cpus() -> int:
+    """Return the number of CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

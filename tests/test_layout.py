@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from snnlab.features import provides
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "snnlab"
 FRAMEWORKS = {"hydra", "omegaconf", "lightning", "tonic"}
 # Imports within functions: command line -> command, composing -> torch, torch -> Lightning, optional packages.
-MOST_LATE_IMPORTS = 45
-MOST_FILES = 424
+MOST_LATE_IMPORTS = 44
+MOST_FILES = 430
 
 
 def table() -> dict[str, set[str]]:
@@ -28,6 +30,7 @@ def table() -> dict[str, set[str]]:
 
 
 ALLOWED = table()
+FEATURES = {path.parent.name for path in PACKAGE.glob("*/feature.py")}
 
 
 @lru_cache
@@ -73,6 +76,40 @@ def test_a_folder_imports_what_the_table_allows_and_no_other(folder: str):
         if name in modules() and folder_of(name) not in {folder, "", "spec", *ALLOWED[folder]}
     }
     assert not wrong
+
+
+def feature_of(module: str) -> str:
+    """Return the feature that a module belongs to; empty for the core."""
+    name = module.split(".")[1] if "." in module else ""
+    return name if name in FEATURES else ""
+
+
+def test_the_table_names_the_features():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)/` \| feature:", text, re.M)) == FEATURES
+
+
+def test_no_file_names_a_feature_but_its_own():
+    """Neither by import nor in a text: a feature can be taken out."""
+    name = re.compile(rf"\bsnnlab[./]({'|'.join(sorted(FEATURES))})\b")
+    assert not {
+        f"{module} names {feature}"
+        for module, path in modules().items()
+        for feature in name.findall(path.read_text(encoding="utf-8"))
+        if feature != feature_of(module)
+    }
+
+
+def test_what_features_provide_is_there_and_asked_for():
+    asked = "\n".join(path.read_text(encoding="utf-8") for module, path in modules().items() if not feature_of(module))
+    for what, place in provides().items():
+        module, _, name = place.partition(":")
+        assert feature_of(module)
+        bound = {getattr(node, "name", "") for node in ast.parse(modules()[module].read_text(encoding="utf-8")).body}
+        assert name in bound, what
+        start = re.match(r"snnlab\.|(report of|validate|callback) |", what)
+        assert start
+        assert f'"{start[0]}' in asked if start[0] else f'"{what}"' in asked, what
 
 
 def test_the_shared_files_import_no_folder_but_spec():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import snnlab.cli
-from snnlab.features import command_folders
+from snnlab.features import folders_of_features
 
 DECORATOR = "command"
 # The beginning of a section of a docstring.
@@ -122,8 +122,8 @@ def section(doc: str, title: str = "") -> list[str]:
 def commands() -> dict[str, list[Command]]:
     """Return the commands by their first words, in the order of their names."""
     found: dict[str, list[Command]] = {}
-    folders = [("snnlab.cli", Path(folder)) for folder in snnlab.cli.__path__]
-    for package, folder in [*folders, *command_folders().items()]:
+    folders = {Path(folder): "snnlab.cli" for folder in snnlab.cli.__path__} | folders_of_features("cli")
+    for folder, package in folders.items():
         for path in sorted(folder.glob("*.py")):
             for one in _commands_of(path, f"{package}.{path.stem}"):
                 found.setdefault(one.word, []).append(one)

@@ -10,10 +10,7 @@ from snnlab.cli.command import ConfigDir, command
 from snnlab.config.folders import config_folder, groups, user_folder
 from snnlab.console import say
 from snnlab.errors import ConfigError, MissingPackageError, SnnlabError, UnsetError
-from snnlab.experiments import suite_settings, sweep_settings
-from snnlab.experiments.session.experiment_files import read_suite, read_sweep
-from snnlab.experiments.space import overrides
-from snnlab.experiments.suite_plan import SuitePlan
+from snnlab.features import provided, provides
 from snnlab.files import files_below
 from snnlab.session.session import compose_and_check
 
@@ -80,40 +77,8 @@ def check_file(path: Path, folder: Path, overrides: list[str]) -> None:
         compose_and_check(overrides, None)
     elif group not in groups(config_folder()):
         raise ConfigError("", f"there is no group '{group}'", allowed=sorted(groups(config_folder())))
-    elif group == "sweep":
-        check_sweep(path.stem, overrides, user_dir)
-    elif group == "suite":
-        check_suite(path.stem, overrides, user_dir)
+    elif (what := f"validate {group}") in provides():
+        provided(what)(path.stem, overrides, user_dir)
     else:
         # A loss or data with other targets than the defaults is not a mistake: an experiment combines them.
         compose_and_check([f"{group}={path.stem}", *overrides], user_dir, skip_target_check=group in ("loss", "data"))
-
-
-def check_sweep(name: str, typed: list[str], folder: Path | None) -> None:
-    """Refuse a sweep's file that is wrong, or proposes wrong values.
-
-    Args:
-        typed: Overrides of every trial.
-        folder: A folder of the user's files.
-    """
-    _, space = sweep_settings.parse_settings(read_sweep(name, folder))
-    for values in space.probes():
-        compose_and_check([*typed, *overrides(values)], folder)
-
-
-def check_suite(name: str, typed: list[str], folder: Path | None) -> None:
-    """Refuse a suite's file that is wrong, or has a wrong method on a dataset.
-
-    Args:
-        typed: Overrides of every training.
-        folder: A folder of the user's files.
-    """
-    from snnlab.experiments.session.trial import check_method  # brings Lightning
-
-    user_dir = None if folder is None else str(folder)
-    plan = SuitePlan(Path(name), name, suite_settings.parse_settings(read_suite(name, folder)), typed, user_dir, "", "")
-    for dataset, method in dict.fromkeys((spec.dataset, spec.method) for spec in plan.run_specs()):
-        try:
-            check_method(plan, dataset, method)
-        except SnnlabError as error:
-            raise error.with_fields(place=f"{method} on {dataset}: {error.place}") from error

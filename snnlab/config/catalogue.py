@@ -22,6 +22,7 @@ from platformdirs import user_cache_path
 import snnlab
 from snnlab.config.plugins import module_paths
 from snnlab.errors import ConfigError
+from snnlab.features import modules_of
 from snnlab.spec.field import Field
 from snnlab.spec.source import Described, Module, Sources
 
@@ -87,7 +88,7 @@ def is_within(module: str, allowed: Collection[str]) -> bool:
 TARGETS = {
     "optimizer": ("torch.optim",),
     "scheduler": ("torch.optim",),
-    "callbacks": ("lightning.pytorch", "snnlab.experiments"),
+    "callbacks": ("lightning.pytorch", *modules_of("callback ")),
     "logger": ("lightning.pytorch", "snnlab.runs.loggers"),
     "trainer": ("lightning.pytorch.profilers",),
 }

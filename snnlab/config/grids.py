@@ -88,7 +88,7 @@ class LauncherSettings:
 
     @property
     def engine(self) -> str:
-        """The name of the engine of `snnlab.experiments.workers`."""
+        """The name of the engine that its workers have."""
         return "here" if self.launcher == "basic" else self.launcher
 
     @property

@@ -21,8 +21,7 @@ from snnlab.config.folders import GLOBAL_GROUPS
 from snnlab.config.hints import word_hint
 from snnlab.errors import ConfigError, join_names
 from snnlab.experiment_fields import DataFields
-from snnlab.experiments.space import written
-from snnlab.spec.override_texts import is_override, key_of, quoted
+from snnlab.spec.override_texts import is_override, key_of, quoted, written
 from snnlab.spec.signatures import fields_of
 from snnlab.zoo import is_packaged, run_path
 

@@ -27,13 +27,11 @@ from snnlab.config.plugins import module_paths, plugins_override
 from snnlab.config.references import external_references, has_external_reference, iterate_texts, require_bounded
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, RunFolderError, join_names
-from snnlab.experiments.row_record import is_row_record
-from snnlab.experiments.space import written
 from snnlab.printable import is_masked, map_texts
-from snnlab.runs.recorded import RunFiles, flat, require_form, require_no_file, row_record_error
+from snnlab.runs.recorded import RunFiles, flat, is_row_record, require_form, require_no_file, row_record_error
 from snnlab.runs.run_folder import CONFIG, config_text
 from snnlab.runs.signature import file_hash, read_signature
-from snnlab.spec.override_texts import key_of
+from snnlab.spec.override_texts import key_of, written
 from snnlab.zoo import is_packaged
 
 # How a command uses a run: it shows the record; shows the network too; runs the network; reads recordings; trains in

@@ -2,4 +2,9 @@
 
 PROVIDES = {
     "train -m": "snnlab.experiments.cli.grid:run_grid",
+    "report of suite.yaml": "snnlab.experiments.folder_reports:suite_report",
+    "report of sweep.yaml": "snnlab.experiments.folder_reports:search_report",
+    "validate suite": "snnlab.experiments.session.file_checks:check_suite",
+    "callback pruning": "snnlab.experiments.pruning:Pruning",
+    "validate sweep": "snnlab.experiments.session.file_checks:check_sweep",
 }

@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 
 from snnlab.errors import DamagedError, RunFolderError, one_line
-from snnlab.files import folders_at, open_regular
+from snnlab.files import folders_at
 from snnlab.runs.forms import has_form, result_error
-from snnlab.runs.recorded import RecordedRun, RunFiles, read_arrays, read_json
+from snnlab.runs.recorded import RecordedRun, RunFiles, is_row_record, read_arrays, read_json
 from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS, RESULT, SCHEMA_VERSION, WEIGHTS
 from snnlab.yaml_files import MAX_DEPTH
 
@@ -218,24 +218,6 @@ def _arrays_error(arrays: Mapping[str, np.ndarray], seeds: Sequence[int]) -> str
         if found.dtype.kind not in kinds or found.shape != shape or not np.isfinite(found).all():
             return f"{name} is {found.dtype} {found.shape}, expected numbers {shape}"
     return None if len(steps) == 1 and steps[0] else "accuracy_over_time has no steps"
-
-
-def is_row_record(folder: Path) -> bool:
-    """Return whether a folder has the record of a row, which may be damaged, and not a run."""
-    try:
-        content = read_json(folder / RESULT)
-    except DamagedError:
-        return _begins_with_seed(folder / METRICS)
-    return isinstance(content, dict) and "runs" in content
-
-
-def _begins_with_seed(path: Path) -> bool:
-    """Return whether a `metrics.csv` has the first column of a record."""
-    try:
-        with open_regular(path) as file:
-            return file.read(5) == b"seed,"
-    except OSError:
-        return False
 
 
 def row_folders(records: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.spec.interval import above
-from snnlab.spec.override_texts import key_of, quoted
+from snnlab.spec.override_texts import key_of, written
 from snnlab.spec.signatures import check_settings
 
 if TYPE_CHECKING:
@@ -56,9 +56,7 @@ def require_plain_queue(settings: Any, place: str) -> None:
 
 
 PLACE = "sweep.space"
-_PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
 _SETTING = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@-]*")
-_WORDS = ("null", "true", "false", "nan", "inf", "yes", "no", "on", "off")
 Values = dict[str, Any]
 
 
@@ -203,19 +201,6 @@ def decoded(value: Any) -> Any:
 def overrides(values: Mapping[str, Any]) -> list[str]:
     """Return values as overrides of `snnlab train`."""
     return [f"{name}={written(value)}" for name, value in values.items()]
-
-
-def written(value: Any) -> str:
-    """Return a value in the grammar of overrides."""
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {written(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(written, value)) + "]"
-    if isinstance(value, str) and (not _PLAIN.fullmatch(value) or value.lower() in _WORDS):
-        return quoted(value)
-    return repr(value) if isinstance(value, float) else str(value)
 
 
 def _parse_parameter(definition: Any, place: str) -> NumberRange | Categorical:

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 from snnlab.errors import RunFolderError, join_names, one_line
 from snnlab.experiments.suite_reading import GIVEN, RecordedSuite, SuiteRun, steps_of
-from snnlab.experiments.suite_statistics import MethodRow, short_number
+from snnlab.experiments.suite_statistics import MethodRow
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.runs_table import group_by, is_limit
 from snnlab.runs.statistics import LEVEL, MIN_CLUSTERS, MIN_SEEDS, UNEVEN_GAP
+from snnlab.runs.tables import short_number
 
 _SEEDS = "a seed changes initialization, order, augmentation and dropout; the split and the test recordings stay"
 _ACCURACY = (

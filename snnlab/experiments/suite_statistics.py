@@ -16,7 +16,8 @@ from snnlab.errors import RunFolderError
 from snnlab.experiments.suite_reading import Energy, SuiteRun
 from snnlab.experiments.verdicts import MethodResults
 from snnlab.runs.forms import has_form
-from snnlab.runs.statistics import uneven
+from snnlab.runs.statistics import SeedSummary, uneven
+from snnlab.runs.tables import short_number
 
 # Fields without which a published result cannot be judged.
 _REQUIRED = ("name", "accuracy", "architecture", "steps", "params", "protocol")
@@ -108,25 +109,6 @@ METRICS = (
 )
 
 
-class SeedSummary(NamedTuple):
-    """Mean and spread over seeds.
-
-    Attributes:
-        n: Number of values.
-        sd: Standard deviation, with n - 1; None for one value.
-        low: Lower end of the mean's 95 % interval; None for one value.
-        high: Upper end of the interval.
-        each: The values.
-    """
-
-    n: int
-    mean: float
-    sd: float | None = None
-    low: float | None = None
-    high: float | None = None
-    each: tuple[float, ...] = ()
-
-
 class Column(NamedTuple):
     """A column of statistics.
 
@@ -183,14 +165,6 @@ def run_statistics(run: SuiteRun, energy: Energy, best_on_test: bool) -> dict[st
         "best_test_accuracy": _best_on_test(run) if best_on_test else None,
     }
     return {key: float(value) for key, value in found.items() if value is not None}
-
-
-def short_number(value: float) -> str:
-    """Return a number with three digits, in thousands, millions or billions: `3.15 M`."""
-    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
 
 
 def accuracy_over_time(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:

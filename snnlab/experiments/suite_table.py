@@ -19,17 +19,15 @@ from snnlab.experiments.suite_statistics import (
     Column,
     MethodRow,
     PublishedResult,
-    SeedSummary,
     published_results,
     run_statistics,
-    short_number,
     summarize_seeds,
 )
 from snnlab.experiments.verdicts import CountLooks, MethodResults, method_results, verdicts
 from snnlab.files import json_text, unwritable, write_text
 from snnlab.runs.runs_table import group_by
-from snnlab.runs.statistics import MIN_SEEDS, accuracy_interval, uneven
-from snnlab.runs.tables import Table, csv_text, render
+from snnlab.runs.statistics import MIN_SEEDS, SeedSummary, accuracy_interval, uneven
+from snnlab.runs.tables import Table, csv_text, render, short_number
 
 SCHEMA = 1
 TABLE = "table.txt"  # of a suite's records

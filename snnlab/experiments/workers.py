@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 from snnlab.errors import ConfigError, RunFolderError, SnnlabError
+from snnlab.process import available_cpus
 
 # `_require_package` raises for a package that is missing.
 if TYPE_CHECKING or find_spec("joblib") is not None:
@@ -139,11 +140,6 @@ class WorkerSettings(Protocol):
     def setting_names(self) -> tuple[str, str, str]:
         """Names of the engine setting and of submitit's setting, and the engine of one process."""
         ...
-
-
-def available_cpus() -> int:
-    """Return the number of CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def threads_per_run(where: WorkerSettings) -> int:

@@ -1,1 +1,7 @@
 """Networks in the formats of other programs: NIR, state dicts, C99, ONNX, chips."""
+
+PROVIDES = {
+    "Network.to_nir": "snnlab.interop.nir_export:to_graph",
+    "from_nir": "snnlab.interop.nir_import:network_of",
+    "model.weights.file": "snnlab.interop.session.foreign_weights:load_foreign",
+}

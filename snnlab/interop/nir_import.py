@@ -44,6 +44,7 @@ from snnlab.interop.nir_options import (
     NIRReadOptions,
     assumption_lines,
     check_options,
+    checked_options,
     option_text,
     rounded,
 )
@@ -117,6 +118,11 @@ class ReadNetwork:
 def _shape(state: Mapping[str, Any], key: str) -> tuple[int, ...] | None:
     """Return the shape of an entry; a single number, which `nir` writes as an array of one, has a size of 1."""
     return (tuple(state[key].shape) or (1,)) if key in state else None
+
+
+def network_of(graph: Any, options: Mapping[str, Any]) -> Network:
+    """Return the network of a graph, read with options of these names: `snnlab.nn.from_nir`."""
+    return from_graph(graph, checked_options(options)).build().network
 
 
 def from_graph(graph: Any, options: NIRReadOptions | None = None) -> ReadNetwork:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from snnlab.compat import has_no_hooks, traced_by_torch
 from snnlab.errors import ConfigError, error_context, one_line, out_of_memory
 from snnlab.event_frames import EventFrames, dense
+from snnlab.features import provided
 from snnlab.nn.checkpointing import run_in_segments
 from snnlab.nn.delays import longest_delay
 from snnlab.nn.layer import (
@@ -201,9 +202,9 @@ class Network(TemporalLayer):
             lossy: Write what NIR cannot say as the nearest that it can; the metadata has the rest.
             fold_norm: Fold batch normalizations into the convolution or linear layer before them.
         """
-        # Not imported at the top: snnlab.interop imports this package.
+        # Not imported at the top: it imports this file.
         network = import_module("snnlab.nn.fold_norm").fold_norm(self) if fold_norm else self
-        return import_module("snnlab.interop.nir_export").to_graph(network, in_shape=in_shape, dt=dt, lossy=lossy).graph
+        return provided("Network.to_nir")(network, in_shape=in_shape, dt=dt, lossy=lossy).graph
 
     def check_state(self, state: NetworkState | None) -> NetworkState:
         """Return the state by layer name, empty for None; raise a ValueError for a name that is no layer."""
@@ -297,14 +298,12 @@ def from_nir(graph: Any, **options: Any) -> Network:
 
     Args:
         graph: The graph.
-        options: Fields of `snnlab.interop.nir_options.NIRReadOptions`, such as `time_unit="ms"`, `dt=0.1` (ms).
+        options: Those of `snnlab import`, fields of `NIRReadOptions`, such as `time_unit="ms"`, `dt=0.1` (ms).
 
     Raises:
         NIRError: naming the node that cannot be read.
     """
-    reading = import_module("snnlab.interop.nir_import")  # it imports this package
-    checked_options = import_module("snnlab.interop.nir_options").checked_options
-    return reading.from_graph(graph, checked_options(options)).build().network
+    return provided("from_nir")(graph, options)
 
 
 def _probe(layer: nn.Module, in_shape: Shape, num_steps: int, place: str, kind: str) -> tuple[Shape, Counts]:

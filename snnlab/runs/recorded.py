@@ -355,6 +355,24 @@ def read_run(folder: Path) -> RecordedRun:
     return RecordedRun(folder, read_result(path))
 
 
+def is_row_record(folder: Path) -> bool:
+    """Return whether a folder has the record of a row, which may be damaged, and not a run."""
+    try:
+        content = read_json(folder / RESULT)
+    except DamagedError:
+        return _begins_with_seed(folder / METRICS)
+    return isinstance(content, dict) and "runs" in content
+
+
+def _begins_with_seed(path: Path) -> bool:
+    """Return whether a `metrics.csv` has the first column of a record."""
+    try:
+        with open_regular(path) as file:
+            return file.read(5) == b"seed,"
+    except OSError:
+        return False
+
+
 def row_record_error(folder: Path) -> RunFolderError:
     """Return the error of a folder with the record of several seeds in place of a run."""
     return RunFolderError(folder, "is the record of a row, with several seeds", "snnlab bench compare reads it")

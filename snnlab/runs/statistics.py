@@ -436,3 +436,22 @@ def small_validation_warning(size: int, accuracy: float = 0.9) -> str | None:
         f"validation is {size} recordings: an accuracy of {accuracy:.0%} on them may be {low:.0%} to {high:.0%} on"
         " others (95 % interval), and the best of many trials is overestimated even more; data.val_fraction enlarges it"
     )
+
+
+class SeedSummary(NamedTuple):
+    """Mean and spread over seeds.
+
+    Attributes:
+        n: Number of values.
+        sd: Standard deviation, with n - 1; None for one value.
+        low: Lower end of the mean's 95 % interval; None for one value.
+        high: Upper end of the interval.
+        each: The values.
+    """
+
+    n: int
+    mean: float
+    sd: float | None = None
+    low: float | None = None
+    high: float | None = None
+    each: tuple[float, ...] = ()

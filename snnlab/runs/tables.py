@@ -16,13 +16,14 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as RichTable
 
 from snnlab.console import table_console
+from snnlab.features import folders_of_features
 from snnlab.printable import csv_cell
 
 
@@ -34,6 +35,14 @@ def format_settings(values: Mapping[str, Any]) -> str:
 def format_value(value: Any) -> str:
     """Return a value as text, a float with four digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def short_number(value: float) -> str:
+    """Return a number with three digits, in thousands, millions or billions: `3.15 M`."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
 
 
 def format_duration(seconds: float) -> str:
@@ -67,7 +76,7 @@ def render(template: str, **values: Any) -> str:
     """Return a template filled with values.
 
     Args:
-        template: A file in `templates`; its ending sets how values are escaped.
+        template: A file in `templates`, or in that folder of a feature; its ending sets how values are escaped.
         values: The template's variables.
     """
     return _template_environment(template.rpartition(".")[2]).get_template(template).render(values)
@@ -83,6 +92,9 @@ def markdown(text: object) -> str:
     return " ".join(re.sub(r"([\\`*_|<#\[\]])", r"\\\1", str(text)).split())
 
 
+_TEMPLATES = Path(__file__).with_name("templates")
+
+
 @cache
 def _template_environment(file_format: str) -> Environment:
     options: dict[str, Any] = {"autoescape": True}
@@ -92,7 +104,8 @@ def _template_environment(file_format: str) -> Environment:
         names = ("block_start_string", "block_end_string", "variable_start_string", "variable_end_string")
         options |= dict(zip(names, ("<%", "%>", "<<", ">>"), strict=True))
     options |= {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
-    result = Environment(loader=PackageLoader("snnlab.runs"), undefined=StrictUndefined, **options)
+    loader = FileSystemLoader([_TEMPLATES, *folders_of_features("templates")])
+    result = Environment(loader=loader, undefined=StrictUndefined, **options)
     result.filters["sorted_by"] = _sorted_by
     return result
 

@@ -16,7 +16,7 @@ from snnlab.config.schema import Experiment
 from snnlab.config.trainer_settings import precision_of
 from snnlab.data.data_module import EventDataModule
 from snnlab.errors import ConfigError, join_names
-from snnlab.experiments.workers import available_cpus
+from snnlab.process import available_cpus
 from snnlab.session.targets import partial_target
 from snnlab.training.ranks import RankInfo, has_launcher
 

@@ -1,13 +1,11 @@
-"""The plots of an opened run, as matplotlib figures, and the pages of runs, searches and suites."""
+"""The plots of an opened run, as matplotlib figures, and the pages of runs."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -16,29 +14,16 @@ from snnlab.config.compose import compose_experiment
 from snnlab.config.recorded_run import compose_run
 from snnlab.data.data_settings import read_shared_settings
 from snnlab.errors import ConfigError, RunFolderError, did_you_mean
-from snnlab.experiments import search_plots
-from snnlab.experiments.report_figures import curves, draw_curve
-from snnlab.experiments.report_pages import (
-    Page,
-    RunWeights,
-    SearchFolder,
-    TimeAxis,
-    run_page,
-    runs_page,
-    suite_page,
-    sweep_page,
-)
-from snnlab.experiments.search_plan import read_plan, read_sweep_yaml
-from snnlab.experiments.search_report import SUMMARY, parse_trials, read_summary, read_trials, trials_text
-from snnlab.experiments.study import open_study_copy, quiet_optuna
-from snnlab.experiments.suite_table import read_table
+from snnlab.features import provided, provides
 from snnlab.runs.early_exit import early_exit_curve, recorded_answers
 from snnlab.runs.plots import default_style, draw_network_activity, draw_recording
 from snnlab.runs.plots.answers import draw_early_exit, draw_predictions
 from snnlab.runs.plots.callback import run_recording
 from snnlab.runs.predictions import prediction_metrics
 from snnlab.runs.recorded import read_run
-from snnlab.runs.run_folder import METRICS, PREDICTIONS, require_no_links
+from snnlab.runs.report_figures import curves, draw_curve
+from snnlab.runs.report_pages import Page, RunWeights, TimeAxis, run_page, runs_page
+from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS, require_no_links
 from snnlab.runs.runs_table import find_all_runs, read_listed_run
 from snnlab.session.early_exit_options import early_exit_problem, step_time
 from snnlab.session.opened_run import OpenedRun
@@ -112,37 +97,16 @@ def build_page(folder: Path, figures: str | None = None) -> Page:
     """Build the report page of a folder.
 
     Args:
-        folder: The folder of a run, a search or a suite, or a folder of runs.
+        folder: The folder of a run, of runs, or of something that a feature knows by a file in it.
         figures: The file format in which each plot is written too; None: no files.
     """
-    kinds = {"config.yaml": _run_page, "suite.yaml": _suite_page, "sweep.yaml": _search_page}
-    make = next((make for name, make in kinds.items() if (folder / name).is_file()), None)
-    if make is not None:
+    of_features = (what for what in provides() if what.startswith("report of "))
+    known = next((what for what in of_features if (folder / what.removeprefix("report of ")).is_file()), None)
+    if known or (folder / CONFIG).is_file():
         require_no_links(folder)  # pages are sent to others: they must not show other files of the user
-    return _search_page(folder, redraw=figures is not None) if make is _search_page else (make or _runs_page)(folder)
-
-
-def _suite_page(folder: Path) -> Page:
-    return suite_page(read_table(folder), str(folder))
-
-
-def _search_page(folder: Path, redraw: bool = False) -> Page:
-    content, summary = read_sweep_yaml(folder), folder / SUMMARY
-    objectives = list(content["sweep"]["objectives"])
-    ended = summary.is_file() and not _is_newer(folder / "study.db", summary)
-    found = read_summary(folder) if ended else {}
-    rows = read_trials(folder, objectives) if ended else parse_trials(_current_trials(folder, content), objectives)
-    images = [(path.stem, path.read_bytes()) for path in sorted((folder / "plots").glob("*.png"))]
-    if not ended or (redraw and (folder / "study.db").is_file()):
-        images = _current_figures(folder, content)
-    elif redraw:
-        message = f"snnlab: {folder}: has no study.db, so its plots stay PNG files"
-        print(message, file=sys.stderr)
-    return sweep_page(SearchFolder(str(folder), content, found, rows, images))
-
-
-def _is_newer(one: Path, other: Path) -> bool:
-    return one.is_file() and one.stat().st_mtime > other.stat().st_mtime
+    if (folder / CONFIG).is_file():
+        return _run_page(folder)
+    return provided(known)(folder, redraw=figures is not None) if known else _runs_page(folder)
 
 
 def _run_page(folder: Path) -> Page:
@@ -166,23 +130,3 @@ def _runs_page(folder: Path) -> Page:
     if not lines:
         raise RunFolderError("report", f"there is no run below {folder}")
     return runs_page(folder, lines)
-
-
-def _current_trials(folder: Path, content: Mapping[str, Any]) -> str:
-    """Return the current content of `trials.csv`.
-
-    Args:
-        content: The content of `sweep.yaml`.
-    """
-    with open_study_copy(folder, content) as study:
-        return trials_text(read_plan(folder, content["sweep"]), study.get_trials(deepcopy=False))
-
-
-def _current_figures(folder: Path, content: Mapping[str, Any]) -> list[tuple[str, Figure]]:
-    """Draw the plots that the trials so far allow; return them with their names.
-
-    Args:
-        content: The content of `sweep.yaml`.
-    """
-    with open_study_copy(folder, content) as study, quiet_optuna():
-        return list(search_plots.figures(study, list(content["sweep"]["objectives"])).items())

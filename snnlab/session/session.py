@@ -20,6 +20,7 @@ from snnlab.console import quiet_lightning
 from snnlab.data.data_settings import DataSettings, build_dataset, read_settings
 from snnlab.data.dataset import Dataset
 from snnlab.data.events import Store
+from snnlab.features import provided
 from snnlab.kernels.function import resolve_backend
 from snnlab.memory import keep_heap
 from snnlab.nn import BuiltNetwork, Network
@@ -36,7 +37,6 @@ from snnlab.session.weights import (
     checkpoint_file,
     find_trained_before,
     init_from,
-    load_foreign,
     load_weights,
     verify_identities,
     warn_of_other_dt,
@@ -165,7 +165,7 @@ class Session:
         elif self.experiment.init_from is not None:
             _log.info(init_from(network, run_path(self.experiment.init_from), self.settings.step_ms))
         elif self.experiment.foreign_weights is not None:
-            _log.info(load_foreign(network, self.experiment.foreign_weights))
+            _log.info(provided("model.weights.file")(network, self.experiment.foreign_weights))
         return network
 
     @cached_property

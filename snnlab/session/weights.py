@@ -14,19 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnlab.data.duplicates import FEW_EVENTS
-from snnlab.errors import ConfigError, DamagedError, DataError, RunFolderError, error_context
-from snnlab.interop.state_dicts import load_state_dict, loaded_text
+from snnlab.errors import ConfigError, DamagedError, RunFolderError
 from snnlab.nn import Network
 from snnlab.runs.recorded import RunFiles, read_run, read_run_if_ended
 from snnlab.runs.run_folder import CONFIG, RESULT, SPLIT, TRAINED_ON, WEIGHTS, CheckpointName, write_trained_on
-from snnlab.runs.signature import file_hash
 from snnlab.training.checkpoints import network_weights, tensors_hash
 from snnlab.zoo import is_packaged, run_label, run_path
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from snnlab.config.schema import Experiment, ForeignWeights
+    from snnlab.config.schema import Experiment
     from snnlab.data.data_module import EventDataModule
     from snnlab.data.dataset import Dataset
     from snnlab.data.events import Store
@@ -112,17 +110,6 @@ def init_from(network: Network, run: Path, step: float | None) -> str:
     new = [name for name in own if name not in taken]
     rest = f"; random: {', '.join(new)}" if new else ""
     return f"loaded {len(taken)} of {len(own)} tensors from {run_label(run)}{rest}"
-
-
-def load_foreign(network: Network, weights: ForeignWeights) -> str:
-    """Load the weights of another project's file, and return a log line."""
-    path = Path(weights.file or "").expanduser()
-    with error_context("model.weights"):
-        try:
-            loaded = load_state_dict(network, path, weights.rename)
-        except DataError as error:
-            raise ConfigError("file", error) from error
-    return loaded_text(loaded, path, file_hash(path))
 
 
 TRAINED_BEFORE = "trained_before"

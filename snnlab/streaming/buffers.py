@@ -13,12 +13,12 @@ A bitmap has a bit per pixel, and whole words per row; its summary has a bit per
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
+from snnlab.data.events.step_events import SensorMap, plain_sensor, step_us
 from snnlab.kernels.vectors import LANES
 from snnlab.streaming.spike_raster import NO_RASTER
 from snnlab.streaming.stream_layers import StreamLayer
@@ -66,8 +66,7 @@ HOUR_US = 3_600_000_000
 
 def clock_of(dt: float | None) -> np.ndarray:
     """Return the clock of steps of dt ms, `[1]`."""
-    # Products with times of a hundred days must fit 64 bits.
-    us = (Fraction(str(dt or 1)) * 1000).limit_denominator(10**6)
+    us = step_us(dt)
     clock = np.zeros(1, CLOCK)
     clock["us_numerator"], clock["us_denominator"], clock["most_ahead"] = us.numerator, us.denominator, HOUR_US
     return clock
@@ -88,7 +87,7 @@ class Buffers(NamedTuple):
         weights: Weights and biases.
         starts, factors: The channels of one pixel that are not zero: places of their weights, and their values.
         counts: A row of `COUNTS` for each layer.
-        cells: The `SensorMap`'s cells.
+        cells: The cells of the sensor's map.
         raster: Where the spikes of the last steps are counted; see `spike_raster`.
         begun: The values before the first step.
     """
@@ -103,31 +102,6 @@ class Buffers(NamedTuple):
     cells: np.ndarray
     raster: np.ndarray
     begun: np.ndarray
-
-
-class SensorMap(NamedTuple):
-    """Where the events of each pixel of a sensor enter the network.
-
-    Attributes:
-        cells: channel << 32 | y << 16 | x of the first layer's input, int64; negative: its events are dropped.
-        polarities: Number of polarities, from 0; the polarity is added to the channel.
-        is_merged: Whether all polarities share a channel.
-
-    Shape:
-        cells: `[H, W]`.
-    """
-
-    cells: np.ndarray
-    polarities: int
-    is_merged: bool = False
-
-
-def plain_sensor(in_shape: tuple[int, ...]) -> SensorMap:
-    """Return the map of a sensor that is the network's input: (P, H, W), (P, W) or (W,)."""
-    if len(in_shape) == 1:
-        return SensorMap(np.arange(in_shape[0], dtype=np.int64)[None] << 32, 1)
-    height, width = in_shape[-2] if len(in_shape) == 3 else 1, in_shape[-1]
-    return SensorMap(np.arange(height)[:, None] << 16 | np.arange(width), in_shape[0])
 
 
 def whole_vectors(count: int) -> int:

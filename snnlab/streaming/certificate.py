@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from snnlab.data.events.step_events import StepColumns
 from snnlab.nn.dense_loops import DenseLoops
 from snnlab.nn.layer import Counts, only_spikes
 from snnlab.nn.network import Network
@@ -22,8 +23,6 @@ from snnlab.nn.record import evaluation, state_variables
 from snnlab.streaming.event_stream import EventStream
 from snnlab.streaming.grid_proof import GridProof, grid_proofs
 
-# Columns x, y, p of the events of a step.
-Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
 States = Mapping[str, Mapping[str, np.ndarray]]
 
 
@@ -109,7 +108,7 @@ class Certificate:
         return sum(layer.spikes_differ for layer in self.layers.values())
 
 
-def certify(network: Network, stream: EventStream, steps: Iterable[Columns], frames: np.ndarray) -> Certificate:
+def certify(network: Network, stream: EventStream, steps: Iterable[StepColumns], frames: np.ndarray) -> Certificate:
     """Run a recording through the engine, dense loops, and the network, and compare them after every step.
 
     Args:

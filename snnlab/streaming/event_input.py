@@ -234,11 +234,3 @@ class PacedInput(RecordedInput):
             rest = self._begun_s + t[self.position] / 1e6 / self._speed - now
             time.sleep(max(_PACE_S, min(_LOOK_S, rest if end is None else min(rest, end - now))))
         return self._take(0)
-
-
-def columns_of(events: object, height: int) -> Columns:
-    """Return the columns of a recording as int64; rows are 0 for a sensor of one row."""
-    found = {name: getattr(events, name) for name in "txyp"}
-    if found["y"] is None or height == 1:
-        found["y"] = np.zeros(found["t"].size, np.int64)
-    return {name: np.asarray(column).astype(np.int64) for name, column in found.items()}

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from snnlab.compiled import places_of
+from snnlab.data.events.step_events import SensorMap, plain_sensor
 from snnlab.errors import ConfigError, DataError
 from snnlab.kernels.trace import describe
 from snnlab.kernels.vectors import LANES
@@ -20,10 +21,8 @@ from snnlab.nn.network_form import Shape, network_form
 from snnlab.streaming.buffers import (
     CLOCK,
     HOUR_US,
-    SensorMap,
     clock_of,
     lay_out,
-    plain_sensor,
     reset,
     start_of_step,
     state_of,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from snnlab.experiments.report_figures import draw_curves, learned_lines, learned_rows
 from snnlab.runs.plots.style import default_style, render
+from snnlab.runs.report_figures import draw_curves, learned_lines, learned_rows
 
 
 @pytest.mark.parametrize("number", [1, 2, 7])

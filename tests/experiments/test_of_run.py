@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from snnlab.experiments.report_pages import RunWeights, TimeAxis, run_page
 from snnlab.runs.early_exit import StepTime
 from snnlab.runs.recorded import read_run
+from snnlab.runs.report_pages import RunWeights, TimeAxis, run_page
 
 from ..refusals import assert_text_has
 from .making import make_run

@@ -10,8 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from snnlab.errors import DamagedError
-from snnlab.experiments.report_figures import draw_swept
-from snnlab.experiments.report_pages import runs_page
+from snnlab.runs.report_figures import draw_swept
+from snnlab.runs.report_pages import runs_page
 from snnlab.runs.run_folder import Result
 from snnlab.runs.runs_table import Grid, GridRow, grid_rows, print_grid, read_grid, read_listed_run, write_table
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snnlab.experiments.report_pages import runs_page
 from snnlab.files import write_npz
 from snnlab.runs.pooled_folds import pool_folds, print_folds
+from snnlab.runs.report_pages import runs_page
 from snnlab.runs.run_folder import PREDICTIONS, Result
 from snnlab.runs.runs_table import Grid, read_listed_run, table
 

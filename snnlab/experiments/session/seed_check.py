@@ -21,7 +21,7 @@ from snnlab.data.events.representation import REPRESENTATIONS
 from snnlab.data.mixing import MIXES
 from snnlab.errors import join_names
 from snnlab.experiments.row_record import RowRecord
-from snnlab.experiments.session.suite_records import answers_of, public_config, setting_differences, targets_of
+from snnlab.experiments.session.suite_records import answers_of, setting_differences, targets_of
 from snnlab.experiments.suite_plan import RunSpec
 from snnlab.experiments.suite_statistics import METRICS as TABLE_METRICS, accuracy_over_time
 from snnlab.nn.init import INITS
@@ -31,6 +31,7 @@ from snnlab.nn.losses.loss import LOSSES
 from snnlab.nn.surrogate import SURROGATES
 from snnlab.registry import Registry
 from snnlab.runs.provenance import ComparedItem
+from snnlab.runs.public_parts import public_config
 from snnlab.runs.recorded import flat, resolve_references
 from snnlab.runs.run_folder import config_text
 from snnlab.spec.field import MISSING

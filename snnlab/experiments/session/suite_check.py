@@ -51,7 +51,7 @@ from snnlab.experiments.session.suite_records import (
     weights_of_seeds,
 )
 from snnlab.experiments.session.trial import silence_console
-from snnlab.experiments.space import Space, written
+from snnlab.experiments.space import Space
 from snnlab.experiments.suite_plan import RunSpec, SuitePlan
 from snnlab.experiments.suite_reading import (
     GIVEN,
@@ -74,6 +74,7 @@ from snnlab.session.build_store import find_duplicates
 from snnlab.session.fit import evaluate_stage, size_metrics
 from snnlab.session.session import Session
 from snnlab.session.training import run
+from snnlab.spec.override_texts import written
 from snnlab.spec.signatures import has_parameter
 
 

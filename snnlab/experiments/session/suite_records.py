@@ -11,7 +11,6 @@ import csv
 import hashlib
 import io
 import logging
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from snnlab.config.recorded_run import compose_run
 from snnlab.errors import DataError, RunFolderError, join_names
-from snnlab.experiments.row_record import SCHEMA, RowRecord, is_row_record
+from snnlab.experiments.row_record import SCHEMA, RowRecord
 from snnlab.experiments.suite_plan import SuitePlan
 from snnlab.experiments.suite_reading import (
     SUITE_PAGE,
@@ -37,8 +36,8 @@ from snnlab.experiments.suite_runner import match_values
 from snnlab.experiments.suite_settings import Match, Method, Suite
 from snnlab.experiments.suite_statistics import accuracy_over_time
 from snnlab.files import unwritable, write_json, write_npz, write_text
-from snnlab.printable import map_texts
-from snnlab.runs.recorded import RecordedRun, RunFiles, flat, resolve_references
+from snnlab.runs.public_parts import public_config, public_result
+from snnlab.runs.recorded import RecordedRun, RunFiles, flat, is_row_record, resolve_references
 from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS, RESULT, WEIGHTS, config_text
 from snnlab.runs.runs_table import settings_beyond_seed
 from snnlab.safe_tensors import read_safe_tensors, write_safe_tensors
@@ -49,29 +48,9 @@ from snnlab.target_kinds import kind_of
 
 _log = logging.getLogger(__name__)
 
-DATA_ROOT = "${oc.env:SNNLAB_DATA,data}"  # as in the packaged YAML files
 MOST_BYTES = 1_000_000  # of a row's file of weights
 # Settings of a machine, which a record does not fix.
 _MACHINE = ("output_dir", "threads", "data.root", "data.store_dir", "data.download", "data.num_workers", "logger")
-_FOLDER = re.compile(r"(?<![\w.~/}])~?/[\w.+-]+(?:/[\w.+-]+)+")
-
-
-def public_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's configuration without the folders of this machine."""
-    data = {**config["data"], "store_dir": None}
-    if "root" in data:
-        data["root"] = DATA_ROOT
-    return {**config, "output_dir": "outputs", "data": data}
-
-
-def public_result(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's result without the folders of this machine."""
-    return map_texts(dict(content), public_text)
-
-
-def public_text(text: str) -> str:
-    """Return a text with FOLDER in place of absolute paths."""
-    return _FOLDER.sub("FOLDER", text)
 
 
 def readout_hash(readout: np.ndarray) -> str:

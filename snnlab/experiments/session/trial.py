@@ -22,7 +22,7 @@ from snnlab.config.schema import Experiment
 from snnlab.data.duplicates import Duplicates
 from snnlab.errors import DataError, MissingPackageError, RunFolderError, SnnlabError, UnsetError, one_line
 from snnlab.experiments.pruning import report_as
-from snnlab.experiments.space import overrides, written
+from snnlab.experiments.space import overrides
 from snnlab.experiments.suite_plan import PreflightResult, SuitePlan
 from snnlab.experiments.suite_runner import tuning_plan
 from snnlab.experiments.workers import MACHINE_SETTINGS, DryRun, Outcome, RunTask, Status
@@ -33,7 +33,7 @@ from snnlab.session.build_data import data_notes
 from snnlab.session.build_store import find_duplicates
 from snnlab.session.session import compose_and_check
 from snnlab.session.training import resume, run
-from snnlab.spec.override_texts import key_of
+from snnlab.spec.override_texts import key_of, written
 
 _WAIT_S = 0.5
 # One batch per stage, and no plots.

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from snnlab.data.events.step_events import SensorMap, events_by_step, plain_sensor
 from snnlab.errors import ConfigError
 from snnlab.interop.c99.c_folder import (
     EVENT,
@@ -29,10 +30,8 @@ from snnlab.nn.fold_norm import fold_norm
 from snnlab.nn.network_form import network_form
 from snnlab.runs.run_folder import CheckpointName
 from snnlab.session.loading import load
-from snnlab.session.opened_run import OpenedRun, hot_pixel_mask
-from snnlab.streaming.buffers import SensorMap, plain_sensor
-from snnlab.streaming.session.open_stream import sensor_map
-from snnlab.streaming.session.stream_doctor import frames_and_steps
+from snnlab.session.opened_run import OpenedRun
+from snnlab.session.run_events import frames_of, sensor_of
 
 
 class COptions(NamedTuple):
@@ -60,7 +59,7 @@ def export_c(run: Path, target: Path, options: COptions) -> Iterator[str]:
     network = fold_norm(opened.network) if options.fold_norm else opened.network
     settings = opened.session.settings
     form = network_form(network, settings.frame_shape)
-    sensor = sensor_map(settings.frame_builder(hot_pixel_mask(opened, settings)), settings)
+    sensor = sensor_of(opened)
     recordings = [_recorded(opened, sensor, place) for place in recording_places(opened, options.recordings)]
     name = identifier(opened.experiment.name)
     title = f"{opened.experiment.name}, steps of {settings.step_ms:g} ms"
@@ -98,7 +97,9 @@ def recording_places(run: OpenedRun, number: int) -> list[int]:
 
 
 def _recorded(run: OpenedRun, sensor: SensorMap, place: int) -> Recorded:
-    frames, steps = frames_and_steps(run, sensor, run.session.settings.step_ms, run.data.store[place])
+    recording, step_ms = run.data.store[place], run.session.settings.step_ms
+    frames = frames_of(run, recording)
+    steps = events_by_step(recording, sensor.cells.shape[0], step_ms, len(frames))
     events = []
     for x, y, p in steps:
         rows = np.zeros(x.size, EVENT)

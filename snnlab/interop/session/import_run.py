@@ -19,6 +19,7 @@ from snnlab.files import unwritable
 from snnlab.interop.nir_files import nir_package, read_graph
 from snnlab.interop.nir_import import ReadNetwork, read_network
 from snnlab.interop.nir_options import NIRReadOptions
+from snnlab.interop.session.foreign_weights import load_foreign
 from snnlab.nn.network import BuiltNetwork
 from snnlab.nn.neurons.base import Neuron
 from snnlab.runs.provenance import software
@@ -26,7 +27,6 @@ from snnlab.runs.recorded import RunFiles
 from snnlab.runs.run_folder import CheckpointName, Result, config_text, create_run_folder
 from snnlab.runs.signature import file_hash
 from snnlab.session.session import Session
-from snnlab.session.weights import load_foreign
 from snnlab.spec.override_texts import key_of, literal
 from snnlab.training.checkpoints import tensors_hash, write_weights
 

@@ -19,7 +19,7 @@ from snnlab.nn.fold_norm import fold_norm
 from snnlab.nn.network_form import network_form
 from snnlab.runs.run_folder import CheckpointName
 from snnlab.session.loading import load
-from snnlab.streaming.session.stream_doctor import frames_of
+from snnlab.session.run_events import frames_of
 
 
 class OnnxOptions(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a neuron is in NIR, as data; `snnlab.interop` writes and reads it.
+"""What a neuron is in NIR, as data, to be written and read.
 
 NIR says what a neuron is in continuous time. With steps of dt and factors a, b of one step, a membrane
 u[t] = a v[t-1] + g j[t] + (1 - a) v_leak with the current j[t] = b i[t-1] + x[t] is the node whose forward Euler step

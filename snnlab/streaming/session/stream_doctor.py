@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from math import isnan
 from pathlib import Path
 from typing import NamedTuple
@@ -15,23 +14,20 @@ from typing import NamedTuple
 import numpy as np
 
 from snnlab.data.events import Events
-from snnlab.data.events.frames import EventBatch
+from snnlab.data.events.step_events import StepColumns, events_by_step
 from snnlab.data.formats import read_file
-from snnlab.interop.onnx_network import HAS_ONNX, onnx_network
-from snnlab.interop.onnx_run import OnnxSteps
 from snnlab.nn.fold_norm import fold_norm
 from snnlab.nn.layers.norm import BatchNorm
 from snnlab.runs.run_folder import CheckpointName
 from snnlab.session.loading import load
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.prediction import RunPredictor
-from snnlab.streaming.buffers import SensorMap, clock_of, start_of_step
-from snnlab.streaming.certificate import Certificate, Columns, LayerCertificate, certify
-from snnlab.streaming.event_input import columns_of
+from snnlab.session.run_events import frames_of
+from snnlab.streaming.certificate import Certificate, LayerCertificate, certify
 from snnlab.streaming.event_stream import EventStream
 from snnlab.streaming.session.open_stream import stream
 
-# Rounds of the engine and ONNX Runtime, in turns.
+# Times that the recording is run for the time of a step.
 _ROUNDS = 3
 
 
@@ -54,7 +50,7 @@ class StreamDoctorOptions(NamedTuple):
 
 
 class StreamDoctor:
-    """A run's network on one recording: as a stream, in dense loops, in PyTorch, in ONNX Runtime.
+    """A run's network on one recording: as a stream, in dense loops, in PyTorch.
 
     Args:
         run: The run's folder.
@@ -72,7 +68,8 @@ class StreamDoctor:
         own = sum(isinstance(module, BatchNorm) for module in opened.network.modules())
         self._num_folded = own - sum(isinstance(module, BatchNorm) for module in self._network.modules())
         self._name, events = _recording(opened, options)
-        self.frames, self.steps = frames_and_steps(opened, self._stream.sensor, self._stream.dt, events)
+        self.frames, height = frames_of(opened, events), self._stream.sensor.cells.shape[0]
+        self.steps = events_by_step(events, height, self._stream.dt, len(self.frames))
         self.certificate = Certificate()
 
     def lines(self) -> Iterator[str]:
@@ -85,26 +82,18 @@ class StreamDoctor:
         yield from _rounding_lines(found)
         yield from _grid_lines(found)
         yield self._norm_line()
-        yield from self._time_lines()
+        yield self._time_line()
 
     def _norm_line(self) -> str:
         if not self._num_folded:
             return "batch norm  none"
         return f"batch norm  {self._num_folded} folded; all of this compares with the folded network"
 
-    def _time_lines(self) -> Iterator[str]:
-        other = OnnxSteps(onnx_network(self._stream.form)) if HAS_ONNX else None
-        taken, others = [], []
-        for _ in range(_ROUNDS):
-            taken.append(_engine_us(self._stream, self.steps))
-            if other is not None:
-                others.append(_onnx_us(other, self.frames))
-        yield f"time        {_percentiles(taken)} a step, one call each; {_ROUNDS} rounds, least of each step"
-        if other is None:
-            yield "            ONNX Runtime is not installed: pip install 'snnlab-train[onnx]'"
-            return
-        ratio = np.median(np.min(others, 0)) / np.median(np.min(taken, 0))
-        yield f"            ONNX Runtime, one thread, in turns with it: {_percentiles(others)}, {ratio:.1f} times p50"
+    def _time_line(self) -> str:
+        taken = np.min([_step_us(self._stream, self.steps) for _ in range(_ROUNDS)], 0)
+        p50, p99 = np.percentile(taken, (50, 99))
+        line = f"time        p50 {p50:,.1f} us, p99 {p99:,.1f} us a step, one call each"
+        return f"{line}; {_ROUNDS} rounds, least of each step"
 
 
 def _recording(run: OpenedRun, options: StreamDoctorOptions) -> tuple[str, Events]:
@@ -115,23 +104,7 @@ def _recording(run: OpenedRun, options: StreamDoctorOptions) -> tuple[str, Event
     return f"test recording {place}", run.data.store[place]
 
 
-def frames_of(run: OpenedRun, events: Events) -> np.ndarray:
-    """Return a recording as frames `[T, ...]`."""
-    return RunPredictor(run, {}).frame_builder(EventBatch.of([events])).x[:, 0].float().numpy()
-
-
-def frames_and_steps(
-    run: OpenedRun, sensor: SensorMap, dt: float | None, events: Events
-) -> tuple[np.ndarray, list[Columns]]:
-    """Return a recording as frames `[T, ...]`, and the columns x, y, p of the events of each step of dt ms."""
-    frames = frames_of(run, events)
-    columns, clock = columns_of(events, sensor.cells.shape[0]), clock_of(dt)
-    stops = np.searchsorted(columns["t"], [start_of_step(clock, n) for n in range(len(frames) + 1)])
-    x, y, p = (np.ascontiguousarray(columns[name]) for name in "xyp")
-    return frames, [(x[i:j].copy(), y[i:j].copy(), p[i:j].copy()) for i, j in pairwise(stops)]
-
-
-def _engine_us(stream: EventStream, steps: Sequence[Columns]) -> np.ndarray:
+def _step_us(stream: EventStream, steps: Sequence[StepColumns]) -> np.ndarray:
     stream.reset()
     found = np.zeros(len(steps))
     for n, columns in enumerate(steps):
@@ -139,22 +112,6 @@ def _engine_us(stream: EventStream, steps: Sequence[Columns]) -> np.ndarray:
         stream.step(*columns)
         found[n] = time.perf_counter_ns() - begun
     return found / 1e3
-
-
-def _onnx_us(other: OnnxSteps, frames: np.ndarray) -> np.ndarray:
-    other.reset()
-    found = np.zeros(len(frames))
-    for n, frame in enumerate(frames):
-        other.frame[:] = frame.reshape(other.frame.shape)
-        begun = time.perf_counter_ns()
-        other.step()
-        found[n] = time.perf_counter_ns() - begun
-    return found / 1e3
-
-
-def _percentiles(rounds: Sequence[np.ndarray]) -> str:
-    best = np.min(rounds, 0)
-    return f"p50 {np.percentile(best, 50):,.1f} us, p99 {np.percentile(best, 99):,.1f} us"
 
 
 _COLUMNS = "{:14} {:>10} {:>12} {:>17} {:>18}"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from snnlab.data.events.step_events import columns_of
 from snnlab.data.formats import SUFFIXES, ReadOptions, names_columns, read_file
 from snnlab.errors import ConfigError, DataError
 from snnlab.session.opened_run import OpenedRun
@@ -24,7 +25,7 @@ from snnlab.streaming.byte_sources import (
     parse_address,
 )
 from snnlab.streaming.event_decoders import BinaryDecoder, Decoder, LineDecoder
-from snnlab.streaming.event_input import EventInput, LiveInput, PacedInput, RecordedInput, columns_of
+from snnlab.streaming.event_input import EventInput, LiveInput, PacedInput, RecordedInput
 from snnlab.streaming.session.live_stream import LiveStream, SavedPlace, SourceName
 
 _FORMS = {

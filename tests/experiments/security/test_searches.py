@@ -17,7 +17,7 @@ from snnlab.errors import ConfigError, RunFolderError
 from snnlab.experiments import study
 from snnlab.experiments.cli import sweep
 from snnlab.experiments.cli.bench_suite import plan_suite, read_bench_request
-from snnlab.experiments.report_pages import SearchFolder, sweep_page
+from snnlab.experiments.result_pages import SearchFolder, sweep_page
 from snnlab.experiments.search_plan import SearchPlan
 from snnlab.experiments.session.experiment_files import read_suite
 from snnlab.experiments.space import Space

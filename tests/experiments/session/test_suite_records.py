@@ -18,12 +18,12 @@ from snnlab.experiments.row_record import RowRecord
 from snnlab.experiments.session import suite_records
 from snnlab.experiments.session.experiment_files import read_suite
 from snnlab.experiments.session.suite_check import check_suite
-from snnlab.experiments.session.suite_records import public_result
 from snnlab.experiments.suite_reading import GIVEN
 from snnlab.experiments.suite_settings import parse_settings
 from snnlab.experiments.suite_table import FORMATS, read_table, table_text
 from snnlab.experiments.verdicts import read_methods
 from snnlab.runs.provenance import ComparedItem
+from snnlab.runs.public_parts import public_result
 from snnlab.runs.recorded import read_run
 from snnlab.session.weights import checkpoint_file
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.cli.validate import check_suite
 from snnlab.config.folders import config_folder
 from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.experiments.cli.bench import bench
 from snnlab.experiments.session.experiment_files import read_suite, read_suite_request
+from snnlab.experiments.session.file_checks import check_suite
 from snnlab.experiments.suite_settings import check_overrides, parse_settings
 from snnlab.nn import NEURONS, SURROGATES
 

@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from snnlab.interop.session.import_run import import_weights
-from snnlab.session import Session
+from snnlab import train
 from snnlab.streaming.event_stream import EventStream
 
 from ...refusals import assert_error_has, assert_text_has
@@ -31,11 +29,10 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> str:
-    """Return the folder of a network with random weights."""
+    """Return the folder of a run of one training step."""
+    short = ("trainer.max_epochs=1", "+trainer.limit_train_batches=1", "plots=null", "monitors=null", "test=false")
     folder = tmp_path_factory.mktemp("certified")
-    torch.save(Session.composed(*SETTINGS).network.state_dict(), folder / "weights.pth")
-    import_weights(folder / "weights.pth", folder / "run", [*SETTINGS, digits_store])
-    return str(folder / "run")
+    return str(train(*SETTINGS, digits_store, *short, f"output_dir={folder}").folder)
 
 
 def test_a_stream_that_equals_dense_loops_is_certified(run: str, snnlab: Snnlab) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snnlab.interop.onnx_network import HAS_ONNX
 from snnlab.nn import build_network
 
+pytest.importorskip("onnxruntime", reason="onnx and onnxruntime are not installed")
+pytest.importorskip("snnlab.interop.onnx_network", reason="the feature interop is not there")
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 SHAPE = (2, 6, 8)
 LAYERS = {
@@ -26,7 +27,6 @@ LAYERS = {
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not HAS_ONNX, reason="onnx and onnxruntime are not installed")
 def test_all_methods_run_and_are_equal_on_a_grid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,8 +15,9 @@ from snnlab.errors import ConfigError
 from snnlab.nn.dense_loops import DenseLoops
 from snnlab.nn.network import build_network
 from snnlab.nn.network_form import network_form
+from snnlab.session.run_events import sensor_map
 from snnlab.streaming.event_stream import EventStream
-from snnlab.streaming.session.open_stream import sensor_map, stream
+from snnlab.streaming.session.open_stream import stream
 
 from ...refusals import assert_raises
 

@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from snnlab.experiments.suite_statistics import SeedSummary, short_number
 from snnlab.nn.summary import LEARNED_PREFIX
 from snnlab.runs.plots.style import (
     BLUE,
@@ -27,6 +26,8 @@ from snnlab.runs.plots.style import (
     short_tick_numbers,
 )
 from snnlab.runs.runs_table import GridRow, group_by
+from snnlab.runs.statistics import SeedSummary
+from snnlab.runs.tables import short_number
 
 # With more layers, their lines differ in the marker too.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
