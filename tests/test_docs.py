@@ -7,10 +7,12 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import h5py
+import nir
 import numpy as np
 import pytest
 
@@ -18,8 +20,6 @@ from scripts.notebooks import FILE
 from snnlab import train
 from snnlab.cli import main
 from snnlab.data.sources.saccades import SaccadeDigits
-from snnlab.interop.nir_files import write_graph
-from snnlab.interop.onnx_network import HAS_ONNX
 from snnlab.nn import build_network
 
 from .pages import (
@@ -124,7 +124,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, out, in_shape in (("theirs", 3, (8,)), ("cnn_sinabs", 10, (2, 34, 34))):  # stand-ins for files of others
         layers = {"flatten": {"type": "flatten"}, "fc": {"type": "linear", "out_features": out}, "lif": neuron}
         theirs = build_network(layers, in_shape=in_shape, dt=1.0)
-        write_graph(folder / f"{name}.nir", theirs.network.to_nir())
+        nir.write(folder / f"{name}.nir", theirs.network.to_nir())
     (folder / "split.csv").write_text("\n".join(["recording,split", *rows]))
     return folder
 
@@ -171,7 +171,7 @@ def test_a_command_of_a_page_works(
     command: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     _, *arguments = shlex.split(command)
-    if "--onnx" in arguments and not HAS_ONNX:
+    if "--onnx" in arguments and find_spec("onnxruntime") is None:
         pytest.skip("onnx and onnxruntime are not installed")
     if "resume=RUN" in arguments:  # the other commands need the run unchanged
         shutil.copytree(place / "RUN", tmp_path / "RUN")

@@ -31,7 +31,6 @@ from snnlab.files import (
     write_npz,
     write_text,
 )
-from snnlab.interop.state_dicts import read_state_dict
 from snnlab.runs.signature import FILE, read_signature, sign
 from snnlab.training.checkpoints import network_weights, read_checkpoint
 
@@ -325,8 +324,6 @@ def test_a_pipe_in_place_of_a_table_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_pipe_in_place_of_weights_is_not_waited_for(tmp_path: Path) -> None:
 
     for read, suffix in (
-        (read_state_dict, ".pt"),
-        (read_state_dict, ".safetensors"),
         (network_weights, ".safetensors"),
         (read_checkpoint, ".ckpt"),
     ):

@@ -11,14 +11,10 @@ import torch
 
 from snnlab.config.compose import compose_experiment
 from snnlab.config.folders import config_folder
-from snnlab.experiments.session.experiment_files import read_sweep
-from snnlab.experiments.space import overrides
-from snnlab.experiments.sweep_settings import parse_settings
 from snnlab.nn.layer import only_spikes
 from snnlab.nn.neurons.base import plain_loops
 from snnlab.session import Session
 from snnlab.session.checks import check_targets
-from snnlab.session.session import compose_and_check
 
 from ..marks import half_slow
 
@@ -37,7 +33,6 @@ NEEDED = {
     "saccade_images": ["data.root=mine", "data.num_classes=3"],
     "folder": ["data.root=mine", "data.sensor_size=[34,34,2]", "data.num_classes=3", "data.duration_ms=100"],
 }
-SWEEPS = sorted((config_folder() / "sweep").glob("*.yaml"))
 # Suites are built by test_suites.py.
 FILES = sorted(
     path
@@ -72,10 +67,3 @@ def test_it_composes_builds_and_runs_one_forward_pass(path: Path):
     assert y.shape == (settings.steps, 2, settings.num_classes)
     assert torch.isfinite(value)
     assert set(only_spikes(counts)) == set(built.spiking)
-
-
-@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
-def test_a_sweep_is_valid_and_all_its_values_build(path: Path):
-    _, space = parse_settings(read_sweep(path.stem, None))
-    for values in space.probes():
-        compose_and_check(overrides(values), None)

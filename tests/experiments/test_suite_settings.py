@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from snnlab.config.schema import Control
 from snnlab.errors import ConfigError, UnknownSettingError
-from snnlab.experiments.suite_settings import parse_settings
+from snnlab.experiments.suite_settings import CONTROLS, parse_settings
 
 from ..refusals import assert_raises
 
@@ -74,3 +75,7 @@ def test_all_methods_are_tuned_with_the_same_budget_each_in_its_own_space():
     assert suite.tuning_settings("c") is None
     with assert_raises(ConfigError, "suite.methods.a.tune", "trials"):
         parse_settings({**GOOD, "methods": {"a": {"tune": {"trials": 9}}}, "tune": tune})
+
+
+def test_the_controls_are_those_of_a_training() -> None:
+    assert set(CONTROLS) == set(get_args(Control))

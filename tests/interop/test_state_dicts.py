@@ -360,3 +360,11 @@ def test_names_that_differ_in_case_are_not_two_files(tmp_path: Path) -> None:
         archive.writestr("foreign/DATA.PKL", b"cos\nmkdir\n.")
     with assert_raises(DataError, "foreign.pt", "data.pkl"):
         read_state_dict(path)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"weights{suffix}"
+    os.mkfifo(path)
+    with assert_raises(DataError, path, "regular"):
+        read_state_dict(path)

@@ -15,8 +15,8 @@ from snnlab.runs.report_pages import runs_page
 from snnlab.runs.run_folder import Result
 from snnlab.runs.runs_table import Grid, GridRow, grid_rows, print_grid, read_grid, read_listed_run, write_table
 
-from ..experiments.making import make_run
 from ..refusals import assert_raises, assert_text_has
+from .making import make_run
 
 
 def run(folder: Path, status: Any = "completed", **metrics: float) -> None:

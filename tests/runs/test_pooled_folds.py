@@ -14,8 +14,8 @@ from snnlab.runs.report_pages import runs_page
 from snnlab.runs.run_folder import PREDICTIONS, Result
 from snnlab.runs.runs_table import Grid, read_listed_run, table
 
-from ..experiments.making import make_run
 from ..refusals import assert_text_has
+from .making import make_run
 
 
 def held(

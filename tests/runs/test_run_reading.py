@@ -13,8 +13,8 @@ import pytest
 from snnlab.errors import DamagedError, RunFolderError, VersionError
 from snnlab.runs.recorded import RecordedRun, RunFiles, find_runs, is_readable_run, is_run, read_run
 
-from ..experiments.making import make_run
 from ..refusals import assert_raises
+from .making import make_run
 
 
 @pytest.fixture

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from snnlab.config.folders import config_folder
 from snnlab.errors import ConfigError
 from snnlab.experiments.cli.sweep import sweep_command
 from snnlab.experiments.search_plan import check_common_overrides
 from snnlab.experiments.session.experiment_files import read_sweep, split_sweep_settings, sweep_settings
+from snnlab.experiments.space import overrides
 from snnlab.experiments.sweep_settings import parse_settings
+from snnlab.session.session import compose_and_check
 
 from ...refusals import assert_raises
 
@@ -78,3 +81,13 @@ def test_other_settings_are_those_of_the_trials():
 @pytest.mark.parametrize("override", ["seed=3", "data.dims=[1,2]", "name='a,b'", "model=mlp_lif", "+trainer.x=1"])
 def test_overrides_of_a_training_are_accepted(override: str):
     assert sweep_settings([override], None)[1] == [override]
+
+
+SWEEPS = sorted((config_folder() / "sweep").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_a_sweep_is_valid_and_all_its_values_build(path: Path):
+    _, space = parse_settings(read_sweep(path.stem, None))
+    for values in space.probes():
+        compose_and_check(overrides(values), None)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from snnlab.interop.spikingjelly import match_spikingjelly
 from snnlab.interop.state_dicts import load_state_dict
 
-from . import jelly
-from .networks import NETWORKS, SIZES
+from ..zoo import jelly
+from ..zoo.networks import NETWORKS, SIZES
 
 pytestmark = pytest.mark.peers
 ATAN = ("neuron.detach_reset=true", "neuron.surrogate={type: atan, alpha: 2.0}")
