@@ -8,3 +8,16 @@ PROVIDES = {
     "callback pruning": "snnlab.experiments.pruning:Pruning",
     "validate sweep": "snnlab.experiments.session.file_checks:check_sweep",
 }
+# What belongs to it outside of its folder and of its tests.
+FILES = (
+    "configs/suite",
+    "configs/sweep",
+    "docs/benchmarks.md",
+    "docs/search.md",
+    "docs/statistics.md",
+    "docs/verdicts.md",
+    "docs/tutorials/paper_table.md",
+    "docs/tutorials/search.md",
+    "scripts/bench_sweep.py",
+    "scripts/calibrate_verdicts.py",
+)
