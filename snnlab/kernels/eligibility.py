@@ -4,12 +4,12 @@ For neuron j with states h, and for its weight from input i,
 
     trace[t] = (dh[t]/dh[t-1]) trace[t-1] + (dh[t]/dx[t]) u[t],   u[t] = in[t, i] + own[j] e[t-1]
     e[t] = (dy[t]/dh[t-1]) trace[t-1] + (dy[t]/dx[t]) u[t]
-    gradient[j, i] = sum_t signal[t, j] f[t],   f[t] = decay f[t-1] + e[t]
+    gradient[j, i] = sum_t sum_l signal[l, t, j] f_l[t],   f_l[t] = decay[l] f_l[t-1] + e[t]
 
 and likewise for a number of the step, such as a learned time constant, whose u[t] is own[j] e[t-1], and which acts on
 states and output directly. Only u of a layer with all of its feedback needs the traces of other neurons.
 
-Axes: T steps, B samples, N neurons, S states, I inputs, K numbers, C = I + K columns.
+Axes: T steps, B samples, N neurons, S states, I inputs, K numbers, C = I + K columns, L decays.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Traces(NamedTuple):
     Attributes:
         states: trace, `[B, N, S, C]`; of a layer with all of its feedback `[B, N, S, N C]`.
         output: e, `[B, N, C]`, or `[B, N, N C]`.
-        filtered: f, `[B, N, C]`.
+        filtered: f, `[L, B, N, C]`; of a layer with all of its feedback none.
     """
 
     states: Tensor
@@ -61,40 +61,43 @@ class Traces(NamedTuple):
     filtered: Tensor
 
 
-def no_traces(steps: LayerSteps, *, all_neurons: bool = False) -> Traces:
+def no_traces(steps: LayerSteps, decays: int = 1, *, all_neurons: bool = False) -> Traces:
     """Return the traces before the first step.
 
     Args:
         steps: Some steps, for their shapes.
+        decays: Number of filters.
         all_neurons: Whether each neuron has traces of the weights of all.
     """
     batch, neurons, states = steps.output.shape[1:]
     columns = steps.inputs.shape[-1] + steps.output_by_number.shape[-1]
-    columns = columns * neurons if all_neurons else columns
     zero = steps.inputs.new_zeros
-    return Traces(zero(batch, neurons, states, columns), *(zero(batch, neurons, columns) for _ in range(2)))
+    if all_neurons:
+        columns, decays = columns * neurons, 0
+    return Traces(
+        zero(batch, neurons, states, columns), zero(batch, neurons, columns), zero(decays, batch, neurons, columns)
+    )
 
 
-def advance(steps: LayerSteps, signal: Tensor, own: Tensor, decay: float, traces: Traces, gradient: Tensor) -> Traces:
+def advance(steps: LayerSteps, signal: Tensor, decay: Tensor, own: Tensor, traces: Traces, gradient: Tensor) -> Traces:
     """Carry the traces over some steps, add to the gradient, and return the traces after them.
 
     Args:
         steps: The steps.
-        signal: The learning signal.
+        signal: The learning signal of each filter.
+        decay: Factor of each filter.
         own: Weight of each neuron's feedback to itself; 0 where there is none.
-        decay: Factor of the filter.
         traces: The traces before the steps; changed in place.
         gradient: The gradient, changed in place.
 
     Shape:
-        signal: `[T, B, N]`; own: `[N]`; gradient: `[N, C]`.
+        signal: `[L, T, B, N]`; decay: `[L]`; own: `[N]`; gradient: `[N, C]`.
     """
     if signal.device.type != "cpu":
-        return _advance_in_torch(steps, signal, own, decay, traces, gradient)
-    real = np.float32 if signal.dtype == torch.float32 else np.float64
-    parts = (part.contiguous().numpy() for part in (*steps, signal, own))
+        return _advance_in_torch(steps, signal, decay, own, traces, gradient)
+    parts = (part.contiguous().numpy() for part in (*steps, signal, decay, own))
     kept = (part.numpy() for part in (*traces, gradient))
-    run = partial(_advance, *parts, real(decay), *kept)
+    run = partial(_advance, *parts, *kept)
     share(run, gradient.shape[0], steps.states.shape[0] * traces.states.numel())
     return traces
 
@@ -109,8 +112,8 @@ def _advance(
     states_by_number: np.ndarray,
     output_by_number: np.ndarray,
     signal: np.ndarray,
+    decay: np.ndarray,
     own: np.ndarray,
-    decay: float,
     trace: np.ndarray,
     last_output: np.ndarray,
     filtered: np.ndarray,
@@ -124,7 +127,7 @@ def _advance(
     drive = np.empty(columns, trace.dtype)
     for j in range(first, last):
         for b in range(batch):
-            before, e, f, g = trace[b, j], last_output[b, j], filtered[b, j], gradient[j]
+            before, e, g = trace[b, j], last_output[b, j], gradient[j]
             for t in range(num_steps):
                 for c in range(num_inputs):
                     drive[c] = inputs[t, b, c] + own[j] * e[c]
@@ -152,27 +155,28 @@ def _advance(
                 for s in range(num_states):
                     for c in range(columns):
                         before[s, c] = new[s, c]
-                weight = signal[t, b, j]
-                for c in range(columns):
-                    f[c] = decay * f[c] + e[c]
-                    g[c] += weight * f[c]
+                for one in range(len(decay)):
+                    weight, factor, f = signal[one, t, b, j], decay[one], filtered[one, b, j]
+                    for c in range(columns):
+                        f[c] = factor * f[c] + e[c]
+                        g[c] += weight * f[c]
 
 
 def _advance_in_torch(
-    steps: LayerSteps, signal: Tensor, own: Tensor, decay: float, traces: Traces, gradient: Tensor
+    steps: LayerSteps, signal: Tensor, decay: Tensor, own: Tensor, traces: Traces, gradient: Tensor
 ) -> Traces:
     trace, e, f = traces
     numbers = steps.output_by_number.shape[-1]
-    for t in range(len(signal)):
-        inputs = torch.cat([steps.inputs[t], steps.inputs.new_zeros(len(f), numbers)], 1)
+    for t in range(len(steps.inputs)):
+        inputs = torch.cat([steps.inputs[t], steps.inputs.new_zeros(len(e), numbers)], 1)
         drive = inputs[:, None] + own[:, None] * e
         e = steps.output_by_input[t][..., None] * drive + (steps.output[t][..., None] * trace).sum(2)
         trace = steps.states[t] @ trace + steps.states_by_input[t][..., None] * drive[:, :, None]
         if numbers:
             e[..., -numbers:] += steps.output_by_number[t]
             trace[..., -numbers:] += steps.states_by_number[t]
-        f = decay * f + e
-        gradient += torch.einsum("bn,bnc->nc", signal[t], f)
+        f = decay.view(-1, 1, 1, 1) * f + e
+        gradient += torch.einsum("lbn,lbnc->nc", signal[:, t], f)
     return Traces(trace, e, f)
 
 
@@ -195,7 +199,7 @@ def advance_all(steps: LayerSteps, signal: Tensor, feedback: Tensor, traces: Tra
     (neurons, columns), numbers = gradient.shape, steps.output_by_number.shape[-1]
     diagonal = torch.arange(neurons, device=signal.device)
     split = (neurons, columns)
-    for t in range(len(signal)):
+    for t in range(len(steps.inputs)):
         drive = torch.einsum("jk,bkp->bjp", feedback, e)
         drive.unflatten(-1, split)[:, diagonal, diagonal, : columns - numbers] += steps.inputs[t][:, None]
         e = steps.output_by_input[t][..., None] * drive + (steps.output[t][..., None] * trace).sum(2)

@@ -127,7 +127,7 @@ def _simplified(graph: ExpressionGraph, node: Node, args: list[Node]) -> Node:
 
 
 def constant_derivative(graph: ForwardGraph, key: Key, numbers: Mapping[str, float | Tensor]) -> float | Tensor | None:
-    """Return a derivative that is one number for all neurons and steps; None for any other.
+    """Return a derivative that is the same at all steps, a number or one for each neuron; None for any other.
 
     Args:
         graph: The step.
@@ -139,8 +139,7 @@ def constant_derivative(graph: ForwardGraph, key: Key, numbers: Mapping[str, flo
         return 0.0
     if not node.is_number:
         return None
-    value = evaluate([node], {}, numbers)[0]
-    return None if isinstance(value, Tensor) and value.numel() != 1 else value
+    return evaluate([node], {}, numbers)[0]
 
 
 _IN_TORCH: dict[str, Callable[..., Any]] = {

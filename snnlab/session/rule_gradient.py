@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -101,9 +102,12 @@ class RuleGradient:
 def print_comparison(kind: str, found: Mapping[str, LayerGradient]) -> None:
     """Print a line for each layer."""
     rows = [
-        (name, f"{one.parameters:,}", f"{one.cosine:.4f}", f"{one.norm:.3f}", f"{one.same_sign:.1%}")
-        for name, one in found.items()
+        (name, f"{one.parameters:,}", *map(_or_dash, (".4f", ".3f", ".1%"), one[1:])) for name, one in found.items()
     ]
     Table(("layer", "parameters", "cosine", "norm", "same sign"), rows, text_columns=(0,)).print()
     print(f"the gradient of learning={kind} on one training batch beside that of learning=bptt, under the same loss;")
-    print("norm: in units of that of bptt; same sign: of the parameters whose gradient by bptt is not 0")
+    print("norm: in units of that of bptt; same sign: of the parameters whose gradient by bptt is not 0; -: it is 0")
+
+
+def _or_dash(form: str, value: float) -> str:
+    return format(value, form) if math.isfinite(value) else "-"

@@ -94,25 +94,30 @@ class StepDerivatives(NamedTuple):
     numbers: Mapping[str, float | Tensor]
 
     def derivative(self, output: str, by: str) -> float | Tensor | None:
-        """Return a derivative that is one number for all neurons and steps; None for any other."""
+        """Return a derivative that is the same at all steps, a number or one for each neuron; None for any other."""
         found = constant_derivative(self.run.graph, (output, by), self.numbers)
         return found.detach() if isinstance(found, Tensor) else found
 
     @property
     def leak(self) -> float | Tensor | None:
-        """The factor by which the one state of a neuron decays in a step; None if it is not one number."""
+        """The factor by which the one state of a neuron decays in each step; None if there is no such factor."""
         return self.derivative(self.states[0], self.states[0]) if len(self.states) == 1 else None
 
-    def has_one_leak(self) -> bool:
+    def has_leak(self, *, shared: bool = False) -> bool:
         """Return whether a trace of the input with this leak gives the derivative of the output by the weights.
 
         dv[t]/dv[t-1] = leak,   dv[t]/dx[t] a number,   dy[t]/dv[t-1] = leak * (dy[t]/dx[t]) / (dv[t]/dx[t])
+
+        Args:
+            shared: Whether all neurons must have the same leak and gain.
         """
         if self.leak is None:
             return False
         (v,), graph = self.states, self.run.graph
         gain = self.derivative(v, INPUT)
         if gain is None or (OUTPUT, INPUT) not in graph.derivatives:
+            return False
+        if shared and any(isinstance(one, Tensor) and one.numel() != 1 for one in (self.leak, gain)):
             return False
         rng = torch.Generator().manual_seed(0)
         x, before = (torch.randn(256, generator=rng, dtype=torch.float64) for _ in range(2))

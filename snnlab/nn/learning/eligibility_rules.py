@@ -1,6 +1,6 @@
 """Rules with eligibility traces of all states of a neuron: e-prop, OSTL and diagonal real-time recurrent learning.
 
-Axes: T steps, B samples, N neurons, S states, K outputs.
+Axes: T steps, B samples, N neurons, S states, K outputs, L leaks of the readout.
 """
 
 from __future__ import annotations
@@ -80,6 +80,18 @@ class _Ran(NamedTuple):
     derivatives: Derivatives
 
 
+class _Signal(NamedTuple):
+    """The learning signal of a layer, in parts whose traces are filtered with one decay each.
+
+    Attributes:
+        by_leak: The parts, `[L, T, B, N]`.
+        decay: Factor of each filter, `[L]`.
+    """
+
+    by_leak: Tensor
+    decay: Tensor
+
+
 class EligibilityRule(ForwardRule):
     """Base class of rules that carry the derivatives of states by weights from step to step, for linear layers.
 
@@ -149,14 +161,13 @@ class EligibilityRule(ForwardRule):
             loss = piece.loss(y)
             by = [y, *(one.y for one in ran.values())]
             direct = [one for one in gradients.parameters if not _is_traced(one, kept)]
-            found = torch.autograd.grad(loss, [*by, *direct], allow_unused=True)
-        for parameter, gradient in zip(direct, found[len(by) :], strict=True):
-            gradients.add(parameter, gradient)
-        error = found[0]
-        for (name, one), spatial in zip(ran.items(), found[1 : len(by)], strict=True):
-            spatial = torch.zeros_like(one.y) if spatial is None else spatial
-            signal = self.signal(name, kept.layers[name].is_readout, spatial, error)
-            self._carry(kept.layers[name], kept.of[name], one, signal, self._decay(kept, name))
+            found = torch.autograd.grad(loss, [*by, *direct], allow_unused=True, retain_graph=True)
+            for parameter, gradient in zip(direct, found[len(by) :], strict=True):
+                gradients.add(parameter, gradient)
+            within = [torch.zeros_like(one) if part is None else part for one, part in zip(by, found, strict=False)]
+            signals = self.signals(kept.layers, by, within)
+        for (name, one), signal in zip(ran.items(), signals, strict=True):
+            self._carry(kept.layers[name], kept.of[name], one, signal)
         kept.state = detached(state)
         return kept
 
@@ -166,38 +177,37 @@ class EligibilityRule(ForwardRule):
             if (found := kept.of[name].gradient) is not None:
                 _hand_on(layer, found, gradients)
 
-    def signal(self, name: str, is_readout: bool, spatial: Tensor, error: Tensor) -> Tensor:
-        """Return the learning signal of a layer.
+    def signals(self, layers: Mapping[str, _Layer], outputs: list[Tensor], within: list[Tensor]) -> list[_Signal]:
+        """Return the learning signal of each layer.
 
         Args:
-            name: Name of the linear layer.
-            is_readout: Whether no layer is behind it.
-            spatial: Derivative of the loss of each step by the layer's output in it, `[T, B, N]`.
-            error: Derivative of the loss of each step by the network's output in it, `[T, B, K]`.
-        """
-        return spatial
+            layers: The linear layers with neurons.
+            outputs: The network's output and those of these layers, with the graph of each step.
+            within: Derivative of the loss of each step by each of these in it.
 
-    def _decay(self, kept: _RuleState, name: str) -> float:
-        return 0.0
+        Shape:
+            outputs, within: `[T, B, K]` and `[T, B, N]`.
+        """
+        return [_Signal(one[None], one.new_zeros(1)) for one in within[1:]]
 
     @abstractmethod
     def own_feedback(self, feedback: Tensor) -> Tensor:
         """Return the weights of a feedback that the traces follow, from each neuron to itself, `[N]`."""
 
-    def _carry(self, layer: _Layer, kept: _LayerState, ran: _Ran, signal: Tensor, decay: float) -> None:
+    def _carry(self, layer: _Layer, kept: _LayerState, ran: _Ran, signal: _Signal) -> None:
         steps = _layer_steps(layer, ran)
         whole = self.traces_of_all_neurons and layer.feedback is not None
         if kept.traces is None or kept.gradient is None:
-            kept.traces = no_traces(steps, all_neurons=whole)
+            kept.traces = no_traces(steps, len(signal.decay), all_neurons=whole)
             columns = steps.inputs.shape[-1] + steps.output_by_number.shape[-1]
-            kept.gradient = signal.new_zeros(signal.shape[-1], columns)
+            kept.gradient = ran.y.new_zeros(ran.y.shape[-1], columns)
         if whole:
             assert layer.feedback is not None
-            kept.traces = advance_all(steps, signal, layer.feedback, kept.traces, kept.gradient)
+            kept.traces = advance_all(steps, signal.by_leak[0], layer.feedback, kept.traces, kept.gradient)
             return
-        none = signal.new_zeros(signal.shape[-1])
+        none = ran.y.new_zeros(ran.y.shape[-1])
         own = none if layer.feedback is None else self.own_feedback(layer.feedback)
-        kept.traces = advance(steps, signal, own, decay, kept.traces, kept.gradient)
+        kept.traces = advance(steps, *signal, own, kept.traces, kept.gradient)
 
 
 def _require_no_convolution(built: BuiltNetwork, found: list[Connection]) -> None:
@@ -345,7 +355,8 @@ class EProp(EligibilityRule):
 
         dL/dW = sum_t signal[t] f[t],   f[t] = decay f[t-1] + e[t],   decay that of a leaky readout
 
-    The traces do not follow a feedback. The signal of a hidden layer is the derivative of the step's loss by its
+    Where each output has a leak of its own, there are a signal and a filter for each. The traces do not follow a
+    feedback. The signal of a hidden layer is the derivative of the step's loss by its
     output (`symmetric`); or the errors of the outputs times fixed random weights (`random`), or times random weights
     that change as those of the readout do (`adaptive`).
 
@@ -370,8 +381,8 @@ class EProp(EligibilityRule):
                 continue
             place = f"model.layers.{one.neuron_name}"
             x = next(network.parameters()).new_zeros(1, *context.built.shapes[one.name])
-            if isinstance(one.neuron, Recurrent) or not derivatives_of(one.neuron, x, place).has_one_leak():
-                raise ConfigError(place, "has no single leak, by which eprop filters the traces", "set its type: li")
+            if isinstance(one.neuron, Recurrent) or not derivatives_of(one.neuron, x, place).has_leak():
+                raise ConfigError(place, "has no leak, by which eprop filters the traces", "set its type: li")
         if self.feedback == "symmetric":
             return
         if self.feedback == "adaptive" and len(hidden) != 1:
@@ -403,19 +414,28 @@ class EProp(EligibilityRule):
             known.copy_(readout)
         return super().begin(network, task)
 
-    def signal(self, name: str, is_readout: bool, spatial: Tensor, error: Tensor) -> Tensor:
-        if self.feedback == "symmetric" or is_readout:
-            return spatial
-        return error @ self.get_buffer(f"errors_to_{name}")
-
-    def _decay(self, kept: _RuleState, name: str) -> float:
-        """Return the leak of the readout for hidden layers, and 0 for the readout."""
-        readout = next((one for one in kept.layers.values() if one.is_readout), None)
-        if readout is None or kept.layers[name].is_readout:
-            return 0.0
-        leak = readout.step.leak
-        assert leak is not None
-        return float(leak)
+    def signals(self, layers: Mapping[str, _Layer], outputs: list[Tensor], within: list[Tensor]) -> list[_Signal]:
+        own = super().signals(layers, outputs, within)
+        readout = next((one for one in layers.values() if one.is_readout), None)
+        like = own[0].decay
+        decay = like if readout is None else torch.as_tensor(readout.step.leak, dtype=like.dtype, device=like.device)
+        decay = decay.view(-1)
+        # The error of each output alone, where each has a leak of its own.
+        errors = within[0][None] if len(decay) == 1 else torch.diag_embed(within[0]).movedim(-2, 0)
+        hidden = [at for at, one in enumerate(layers.values()) if not one.is_readout]
+        if self.feedback != "symmetric":
+            parts = [
+                errors @ self.get_buffer(f"errors_to_{name}") for name, one in layers.items() if not one.is_readout
+            ]
+        elif len(decay) == 1:
+            parts = [own[at].by_leak for at in hidden]
+        else:
+            behind = [outputs[1 + at] for at in hidden]
+            by = [torch.autograd.grad(outputs[0], behind, error, retain_graph=True) for error in errors]
+            parts = [torch.stack(one) for one in zip(*by, strict=True)]
+        for at, part in zip(hidden, parts, strict=True):
+            own[at] = _Signal(part, decay)
+        return own
 
     def own_feedback(self, feedback: Tensor) -> Tensor:
         return torch.zeros_like(feedback[0])

@@ -208,7 +208,7 @@ def _require_one_leak(neuron: Neuron, x: Tensor, place: str) -> None:
     if isinstance(neuron, Recurrent):
         raise ConfigError(place, "is recurrent, and the traces are those of what a layer gets from the one before")
     found = derivatives_of(neuron, x, place)
-    if not found.has_one_leak():
+    if not found.has_leak(shared=True):
         states = len(found.states)
         why = f"has {states} states" if states > 1 else "has no leak that all neurons share at all steps"
         raise ConfigError(place, f"{kind} {why}, and the traces have one leak")

@@ -126,8 +126,12 @@ def test_without_neighbours_d_rtrl_is_ostl_and_with_them_it_is_not() -> None:
         assert torch.allclose(*found, rtol=1e-9) != neighbours
 
 
-def test_eprop_filters_with_the_leak_of_the_readout_so_that_a_layer_without_feedback_is_exact() -> None:
-    layers = {"fc": FC, "neurons": {"type": "alif", "v_threshold": 0.3}, "out": OUT, "readout": {"type": "li"}}
+@pytest.mark.parametrize("own_leaks", [False, True])
+def test_eprop_filters_with_the_leak_of_the_readout_so_that_a_layer_without_feedback_is_exact(own_leaks: bool) -> None:
+    readout: dict[str, Any] = {"type": "li"}
+    if own_leaks:
+        readout |= {"tau_mem": 20.0, "tau_mem_std": 5.0, "learn": {"tau_mem": "channel"}}
+    layers = {"fc": FC, "neurons": {"type": "alif", "v_threshold": 0.3}, "out": OUT, "readout": readout}
     found = []
     for rule in ("eprop", "bptt", "d_rtrl"):
         built = built_network(layers)
