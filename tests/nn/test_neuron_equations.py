@@ -60,8 +60,8 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "ts_lif": [{"gamma": 0.25}],
     "tsodyks_markram": [{"decay": "euler"}],
 }
-# Steps that cannot be traced, or none at all: their classes state the equations.
-STATED = ("lava_cuba", "masked_psn", "psn", "sliding_psn")
+# They have no single step: their classes state the equations.
+STATED = ("masked_psn", "psn", "sliding_psn")
 KINDS = [(kind, settings) for kind in SETTINGS for settings in ({}, *SETTINGS[kind])]
 DT = 2.0
 # Potentials of those that count in mV.
