@@ -153,7 +153,7 @@ from snnlab.nn.neurons import (
     LIFRefrac as LIFRefrac,
     LIFState as LIFState,
     LIState as LIState,
-    Loihi2 as Loihi2,
+    Loihi2LIF as Loihi2LIF,
     MaskedPSN as MaskedPSN,
     Neuron as Neuron,
     Recurrent as Recurrent,

@@ -21,7 +21,7 @@ from snnlab.nn.neurons.li import LI as LI, LIState as LIState
 from snnlab.nn.neurons.lif import LIF as LIF, LIFState as LIFState
 from snnlab.nn.neurons.lif_ex import LIFEx as LIFEx, LIFExState as LIFExState
 from snnlab.nn.neurons.lif_refrac import LIFRefrac as LIFRefrac, LIFRefracState as LIFRefracState
-from snnlab.nn.neurons.loihi2 import Loihi2 as Loihi2, Loihi2State as Loihi2State
+from snnlab.nn.neurons.loihi2 import Loihi2LIF as Loihi2LIF, Loihi2State as Loihi2State
 from snnlab.nn.neurons.lsnn import LSNN as LSNN, LSNNState as LSNNState
 from snnlab.nn.neurons.masked_psn import MaskedPSN as MaskedPSN, MaskedPSNState as MaskedPSNState
 from snnlab.nn.neurons.psn import PSN as PSN, PSNState as PSNState

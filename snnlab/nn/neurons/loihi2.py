@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.kernels.whole_numbers import scaled, truncated
-from snnlab.nn.neurons.base import SurrogateNeuron
+from snnlab.nn.neurons.base import InputFactor, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
 from snnlab.nn.neurons.learn import InShape, Number
 from snnlab.nn.neurons.membrane import symbol_of
@@ -44,9 +44,9 @@ class Loihi2Coefficients(NamedTuple):
         keep_v: What a step leaves of the membrane, in 4096ths.
         keep_i: What a step leaves of the current, in 4096ths.
         unit: What an input of 1 is in the states.
-        scale: What it is in a bias.
+        scale: What it is before the shift.
         v_threshold: The threshold in the states.
-        bias: What is added to the membrane in each step.
+        bias: What is added to the membrane in each step; before the shift where the input drives the membrane.
     """
 
     keep_v: float
@@ -58,7 +58,7 @@ class Loihi2Coefficients(NamedTuple):
 
 
 @NEURONS.register("loihi2")
-class Loihi2(SurrogateNeuron):
+class Loihi2LIF(SurrogateNeuron):
     """Loihi 2's current-based leaky integrate-and-fire neuron, in whole numbers.
 
     Of the current, 4096 - d_u - 1 of 4096 are left after a step, of the membrane 4096 - d_v, where 1 - alpha is d_u + 1
@@ -77,6 +77,7 @@ class Loihi2(SurrogateNeuron):
         v_threshold: Firing threshold, dimensionless, from 1 / scale to 131071 / scale.
         scale: Whole number that represents 1 in weights, threshold and bias; in the states it is 64 times this. 1 where
             the weights are Loihi's whole numbers.
+        input_gain: Factor of the input.
         drives: What the input adds to: the `current`, or the `membrane` as a bias does, whole numbers of 1 / scale.
         channel_bias: Whether each channel has a learned `bias`, which is added to the membrane in each step.
         surrogate: A `Surrogate`, or its YAML node; widths in units of u are in those of the states. lava-dl's gradient
@@ -99,6 +100,7 @@ class Loihi2(SurrogateNeuron):
     alpha: Factor = setting(default=0.5)
     v_threshold: Positive = 1.0
     scale: Count = 64
+    input_gain: InputFactor = 1.0
     drives: Literal["current", "membrane"] = "current"
     channel_bias: bool = False
     surrogate: SurrogateSetting = setting(default={"type": "exponential", "grad_width": 100.0, "grad_scale": 0.05})
@@ -120,12 +122,17 @@ class Loihi2(SurrogateNeuron):
         self.coefficients()
 
     def coefficients(self) -> Loihi2Coefficients:
-        unit = float(self.scale * SHIFT)
+        scale = self.input_gain * self.scale
         keep_v, keep_i = _kept(self.membrane_decay), _kept(self.synapse_decay)
         # One that v_threshold * unit would not be, as 0.7 * 64 * 10 is not.
         threshold = float(round(self.v_threshold * self.scale) * SHIFT)
-        bias = truncated(self.bias.double() * self.scale) * SHIFT if self.channel_bias else 0.0
-        return Loihi2Coefficients(keep_v, keep_i, unit, float(self.scale), threshold, bias)
+        if not self.channel_bias:
+            bias = 0.0
+        elif self.drives == "membrane":
+            bias = self.bias.double() * self.scale
+        else:
+            bias = truncated(self.bias.double() * self.scale) * SHIFT
+        return Loihi2Coefficients(keep_v, keep_i, scale * SHIFT, scale, threshold, bias)
 
     def definitions(self) -> dict[str, str]:
         def kept(name: str, decay: Decay) -> dict[str, str]:
@@ -134,8 +141,10 @@ class Loihi2(SurrogateNeuron):
 
         found = kept("keep_v", self.membrane_decay) | kept("keep_i", self.synapse_decay)
         a = {"a": self.membrane_decay.definition("a"), "b": self.synapse_decay.definition("b")}
-        numbers = {"unit": f"{SHIFT} * scale", "v_threshold": f"{SHIFT} * scale * v_threshold"}
-        return found | a | numbers | {"bias": f"{SHIFT} * trunc(scale * bias)" if self.channel_bias else "0"}
+        gain = "scale" if self.input_gain == 1.0 else "input_gain * scale"
+        numbers = {"unit": f"{SHIFT} * {gain}", "scale": gain, "v_threshold": f"{SHIFT} * scale * v_threshold"}
+        bias = "scale * bias" if self.drives == "membrane" else f"{SHIFT} * trunc(scale * bias)"
+        return found | a | numbers | {"bias": bias if self.channel_bias else "0"}
 
     def initial_state(self, x: Tensor) -> Loihi2State:
         return Loihi2State(torch.zeros_like(x), torch.zeros_like(x))
@@ -147,11 +156,10 @@ class Loihi2(SurrogateNeuron):
             arriving = truncated(x * k.unit)
             total = scaled(state.i, k.keep_i, DECAY_BITS) + begin_anew(arriving)
             i = begin_anew(total)
-            drive = i
+            u = scaled(state.v, k.keep_v, DECAY_BITS) + (i + k.bias)
         else:
-            drive = SHIFT * truncated(x * k.scale)
-        u = scaled(state.v, k.keep_v, DECAY_BITS) + drive
-        u = stay_within(u if isinstance(k.bias, float) else u + k.bias)
+            u = scaled(state.v, k.keep_v, DECAY_BITS) + SHIFT * truncated(x * k.scale + k.bias)
+        u = stay_within(u)
         s = spike(u - k.v_threshold, self.surrogate, k.v_threshold, strict=True)
         return s, Loihi2State(u - (s * u).detach(), i)
 
@@ -171,15 +179,15 @@ class Loihi2(SurrogateNeuron):
             return None
         a, b = k.keep_v / DECAY_SCALE, k.keep_i / DECAY_SCALE
         node = NIRNode("CubaLIF", SYNAPTIC) if self.drives == "current" else NIRNode("LIF", LEAKY)
-        v_leak = torch.as_tensor(k.bias / k.unit / (1.0 - a)).detach() if self.channel_bias else 0.0
-        values = membrane_values(node, dt, a=a, b=b, v_leak=v_leak)
+        v_leak = self.bias.detach().double() / (1.0 - a) if self.channel_bias else 0.0
+        values = membrane_values(node, dt, a=a, b=b, g=self.input_gain, v_leak=v_leak)
         lost = [Lost("integer states (loihi2)", "type: cuba_lif", "real numbers"), *lost_of(self.info())]
         return InNIR(node.kind, values | {"v_threshold": self.v_threshold, "v_reset": 0.0}, lost)
 
     def info(self) -> NeuronInfo:
         k = self.coefficients()
         return NeuronInfo(
-            Gain(k.unit, k.unit),
+            Gain(self.input_gain, k.unit),
             Firing(k.v_threshold, strict=True),
             AfterSpike("value"),
             bits=24,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.nn import NEURONS
-from snnlab.nn.neurons import Loihi2
+from snnlab.nn.neurons import Loihi2LIF
 
 from ...refusals import assert_raises
 from .agreement import preset, trace, untraced
@@ -69,20 +69,20 @@ class Published:
 # By hand, in 1/64: alpha = beta = 1/2; trunc(0.7 * 64) = 44, trunc(0.1 * 64) = 6 (of 4096ths: 0.7 -> 2867, 0.1 -> 409).
 def test_inputs_and_products_are_truncated_towards_zero() -> None:
     x = torch.tensor([0.7, -0.1, -0.7, 0.0], dtype=torch.float64).reshape(-1, 1, 1)
-    _, states = trace(Loihi2(alpha=0.5, beta=0.5, v_threshold=10.0), x)
+    _, states = trace(Loihi2LIF(alpha=0.5, beta=0.5, v_threshold=10.0), x)
     assert states.i.flatten().tolist() == [2867, 1433 - 409, 512 - 2867, -1177]
     assert states.v.flatten().tolist() == [2867, 1433 + 1024, 1228 - 2355, -563 - 1177]
 
 
 def test_the_decays_are_rounded_to_twelve_bits() -> None:
-    assert Loihi2(alpha=0.75, beta=0.97).coefficients()[:2] == (4096 - 123, 3072)  # 0.03 * 4096 = 122.88
-    assert Loihi2(tau_mem="4 steps").coefficients().keep_v == 4096 - round(4096 * (1 - math.exp(-0.25)))
-    (tau_mem, tau_syn) = Loihi2(2.0, alpha=0.75, beta=0.97).constants()
+    assert Loihi2LIF(alpha=0.75, beta=0.97).coefficients()[:2] == (4096 - 123, 3072)  # 0.03 * 4096 = 122.88
+    assert Loihi2LIF(tau_mem="4 steps").coefficients().keep_v == 4096 - round(4096 * (1 - math.exp(-0.25)))
+    (tau_mem, tau_syn) = Loihi2LIF(2.0, alpha=0.75, beta=0.97).constants()
     assert tau_mem.factor == (4096 - 123) / 4096
     assert tau_mem.ms == pytest.approx(-2.0 / math.log(tau_mem.factor))
     assert tau_syn.factor == 0.75
-    assert [constant.name for constant in Loihi2(beta=1.0).constants()] == ["tau_syn"]
-    assert Loihi2(drives="membrane", beta=1.0).constants() == []
+    assert [constant.name for constant in Loihi2LIF(beta=1.0).constants()] == ["tau_syn"]
+    assert Loihi2LIF(drives="membrane", beta=1.0).constants() == []
 
 
 @pytest.mark.parametrize(("u", "spike"), [(1.0, 0), (1.0 + 1 / 4096, 1)])
@@ -90,16 +90,16 @@ def test_the_decays_are_rounded_to_twelve_bits() -> None:
 def test_a_membrane_at_the_threshold_is_silent_and_one_integer_above_it_spikes(
     u: float, spike: int, dtype: torch.dtype
 ) -> None:
-    y, state = Loihi2()(torch.full((1, 1, 1), u, dtype=dtype))
+    y, state = Loihi2LIF()(torch.full((1, 1, 1), u, dtype=dtype))
     assert y.item() == spike
     assert state.v.item() == (0.0 if spike else 4096)
     assert state.i.item() == 4096 + spike
 
 
 def test_the_threshold_is_truncated_to_a_whole_number_of_its_scale() -> None:
-    assert Loihi2(v_threshold=0.7).v_threshold == 44 / 64
-    assert Loihi2(v_threshold=0.7, scale=10).v_threshold == 0.7
-    assert Loihi2(v_threshold=0.7, scale=10).coefficients().v_threshold == 7 * 64
+    assert Loihi2LIF(v_threshold=0.7).v_threshold == 44 / 64
+    assert Loihi2LIF(v_threshold=0.7, scale=10).v_threshold == 0.7
+    assert Loihi2LIF(v_threshold=0.7, scale=10).coefficients().v_threshold == 7 * 64
 
 
 PUBLISHED = [
@@ -144,7 +144,7 @@ def test_it_is_the_integer_arithmetic_of_lava_dl(
 
 def test_a_scale_that_is_no_power_of_two_keeps_its_integers() -> None:
     x = torch.randn(50, 1, 500)
-    neuron, published = Loihi2(alpha=0.5, beta=0.9, scale=50), Published(1.0, 0.5, 0.1, scale=50)
+    neuron, published = Loihi2LIF(alpha=0.5, beta=0.9, scale=50), Published(1.0, 0.5, 0.1, scale=50)
     spikes, states = trace(neuron, x)
     their_spikes, u, i = published.forward(x)
     assert torch.equal(spikes, their_spikes)
@@ -154,7 +154,7 @@ def test_a_scale_that_is_no_power_of_two_keeps_its_integers() -> None:
 
 def whole(drive: np.ndarray, dtype: torch.dtype = torch.float32, **settings: Any) -> Traces:
     """Return the traces of `loihi2` in whole numbers; drive: `[T, N]`."""
-    neuron = Loihi2(scale=1, in_shape=drive.shape[1:], **settings)
+    neuron = Loihi2LIF(scale=1, in_shape=drive.shape[1:], **settings)
     s, states = trace(neuron, torch.tensor(drive[:, None], dtype=dtype))
     return Traces(*(part[:, 0].detach().numpy() for part in (states.i, states.v, s)))
 
@@ -164,13 +164,13 @@ def assert_equal_traces(found: Traces, expected: Traces) -> None:
         assert np.array_equal(one, other), name
 
 
-def factors(du: int, dv: int) -> dict[str, float]:
+def factors(du: int, dv: int) -> dict[str, Any]:
     return {"alpha": 1 - (du + 1) / 4096, "beta": 1 - dv / 4096}
 
 
 # The tests of Lava's fixed-point model, and those of its ternary one that reach no threshold, with their values.
 def test_without_leaks_a_bias_makes_it_spike_at_every_fifth_step() -> None:
-    neuron = Loihi2(scale=1, v_threshold=8.0, channel_bias=True, in_shape=(10,), **factors(0, 0))
+    neuron = Loihi2LIF(scale=1, v_threshold=8.0, channel_bias=True, in_shape=(10,), **factors(0, 0))
     torch.nn.init.constant_(neuron.bias, 2.0)
     s, _ = neuron(torch.zeros(10, 1, 10))
     assert s[:, 0].sum(1).tolist() == [0, 0, 0, 0, 10, 0, 0, 0, 0, 10]
@@ -224,7 +224,9 @@ def test_any_neuron_has_the_traces_of_lava_also_where_it_overflows(dtype: torch.
         drive = chance.integers(-size, size + 1, (40, 300))
         du, dv, vth = int(chance.integers(0, 4096)), int(chance.integers(0, 4097)), int(chance.integers(1, size))
         bias = chance.integers(-4096, 4096, 300) if channel_bias else 0
-        neuron = Loihi2(scale=1, v_threshold=float(vth), channel_bias=channel_bias, in_shape=(300,), **factors(du, dv))
+        neuron = Loihi2LIF(
+            scale=1, v_threshold=float(vth), channel_bias=channel_bias, in_shape=(300,), **factors(du, dv)
+        )
         if channel_bias:
             neuron.bias.data = torch.tensor(bias, dtype=torch.float32)
         neuron.to(dtype)
@@ -247,10 +249,19 @@ def test_what_drives_the_membrane_is_whole_and_passes_the_current_by() -> None:
     assert found.v[:, 0].tolist() == [192, 144 - 64, 60]
 
 
+def test_a_bias_is_added_to_what_drives_the_membrane_before_it_is_made_whole() -> None:
+    neuron = Loihi2LIF(
+        scale=1, v_threshold=9.0, drives="membrane", channel_bias=True, in_shape=(1,), **factors(0, 4096)
+    )
+    torch.nn.init.constant_(neuron.bias, -4.0)
+    _, states = trace(neuron, torch.tensor([3.5, 5.5, 2.5]).view(3, 1, 1))
+    assert states.v.flatten().tolist() == [0, 64, -64]
+
+
 @pytest.mark.parametrize("threshold", [1.0, 2.0])
 def test_without_a_surrogate_it_has_lavas_tau_grad_and_scale_grad_of_1(threshold: float) -> None:
     x = torch.full((1, 1, 1), 1.5, dtype=torch.float64, requires_grad=True)
-    y, _ = Loihi2(v_threshold=threshold)(x)
+    y, _ = Loihi2LIF(v_threshold=threshold)(x)
     (gradient,) = torch.autograd.grad(y.sum(), x)
     tau, scale = 100 * threshold, 0.1
     assert gradient.item() == pytest.approx(scale / (2 * tau) * math.exp(-abs(1.5 - threshold) / tau), rel=1e-12)
@@ -258,14 +269,14 @@ def test_without_a_surrogate_it_has_lavas_tau_grad_and_scale_grad_of_1(threshold
 
 def test_the_gradient_leaves_the_reset_out() -> None:
     x = torch.tensor([2.0, 0.5], dtype=torch.float64).reshape(2, 1, 1).requires_grad_()
-    y, state = Loihi2(alpha=0.0, beta=0.5)(x)
+    y, state = Loihi2LIF(alpha=0.0, beta=0.5)(x)
     assert y.flatten().tolist() == [1, 0]
     (gradient,) = torch.autograd.grad(state.v.sum(), x)
     assert gradient.flatten().tolist() == [0.5 * 4096, 4096]
 
 
 def test_a_bias_has_the_gradient_of_what_it_adds() -> None:
-    neuron = Loihi2(alpha=0.0, beta=0.5, v_threshold=100.0, channel_bias=True, in_shape=(2, 3))
+    neuron = Loihi2LIF(alpha=0.0, beta=0.5, v_threshold=100.0, channel_bias=True, in_shape=(2, 3))
     assert neuron.bias.shape == (2, 1)
     _, state = neuron(torch.zeros(3, 1, 2, 3))
     (gradient,) = torch.autograd.grad(state.v.sum(), neuron.bias)
@@ -273,9 +284,9 @@ def test_a_bias_has_the_gradient_of_what_it_adds() -> None:
 
 
 def test_its_time_constants_are_in_steps() -> None:
-    assert Loihi2(1.0).coefficients() == Loihi2(7.0).coefficients()
-    assert not Loihi2(1.0).dt_invariant
-    assert not Loihi2(1.0, tau_mem=20.0, tau_syn=10.0).dt_invariant  # the current drives at each step
+    assert Loihi2LIF(1.0).coefficients() == Loihi2LIF(7.0).coefficients()
+    assert not Loihi2LIF(1.0).dt_invariant
+    assert not Loihi2LIF(1.0, tau_mem=20.0, tau_syn=10.0).dt_invariant  # the current drives at each step
 
 
 @pytest.mark.parametrize(
