@@ -202,11 +202,12 @@ def test_a_recurrent_layer_reaches_itself_a_step_later(tmp_path: Path) -> None:
     bias = chance.integers(-20, 20, 6).astype(np.float64)
     layer = {**FC, "type": "dense_rec", "shape": [6], "weight": weight, "weight_rec": feedback, "bias": bias}
     x = chance.integers(0, 2, (30, 4))
-    s, sums = np.zeros(6, np.int64), np.zeros((0, 6), np.int64)
-    for x_t in x:  # each step again from the first, which needs no state
+    expected = Traces(*np.zeros((3, 0, 6), np.int64))
+    sums = np.zeros((0, 6), np.int64)
+    for t, x_t in enumerate(x):  # each step again from the first, which needs no state
+        s = expected.s[-1] if t else np.zeros(6)
         sums = np.concatenate([sums, (weight @ x_t + feedback @ s)[None].astype(np.int64)])
         expected = fixed_point_lif(sums, NEURON["iDecay"] - 1, NEURON["vDecay"], NEURON["vThMant"], bias.astype(int))
-        s = expected.s[-1].astype(np.int64)
     found = drive_of(load(write(tmp_path / "a.net", [layer])), x)
     assert np.array_equal(found.y[:, 0].numpy(), expected.s)
     assert 0 < expected.s.mean() < 1
