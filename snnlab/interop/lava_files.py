@@ -59,10 +59,10 @@ def read_lava(path: Path) -> tuple[ReadNetwork, str]:
     tree, _ = read_tree(path, group=GROUP)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return _Reader(path, tree).read(), sha256
+    return _LavaReader(path, tree).read(), sha256
 
 
-class _Reader:
+class _LavaReader:
     """Reads the layers one after the other.
 
     Attributes:
