@@ -309,6 +309,23 @@ def test_the_last_layer_of_pilotnet_adds_up_its_current(real_data: Path) -> None
     assert len(set(membranes)) > 2
 
 
+@pytest.mark.slow
+def test_the_network_for_mnist_reads_the_test_digits(real_data: Path) -> None:
+    file, digits = real_data / "foreign" / "lava-dl" / "mnist" / "trained_mnist_network.net", real_data / "smnist"
+    if not file.is_file() or not digits.is_dir():
+        pytest.skip(f"no network for MNIST, or no digits: {file} or {digits} is missing")
+    pixels = np.frombuffer((digits / "t10k-images-idx3-ubyte").read_bytes(), np.uint8, offset=16).reshape(-1, 784) / 255
+    labels = np.frombuffer((digits / "t10k-labels-idx1-ubyte").read_bytes(), np.uint8, offset=8)
+    v, frames = np.zeros_like(pixels), []
+    for _ in range(32):  # the encoder of its tutorial
+        v = v + pixels
+        frames.append(v > 1)
+        v[v > 1] = 0
+    with torch.no_grad():
+        y, _ = load(file)(torch.tensor(np.stack(frames), dtype=torch.float32))
+    assert (y.sum(0).argmax(-1).numpy() == labels).sum() == 9_523
+
+
 def changed(layer: Mapping[str, Any] = FC, neuron: Mapping[str, Any] = NEURON, **fields: Any) -> Layers:
     """Return a layer with other fields, or with other fields of its neuron; a field of None is left out."""
     neuron = {key: value for key, value in neuron.items() if value is not None}
