@@ -22,8 +22,8 @@ from snnlab.nn.dense_loops import DenseLoops
 from snnlab.nn.network_form import network_form
 from snnlab.nn.neurons.base import plain_loops
 from snnlab.nn.record import NetworkRecord, record
-from snnlab.streaming import EventStream
 from snnlab.streaming.certificate import certify
+from snnlab.streaming.event_stream import EventStream
 
 from ..nn.neurons.loihi_integers import LIMIT, Traces, convolved, fixed_point_lif
 from ..refusals import assert_raises
