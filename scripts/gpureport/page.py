@@ -112,7 +112,7 @@ def neurons_table(tests: dict[str, str]) -> list[str]:
         ),
         "",
         "Outputs, states and counts bit for bit, gradients within 1e-4 (float32) and 1e-9 (float64) of the largest,"
-        " with samples of equal and of different lengths. `lava_cuba` has no kernel, and reports that.",
+        " with samples of equal and of different lengths.",
     ]
 
 

@@ -82,7 +82,19 @@ class Formulas(ExpressionGraph):
             return self._sub(b, a.args[0])
         if a.op == "max" and a.args[0].op == "sub" and a.args[0].args[1] is b and is_constant(a.args[1], 0.0):
             return self.make("max", a.args[0].args[0], b)  # max(u - m, 0) + m
-        return self.make("add", a, b)
+        return self._rejoined(a, b) or self.make("add", a, b)
+
+    def _rejoined(self, a: Node, b: Node) -> Node | None:
+        """Return trunc(k * y / n) where `whole_numbers.scaled` computes it from the two halves of y, else None."""
+        if a.op != "mul" or b.op != "trunc":
+            return None
+        for high, k in (a.args, a.args[::-1]):
+            if high.op == "trunc" and high.args[0].op == "div":
+                y, n = high.args[0].args
+                low = self._sub(y, self._mul(high, n))
+                if b.args[0] is self._div(self._mul(low, k), n):
+                    return self.make("trunc", self._div(self._mul(k, y), n))
+        return None
 
     def _sub(self, a: Node, b: Node) -> Node:
         if is_constant(b, 0.0):
@@ -322,5 +334,5 @@ def factors(node: Node) -> list[Node]:
 
 
 def number_text(value: float) -> str:
-    """Return a number in few digits."""
-    return str(int(value)) if value == math.floor(value) and abs(value) < 1e6 else f"{value:.6g}"
+    """Return a number in few digits; a whole number that single precision holds in all of its digits."""
+    return str(int(value)) if value == math.floor(value) and abs(value) <= 2**24 else f"{value:.6g}"

@@ -83,8 +83,8 @@ def _neuron_properties(info: NeuronInfo) -> Iterator[tuple[str, str]]:
         yield "adaptation", f"w, by {number_text(a)} {variable} + {number_text(b)} s"
     if info.synapse is not None:
         yield "synapse", _SYNAPSE_TEXTS[info.synapse]
-    if info.resolution is not None:
-        yield "integers", f"1/{info.resolution}"
+    if info.bits is not None:
+        yield "integers", f"{info.bits} bits"
     if info.feedback is not None:
         size = "x".join(map(str, info.feedback.window))
         kind = f"{size} convolution" if size else "dense"

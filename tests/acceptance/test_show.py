@@ -15,6 +15,17 @@ from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
 
+# A neuron of a user with an operation that no loop has.
+SINE_LIF = """
+import torch
+from snnlab.nn import LIF, NEURONS
+
+@NEURONS.register("sine_lif")
+class SineLIF(LIF):
+    def step(self, x, state, coefficients):
+        return super().step(torch.sin(x), state, coefficients)
+"""
+
 
 def cells(text: str, first: str) -> list[str]:
     """Return the cells of the row that begins with `first`."""
@@ -85,10 +96,11 @@ def test_the_kernels_of_its_neurons_are_printed_or_why_there_are_none(workplace:
     shown = snnlab("show", "--kernels", "model=mlp_lif")
     assert shown.status == 0, shown.err
     assert "def " in shown.out
-    none = snnlab("show", "--kernels", "model=mlp_lif", "neuron=lava_cuba")
+    (workplace / "sine_lif.py").write_text(SINE_LIF, encoding="utf-8")
+    none = snnlab("show", "--kernels", "model=mlp_lif", "plugins=[sine_lif]", "neuron.type=sine_lif")
     assert none.status == 0, none.err
-    assert "LavaCuba.integrate" in none.out
-    assert "LavaCuba.integrate" not in shown.out
+    assert_text_has(none.out, "plain loop", "SineLIF.step", "torch.sin")
+    assert "plain loop" not in shown.out
 
 
 def test_the_equations_of_its_neurons_have_their_settings(workplace: Path, snnlab: Snnlab):
@@ -104,18 +116,18 @@ def test_the_equations_of_its_neurons_have_their_settings(workplace: Path, snnla
     ]
     assert lif2[2] == " v[t] = (1 - s[t]) * u[t]"
     assert_text_has(blocks["lif1"], "exp(-dt / tau_mem) = 0.6065", "v_leak = 0.25", "dt = 10 ms", "tau_mem = 20 ms")
-    latex = snnlab("show", "--equations=latex", "model=mlp_lif", "neuron=lava_cuba")
+    latex = snnlab("show", "--equations=latex", "model=mlp_lif", "neuron=psn")
     assert latex.status == 0, latex.err
     assert r"v_{t} &= a\, v_{t-1} + g\, x_{t}" in latex.out
-    assert "u[t] = (1 - d_v) * v[t-1] + i[t]" in latex.out  # what its class states
+    assert "weight[t, t'] * x[t']" in latex.out  # what its class states
 
 
 def test_a_neuron_that_a_named_backend_cannot_run_is_refused_before_data_are_read(workplace: Path, snnlab: Snnlab):
-    done = snnlab("train", "neuron=lava_cuba", "backend=numba")
+    (workplace / "sine_lif.py").write_text(SINE_LIF, encoding="utf-8")
+    done = snnlab("train", "plugins=[sine_lif]", "neuron.type=sine_lif", "backend=numba")
     assert done.status == 2
-    assert_error_has(done.error, "model.layers.lif1.backend", "numba", "LavaCuba")
-    assert "runs" not in done.err  # the error does not propose the plain loop, which cannot run it either
-    assert not list(workplace.iterdir())
+    assert_error_has(done.error, "model.layers.lif1.backend", "numba", "SineLIF")
+    assert {path.name for path in workplace.iterdir()} <= {"sine_lif.py", "__pycache__"}
 
 
 def test_it_leaves_nothing_behind_and_needs_no_data(workplace: Path, snnlab: Snnlab):

@@ -30,8 +30,8 @@ Layers = dict[str, dict[str, Any]]
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="needs a C compiler: cc, gcc or clang")
 LIF = {"type": "lif", "tau_mem": 20.0}
-# They have no single step, or none that can be traced.
-NO_FORM = {"lava_cuba", "psn", "masked_psn", "sliding_psn"}
+# They have no single step.
+NO_FORM = {"psn", "masked_psn", "sliding_psn"}
 
 
 def form_of(layers: Layers, in_shape: tuple[int, ...], gain: float) -> NetworkForm:

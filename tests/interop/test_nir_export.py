@@ -217,7 +217,7 @@ REFUSED = {
     "adaptive threshold": ({"type": "alif", **SAYABLE}, "adaptive threshold"),
     "adaptation": ({"type": "adlif", **SAYABLE}, "adaptation current"),
     "late current": ({"type": "lsnn"}, "cuba_lif"),
-    "integers": ({"type": "lava_cuba"}, "integer"),
+    "integers": ({"type": "loihi2"}, "integer"),
     "start": ({"type": "iaf", "v_init": 0.5, **SAYABLE}, "v_init"),
     "max pooling": ({"type": "max_pool", "kernel_size": 2}, "sum_pool"),
     "floor": ({**LIF, "floor": -1.0}, "floor: null"),

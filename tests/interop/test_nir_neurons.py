@@ -58,7 +58,7 @@ UNSAYABLE: list[tuple[str, dict[str, Any]]] = [
     ("lsnn", {"input_gain": 0.5}),
     ("sinabs_lif", {}),
     ("sinabs_lif", {"tau_syn": "3 steps", "min_v_mem": -0.1}),
-    ("lava_cuba", {}),
+    ("loihi2", {}),
 ]
 
 

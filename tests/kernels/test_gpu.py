@@ -23,7 +23,7 @@ from loops import SURROGATES, assert_equals_loop, drive, nonzero_state, outcome,
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from snnlab.errors import ConfigError, SnnlabError
+from snnlab.errors import SnnlabError
 from snnlab.kernels import function
 from snnlab.nn import NEURONS
 
@@ -97,7 +97,6 @@ def test_every_neuron_equals_the_plain_loop(kind: str, settings: dict[str, Any])
 CONFIGS = Path(__file__).parents[2] / "configs" / "neuron"
 NO_STEPS = {"psn", "masked_psn", "sliding_psn"}
 PRESETS = sorted({path.stem for path in CONFIGS.glob("*.yaml")} - NO_STEPS)
-UNTRACED = {"lava_cuba": "LavaCuba"}
 
 
 def preset(name: str, per: str, shape: tuple[int, ...]) -> Any:
@@ -115,12 +114,6 @@ def preset(name: str, per: str, shape: tuple[int, ...]) -> Any:
 
 def assert_preset_equals_loop(name: str, per: str, shape: tuple[int, ...], num_steps: int, lengths: Tensor) -> None:
     """Compare a preset's outputs, states and gradients with the plain loop's, in both precisions."""
-    if name in UNTRACED:
-        with assert_raises(ConfigError, "backend", UNTRACED[name]):
-            assert_equals_loop(
-                preset(name, "", shape).to(DEVICE), drive(num_steps, B, *shape).to(DEVICE), backend="triton"
-            )
-        return
     for dtype in (torch.float32, torch.float64):
         neuron = preset(name, per, shape).to(DEVICE, dtype)
         x = drive(num_steps, len(lengths), *shape, dtype=dtype).to(DEVICE) * 2.0

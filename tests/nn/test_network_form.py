@@ -96,7 +96,6 @@ def test_delays_are_maps_of_earlier_values(kind: str) -> None:
         ({"conv": CONV, "relu": {"type": "relu"}}, "relu"),
         ({"conv": CONV, "psn": {"type": "sliding_psn"}}, "psn"),
         ({"conv": CONV, "glif": {"type": "glif", "conductance_per_step": True}}, "glif"),
-        ({"conv": CONV, "lava": {"type": "lava_cuba"}}, "lava"),
         ({"lif": {**LIF, "recurrent": True}}, "lif"),
     ],
 )

@@ -52,6 +52,11 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "lif": [*LEAKY, *DELAYED, *COUNTING],
     "lif_ex": SYNAPTIC[:2],
     "lif_refrac": [{"reset": "subtract"}, {"reset": "none", "threshold": "strict", "rest_steps": 2}, SYNAPTIC[0]],
+    "loihi2": [
+        {"scale": 1, "tau_mem": "3 steps", "beta": None, "tau_syn": "2 steps", "alpha": None},
+        {"scale": 1, "channel_bias": True, "input_gain": 3.0},
+        {"scale": 3, "v_threshold": 0.5, "channel_bias": True, "drives": "membrane", "input_gain": 3.0},
+    ],
     "lsnn": [{"reset": "subtract", "threshold": "inclusive"}, {"reset": "none", "decay": "euler"}],
     "resonate_and_fire": [{"reset": "subtract", "input_gain": 0.3}, {"v_reset": -0.5}],
     "sinabs_lif": [{"tau_syn": "3 steps", "min_v_mem": -0.5}, {"beta": 0.6, "alpha": 0.3, "input_gain": 0.5}],
@@ -60,13 +65,13 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "ts_lif": [{"gamma": 0.25}],
     "tsodyks_markram": [{"decay": "euler"}],
 }
-# Steps that cannot be traced, or none at all: their classes state the equations.
-STATED = ("lava_cuba", "masked_psn", "psn", "sliding_psn")
+# They have no single step: their classes state the equations.
+STATED = ("masked_psn", "psn", "sliding_psn")
 KINDS = [(kind, settings) for kind in SETTINGS for settings in ({}, *SETTINGS[kind])]
 DT = 2.0
 # Potentials of those that count in mV.
 MILLIVOLTS = ("coba_lif", "izhikevich")
-FUNCTIONS = {name: getattr(math, name) for name in ("exp", "sqrt", "sin", "cos", "trunc", "pi")} | {
+FUNCTIONS = {name: getattr(math, name) for name in ("exp", "sqrt", "sin", "cos", "trunc", "floor", "pi")} | {
     "ln": math.log,
     "max": max,
     "min": min,
@@ -142,12 +147,13 @@ def computed(neuron: Neuron, found: RenderedEquations, state: dict[str, float], 
 
 def assert_computes_the_step(kind: str, neuron: Neuron, found: RenderedEquations) -> None:
     chance, make = random.Random(0), type(neuron.initial_state(torch.zeros(1, 1)))
-    scale = 60.0 if kind in MILLIVOLTS else 1.5
+    scale = 60.0 if kind in MILLIVOLTS else 150.0 if kind == "loihi2" else 1.5
     spikes = set[float]()
     for _ in range(40):
         state = {name: scale * chance.uniform(-0.7, 1.0) for name in make._fields}
         state |= {name: float(round(abs(state[name]))) for name in ("s", "rho") if name in state}
         state |= {name: 8.0 * state[name] for name in ("i",) if name in state}  # which acts through a small gain
+        state = {name: float(round(value)) if kind == "loihi2" else value for name, value in state.items()}
         x = scale * chance.uniform(-1.0, 2.0)
         tensors = make(*(torch.tensor([[value]], dtype=torch.float64) for value in state.values()))
         drive = torch.tensor([[x]], dtype=torch.float64)

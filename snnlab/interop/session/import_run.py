@@ -1,4 +1,4 @@
-"""Writes a network of a foreign file, NIR or a state dict, as a folder that every command takes as a run's."""
+"""Writes a network of a foreign file, NIR, Lava's or a state dict, as a folder that every command takes as a run's."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from snnlab.config.schema import Experiment
 from snnlab.data.data_settings import read_settings
 from snnlab.errors import ConfigError, DataError, RunFolderError, SnnlabError
 from snnlab.files import unwritable
+from snnlab.interop.lava_files import SUFFIX, read_lava
 from snnlab.interop.nir_files import nir_package, read_graph
 from snnlab.interop.nir_import import ReadNetwork, read_network
 from snnlab.interop.nir_options import NIRReadOptions
@@ -39,7 +40,8 @@ def import_file(
     """Write the network of a file as the folder of a run, and return what was assumed or loaded as lines.
 
     Args:
-        path: A state dict of PyTorch if the overrides name a model, else a NIR file.
+        path: A state dict of PyTorch if the overrides name a model, a network of Lava if its name ends in .net, else a
+            NIR file.
         folder: The new folder.
         options: How a NIR graph is read where it leaves something open.
         overrides: Settings of the experiment, such as `data=nmnist`.
@@ -47,6 +49,11 @@ def import_file(
     """
     if any(key_of(text) == "model" for text in overrides):
         return [import_weights(path, folder, overrides, config_dir)]
+    if path.suffix == SUFFIX:
+        if given := [name for name, value in vars(options).items() if value != getattr(NIRReadOptions(), name)]:
+            option = f"import: --{given[0].replace('_', '-')}"
+            raise ConfigError(option, f"is for NIR files, and {path.name} is one of Lava")
+        return import_lava(path, folder, overrides, config_dir).assumptions
     return import_nir(path, folder, options, overrides, config_dir).assumptions
 
 
@@ -65,8 +72,53 @@ def import_nir(
     require_new(folder)
     file = read_graph(path)
     read = read_network(file, str(path), options)
-    built = read.build()
-    experiment = compose_imported(read, built, path.stem, overrides, config_dir)
+    source = {
+        "sha256": file.sha256,
+        "format": f"nir {file.version}" if file.version else "nir",
+        "read_by": f"nir {nir_package().__version__}",
+        "options": dict(read.options or vars(options)),
+    }
+    _write_read(read, path, folder, source, overrides, config_dir)
+    return read
+
+
+def import_lava(
+    path: Path, folder: Path, overrides: Sequence[str], config_dir: str | Path | None = None
+) -> ReadNetwork:
+    """Read a network of Lava from a file, and write it as the folder of a run.
+
+    Args:
+        path: The file, see `snnlab.interop.lava_files`.
+        folder: The new folder.
+        overrides: Settings of the experiment, such as `data=nmnist`.
+        config_dir: A folder of the user's YAML files.
+    """
+    require_new(folder)
+    read, sha256 = read_lava(path)
+    source = {"sha256": sha256, "format": "lava", "read_by": f"h5py {h5py.__version__}"}
+    _write_read(read, path, folder, source, overrides, config_dir)
+    return read
+
+
+def _write_read(
+    read: ReadNetwork,
+    path: Path,
+    folder: Path,
+    source: Mapping[str, Any],
+    overrides: Sequence[str],
+    config_dir: str | Path | None,
+) -> None:
+    """Write a network that was read from a file as the folder of a run, and add what was assumed.
+
+    Args:
+        read: The network.
+        path: The file.
+        folder: The new folder.
+        source: Its hash, its format, and by what it was read.
+        overrides: Settings of the experiment.
+        config_dir: A folder of the user's YAML files.
+    """
+    experiment = compose_imported(read, read.build(), path.stem, overrides, config_dir)
     session = Session(experiment, folder)
     session.build("built", "loss")
     read.load_into(session.built.network)
@@ -76,18 +128,8 @@ def import_nir(
         read.assumptions.append(
             f"dt: the data have steps of {step:g} ms, the network was read for {read.dt:g} ms; {fix}"
         )
-    source = {
-        "file": str(path.absolute()),
-        "sha256": file.sha256,
-        "format": f"nir {file.version}" if file.version else "nir",
-        "read_by": f"nir {nir_package().__version__}",
-        "options": dict(read.options or vars(options)),
-        "dt": read.dt,
-        "assumptions": read.assumptions,
-        "layer_of_node": read.names,
-    }
-    _write_run(folder, experiment, session.built, source)
-    return read
+    said = {"dt": read.dt, "assumptions": read.assumptions, "layer_of_node": read.names}
+    _write_run(folder, experiment, session.built, {"file": str(path.absolute()), **source, **said})
 
 
 def import_weights(path: Path, folder: Path, overrides: Sequence[str], config_dir: str | Path | None = None) -> str:

@@ -17,11 +17,11 @@ from snnlab.nn.neurons.iaf import IAF as IAF, IAFState as IAFState
 from snnlab.nn.neurons.integrator import Integrator as Integrator, IntegratorState as IntegratorState
 from snnlab.nn.neurons.izhikevich import Izhikevich as Izhikevich, IzhikevichState as IzhikevichState
 from snnlab.nn.neurons.klif import KLIF as KLIF, KLIFState as KLIFState
-from snnlab.nn.neurons.lava_cuba import LavaCuba as LavaCuba, LavaCubaState as LavaCubaState
 from snnlab.nn.neurons.li import LI as LI, LIState as LIState
 from snnlab.nn.neurons.lif import LIF as LIF, LIFState as LIFState
 from snnlab.nn.neurons.lif_ex import LIFEx as LIFEx, LIFExState as LIFExState
 from snnlab.nn.neurons.lif_refrac import LIFRefrac as LIFRefrac, LIFRefracState as LIFRefracState
+from snnlab.nn.neurons.loihi2 import Loihi2LIF as Loihi2LIF, Loihi2State as Loihi2State
 from snnlab.nn.neurons.lsnn import LSNN as LSNN, LSNNState as LSNNState
 from snnlab.nn.neurons.masked_psn import MaskedPSN as MaskedPSN, MaskedPSNState as MaskedPSNState
 from snnlab.nn.neurons.psn import PSN as PSN, PSNState as PSNState

@@ -137,7 +137,7 @@ class NeuronInfo:
         adaptation: The inhibitory slow current.
         synapse: When a jump of the current acts: before it decays, after, or at the next step.
         feedback: Feedback of its spikes to the layer.
-        resolution: Its states are whole numbers of 1 / resolution.
+        bits: Bits of its states, sign included, where they are whole numbers.
         learned: For each learned quantity, whether it is learned per layer, channel or neuron.
         drive_power: k, where impulses of the same total drive the neuron n^k times as strongly with n times the steps;
             0 fits spikes and events, -1 a level present at each step. None: not known.
@@ -152,7 +152,7 @@ class NeuronInfo:
     adaptation: AdaptationCurrent | None = None
     synapse: Literal["jump_first", "decay_first", "next_step"] | None = None
     feedback: FeedbackInfo | None = None
-    resolution: int | None = None
+    bits: int | None = None
     learned: Mapping[str, Per] = field(default_factory=dict)
     drive_power: int | None = None
     fixes: Mapping[int, Fix] = field(default_factory=dict)

@@ -52,7 +52,6 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "iaf": (IMAGE, {}),
     "identity": (IMAGE, {}),
     "kv_mask": ((12, 3, 2), {"layers": SAME}),
-    "lava_cuba": (IMAGE, {}),
     "integrator": (IMAGE, {}),
     "layer_norm": (IMAGE, {}),
     "leaky_relu": (IMAGE, {}),
@@ -61,6 +60,7 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "lif delayed_conv": (IMAGE, {"recurrent": {"delay": DELAY}, "v_threshold": 0.1}),
     "lif delayed_dense": ((5,), {"recurrent": {"delay": DELAY}, "v_threshold": 0.1}),
     "linear": (IMAGE, {"out_features": 3}),
+    "loihi2": (IMAGE, {"channel_bias": True}),
     "linear every": (
         IMAGE,
         {"out_features": 3, "every": 2, "delay": {"max": "4 steps", "count": 3, "initial": "even"}},

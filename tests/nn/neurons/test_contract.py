@@ -41,7 +41,7 @@ DIALECTS: dict[str, dict[str, Any]] = {
     "cuba_lif, none": {"type": "cuba_lif", "reset": "none"},
     "alif, adapted reset": {"type": "alif", "adapted_reset": True},
     "adlif, learned": {"type": "adlif", "learn": ["a", "b", "tau_adapt"]},
-    "lava_cuba, 1/50": {"type": "lava_cuba", "alpha": 0.5, "beta": 0.25, "v_threshold": 0.7, "scale": 50},
+    "loihi2, 1/50": {"type": "loihi2", "alpha": 0.5, "beta": 0.25, "v_threshold": 0.7, "scale": 50},
     "sinabs_lif, synapse": {"type": "sinabs_lif", "tau_syn": "3 steps"},
     "sinabs_lif, bound": {"type": "sinabs_lif", "input_gain": 1.0, "beta": 0.8, "alpha": 0.5, "min_v_mem": -0.25},
     "snntorch_alpha, subtract": {"type": "snntorch_alpha", "reset": "subtract"},
@@ -63,13 +63,14 @@ GAINS: dict[str, dict[str, Any]] = {
 REBOUNDS = {
     "coba_lif": "its Euler step diverges",
     "izhikevich": "the square of the membrane",
+    "loihi2": "its current begins anew at the other end of 24 bits",
     "resonate_and_fire": "half a period later",
 }
 # Their gradients are not derivatives of a function: they leave out the same terms as the library.
 NOT_A_DERIVATIVE = {
     "izhikevich": "its square diverges without a full reset",
     "coba_lif-recurrent": "smoothed spikes above 1 and a reset of 60 mV",
-    "lava_cuba": "quantized states; its backward passes resets by",
+    "loihi2": "quantized states; its backward passes resets by",
     "snntorch_alpha": "its reset is detached",
     "sinabs_lif": "several spikes a step, each with the same surrogate gradient",
 }
