@@ -55,6 +55,7 @@ from snnlab.nn.integer_targets import (
     Int4 as Int4,
     Int8 as Int8,
     Loihi2 as Loihi2,
+    Speck as Speck,
 )
 from snnlab.nn.layer import LAYERS as LAYERS, TemporalLayer as TemporalLayer
 from snnlab.nn.layers.attention_product import (

@@ -3,7 +3,7 @@
 A weight is w = clip(round(W * g / scale)), of `weight_bits`, shifted left by `weight_shift`: the unit of states,
 thresholds and biases is scale / 2^weight_shift, and g, the gain of the neuron's input, is part of its weights. Decays
 are whole numbers of 1 / 2^decay_bits; their product with a state is rounded towards zero. All other numbers are rounded
-to the nearest, halves up. A neuron's input, its current and its membrane have `state_bits` each, one of them the sign.
+to the nearest. A neuron's input, its current and its membrane have `state_bits` each, one of them the sign.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class IntegerTarget(Declared):
     Args:
         weight_bits: Bits of a weight, one of them its sign.
         weight_shift: Bits by which a weight is shifted left before it is added: fraction bits of the states.
-        state_bits: Bits of a neuron's input, current and membrane, of thresholds and of biases, one of them the sign.
+        state_bits: Bits of a neuron's input, current and membrane, and of thresholds, one of them the sign.
+        bias_bits: Bits of a bias, one of them the sign.
         decay_bits: Fraction bits of a decay.
         scales: One scale of weights for each output `channel`, or for the whole `layer`; a readout has one.
         current_overflow: Whether a current that is too large begins anew (`wrap`) or stays at the end (`saturate`); a
@@ -40,10 +41,16 @@ class IntegerTarget(Declared):
 
     # What the table cannot say, for the documentation.
     note: ClassVar[str] = ""
+    # Classes of the neurons that the target has; all with a rule where it is empty.
+    neurons: ClassVar[tuple[str, ...]] = ()
+    rounds_to_even: ClassVar[bool] = False
+    # Whether a scale lets weights, biases, thresholds and bounds fit, down to the smallest number of their bits.
+    fits_all: ClassVar[bool] = False
 
     weight_bits: WeightBits = 8
     weight_shift: Annotated[int, between(0, 12)] = 6
     state_bits: Annotated[int, between(4, EXACT_BITS)] = 24
+    bias_bits: Annotated[int, between(2, EXACT_BITS)] = 24
     decay_bits: Annotated[int, between(1, MOST_FACTOR_BITS)] = 12
     scales: Literal["channel", "layer"] = "channel"
     current_overflow: Literal["saturate", "wrap"] = "saturate"
@@ -56,8 +63,17 @@ class IntegerTarget(Declared):
                 raise ConfigError(f"layer_bits.{name}", f"must be a whole number, 2 to {MOST_WEIGHT_BITS}, got {bits}")
 
     def most_weight(self, layer: str) -> int:
-        """Return the largest weight of a layer; the smallest is its negative."""
+        """Return the largest weight of a layer."""
         return 2 ** (self.layer_bits.get(layer, self.weight_bits) - 1) - 1
+
+    def least_weight(self, layer: str) -> int:
+        """Return the smallest weight of a layer."""
+        return -self.most_weight(layer) - self.fits_all
+
+    @property
+    def most_bias(self) -> int:
+        """The largest bias; the smallest is its negative, less 1."""
+        return 2 ** (self.bias_bits - 1) - 1
 
     @property
     def most_state(self) -> int:
@@ -76,6 +92,7 @@ class Int4(IntegerTarget):
 
     weight_bits: WeightBits = 4
     state_bits: Annotated[int, between(4, EXACT_BITS)] = 16
+    bias_bits: Annotated[int, between(2, EXACT_BITS)] = 16
 
 
 @INTEGER_TARGETS.register("loihi2")
@@ -89,17 +106,40 @@ class Loihi2(IntegerTarget):
     scales: Literal["channel", "layer"] = "layer"
 
 
+@INTEGER_TARGETS.register("speck")
+class Speck(IntegerTarget):
+    """SynSense's Speck, as Sinabs' `discretize` rounds: weights, biases, threshold and floor of a layer have one scale.
+
+    Source: Sinabs 3.1.3, sinabs.backend.dynapcnn.discretize, read and not imported.
+    """
+
+    note: ClassVar[str] = (
+        "Neurons are `iaf` with a `floor`. The chip adds events one after another, in an order that is undefined: a"
+        " membrane that meets its floor or its threshold within a step may differ from the sum of the step, here."
+    )
+    neurons: ClassVar[tuple[str, ...]] = ("IAF",)
+    rounds_to_even: ClassVar[bool] = True
+    fits_all: ClassVar[bool] = True
+    weight_shift: Annotated[int, between(0, 12)] = 0
+    state_bits: Annotated[int, between(4, EXACT_BITS)] = 16
+    bias_bits: Annotated[int, between(2, EXACT_BITS)] = 8
+    scales: Literal["channel", "layer"] = "layer"
+
+
 def table_lines() -> Iterator[str]:
     """Yield the table of all targets, in Markdown."""
     targets = {name: INTEGER_TARGETS.build(name, {}, name) for name in INTEGER_TARGETS}
     rows = {
-        "weights": lambda one: f"{one.weight_bits} bits, ±{one.most_weight('')}, one scale for each {one.scales}",
+        "weights": lambda one: f"{one.weight_bits} bits, {one.least_weight('')} to {one.most_weight('')}",
+        "a scale for each": lambda one: one.scales,
+        "scale": lambda one: "all numbers fit" if one.fits_all else "least error",
         "shift of weights": lambda one: f"{one.weight_shift} bits",
-        "input, current, membrane, threshold, bias": lambda one: f"{one.state_bits} bits",
-        "decays": lambda one: f"{one.decay_bits} fraction bits, product towards zero",
-        "current too large": lambda one: {"wrap": "wraps", "saturate": "saturates"}[one.current_overflow],
+        "input, current, membrane, threshold": lambda one: f"{one.state_bits} bits",
+        "biases": lambda one: f"{one.bias_bits} bits",
+        "decays": lambda one: "none" if one.neurons else f"{one.decay_bits} fraction bits, product towards zero",
+        "current too large": lambda one: "no current" if one.neurons else f"{one.current_overflow}s",
         "membrane too large": lambda _: "saturates",
-        "rounding of all other numbers": lambda _: "nearest, halves up",
+        "rounding of all other numbers": lambda one: f"nearest, halves {'to even' if one.rounds_to_even else 'up'}",
     }
     yield f"| | {' | '.join(f'`{name}`' for name in targets)} |"
     yield f"|---{'|---' * len(targets)}|"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from snnlab.errors import ConfigError, error_context
-from snnlab.kernels.whole_numbers import EXACT_BITS
+from snnlab.kernels.whole_numbers import EXACT_BITS, rounded
 from snnlab.nn.blocks.branches import SHORTCUT, Residual
 from snnlab.nn.integer_targets import IntegerTarget
 from snnlab.nn.layers.dropout import Dropout
@@ -24,7 +24,7 @@ from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.recurrent import Feedback, Recurrent
-from snnlab.nn.neurons.whole_membrane import WHOLE, WholeMembrane, make_whole, rounded
+from snnlab.nn.neurons.whole_membrane import WHOLE, WholeMembrane, make_whole
 
 # Parts of the largest weight at which weights may be clipped.
 _CLIPS = torch.linspace(0.3, 1.0, 29, dtype=torch.float64)
@@ -36,14 +36,14 @@ class WholeWeight(nn.Module):
 
     Args:
         neuron: The neurons.
-        most: The largest whole number, before the shift.
+        least, most: The smallest and the largest whole number, before the shift.
         factor: Factor of the layer's input: 1 / cells of the mean pools before it, which become sums.
     """
 
-    def __init__(self, neuron: WholeMembrane, most: int, factor: float) -> None:
+    def __init__(self, neuron: WholeMembrane, least: int, most: int, factor: float) -> None:
         super().__init__()
         self._neuron = [neuron]  # in a list, so that it is no part of this module
-        self.most, self.factor = most, factor
+        self.least, self.most, self.factor = least, most, factor
 
     def in_scale(self, weight: Tensor) -> Tensor:
         """Return weights in units of their scale, float64, not rounded; outputs are the first axis."""
@@ -51,11 +51,14 @@ class WholeWeight(nn.Module):
         per_output = neuron.gain() * self.factor / neuron.scale()
         return weight.double() * per_output.view(-1, *[1] * (weight.dim() - 1))
 
+    def unbounded(self, weight: Tensor) -> Tensor:
+        """Return the whole numbers before they are clipped and shifted, float64."""
+        return rounded(self.in_scale(weight), to_even=self._neuron[0].target.rounds_to_even)
+
     def forward(self, weight: Tensor) -> Tensor:
         """Return the whole numbers, shifted."""
-        (neuron,) = self._neuron
-        whole = rounded(self.in_scale(weight)).clamp(-self.most, self.most)
-        return (whole * 2.0**neuron.target.weight_shift).to(weight.dtype)
+        whole = self.unbounded(weight).clamp(self.least, self.most)
+        return (whole * 2.0 ** self._neuron[0].target.weight_shift).to(weight.dtype)
 
 
 class WholeBias(WholeWeight):
@@ -63,9 +66,9 @@ class WholeBias(WholeWeight):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the whole numbers."""
-        (neuron,) = self._neuron
-        whole = rounded(self.in_scale(weight) * 2.0**neuron.target.weight_shift)
-        return whole.clamp(-self.most - 1, self.most).to(weight.dtype)
+        target = self._neuron[0].target
+        whole = rounded(self.in_scale(weight) * 2.0**target.weight_shift, to_even=target.rounds_to_even)
+        return whole.clamp(self.least, self.most).to(weight.dtype)
 
 
 class WeightedInput(NamedTuple):
@@ -130,22 +133,34 @@ def quantize_network(
     if unknown := [name for name in target.layer_bits if name not in names]:
         raise ConfigError(f"quantize.layer_bits.{unknown[0]}", "there is no such layer with weights", allowed=names)
     groups = [group for group in reader.groups if only in (None, group.name)]
+    for group in groups:
+        _require_of_target(group, target, place)
     for pool in reader.mean_pools if only is None else ():
         setattr(*pool)
     for group in groups:
         with error_context(f"{place}.{group.name}"):
             neuron = make_whole(group.neuron, target, group.channels, group.axes)
         for one in group.inputs:
-            weight = WholeWeight(neuron, target.most_weight(one.name), one.factor if only is None else 1.0)
+            ends = target.least_weight(one.name), target.most_weight(one.name)
+            weight = WholeWeight(neuron, *ends, one.factor if only is None else 1.0)
             if isinstance(one.module, Feedback):
                 one.module.whole = weight
                 continue
             parametrize.register_parametrization(one.module, "weight", weight)
             if one.module.bias is not None:
-                bias = WholeBias(neuron, target.most_state, weight.factor)
+                bias = WholeBias(neuron, -target.most_bias - 1, target.most_bias, weight.factor)
                 parametrize.register_parametrization(one.module, "bias", bias)
     fit_scales(groups)
     return groups
+
+
+def _require_of_target(group: WholeGroup, target: IntegerTarget, place: str) -> None:
+    """Refuse neurons that a target does not have."""
+    at, kind = f"{place}.{group.name}", type(group.neuron).__name__
+    if target.neurons and kind not in target.neurons:
+        raise ConfigError(at, f"the target has no {kind}", f"choose {' or '.join(target.neurons)}")
+    if target.fits_all and getattr(group.neuron, "floor", None) is None:
+        raise ConfigError(f"{at}.floor", "the target needs a lower bound of the membrane", "set floor: -1")
 
 
 @torch.no_grad()
@@ -160,6 +175,9 @@ def fit_scales(groups: Collection[WholeGroup], activity: Mapping[str, Tensor] | 
         neuron = group.neuron
         assert isinstance(neuron, WholeMembrane)
         neuron.set_scale(torch.ones(1))
+        if neuron.target.fits_all:
+            neuron.set_scale(_fitting_scale(group, neuron))
+            continue
         whole = [_whole_weight(one) for one in group.inputs]
         real = [one.in_scale(part.weight).flatten(1) for one, part in zip(whole, group.inputs, strict=True)]
         active = [_activity_of(part, activity) for part in group.inputs]
@@ -233,14 +251,24 @@ def check_widths(groups: Collection[WholeGroup], place: str = "model.layers") ->
 def whole_weights(one: WeightedInput) -> Tensor:
     """Return the weights as whole numbers before their shift, outputs first, float64."""
     whole = _whole_weight(one)
-    return rounded(whole.in_scale(one.weight)).clamp(-whole.most, whole.most)
+    return whole.unbounded(one.weight).clamp(whole.least, whole.most)
+
+
+def whole_bits(layer: Any) -> int | None:
+    """Return the bits of the weights of a layer, or of a feedback, in whole numbers; None for real ones."""
+    if isinstance(layer, Feedback):
+        whole = layer.whole
+    else:
+        whole = layer.parametrizations.weight[0] if parametrize.is_parametrized(layer) else None
+    return whole.most.bit_length() + 1 if isinstance(whole, WholeWeight) else None
 
 
 @torch.no_grad()
 def clipped_share(one: WeightedInput) -> float:
     """Return the part of the weights that is clipped."""
     whole = _whole_weight(one)
-    return (rounded(whole.in_scale(one.weight)).abs() > whole.most).double().mean().item()
+    found = whole.unbounded(one.weight)
+    return ((found < whole.least) | (found > whole.most)).double().mean().item()
 
 
 def groups_of(network: Network, place: str = "model.layers") -> list[WholeGroup]:
@@ -268,8 +296,19 @@ def whole_name(name: str, known: Collection[str]) -> str:
     return inner if inner in known else name
 
 
-def _is_whole(module: Any) -> bool:
-    return isinstance(module.parametrizations.weight[0], WholeWeight)
+def _fitting_scale(group: WholeGroup, neuron: WholeMembrane) -> Tensor:
+    """Return the smallest scale with which all numbers of a layer fit, `[1]`; that of the neurons is 1."""
+    bounds = [neuron.value("v_threshold"), *([] if (floor := getattr(neuron, "floor", None)) is None else [floor])]
+    parts = [(torch.stack([torch.as_tensor(one).double().flatten()[0] for one in bounds]), neuron.target.most_state)]
+    for one in group.inputs:
+        whole = _whole_weight(one)
+        parts.append((whole.in_scale(one.weight), whole.most))
+        if getattr(one.module, "bias", None) is not None:
+            bias = one.module.parametrizations.bias
+            parts.append((bias[0].in_scale(bias.original), bias[0].most))
+    ends = [torch.stack([values.max() / most, -values.min() / (most + 1)]).max() for values, most in parts]
+    largest = torch.stack(ends).max()
+    return largest.view(1) if largest > 0 else torch.ones(1)
 
 
 def _whole_weight(one: WeightedInput) -> WholeWeight:
@@ -328,7 +367,7 @@ class _Reader:
         if axes is not None:
             if self.pending is not None:
                 self._refuse(name, f"no neurons are between it and {self.pending.name}", "put neurons between them")
-            if parametrize.is_parametrized(module) and not _is_whole(module):
+            if parametrize.is_parametrized(module) and whole_bits(module) is None:
                 self._refuse(name, "its weights are computed from others", "set weight_norm: false")
             self.pending, self.factor, self.axes = WeightedInput(name, module, self.factor), 1.0, axes
         elif isinstance(module, Neuron):

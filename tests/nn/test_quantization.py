@@ -115,7 +115,7 @@ class Interpreter:
                 after = pools[: [*self.layers].index(neuron) - [*self.layers].index(name)]
                 whole = factor / np.prod([n["kernel_size"] ** 2 for n in after if n["type"] == "avg_pool"])
                 w = self.weights(name, f"{name}.weight", neuron, whole, self.target.most_weight(name), 0)
-                bias = self.weights(name, f"{name}.bias", neuron, whole, self.target.most_state, shift)
+                bias = self.weights(name, f"{name}.bias", neuron, whole, self.target.most_bias, shift)
                 assert w is not None
                 x = convolve(x, w << shift, node.get("stride", 1)) if kind == "conv2d" else (w << shift) @ x
                 x = x if bias is None else x + bias.reshape(-1, *[1] * (x.ndim - 1))
@@ -236,7 +236,7 @@ def draw(seed: int) -> tuple[dict[str, dict[str, Any]], IntegerTarget]:
         "current_overflow": one_of("saturate", "wrap"),
         "layer_bits": one_of({}, {"l2": 3}),
     }
-    return layers, INTEGER_TARGETS.build("int8", settings, "quantize")
+    return layers, INTEGER_TARGETS.build(one_of("int8", "loihi2"), settings, "quantize")
 
 
 def whole_network(layers: dict[str, dict[str, Any]], target: IntegerTarget, seed: int) -> Network:
@@ -293,6 +293,36 @@ def test_compiled_loops_dense_loops_stream_c_and_onnx_have_the_same_bits(seed: i
     if HAS_ONNX:
         compared = certify_onnx(onnx_network(form, with_neurons=True), [recorded(form, 0.3, 20).frames])
         assert (compared.largest, compared.spikes_differ) == (0.0, 0)
+
+
+def test_numbers_of_speck_are_those_of_sinabs_discretize() -> None:
+    """The rule of sinabs.backend.dynapcnn.discretize, written out: one factor of a layer, halves to even."""
+    rng = np.random.default_rng(5)
+    for trial in range(6):
+        weight = rng.normal(0.1 * (trial - 2), 0.3, (4, 2, 3, 3)).astype(np.float32)
+        bias = rng.normal(0, 0.1 * 4 ** (trial % 3), 4).astype(np.float32)
+        levels = np.float32([-float(rng.uniform(0.5, 400)), rng.uniform(0.5, 200)])
+        factors = []
+        for values, bits in ((weight, 8), (bias, 8), (levels, 16)):
+            low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+            fits_high = abs(values.min()) <= abs(values.max()) * abs(low / high)
+            factors.append(abs(high / values.max()) if fits_high else abs(low / values.min()))
+        factor = min(factors)
+        layers = {
+            "c": {"type": "conv2d", "out_channels": 4, "kernel_size": 3},
+            "n": {"type": "iaf", "spikes": "several", "floor": float(levels[0]), "v_threshold": float(levels[1])},
+        }
+        network = build_network(layers, in_shape=(2, 5, 5), dt=1.0).network
+        with torch.no_grad():
+            network.get_parameter("c.weight").copy_(torch.from_numpy(weight))
+            network.get_parameter("c.bias").copy_(torch.from_numpy(bias))
+        (group,) = quantize_network(network, INTEGER_TARGETS.build("speck", {}, "quantize"))
+        check_widths([group])
+        conv: Any = network.get_submodule("c")
+        assert np.array_equal(conv.weight.detach().numpy(), np.round(weight * factor))
+        assert np.array_equal(conv.bias.detach().numpy(), np.round(bias * factor))
+        k = group.neuron.coefficients()
+        assert [float(k.floor), float(k.v_threshold)] == np.round(levels * factor).tolist()
 
 
 def test_a_watched_overflow_names_the_sample() -> None:
@@ -373,6 +403,8 @@ def test_scales_follow_the_inputs_that_are_active() -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, dict[str, Any]], dict[str, Any], str, tuple[str, ...]]] = {
+    "a leak on Speck": ({"n": {"type": "lif"}}, {"type": "speck"}, "n", ("IAF",)),
+    "no floor on Speck": ({"n": {"type": "iaf"}}, {"type": "speck"}, "n.floor", ("floor: -1",)),
     "neurons without a rule": ({"n": {"type": "alif"}}, {}, "n", ("ALIF", "LIF")),
     "weights at the end": ({}, {}, "l", ("integrator",)),
     "a norm": ({"norm": {"type": "batch_norm"}, "n": {"type": "lif"}}, {}, "norm", ("fold",)),
@@ -408,8 +440,10 @@ def test_what_has_no_rule_or_does_not_fit_is_refused_by_name(name: str) -> None:
     after, settings, place, words = REFUSED[name]
     layers = {"l": {"type": "linear", "out_features": 3, "bias": False}, **after}
     network = build_network(layers, in_shape=(5,), dt=1.0).network
+    kind = settings.get("type", "int8")
+    target = INTEGER_TARGETS.build(kind, {key: settings[key] for key in settings.keys() - {"type"}}, "quantize")
     with assert_raises(ConfigError, f"model.layers.{place}", *words):
-        check_widths(quantize_network(network, INTEGER_TARGETS.build("int8", settings, "quantize")))
+        check_widths(quantize_network(network, target))
 
 
 def test_a_name_of_no_layer_is_refused_and_states_are_recorded_as_whole_numbers() -> None:

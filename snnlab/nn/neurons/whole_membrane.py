@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.kernels.trace import Symbol, equals_constant, with_slope
-from snnlab.kernels.whole_numbers import floored, saturated, scaled, wrapped
+from snnlab.kernels.whole_numbers import rounded, saturated, scaled, wrapped
 from snnlab.nn.integer_targets import IntegerTarget
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.cuba_li import CubaLI
@@ -57,11 +57,6 @@ class WholeCoefficients(NamedTuple):
     v_reset: Number
     unit: Number
     floor: Number
-
-
-def rounded(value: Any) -> Any:
-    """Return the nearest whole number, halves up; its derivative is 1."""
-    return floored(value + 0.5)
 
 
 class WholeMembrane(LeakyMembrane):
@@ -106,7 +101,7 @@ class WholeMembrane(LeakyMembrane):
     def coefficients(self) -> Any:
         """Return `WholeCoefficients`, in double precision."""
         k, unit = super().coefficients(), self.unit()
-        in_units = partial(_in_units, unit=unit)
+        in_units = partial(_in_units, unit=unit, to_even=self.target.rounds_to_even)
         size = 2.0**self.target.decay_bits
         fires = isinstance(self, SpikingMembrane)
         floor = getattr(self, "floor", None)
@@ -256,8 +251,10 @@ def _notify(neuron: WholeMembrane, value: Tensor, held: Tensor) -> None:
         watch(neuron, value != held)
 
 
-def _in_units(value: Number, unit: Tensor) -> Number:
-    return value if equals_constant(value, 0.0) else rounded(torch.as_tensor(value, dtype=torch.float64) / unit)
+def _in_units(value: Number, unit: Tensor, *, to_even: bool) -> Number:
+    if equals_constant(value, 0.0):
+        return value
+    return rounded(torch.as_tensor(value, dtype=torch.float64) / unit, to_even=to_even)
 
 
 def _whole_factor(factor: Number, size: float) -> Number:
