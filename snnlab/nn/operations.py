@@ -192,7 +192,8 @@ class OperationCounts(NamedTuple):
     of_bits: Counter[tuple[str, int]] = Counter()  # noqa: RUF012
 
     def __add__(self, other: OperationCounts) -> OperationCounts:  # type: ignore[override]
-        return OperationCounts(*(a + b for a, b in zip(self, other, strict=True)))
+        sums: list[Any] = [a + b for a, b in zip(self[:-1], other[:-1], strict=True)]  # type: ignore[operator]
+        return OperationCounts(*sums, of_bits=self.of_bits + other.of_bits)
 
     def metrics(self, stage: str) -> dict[str, float]:
         """Return the means over the samples, and over the steps, by metric name."""

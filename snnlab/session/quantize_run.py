@@ -78,7 +78,8 @@ def quantize_run(experiment: Experiment, run: Path, folder: Path, options: Quant
     """
     require_new("quantize", folder)
     assert experiment.quantize is not None
-    settings = dict(experiment.quantize)
+    chosen = dict(experiment.quantize)
+    settings = dict(chosen)
     target: IntegerTarget = INTEGER_TARGETS.build(settings.pop("type", None), settings, "quantize")
     source = Session(replace(experiment, quantize=None), folder, run=run, checkpoint=options.checkpoint)
     source.build("loss", "network")
@@ -109,7 +110,7 @@ def quantize_run(experiment: Experiment, run: Path, folder: Path, options: Quant
     yield f"the layer that loses most: {worst}"
     yield from _overflow_lines(sums)
     record = {
-        "target": dict(experiment.quantize),
+        "target": chosen,
         "run": str(run),
         "weights": tensors_hash(source.network.state_dict()),
         "training_recordings": int(train.size),

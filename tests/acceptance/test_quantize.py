@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from snnlab import load, train
+from snnlab import load
 from snnlab.nn.integer_targets import table_lines
 from snnlab.nn.neurons.whole_membrane import WholeMembrane
 
@@ -33,19 +34,23 @@ def test_a_run_becomes_whole_numbers_and_every_command_takes_its_folder(
     done = snnlab("quantize", str(digits_run), "quantize=int8", "--out", str(out), "--recordings", "60")
     assert done.status == 0, done.err
     assert done.out.splitlines()[-1] == str(out)
-    assert_text_has(done.out, "60 training", "60 validation", "lif1", "readout", "none", "all", "loses most")
+    assert_text_has(done.out, "60 training", "60 validation", "none", "lif1", "readout", "all", "loses most")
     record = json.loads((out / "result.json").read_text())["provenance"]["quantized"]
     assert abs(record["real"]["right"] - record["whole"]["right"]) <= 6
     assert list(record["alone"]) == ["lif1", "readout"]
     opened = load(out)
     neurons = [module for module in opened.network.modules() if isinstance(module, WholeMembrane)]
     assert len(neurons) == 2
-    weight = opened.network.get_submodule("fc1").weight / 2**6
+    layer: Any = opened.network.get_submodule("fc1")
+    weight = layer.weight / 2**6
     assert torch.equal(weight, weight.detach().round())
     assert 100 < weight.detach().abs().max() <= 127
     for name in ("split.json", "trained_on.npy"):
         assert (out / name).read_bytes() == (digits_run / name).read_bytes()
-    for words in (("evaluate", str(out)), ("predict", str(out), str(digit)), ("show", str(out))):
+    evaluated = snnlab("evaluate", str(out))
+    assert evaluated.status == 0, evaluated.err
+    assert_text_has(evaluated.out, "accuracy", "MACs", "8-bit", "ACs", "8-bit", "24 bits")
+    for words in (("predict", str(out), str(digit)), ("show", str(out))):
         done = snnlab(*words)
         assert done.status == 0, (words, done.err)
     again = snnlab("quantize", str(out), "quantize=int4", "--out", str(tmp_path / "again"))
@@ -57,7 +62,7 @@ def test_a_run_becomes_whole_numbers_and_every_command_takes_its_folder(
 def test_the_stream_has_the_bits_of_the_whole_numbers(digits_run: Path, tmp_path: Path, snnlab: Snnlab) -> None:
     out = tmp_path / "whole"
     assert snnlab("quantize", str(digits_run), "quantize=int8", "--out", str(out), "--recordings", "20").status == 0
-    done = snnlab("doctor", "--stream", str(out), "--recordings", "2")
+    done = snnlab("doctor", "--stream", str(out))
     assert done.status == 0, done.err + done.out
 
 
@@ -73,16 +78,21 @@ def test_a_layer_that_overflows_is_named_with_its_recording(digits_run: Path, tm
 
 
 def test_a_training_starts_from_a_real_run_and_goes_on_from_a_quantized_one(
-    digits_run: Path, digits_store: str, tmp_path: Path
+    digits_run: Path, tmp_path: Path, snnlab: Snnlab
 ) -> None:
-    given = (digits_run / "config.yaml", digits_store, f"output_dir={tmp_path}", "trainer.max_epochs=1")
-    first = train(*given, f"init_from={digits_run}", "quantize=int4", "quantize.learn_scales=true").folder
+    def trained(run: Path, *given: str) -> Path:
+        words = (str(run / "config.yaml"), f"init_from={run}", f"output_dir={tmp_path}", "trainer.max_epochs=1")
+        done = snnlab("train", *words, *given)
+        assert done.status == 0, done.err
+        return Path(done.out.splitlines()[-1])
+
+    first = trained(digits_run, "quantize=int4", "quantize.learn_scales=true")
     before, after = (load(folder).network.state_dict() for folder in (digits_run, first))
     assert "quantize" not in load(digits_run).config
     assert load(first).config["quantize"]["type"] == "int4"
     moved = after["fc1.parametrizations.weight.original"] - before["fc1.weight"]
     assert 0 < moved.abs().mean() < 0.1
-    second = train(first / "config.yaml", f"output_dir={tmp_path}", f"init_from={first}", "optimizer.lr=0").folder
+    second = trained(first, "optimizer.lr=0")
     again = load(second).network.state_dict()
     assert all(torch.equal(again[name], value) for name, value in after.items())
     result = load(second).metrics

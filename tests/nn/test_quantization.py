@@ -301,7 +301,7 @@ def test_numbers_of_speck_are_those_of_sinabs_discretize() -> None:
     for trial in range(6):
         weight = rng.normal(0.1 * (trial - 2), 0.3, (4, 2, 3, 3)).astype(np.float32)
         bias = rng.normal(0, 0.1 * 4 ** (trial % 3), 4).astype(np.float32)
-        levels = np.float32([-float(rng.uniform(0.5, 400)), rng.uniform(0.5, 200)])
+        levels = np.array([-rng.uniform(0.5, 400), rng.uniform(0.5, 200)], np.float32)
         factors = []
         for values, bits in ((weight, 8), (bias, 8), (levels, 16)):
             low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
@@ -321,7 +321,7 @@ def test_numbers_of_speck_are_those_of_sinabs_discretize() -> None:
         conv: Any = network.get_submodule("c")
         assert np.array_equal(conv.weight.detach().numpy(), np.round(weight * factor))
         assert np.array_equal(conv.bias.detach().numpy(), np.round(bias * factor))
-        k = group.neuron.coefficients()
+        k: Any = group.neuron.coefficients()
         assert [float(k.floor), float(k.v_threshold)] == np.round(levels * factor).tolist()
 
 

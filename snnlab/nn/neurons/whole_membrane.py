@@ -31,7 +31,6 @@ from snnlab.nn.neurons.learn import Number
 from snnlab.nn.neurons.li import LI
 from snnlab.nn.neurons.lif import LIF
 from snnlab.nn.neurons.membrane import LeakyMembrane, SpikingMembrane, SynapticMembrane, spike_count
-from snnlab.nn.neurons.nir_node import InNIR
 from snnlab.nn.surrogate import Surrogate, heaviside, notify_observers
 from snnlab.spec.declared import no_setting
 
@@ -147,9 +146,6 @@ class WholeMembrane(LeakyMembrane):
         found = {"unit": f"unit = scale / 2^{self.target.weight_shift}"}
         found |= {name: f"{name} = round({size} * {_formula(own[name])})" for name in ("a", "b") if name in own}
         return found | {name: f"round({_formula(own[name])} / unit)" for name in ("c", "r") if name in own}
-
-    def in_nir(self, dt: float) -> InNIR | None:
-        return None
 
 
 class WholeSynapse(WholeMembrane, SynapticMembrane):
