@@ -126,7 +126,7 @@ def quantize_network(
         only: Name of the only neurons that are made whole, with the weights before them; None: all.
         place: Path of the layers, for errors.
     """
-    reader = _Reader(place)
+    reader = _GroupReader(place)
     reader.read_all(network, "")
     reader.end()
     names = {one.name for group in reader.groups for one in group.inputs}
@@ -278,7 +278,7 @@ def groups_of(network: Network, place: str = "model.layers") -> list[WholeGroup]
         network: The network.
         place: Path of the layers, for errors.
     """
-    reader = _Reader(place)
+    reader = _GroupReader(place)
     reader.read_all(network, "")
     reader.end()
     return reader.groups
@@ -331,7 +331,7 @@ def _activity_of(one: WeightedInput, activity: Mapping[str, Tensor] | None) -> T
 
 
 @dataclass
-class _Reader:
+class _GroupReader:
     """Finds the neurons of a network, and the weights before each of them."""
 
     place: str

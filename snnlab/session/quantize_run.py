@@ -60,8 +60,8 @@ class QuantizationOptions(NamedTuple):
     fold_norm: bool
 
 
-class Answers(NamedTuple):
-    """Answers of a network: how many are right, None where targets are no classes, and the mean loss."""
+class NetworkAnswers(NamedTuple):
+    """NetworkAnswers of a network: how many are right, None where targets are no classes, and the mean loss."""
 
     right: int | None
     loss: float
@@ -194,7 +194,7 @@ def _activity(network: Network, data: EventDataModule, items: np.ndarray) -> dic
 
 
 @torch.no_grad()
-def _answers(network: Network, session: Session, data: EventDataModule, items: np.ndarray) -> Answers:
+def _answers(network: Network, session: Session, data: EventDataModule, items: np.ndarray) -> NetworkAnswers:
     """Return how a network answers recordings."""
     right, loss = 0, 0.0
     for batch, part in _batches(data, items):
@@ -203,7 +203,7 @@ def _answers(network: Network, session: Session, data: EventDataModule, items: n
         loss += float(session.loss_with_class_counts(y, batch.targets, batch.lengths, counts)[0]) * len(part)
         if session.settings.targets == "class":
             right += int((session.loss.readout(y, batch.lengths).argmax(-1) == batch.targets).sum())
-    return Answers(right if session.settings.targets == "class" else None, loss / items.size)
+    return NetworkAnswers(right if session.settings.targets == "class" else None, loss / items.size)
 
 
 class Overflows(NamedTuple):
@@ -236,13 +236,13 @@ def _overflows(network: Network, data: EventDataModule, items: np.ndarray) -> di
 
 def _table(
     groups: Sequence[WholeGroup],
-    real: Answers,
-    whole: Answers,
-    alone: Mapping[str, Answers],
+    real: NetworkAnswers,
+    whole: NetworkAnswers,
+    alone: Mapping[str, NetworkAnswers],
     sums: Mapping[str, Overflows],
     of: int,
 ) -> Table:
-    def cells(one: Answers) -> list[str]:
+    def cells(one: NetworkAnswers) -> list[str]:
         return [f"{one.loss:.4f}", *([] if one.right is None else [f"{one.right:,} of {of:,}"])]
 
     rows = [["none", "", "", *cells(real)]]
