@@ -39,6 +39,9 @@ def make_network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
     if experiment.model.get("init") is not None:
         _initialize_weights(built, experiment.model["init"], data)
     if experiment.quantize is not None:
+        precision = str(experiment.trainer.get("precision") or 32)
+        if precision not in ("32", "32-true"):
+            raise ConfigError("trainer.precision", f"{precision} rounds whole numbers", "set trainer.precision=32-true")
         settings = dict(experiment.quantize)
         target = INTEGER_TARGETS.build(settings.pop("type", None), settings, "quantize")
         quantize_network(built.network, target)

@@ -95,20 +95,20 @@ class WholeMembrane(LeakyMembrane):
 
     def gain(self) -> Tensor:
         """Return the gain of the input, `[C]` or `[1]`, float64."""
-        return torch.as_tensor(super().coefficients().g, dtype=torch.float64).flatten()
+        return _double(super().coefficients().g, self.log_scale).flatten()
 
     def coefficients(self) -> Any:
         """Return `WholeCoefficients`, in double precision."""
         k, unit = super().coefficients(), self.unit()
         in_units = partial(_in_units, unit=unit, to_even=self.target.rounds_to_even)
-        size = 2.0**self.target.decay_bits
+        whole_factor = partial(_whole_factor, size=2.0**self.target.decay_bits, like=unit)
         fires = isinstance(self, SpikingMembrane)
         floor = getattr(self, "floor", None)
         return WholeCoefficients(
-            _whole_factor(k.a, size),
+            whole_factor(k.a),
             k.g,
             in_units(k.c),
-            _whole_factor(k.b, size),
+            whole_factor(k.b),
             in_units(k.v_threshold) if fires else k.v_threshold,
             in_units(k.r) if fires else k.r,
             in_units(k.v_reset),
@@ -250,13 +250,17 @@ def _notify(neuron: WholeMembrane, value: Tensor, held: Tensor) -> None:
 def _in_units(value: Number, unit: Tensor, *, to_even: bool) -> Number:
     if equals_constant(value, 0.0):
         return value
-    return rounded(torch.as_tensor(value, dtype=torch.float64) / unit, to_even=to_even)
+    return rounded(_double(value, unit) / unit, to_even=to_even)
 
 
-def _whole_factor(factor: Number, size: float) -> Number:
+def _double(value: Number, like: Tensor) -> Tensor:
+    return torch.as_tensor(value, dtype=torch.float64, device=like.device)
+
+
+def _whole_factor(factor: Number, size: float, like: Tensor) -> Number:
     if isinstance(factor, float) and factor in (0.0, 1.0):
         return factor
-    return rounded(torch.as_tensor(factor, dtype=torch.float64) * size).clamp(max=size)
+    return rounded(_double(factor, like) * size).clamp(max=size)
 
 
 def _slope(surrogate: Surrogate, v_threshold: Tensor, unit: Tensor, distance: Tensor) -> Tensor:
