@@ -13,7 +13,7 @@ from snnlab.interop.onnx_run import certify_onnx
 from snnlab.nn.dense_loops import DenseLoops
 from snnlab.nn.network_form import network_form
 from snnlab.nn.neurons.base import plain_loops
-from snnlab.streaming import EventStream
+from snnlab.streaming.event_stream import EventStream
 
 from ..nn.test_quantization import SHAPE, draw, frames, whole_network
 from .test_c99 import recorded, sensor

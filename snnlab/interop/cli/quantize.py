@@ -40,7 +40,7 @@ def quantize(
 
     Examples:
         snnlab quantize outputs/NAME/TIME_SEED quantize=int8 --out whole
-        snnlab quantize RUN quantize=int4 quantize.layer_bits='{conv1: 8}' --out whole
+        snnlab quantize RUN quantize=int4 quantize.layer_bits='{out: 8}' --out whole
         snnlab train whole/config.yaml init_from=whole    training in whole numbers
     """
     folder = run_path(run)

@@ -23,9 +23,9 @@ from snnlab.data.data_module import EventDataModule
 from snnlab.data.events.frames import Batch
 from snnlab.errors import ConfigError
 from snnlab.files import unwritable
-from snnlab.interop.fold_norm import fold_norm
 from snnlab.interop.session.import_run import require_new, write_run
 from snnlab.nn import INTEGER_TARGETS
+from snnlab.nn.fold_norm import fold_norm
 from snnlab.nn.integer_targets import IntegerTarget
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import plain_loops

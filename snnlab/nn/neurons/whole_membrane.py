@@ -142,10 +142,15 @@ class WholeMembrane(LeakyMembrane):
         return self.fit(drive if equals_constant(k.c, 0.0) else drive + k.c, "saturate")
 
     def definitions(self) -> dict[str, str]:
-        own, size = super().definitions(), f"2^{self.target.decay_bits}"
-        found = {"unit": f"unit = scale / 2^{self.target.weight_shift}"}
-        found |= {name: f"{name} = round({size} * {_formula(own[name])})" for name in ("a", "b") if name in own}
-        return found | {name: f"round({_formula(own[name])} / unit)" for name in ("c", "r") if name in own}
+        own, target = super().definitions(), self.target
+        found = {"unit": f"unit = weight_scale / {2**target.weight_shift}"}
+        for name in {"a", "b"} & own.keys():
+            formula = own[name].rpartition(" = ")[2]
+            found[name] = formula if formula == "1" else f"{name} = floor({2**target.decay_bits} * {formula} + 0.5)"
+        for name in {"c", "r"} & own.keys():
+            formula = own[name].rpartition(" = ")[2]
+            found[name] = formula if formula == "0" else f"floor({formula} / unit + 0.5)"
+        return found | ({"v_threshold": "floor(v_threshold / unit + 0.5)"} if self.spiking else {})
 
 
 class WholeSynapse(WholeMembrane, SynapticMembrane):
@@ -269,7 +274,3 @@ def _slope(surrogate: Surrogate, v_threshold: Tensor, unit: Tensor, distance: Te
 
 def _slope_at(surrogate: Surrogate, v_threshold: Tensor, unit: Tensor, u: Tensor) -> Tensor:
     return _slope(surrogate, v_threshold, unit, u - v_threshold)
-
-
-def _formula(definition: str) -> str:
-    return definition.rpartition(" = ")[2]

@@ -50,7 +50,7 @@ def test_a_run_becomes_whole_numbers_and_every_command_takes_its_folder(
     evaluated = snnlab("evaluate", str(out))
     assert evaluated.status == 0, evaluated.err
     assert_text_has(evaluated.out, "accuracy", "MACs", "8-bit", "ACs", "8-bit", "24 bits")
-    for words in (("predict", str(out), str(digit)), ("show", str(out))):
+    for words in (("predict", str(out), str(digit)), ("show", str(out), "--equations")):
         done = snnlab(*words)
         assert done.status == 0, (words, done.err)
     again = snnlab("quantize", str(out), "quantize=int4", "--out", str(tmp_path / "again"))
