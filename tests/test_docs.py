@@ -151,7 +151,7 @@ def test_there_are_commands_to_run():
 # They start other processes, each of which imports everything; tests/cli starts such in `make check`.
 STARTS_PROCESSES = ("launcher=joblib", "trainer=ddp")
 # They write what other commands of a page read.
-WRITES = ("new", "cp", "import", "export")
+WRITES = ("new", "cp", "import", "export", "quantize")
 OF_README = {line for block in BLOCKS if block.page == Path("README.md") for line in commands_of(block)}
 
 
@@ -181,6 +181,8 @@ def test_a_command_of_a_page_works(
     trains = arguments[0] == "train" and not {"--help", "--cfg", "resume=RUN", "RUN/config.yaml"} & set(arguments)
     if arguments[:1] == ["bench"] and any(word.startswith("suite=") for word in arguments):
         arguments.append("--dry-run")  # tests/experiments/acceptance/test_bench.py trains one
+    if arguments[0] == "quantize":
+        arguments += ["--recordings", "8"]
     if "data.root=FOLDER" in command and "data.download=false" not in arguments:
         arguments.append("data.download=false")  # a test fetches nothing
     short = [text for text in SHORT if not (text.startswith("backend=") and "backend=" in command)] if trains else []

@@ -75,6 +75,7 @@ REGISTRIES = {
         ("dt", "in_shape"),
         default="conv",
     ),
+    "targets": Kind("snnlab.nn", "INTEGER_TARGETS", ("quantize.type",)),
     "averages": Kind("snnlab.training.weight_averaging", "AVERAGES", ("weight_averaging.type",)),
 }
 

@@ -47,7 +47,9 @@ from snnlab.zoo import run_path
 _log = logging.getLogger(__name__)
 
 # Groups whose settings are a mapping; other settings refer to those of _REFERENCED.
-_MAPPING_GROUPS = ("data", "trainer", "loss", "learning", "optimizer", "scheduler", "logger", "callbacks")
+_MAPPING_GROUPS = (
+    *("data", "trainer", "loss", "learning", "optimizer", "scheduler", "logger", "callbacks", "quantize"),
+)
 _REFERENCED = ("data", "trainer")
 # The first number that does not fit into a signed 64-bit integer.
 _TOO_LARGE = 2**63

@@ -28,7 +28,7 @@ from snnlab.zoo import is_packaged, run_path
 # Settings that a typed mapping replaces instead of merging.
 _REPLACED_WHOLE = (".surrogate", ".learn")
 # Groups whose file describes one object; a typed mapping that names another object replaces it.
-_OBJECTS = ("optimizer", "scheduler", "loss", "learning")
+_OBJECTS = ("optimizer", "scheduler", "loss", "learning", "quantize")
 _ASSIGNMENT = re.compile(r"(?P<key>[A-Za-z_][\w.-]*)=(?P<value>.*)", re.DOTALL)
 # Settings that are texts, mostly paths: Hydra's grammar would parse `2024`, `a,b` and `[x]` as other types.
 _TEXTS = (

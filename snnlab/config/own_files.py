@@ -19,7 +19,10 @@ from snnlab.files import open_regular
 from snnlab.spec.annotations import value_text
 from snnlab.yaml_files import MAX_BYTES, ContentError, bytes_problem, parse, yaml_problem
 
-_GROUPS = ("neuron", "model", "data", "loss", "learning", "optimizer", "scheduler", "trainer", "callbacks", "logger")
+_GROUPS = (
+    *("neuron", "model", "data", "loss", "learning", "optimizer", "scheduler", "trainer", "callbacks", "logger"),
+    "quantize",
+)
 FIRST_LINE = "# @package _global_"
 # A file may come from another person: of Hydra's settings it can set only the folders of runs.
 ALLOWED_HYDRA_SETTINGS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")

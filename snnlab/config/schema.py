@@ -110,6 +110,7 @@ class Experiment:
         loss: `type` and the settings of a loss.
         learning: `type` and the settings of a learning rule.
         optimizer: `_target_` and its arguments.
+        quantize: `type` and settings of a target of whole numbers, in which the network runs; null: real numbers.
         neuron: The experiment's neuron, already merged into the layers; null for none.
         scheduler: `_target_` and its arguments; null for none.
         trainer: Arguments of lightning's Trainer.
@@ -156,6 +157,7 @@ class Experiment:
     trainer: Node
     tags: Sequence[str] = ()
     learning: Node = field(default_factory=lambda: {"type": "bptt"})
+    quantize: Node | None = None
     neuron: Node | None = None
     scheduler: Node | None = None
     callbacks: Node | None = None

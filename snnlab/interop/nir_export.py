@@ -37,6 +37,7 @@ from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron, plain_loops
 from snnlab.nn.neurons.nir_node import INCLUSIVE, next_below
 from snnlab.nn.neurons.recurrent import ConvFeedback, DenseFeedback, Recurrent
+from snnlab.nn.neurons.whole_membrane import WholeMembrane
 
 Shape = tuple[int, ...]
 # Names of the nodes whose output a layer's input is the sum of.
@@ -461,6 +462,8 @@ class _Writer:
         return ends
 
     def _write_population(self, neuron: Neuron, path: str, name: str, sources: Sources, shape: Shape) -> Sources:
+        if isinstance(neuron, WholeMembrane):
+            return self._no_node(sources, path, "whole numbers", "NIR has real ones: export the run it was made of")
         says_it = {"nir", "in_nir"} & {*vars(type(neuron))}
         found = neuron.in_nir(self.dt) if says_it else None
         if found is None:

@@ -34,6 +34,11 @@ def floored(x: Any) -> Any:
     return with_slope(torch.floor, x, _straight)
 
 
+def rounded(x: Any, *, to_even: bool = False) -> Any:
+    """Return the nearest whole number, halves up or to the even one (tensors only); its derivative is 1."""
+    return with_slope(torch.round, x, _straight) if to_even else floored(x + 0.5)
+
+
 def scaled(x: Any, factor: Any, bits: int) -> Any:
     """Return x * factor / 2^bits towards zero; its derivatives are those without rounding.
 

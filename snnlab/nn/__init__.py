@@ -50,6 +50,13 @@ from snnlab.nn.init import (
     VariancePreserving as VariancePreserving,
     XavierUniform as XavierUniform,
 )
+from snnlab.nn.integer_targets import (
+    INTEGER_TARGETS as INTEGER_TARGETS,
+    Int4 as Int4,
+    Int8 as Int8,
+    Loihi2 as Loihi2,
+    Speck as Speck,
+)
 from snnlab.nn.layer import LAYERS as LAYERS, TemporalLayer as TemporalLayer
 from snnlab.nn.layers.attention_product import (
     AttentionProduct as AttentionProduct,

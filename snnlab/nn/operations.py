@@ -16,6 +16,7 @@ Source: Yik et al., The NeuroBench framework for benchmarking neuromorphic compu
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -36,6 +37,7 @@ from snnlab.nn.layers import Delay, DelayedConnections, Dropout, SumPool, Voting
 from snnlab.nn.network import BuiltNetwork, Network, Shape
 from snnlab.nn.neurons.base import Neuron, named_neurons, plain_loops, without_autocast
 from snnlab.nn.neurons.recurrent import Feedback, FeedbackWeights, Recurrent
+from snnlab.nn.quantization import whole_bits
 from snnlab.nn.record import evaluation
 from snnlab.nn.stages import FusedEvents, FusedNeuron, Stage, observe_stages
 from snnlab.nn.summary import has_weights
@@ -175,6 +177,8 @@ class OperationCounts(NamedTuple):
         outputs: All outputs of spiking neurons and activations.
         steps: Valid steps.
         samples: Samples.
+        of_bits: Effective multiply-accumulates (`macs`) and accumulates (`acs`) of a network in whole numbers, by the
+            bits of their weights; empty for real numbers.
     """
 
     dense: int = 0
@@ -185,9 +189,11 @@ class OperationCounts(NamedTuple):
     outputs: int = 0
     steps: int = 0
     samples: int = 0
+    of_bits: Counter[tuple[str, int]] = Counter()  # noqa: RUF012
 
     def __add__(self, other: OperationCounts) -> OperationCounts:  # type: ignore[override]
-        return OperationCounts(*(a + b for a, b in zip(self, other, strict=True)))
+        sums: list[Any] = [a + b for a, b in zip(self[:-1], other[:-1], strict=True)]  # type: ignore[operator]
+        return OperationCounts(*sums, of_bits=self.of_bits + other.of_bits)
 
     def metrics(self, stage: str) -> dict[str, float]:
         """Return the means over the samples, and over the steps, by metric name."""
@@ -195,6 +201,8 @@ class OperationCounts(NamedTuple):
         for kind, total in (("dense", self.dense), ("macs", self.macs), ("acs", self.acs)):
             values[f"{stage}/synops_{kind}"] = total / max(self.samples, 1)
             values[f"{stage}/synops_{kind}_per_step"] = total / max(self.steps, 1)
+        for (kind, bits), total in self.of_bits.items():
+            values[f"{stage}/synops_{kind}_{bits}_bits"] = total / max(self.samples, 1)
         values[f"{stage}/membrane_updates"] = self.updates / max(self.samples, 1)
         if self.outputs:
             values[f"{stage}/activation_sparsity"] = 1.0 - self.active / self.outputs
@@ -204,8 +212,8 @@ class OperationCounts(NamedTuple):
 class _InputCounts:
     """The inputs of one layer: in how many steps each cell was nonzero, separately for MACs and ACs."""
 
-    def __init__(self, weight_counts: WeightCounts) -> None:
-        self.weight_counts, self.steps = weight_counts, 0
+    def __init__(self, weight_counts: WeightCounts, bits: int | None) -> None:
+        self.weight_counts, self.bits, self.steps = weight_counts, bits, 0
         self.cells = torch.zeros(
             2, *weight_counts.effective.shape, dtype=torch.float64, device=weight_counts.effective.device
         )
@@ -219,11 +227,13 @@ class _InputCounts:
         cells = count_nonzero_steps(x.flatten(2).flatten(0, 1), valid.flatten()).reshape(2, *x.shape[2:])
         self.cells += cells.movedim(-1, 1) if last else cells
 
-    def operations(self) -> tuple[int, int, int]:
+    def operations(self) -> OperationCounts:
         """Return dense operations, MACs and ACs."""
         operations = [round(float((cells * self.weight_counts.effective).sum())) for cells in self.cells]
         macs, acs = operations[GRADED], operations[BINARY]
-        return self.steps * self.weight_counts.dense, macs + self.steps * self.weight_counts.recurrent, acs
+        macs += self.steps * self.weight_counts.recurrent
+        of_bits = Counter() if self.bits is None else Counter({("macs", self.bits): macs, ("acs", self.bits): acs})
+        return OperationCounts(self.steps * self.weight_counts.dense, macs, acs, of_bits=of_bits)
 
 
 class OperationCounter:
@@ -243,7 +253,7 @@ class OperationCounter:
             return None
         found = self._totals
         for inputs_of_layer in self._layers.values():
-            found += OperationCounts(*inputs_of_layer.operations())
+            found += inputs_of_layer.operations()
         return found
 
     def begin(self, network: nn.Module, inputs: tuple[Any, ...], settings: dict[str, Any]) -> None:
@@ -289,7 +299,7 @@ class OperationCounter:
         self._uncounted.discard(id(layer))
         key = id(layer), x.shape[2:]
         if key not in self._layers:
-            self._layers[key] = _InputCounts(weight_counts(layer, x.shape[2:]))
+            self._layers[key] = _InputCounts(weight_counts(layer, x.shape[2:]), whole_bits(layer))
         self._layers[key].add(x, _valid(lengths, x))
 
 

@@ -565,10 +565,11 @@ def spike(distance: Tensor, surrogate: Surrogate, v_threshold: float | Tensor, *
         notify_observers(distance, surrogate, v_threshold)
     if isinstance(v_threshold, Tensor | Symbol):
         v_threshold = v_threshold.detach()
-    return with_slope(partial(_heaviside, strict), distance, partial(_gradient, surrogate, v_threshold))
+    return with_slope(partial(heaviside, strict), distance, partial(_gradient, surrogate, v_threshold))
 
 
-def _heaviside(strict: bool, distance: Tensor) -> Tensor:
+def heaviside(strict: bool, distance: Tensor) -> Tensor:
+    """Return 1 where a distance is at least 0, or above 0 if strict, else 0, in its dtype."""
     return (distance > 0 if strict else distance >= 0).to(distance.dtype)
 
 

@@ -11,10 +11,11 @@ from torch import nn
 from snnlab.config.schema import Experiment
 from snnlab.data.data_settings import DataSettings
 from snnlab.errors import ConfigError, error_context
-from snnlab.nn import INITS, NEURONS, BuiltNetwork, build_network
+from snnlab.nn import INITS, INTEGER_TARGETS, NEURONS, BuiltNetwork, build_network
 from snnlab.nn.kernel_sources import require_kernels
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.plan import SparseInput
+from snnlab.nn.quantization import quantize_network
 from snnlab.seeds import Stream, derived_seed
 from snnlab.training import optimizer
 
@@ -37,6 +38,13 @@ def make_network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
     built.network.configure(checkpoint_segments=experiment.checkpoint_segments)
     if experiment.model.get("init") is not None:
         _initialize_weights(built, experiment.model["init"], data)
+    if experiment.quantize is not None:
+        precision = str(experiment.trainer.get("precision") or 32)
+        if precision not in ("32", "32-true"):
+            raise ConfigError("trainer.precision", f"{precision} rounds whole numbers", "set trainer.precision=32-true")
+        settings = dict(experiment.quantize)
+        target = INTEGER_TARGETS.build(settings.pop("type", None), settings, "quantize")
+        quantize_network(built.network, target)
     freeze(experiment, built.network)
     name, shape = next(reversed(built.shapes.items()))
     if shape != (data.num_classes,):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,6 +20,7 @@ from snnlab.data.data_module import EventDataModule
 from snnlab.data.dataset import Dataset
 from snnlab.errors import ConfigError, did_you_mean
 from snnlab.files import unwritable, write_json, write_npz, write_text
+from snnlab.nn.neurons.whole_membrane import WholeMembrane
 from snnlab.runs.early_exit import at_threshold, early_exit_csv, early_exit_curve, fastest_threshold, recorded_answers
 from snnlab.runs.onsets import onset_errors
 from snnlab.runs.plots.answers import draw_early_exit, draw_predictions
@@ -87,6 +89,8 @@ def evaluate(
         of_part = (arrays[f"{part}_target"], arrays[f"{part}_readout"].argmax(-1))
         found_onsets = onset_errors(*of_part, list(values["accuracy_of_class"]), settings.step_ms)
         values["onsets"] = {name: one._asdict() for name, one in found_onsets.items()}
+    if widths := {one.target.state_bits for one in session.network.modules() if isinstance(one, WholeMembrane)}:
+        values["membrane_bits"] = max(widths)
     values["imported"] = ended is not None and ended.imported is not None
     if early_exit:
         values["anytime"] = early_exit.record
@@ -122,9 +126,28 @@ def result_lines(values: dict[str, Any]) -> list[str]:
         if one["found"]:
             late = f"{one['mean_ms']:+.0f} ms, median of sizes {one['median_ms']:.0f} ms"
             text_lines.append(f"  onset of {name:{width}}  {one['found']:>6,} of {one['onsets']:>6,} found  {late}")
+    text_lines += operation_lines(values)
     if "anytime" in values:
         text_lines += early_exit_lines(values["anytime"], imported=values.get("imported", False))
     return text_lines
+
+
+def operation_lines(values: Mapping[str, Any]) -> list[str]:
+    """Return the operations of a recording by kind and width; none if they are not known."""
+    metrics, part = values["metrics"], values["split"]
+    if f"{part}/synops_acs" not in metrics:
+        return []
+    found = re.compile(rf"{part}/synops_(macs|acs)_(\d+)_bits")
+    of_bits = [
+        (match[1], f"{match[2]}-bit weights", n) for name, n in metrics.items() if (match := found.fullmatch(name))
+    ]
+    kinds = of_bits or [(kind, "32-bit floats", metrics[f"{part}/synops_{kind}"]) for kind in ("macs", "acs")]
+    names = {"macs": "multiply-accumulates (MACs)", "acs": "accumulates (ACs)"}
+    lines = [(n, f"{names[kind]} of {width}") for kind, width, n in kinds if n]
+    width = f"{values['membrane_bits']} bits" if "membrane_bits" in values else "32-bit floats"
+    lines.append((metrics[f"{part}/membrane_updates"], f"updates of neurons, of {width}"))
+    sample = "window" if "windows" in values else "recording"
+    return [f"operations a {sample}, the mean:", *(f"  {n:>14,.0f}  {what}" for n, what in lines)]
 
 
 def _evaluate_early_exit(

@@ -26,6 +26,7 @@ from snnlab.memory import keep_heap
 from snnlab.nn import BuiltNetwork, Network
 from snnlab.nn.learning import LearningRule
 from snnlab.nn.losses import Loss, build_loss
+from snnlab.nn.quantization import check_widths, groups_of
 from snnlab.runs.run_folder import CheckpointName
 from snnlab.session.build_learning import make_rule
 from snnlab.session.build_network import make_network
@@ -166,6 +167,8 @@ class Session:
             _log.info(init_from(network, run_path(self.experiment.init_from), self.settings.step_ms))
         elif self.experiment.foreign_weights is not None:
             _log.info(provided("model.weights.file")(network, self.experiment.foreign_weights))
+        if self.experiment.quantize is not None:
+            check_widths(groups_of(network))
         return network
 
     @cached_property

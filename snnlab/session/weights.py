@@ -16,6 +16,8 @@ import numpy as np
 from snnlab.data.duplicates import FEW_EVENTS
 from snnlab.errors import ConfigError, DamagedError, RunFolderError
 from snnlab.nn import Network
+from snnlab.nn.neurons.whole_membrane import WholeMembrane
+from snnlab.nn.quantization import fit_scales, groups_of, is_scale, whole_name
 from snnlab.runs.recorded import RunFiles, read_run, read_run_if_ended
 from snnlab.runs.run_folder import CONFIG, RESULT, SPLIT, TRAINED_ON, WEIGHTS, CheckpointName, write_trained_on
 from snnlab.training.checkpoints import network_weights, tensors_hash
@@ -100,14 +102,17 @@ def init_from(network: Network, run: Path, step: float | None) -> str:
     except RunFolderError as error:
         raise RunFolderError("init_from", error) from error
     own = network.state_dict()
+    weights = {whole_name(name, own): value for name, value in weights.items()}
     taken = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if not taken:
         raise ConfigError(
             "init_from", f"no layer of {run_label(run)} has the name and shape of a layer of this network"
         )
     network.load_state_dict(taken, strict=False)
+    if any(isinstance(module, WholeMembrane) for module in network.modules()) and not any(map(is_scale, taken)):
+        fit_scales(groups_of(network))
     warn_of_other_dt(run, step)
-    new = [name for name in own if name not in taken]
+    new = [name for name in own if name not in taken and not is_scale(name)]
     rest = f"; random: {', '.join(new)}" if new else ""
     return f"loaded {len(taken)} of {len(own)} tensors from {run_label(run)}{rest}"
 

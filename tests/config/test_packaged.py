@@ -26,6 +26,7 @@ NEEDED = {
     **dict.fromkeys(("mse_count", "mse_first_spike", "van_rossum"), SPIKES),
     **dict.fromkeys(("speck_gesture", "plif_conv5", "dvsgesture_net", "sew_gesture"), GESTURES),
     "strided_lif": ["data=pixel_mnist"],
+    "speck": [*GESTURES, "model=speck_gesture"],
     # As many steps as show that they build and run.
     **dict.fromkeys(("spikformer", "qkformer", "spike_driven_transformer"), FEW_STEPS),
     **dict.fromkeys(("sew_resnet18", "sew_resnet34", "sew_resnet50", "vgg_snn", "cifar10dvs_vgg_tet"), FEW_STEPS),

@@ -71,6 +71,7 @@ def known_fields() -> dict[str, dict[str, list[Field]]]:
         ("surrogates", "model.layers.NAME"),  # in `model.layers.NAME.surrogate`
         ("schedules", "scheduler"),
         ("averages", "weight_averaging"),
+        ("targets", "quantize"),
     ):
         for name in registry(kind):
             add(node, registry(kind).get(name, ""))

@@ -430,9 +430,9 @@ class SpikingMembrane(SurrogateNeuron, LeakyMembrane):
         """Return the spikes of one step and the membrane after it."""
         if not self.reset_delay:
             u = self.integrate(v, j, k)
-            s = multi_spike(u, self.surrogate, k.v_threshold) if self.graded else self._spike(u, k)
+            s = self._several_spikes(u, k) if self.graded else self._spike(u, k)
             after = self._reset(u, s, k)
-            return s, after if self.floor is None else after.clamp(min=self.floor)
+            return s, after if self.floor is None else self._above_floor(after, k)
         s_before = self._spike(v, k)
         if self.reset == "value":
             after = self._reset(v, s_before, k)
@@ -460,6 +460,12 @@ class SpikingMembrane(SurrogateNeuron, LeakyMembrane):
 
     def _spike(self, u: Tensor, k: MembraneCoefficients) -> Tensor:
         return spike(u - k.v_threshold, self.surrogate, k.v_threshold, strict=self.strict)
+
+    def _several_spikes(self, u: Tensor, k: MembraneCoefficients) -> Tensor:
+        return multi_spike(u, self.surrogate, k.v_threshold)
+
+    def _above_floor(self, v: Tensor, k: MembraneCoefficients) -> Tensor:
+        return v.clamp(min=self.floor)
 
     def _reset(self, u: Tensor, s: Tensor, k: MembraneCoefficients) -> Tensor:
         if self.reset == "none":
@@ -497,10 +503,11 @@ def multi_spike(u: Tensor, surrogate: Surrogate, v_threshold: Number) -> Tensor:
         notify_observers(u - v_threshold, surrogate, v_threshold)
     if isinstance(v_threshold, Tensor | Symbol):
         v_threshold = v_threshold.detach()
-    return with_slope(partial(_spike_count, v_threshold), u, partial(_gradient, surrogate, v_threshold))
+    return with_slope(partial(spike_count, v_threshold), u, partial(_gradient, surrogate, v_threshold))
 
 
-def _spike_count(v_threshold: Number, u: Tensor) -> Tensor:
+def spike_count(v_threshold: Number, u: Tensor) -> Tensor:
+    """Return trunc(u / v_threshold) for u > 0, else 0."""
     return torch.trunc(u.clamp(min=0.0) / v_threshold)
 
 

@@ -59,6 +59,8 @@ class Feedback(Declared, nn.Module, ABC):
     dt: Dt = None
     delay: DelaySetting = None
     autapse: Tensor = no_setting()
+    # Rounds the weights to whole numbers, see `snnlab.nn.quantization`.
+    whole: nn.Module | None = no_setting()
 
     def make_weights(self, autapse: Tensor, fan_in: int) -> None:
         """Make weight, bias and delays.
@@ -82,17 +84,22 @@ class Feedback(Declared, nn.Module, ABC):
                 self.weight.uniform_(-(fan_in**-0.5), fan_in**-0.5)
                 if self.bias is not None:
                     self.bias.uniform_(-(fan_in**-0.5), fan_in**-0.5)
-            self.weight.copy_(self.connections())
-        self.delays = delays
+            self.weight.copy_(self.real_connections())
+        self.delays, self.whole = delays, None
 
     @property
     def past_steps(self) -> int:
         """The number of past steps whose outputs feed back."""
         return 1 if self.delays is None else self.delays.max_steps + 1
 
-    def connections(self) -> Tensor:
+    def real_connections(self) -> Tensor:
         """Return the weight of each connection, without its delay; 0 for removed autapses."""
         return self.weight if self.autapses else self.weight.masked_fill(self.autapse, 0.0)
+
+    def connections(self) -> Tensor:
+        """Return `real_connections`, rounded where the network is one in whole numbers."""
+        real = self.real_connections()
+        return real if self.whole is None else self.whole(real)
 
     def weights(self) -> FeedbackWeights:
         """Return weight and bias, called once per forward pass; with delays the sources are those of all past steps."""

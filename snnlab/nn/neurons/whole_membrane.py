@@ -1,0 +1,276 @@
+"""Canonical neurons in whole numbers: the same steps, with a decay that is rounded and states of stated widths.
+
+    i[t] = fit(trunc(b * i[t-1] / 2^n) + x[t])
+    u[t] = fit(trunc(a * v[t-1] / 2^n) + j[t] + c)
+
+All numbers are whole, in units of the weights' scale / 2^shift (`snnlab.nn.integer_targets`); fit saturates or wraps.
+Spike and reset are those of the neuron. A readout returns its membrane times the unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from snnlab.errors import ConfigError
+from snnlab.kernels.trace import Symbol, equals_constant, with_slope
+from snnlab.kernels.whole_numbers import rounded, saturated, scaled, wrapped
+from snnlab.nn.integer_targets import IntegerTarget
+from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.cuba_li import CubaLI
+from snnlab.nn.neurons.cuba_lif import CubaLIF
+from snnlab.nn.neurons.iaf import IAF
+from snnlab.nn.neurons.integrator import Integrator
+from snnlab.nn.neurons.learn import Number
+from snnlab.nn.neurons.li import LI
+from snnlab.nn.neurons.lif import LIF
+from snnlab.nn.neurons.membrane import LeakyMembrane, SpikingMembrane, SynapticMembrane, spike_count
+from snnlab.nn.surrogate import Surrogate, heaviside, notify_observers
+from snnlab.spec.declared import no_setting
+
+Watch = Callable[["WholeMembrane", Tensor], None]
+_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
+
+
+class WholeCoefficients(NamedTuple):
+    """`MembraneCoefficients` in whole numbers: decays in 2^-decay_bits, the others in units.
+
+    Attributes:
+        g: Gain of the input, which is part of the weights; no whole number.
+        unit: The unit.
+        floor: Lower bound of the membrane; -inf where it has none.
+    """
+
+    a: Number
+    g: Number
+    c: Number
+    b: Number
+    v_threshold: Number
+    r: Number
+    v_reset: Number
+    unit: Number
+    floor: Number
+
+
+class WholeMembrane(LeakyMembrane):
+    """A membrane in whole numbers; an ordinary neuron becomes one by `make_whole`."""
+
+    target: IntegerTarget = no_setting()
+
+    def begin(self, target: IntegerTarget, channels: int, axes: int) -> None:
+        """Take a target, with scales of 1.
+
+        Args:
+            target: Widths, rounding and overflow.
+            channels: Number of output channels of the weights before it.
+            axes: Number of axes of the layer after the channels.
+        """
+        self.target, self.axes = target, axes
+        per_channel = target.scales == "channel" and self.spiking
+        log_scale = torch.zeros(channels if per_channel else 1, dtype=torch.float64)
+        if target.learn_scales:
+            self.log_scale = nn.Parameter(log_scale.float())
+        else:
+            self.register_buffer("log_scale", log_scale)
+
+    def scale(self) -> Tensor:
+        """Return the weights' scale, `[C]` or `[1]`, float64; the input's gain is part of the weights."""
+        return self.log_scale.double().exp()
+
+    def set_scale(self, scale: Tensor) -> None:
+        """Set the weights' scale."""
+        with torch.no_grad():
+            self.log_scale.copy_(scale.double().log().expand_as(self.log_scale))
+
+    def unit(self) -> Tensor:
+        """Return the unit of the states, which broadcasts to the layer, float64."""
+        unit = self.scale() / 2.0**self.target.weight_shift
+        return unit.reshape(()) if unit.numel() == 1 else unit.view(-1, *[1] * self.axes)
+
+    def gain(self) -> Tensor:
+        """Return the gain of the input, `[C]` or `[1]`, float64."""
+        return _double(super().coefficients().g, self.log_scale).flatten()
+
+    def coefficients(self) -> Any:
+        """Return `WholeCoefficients`, in double precision."""
+        k, unit = super().coefficients(), self.unit()
+        in_units = partial(_in_units, unit=unit, to_even=self.target.rounds_to_even)
+        whole_factor = partial(_whole_factor, size=2.0**self.target.decay_bits, like=unit)
+        fires = isinstance(self, SpikingMembrane)
+        floor = getattr(self, "floor", None)
+        return WholeCoefficients(
+            whole_factor(k.a),
+            k.g,
+            in_units(k.c),
+            whole_factor(k.b),
+            in_units(k.v_threshold) if fires else k.v_threshold,
+            in_units(k.r) if fires else k.r,
+            in_units(k.v_reset),
+            unit,
+            -torch.inf if floor is None else in_units(floor),
+        )
+
+    def initial_state(self, x: Tensor) -> Any:
+        state, unit = super().initial_state(x), self.unit()
+        return type(state)(*(rounded(part.double() / unit).to(x.dtype) for part in state))
+
+    def step(self, x: Tensor, state: Any, coefficients: Any) -> tuple[Tensor, Any]:
+        y, after = super().step(self.fit(x, self.input_overflow), state, coefficients)
+        return y if self.spiking else y * coefficients.unit, after
+
+    @property
+    def input_overflow(self) -> str:
+        """What an input does that is too large."""
+        return "saturate"
+
+    def fit(self, value: Tensor, overflow: str) -> Tensor:
+        """Return a sum as a whole number of the states' width."""
+        held = (wrapped if overflow == "wrap" else saturated)(value, self.target.state_bits)
+        if not isinstance(value, Symbol):
+            _notify(self, value, held)
+        return held
+
+    def integrate(self, v: Tensor, j: Tensor, k: Any) -> Tensor:
+        kept = v if equals_constant(k.a, 1.0) else scaled(v, k.a, self.target.decay_bits)
+        drive = kept + j
+        return self.fit(drive if equals_constant(k.c, 0.0) else drive + k.c, "saturate")
+
+    def definitions(self) -> dict[str, str]:
+        own, target = super().definitions(), self.target
+        found = {"unit": f"unit = weight_scale / {2**target.weight_shift}"}
+        for name in {"a", "b"} & own.keys():
+            formula = own[name].rpartition(" = ")[2]
+            found[name] = formula if formula == "1" else f"{name} = floor({2**target.decay_bits} * {formula} + 0.5)"
+        for name in {"c", "r"} & own.keys():
+            formula = own[name].rpartition(" = ")[2]
+            found[name] = formula if formula == "0" else f"floor({formula} / unit + 0.5)"
+        return found | ({"v_threshold": "floor(v_threshold / unit + 0.5)"} if self.spiking else {})
+
+
+class WholeSynapse(WholeMembrane, SynapticMembrane):
+    """A membrane with a synapse, in whole numbers."""
+
+    @property
+    def input_overflow(self) -> str:
+        return self.target.current_overflow
+
+    def current(self, i: Tensor, x: Tensor, k: Any) -> Tensor:
+        bits, overflow = self.target.decay_bits, self.target.current_overflow
+        if self.synapse == "decay_first":
+            return scaled(self.fit(i + x, overflow), k.b, bits)
+        return self.fit(scaled(i, k.b, bits) + x, overflow)
+
+
+class WholeSpiking(WholeMembrane, SpikingMembrane):
+    """A membrane that spikes, in whole numbers; its surrogate gradient is that of the real membrane."""
+
+    def _spike(self, u: Tensor, k: Any) -> Tensor:
+        distance = u - k.v_threshold
+        if not isinstance(u, Symbol):
+            notify_observers(distance * k.unit, self.surrogate, k.v_threshold * k.unit)
+        slope = partial(_slope, self.surrogate, k.v_threshold.detach(), k.unit.detach())
+        return with_slope(partial(heaviside, self.strict), distance, slope)
+
+    def _several_spikes(self, u: Tensor, k: Any) -> Tensor:
+        threshold = k.v_threshold.detach()
+        if not isinstance(u, Symbol):
+            notify_observers((u - threshold) * k.unit, self.surrogate, threshold * k.unit)
+        slope = partial(_slope_at, self.surrogate, threshold, k.unit.detach())
+        return with_slope(partial(spike_count, threshold), u, slope)
+
+    def _above_floor(self, v: Tensor, k: Any) -> Tensor:
+        return torch.where(v < k.floor, k.floor, v)
+
+
+class WholeLIF(WholeSpiking, LIF):
+    """`lif` in whole numbers."""
+
+
+class WholeIAF(WholeSpiking, IAF):
+    """`iaf` in whole numbers."""
+
+
+class WholeCubaLIF(WholeSynapse, WholeSpiking, CubaLIF):
+    """`cuba_lif` in whole numbers."""
+
+
+class WholeLI(WholeMembrane, LI):
+    """`li` in whole numbers."""
+
+
+class WholeCubaLI(WholeSynapse, CubaLI):
+    """`cuba_li` in whole numbers."""
+
+
+class WholeIntegrator(WholeMembrane, Integrator):
+    """`integrator` in whole numbers."""
+
+
+WHOLE: dict[type[Neuron], type[WholeMembrane]] = {
+    **{LIF: WholeLIF, IAF: WholeIAF, CubaLIF: WholeCubaLIF},
+    **{LI: WholeLI, CubaLI: WholeCubaLI, Integrator: WholeIntegrator},
+}
+
+
+def make_whole(neuron: Neuron, target: IntegerTarget, channels: int, axes: int) -> WholeMembrane:
+    """Make a neuron one in whole numbers, in place: its settings and what it learns stay.
+
+    Args:
+        neuron: The neuron.
+        target: Widths, rounding and overflow.
+        channels: Number of output channels of the weights before it.
+        axes: Number of axes of the layer after the channels.
+    """
+    kind = WHOLE.get(type(neuron))
+    if kind is None:
+        kinds = ", ".join(one.__name__ for one in WHOLE)
+        raise ConfigError("", f"{type(neuron).__name__} has no rule for whole numbers", f"these have one: {kinds}")
+    neuron.__class__ = kind
+    assert isinstance(neuron, WholeMembrane)
+    neuron.begin(target, channels, axes)
+    return neuron
+
+
+@contextmanager
+def watch_overflow(watch: Watch) -> Iterator[None]:
+    """Call a function with neurons and a mask, `[B, ...]`, of sums that did not fit; within `plain_loops`."""
+    token = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
+def _notify(neuron: WholeMembrane, value: Tensor, held: Tensor) -> None:
+    if (watch := _watch.get()) is not None:
+        watch(neuron, value != held)
+
+
+def _in_units(value: Number, unit: Tensor, *, to_even: bool) -> Number:
+    if equals_constant(value, 0.0):
+        return value
+    return rounded(_double(value, unit) / unit, to_even=to_even)
+
+
+def _double(value: Number, like: Tensor) -> Tensor:
+    return torch.as_tensor(value, dtype=torch.float64, device=like.device)
+
+
+def _whole_factor(factor: Number, size: float, like: Tensor) -> Number:
+    if isinstance(factor, float) and factor in (0.0, 1.0):
+        return factor
+    return rounded(_double(factor, like) * size).clamp(max=size)
+
+
+def _slope(surrogate: Surrogate, v_threshold: Tensor, unit: Tensor, distance: Tensor) -> Tensor:
+    return surrogate.derivative(distance * unit, v_threshold * unit) * unit
+
+
+def _slope_at(surrogate: Surrogate, v_threshold: Tensor, unit: Tensor, u: Tensor) -> Tensor:
+    return _slope(surrogate, v_threshold, unit, u - v_threshold)

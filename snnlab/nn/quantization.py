@@ -1,0 +1,446 @@
+"""Makes a network one in whole numbers: its weights, biases and neurons, for a target of `snnlab.nn.integer_targets`.
+
+Nothing else is needed to run it: dense loops, the stream, C and ONNX are rendered from the same steps and weights. The
+weights that are trained stay real numbers; each forward pass rounds them, with gradients straight through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from snnlab.errors import ConfigError, error_context
+from snnlab.kernels.whole_numbers import EXACT_BITS, rounded
+from snnlab.nn.blocks.branches import SHORTCUT, Residual
+from snnlab.nn.integer_targets import IntegerTarget
+from snnlab.nn.layers.dropout import Dropout
+from snnlab.nn.layers.pool import SumPool
+from snnlab.nn.network import Network
+from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.recurrent import Feedback, Recurrent
+from snnlab.nn.neurons.whole_membrane import WHOLE, WholeMembrane, make_whole
+
+# Parts of the largest weight at which weights may be clipped.
+_CLIPS = torch.linspace(0.3, 1.0, 29, dtype=torch.float64)
+_AXES = {nn.Linear: 0, nn.Conv1d: 1, nn.Conv2d: 2}
+
+
+class WholeWeight(nn.Module):
+    """Rounds weights to whole numbers, in the scale of the neurons after them, and shifts them.
+
+    Args:
+        neuron: The neurons.
+        least, most: The smallest and the largest whole number, before the shift.
+        factor: Factor of the layer's input: 1 / cells of the mean pools before it, which become sums.
+    """
+
+    def __init__(self, neuron: WholeMembrane, least: int, most: int, factor: float) -> None:
+        super().__init__()
+        self._neuron = [neuron]  # in a list, so that it is no part of this module
+        self.least, self.most, self.factor = least, most, factor
+
+    def in_scale(self, weight: Tensor) -> Tensor:
+        """Return weights in units of their scale, float64, not rounded; outputs are the first axis."""
+        (neuron,) = self._neuron
+        per_output = neuron.gain() * self.factor / neuron.scale()
+        return weight.double() * per_output.view(-1, *[1] * (weight.dim() - 1))
+
+    def unbounded(self, weight: Tensor) -> Tensor:
+        """Return the whole numbers before they are clipped and shifted, float64."""
+        return rounded(self.in_scale(weight), to_even=self._neuron[0].target.rounds_to_even)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the whole numbers, shifted."""
+        whole = self.unbounded(weight).clamp(self.least, self.most)
+        return (whole * 2.0 ** self._neuron[0].target.weight_shift).to(weight.dtype)
+
+
+class WholeBias(WholeWeight):
+    """Rounds biases to whole numbers of the states' unit."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the whole numbers."""
+        target = self._neuron[0].target
+        whole = rounded(self.in_scale(weight) * 2.0**target.weight_shift, to_even=target.rounds_to_even)
+        return whole.clamp(self.least, self.most).to(weight.dtype)
+
+
+class WeightedInput(NamedTuple):
+    """Weights before neurons: a layer, or a feedback.
+
+    Attributes:
+        name: Its name.
+        module: The layer.
+        factor: Factor of its input.
+    """
+
+    name: str
+    module: Any
+    factor: float
+
+    @property
+    def weight(self) -> Tensor:
+        """The real weights, outputs first."""
+        module = self.module
+        if isinstance(module, Feedback):
+            return module.real_connections()
+        return module.parametrizations.weight.original if parametrize.is_parametrized(module) else module.weight
+
+
+@dataclass
+class WholeGroup:
+    """Neurons and the weights before them, which share a scale.
+
+    Attributes:
+        name: Name of the neurons.
+        neuron: The neurons.
+        inputs: The weights before them; the feedback's last.
+        axes: Axes of the neurons after the channels.
+    """
+
+    name: str
+    neuron: Neuron
+    inputs: list[WeightedInput]
+    axes: int
+
+    @property
+    def channels(self) -> int:
+        """Number of outputs of the weights."""
+        return len(self.inputs[0].weight)
+
+
+def quantize_network(
+    network: Network, target: IntegerTarget, *, only: str | None = None, place: str = "model.layers"
+) -> list[WholeGroup]:
+    """Make a network one in whole numbers, in place, with the scales that its weights have now; return its parts.
+
+    Args:
+        network: The network, real until now.
+        target: Widths, rounding and overflow.
+        only: Name of the only neurons that are made whole, with the weights before them; None: all.
+        place: Path of the layers, for errors.
+    """
+    reader = _GroupReader(place)
+    reader.read_all(network, "")
+    reader.end()
+    names = {one.name for group in reader.groups for one in group.inputs}
+    if unknown := [name for name in target.layer_bits if name not in names]:
+        raise ConfigError(f"quantize.layer_bits.{unknown[0]}", "there is no such layer with weights", allowed=names)
+    groups = [group for group in reader.groups if only in (None, group.name)]
+    for group in groups:
+        _require_of_target(group, target, place)
+    for pool in reader.mean_pools if only is None else ():
+        setattr(*pool)
+    for group in groups:
+        with error_context(f"{place}.{group.name}"):
+            neuron = make_whole(group.neuron, target, group.channels, group.axes)
+        for one in group.inputs:
+            ends = target.least_weight(one.name), target.most_weight(one.name)
+            weight = WholeWeight(neuron, *ends, one.factor if only is None else 1.0)
+            if isinstance(one.module, Feedback):
+                one.module.whole = weight
+                continue
+            parametrize.register_parametrization(one.module, "weight", weight)
+            if one.module.bias is not None:
+                bias = WholeBias(neuron, -target.most_bias - 1, target.most_bias, weight.factor)
+                parametrize.register_parametrization(one.module, "bias", bias)
+    fit_scales(groups)
+    return groups
+
+
+def _require_of_target(group: WholeGroup, target: IntegerTarget, place: str) -> None:
+    """Refuse neurons that a target does not have."""
+    at, kind = f"{place}.{group.name}", type(group.neuron).__name__
+    if target.neurons and kind not in target.neurons:
+        raise ConfigError(at, f"the target has no {kind}", f"choose {' or '.join(target.neurons)}")
+    if target.fits_all and getattr(group.neuron, "floor", None) is None:
+        raise ConfigError(f"{at}.floor", "the target needs a lower bound of the membrane", "set floor: -1")
+
+
+@torch.no_grad()
+def fit_scales(groups: Collection[WholeGroup], activity: Mapping[str, Tensor] | None = None) -> None:
+    """Set the scales of weights: of clips of the largest, the one with the least mean square error of the currents.
+
+    Args:
+        groups: The parts of a network in whole numbers.
+        activity: Mean square of each input channel, `[C]`, by the name of the weights; None: all are alike.
+    """
+    for group in groups:
+        neuron = group.neuron
+        assert isinstance(neuron, WholeMembrane)
+        neuron.set_scale(torch.ones(1))
+        if neuron.target.fits_all:
+            neuron.set_scale(_fitting_scale(group, neuron))
+            continue
+        whole = [_whole_weight(one) for one in group.inputs]
+        real = [one.in_scale(part.weight).flatten(1) for one, part in zip(whole, group.inputs, strict=True)]
+        active = [_activity_of(part, activity) for part in group.inputs]
+        most = torch.tensor([float(one.most) for one in whole], dtype=torch.float64)
+        largest = torch.stack([w.abs().amax(1) / m for w, m in zip(real, most, strict=True)]).amax(0)
+        if len(neuron.scale()) == 1:
+            largest = largest.amax().expand_as(largest)
+        largest = torch.where(largest > 0, largest, torch.ones_like(largest))
+        errors = []
+        for clip in _CLIPS:
+            scale = (largest * clip)[:, None]
+            parts = zip(real, active, most, strict=True)
+            lost = [(((w / scale + 0.5).floor().clamp(-m, m) * scale - w).square() * a).sum(1) for w, a, m in parts]
+            errors.append(torch.stack(lost).sum(0))
+        found = torch.stack(errors)
+        found = found.sum(1, keepdim=True).expand_as(found) if len(neuron.scale()) == 1 else found
+        neuron.set_scale((largest * _CLIPS[found.argmin(0)])[: len(neuron.scale())])
+
+
+def check_widths(groups: Collection[WholeGroup], place: str = "model.layers") -> None:
+    """Refuse a target whose widths cannot hold a number of the network.
+
+    Args:
+        groups: The parts of a network in whole numbers.
+        place: Path of the layers, for errors.
+    """
+    for group in groups:
+        neuron, at = group.neuron, f"{place}.{group.name}"
+        assert isinstance(neuron, WholeMembrane)
+        with torch.no_grad():
+            k, target = neuron.coefficients(), neuron.target
+        for name in ("v_threshold", "v_reset", "c") if neuron.spiking else ("c",):
+            values = torch.as_tensor(getattr(k, name)).abs()
+            setting = "v_leak" if name == "c" else name
+            if values.max() > target.most_state:
+                needed = int(values.max()).bit_length() + 1
+                raise ConfigError(
+                    f"{at}.{setting}",
+                    f"is {values.max():,.0f} units, and quantize.state_bits={target.state_bits} holds"
+                    f" {target.most_state:,}",
+                    f"set quantize.state_bits={needed}, or a smaller quantize.weight_shift"
+                    if needed <= EXACT_BITS
+                    else "set a smaller quantize.weight_shift or quantize.weight_bits",
+                )
+            if name == "v_threshold" and values.min() < 1:
+                raise ConfigError(
+                    f"{at}.v_threshold",
+                    "is below half a unit of the states, so that each step would spike",
+                    f"set quantize.weight_shift={min(12, target.weight_shift + 4)}",
+                )
+        for decay, factor in zip(neuron.decays(), (k.a, k.b), strict=False):
+            if (torch.as_tensor(factor) >= 2**target.decay_bits).any():
+                raise ConfigError(
+                    f"{at}.{decay.setting}",
+                    f"decays by less than the resolution of quantize.decay_bits={target.decay_bits}, "
+                    f"1/{2**target.decay_bits} a step",
+                    f"set a {decay.tau_name} of at most {2**target.decay_bits} steps",
+                )
+        for one in group.inputs:
+            with torch.no_grad():
+                total = whole_weights(one).abs().flatten(1).sum(1).max().item()
+            if total >= 2**EXACT_BITS:
+                raise ConfigError(
+                    f"{place}.{one.name}",
+                    f"its weights sum to {total:,.0f}, and sums are exact below {2**EXACT_BITS:,}",
+                    "set a smaller quantize.weight_bits",
+                )
+
+
+@torch.no_grad()
+def whole_weights(one: WeightedInput) -> Tensor:
+    """Return the weights as whole numbers before their shift, outputs first, float64."""
+    whole = _whole_weight(one)
+    return whole.unbounded(one.weight).clamp(whole.least, whole.most)
+
+
+def whole_bits(layer: Any) -> int | None:
+    """Return the bits of the weights of a layer, or of a feedback, in whole numbers; None for real ones."""
+    if isinstance(layer, Feedback):
+        whole = layer.whole
+    else:
+        whole = layer.parametrizations.weight[0] if parametrize.is_parametrized(layer) else None
+    return whole.most.bit_length() + 1 if isinstance(whole, WholeWeight) else None
+
+
+@torch.no_grad()
+def clipped_share(one: WeightedInput) -> float:
+    """Return the part of the weights that is clipped."""
+    whole = _whole_weight(one)
+    found = whole.unbounded(one.weight)
+    return ((found < whole.least) | (found > whole.most)).double().mean().item()
+
+
+def groups_of(network: Network, place: str = "model.layers") -> list[WholeGroup]:
+    """Return the neurons of a network with the weights before them, real or in whole numbers.
+
+    Args:
+        network: The network.
+        place: Path of the layers, for errors.
+    """
+    reader = _GroupReader(place)
+    reader.read_all(network, "")
+    reader.end()
+    return reader.groups
+
+
+def is_scale(name: str) -> bool:
+    """Return whether a tensor of a state dict is the scale of weights."""
+    return name.endswith(".log_scale")
+
+
+def whole_name(name: str, known: Collection[str]) -> str:
+    """Return the name of a real tensor in a network of whole numbers that has tensors of some names."""
+    parent, _, leaf = name.rpartition(".")
+    inner = f"{parent}.parametrizations.{leaf}.original"
+    return inner if inner in known else name
+
+
+def _fitting_scale(group: WholeGroup, neuron: WholeMembrane) -> Tensor:
+    """Return the smallest scale with which all numbers of a layer fit, `[1]`; that of the neurons is 1."""
+    bounds = [neuron.value("v_threshold"), *([] if (floor := getattr(neuron, "floor", None)) is None else [floor])]
+    parts = [(torch.stack([torch.as_tensor(one).double().flatten()[0] for one in bounds]), neuron.target.most_state)]
+    for one in group.inputs:
+        whole = _whole_weight(one)
+        parts.append((whole.in_scale(one.weight), whole.most))
+        if getattr(one.module, "bias", None) is not None:
+            bias = one.module.parametrizations.bias
+            parts.append((bias[0].in_scale(bias.original), bias[0].most))
+    ends = [torch.stack([values.max() / most, -values.min() / (most + 1)]).max() for values, most in parts]
+    largest = torch.stack(ends).max()
+    return largest.view(1) if largest > 0 else torch.ones(1)
+
+
+def _whole_weight(one: WeightedInput) -> WholeWeight:
+    whole = one.module.whole if isinstance(one.module, Feedback) else one.module.parametrizations.weight[0]
+    assert isinstance(whole, WholeWeight)
+    return whole
+
+
+def _activity_of(one: WeightedInput, activity: Mapping[str, Tensor] | None) -> Tensor:
+    """Return the mean square of the input of each weight, `[1, weights of an output]`."""
+    weight = one.weight
+    if activity is None:
+        return torch.ones(1, weight[0].numel(), dtype=torch.float64)
+    of_channel = activity[one.name].double()
+    groups = getattr(one.module, "groups", 1)
+    own = of_channel.view(groups, -1).repeat_interleave(len(weight) // groups, 0)
+    # A channel that was silent may not be so elsewhere.
+    own = own.clamp(min=1e-3 * float(of_channel.max().clamp(min=1e-12)))
+    return own[..., None].expand(*own.shape, prod(weight.shape[2:])).flatten(1)
+
+
+@dataclass
+class _GroupReader:
+    """Finds the neurons of a network, and the weights before each of them."""
+
+    place: str
+    groups: list[WholeGroup] = field(default_factory=list)
+    mean_pools: list[tuple[nn.Module, str, nn.Module]] = field(default_factory=list)
+    factor: float = 1.0
+    pending: WeightedInput | None = None
+    axes: int = 0
+    readout: str | None = None
+
+    def read_all(self, network: Network, prefix: str) -> None:
+        """Read the layers of a network in order."""
+        for name, module in network.layers():
+            self._read(network, name, f"{prefix}{name}", module)
+
+    def end(self) -> None:
+        """Refuse a network that does not end with neurons."""
+        if self.pending is not None or self.factor != 1.0:
+            last = self.pending.name if self.pending else list(self.groups)[-1].name
+            self._refuse(
+                last, "the network does not end with neurons", "add a readout, {type: integrator} or {type: li}"
+            )
+
+    def _refuse(self, name: str, problem: str, advice: str = "") -> None:
+        raise ConfigError(f"{self.place}.{name}", f"quantize: {problem}", advice)
+
+    def _read(self, parent: Network, key: str, name: str, module: nn.Module) -> None:
+        if self.readout is not None and not isinstance(module, Dropout | nn.Identity):
+            self._refuse(
+                self.readout, f"its membrane is read by {name}, and is no whole number", "make it the last layer"
+            )
+        axes = next((n for kind, n in _AXES.items() if isinstance(module, kind)), None)
+        if axes is not None:
+            if self.pending is not None:
+                self._refuse(name, f"no neurons are between it and {self.pending.name}", "put neurons between them")
+            if parametrize.is_parametrized(module) and whole_bits(module) is None:
+                self._refuse(name, "its weights are computed from others", "set weight_norm: false")
+            self.pending, self.factor, self.axes = WeightedInput(name, module, self.factor), 1.0, axes
+        elif isinstance(module, Neuron):
+            self._read_neuron(name, module)
+        elif isinstance(module, nn.AvgPool1d | nn.AvgPool2d):
+            self._read_mean(parent, key, name, module)
+        elif isinstance(module, Residual):
+            self._read_residual(name, module)
+        elif type(module) is Network:
+            self.read_all(module, f"{name}.")
+        elif isinstance(module, nn.Flatten):
+            if self.pending is not None:
+                self._refuse(name, "stands between weights and neurons", "put it after the neurons")
+        elif not isinstance(module, nn.MaxPool1d | nn.MaxPool2d | SumPool | Dropout | nn.Identity):
+            norm = "Norm" in type(module).__name__
+            advice = "fold it: snnlab quantize RUN --fold-norm" if norm else "remove it"
+            self._refuse(name, f"{type(module).__name__} has no rule for whole numbers", advice)
+
+    def _read_neuron(self, name: str, module: Neuron) -> None:
+        if self.pending is None:
+            self._refuse(name, "no weights are before these neurons", "put a layer with weights before them")
+        assert self.pending is not None
+        inputs, neuron = [self.pending], module
+        if isinstance(module, Recurrent):
+            neuron, feedback = module.neuron, module.feedback
+            if feedback.delays is not None or feedback.bias is not None:
+                self._refuse(name, "a feedback with delays or a bias has no rule for whole numbers", "leave them out")
+            inputs.append(WeightedInput(f"{name}.feedback", feedback, 1.0))
+        if type(neuron) not in WHOLE and not isinstance(neuron, WholeMembrane):
+            kinds = ", ".join(one.__name__ for one in WHOLE)
+            self._refuse(name, f"{type(neuron).__name__} has no rule for whole numbers", f"choose one of {kinds}")
+        per_neuron = set(getattr(neuron, "learn_per", {}).values()) | set(getattr(neuron, "per_neuron", ()))
+        if "input_gain" in per_neuron:
+            self._refuse(name, "an input_gain of each neuron cannot be part of the weights", "leave out per_neuron")
+        self.groups.append(WholeGroup(name, neuron, inputs, self.axes))
+        self.pending = None
+        self.readout = None if neuron.spiking else name
+
+    def _read_mean(self, parent: Network, key: str, name: str, module: Any) -> None:
+        """Read a mean, which becomes a sum; the weights after or before it get the divisor."""
+        sizes = [n if isinstance(n, tuple) else (n,) for n in (module.kernel_size, module.stride, module.padding)]
+        axes = 1 if isinstance(module, nn.AvgPool1d) else 2
+        kernel, stride, padding = (n if len(n) == axes else n * axes for n in sizes)
+        if (
+            module.ceil_mode
+            or (any(padding) and not module.count_include_pad)
+            or getattr(module, "divisor_override", None)
+        ):
+            self._refuse(
+                name, "a mean of windows that are not full has no rule for whole numbers", "set ceil_mode: false"
+            )
+        self.mean_pools.append((parent, key, SumPool(kernel, stride, padding)))
+        if self.pending is None:
+            self.factor /= prod(kernel)
+        else:
+            self.pending = self.pending._replace(factor=self.pending.factor / prod(kernel))
+
+    def _read_residual(self, name: str, module: Residual) -> None:
+        """Read a block, whose ends must be spikes or their numbers."""
+        if module.connect != "add":
+            self._refuse(name, f"connect: {module.connect} has no rule for whole numbers", "set connect: add")
+        before = self.factor, self.axes
+        self._require_counts(name)
+        self.read_all(module, f"{name}.")
+        self._require_counts(name)
+        after = self.axes
+        shortcut = getattr(module, SHORTCUT, None)
+        if shortcut is not None:
+            self.factor, self.axes = before
+            self._read(module, SHORTCUT, f"{name}.{SHORTCUT}", shortcut)
+            self._require_counts(name)
+        self.axes = after
+
+    def _require_counts(self, name: str) -> None:
+        if self.pending is not None or self.factor != 1.0 or self.readout is not None:
+            self._refuse(name, "adds what are no numbers of spikes", "end its layers and its shortcut with neurons")

@@ -1,0 +1,43 @@
+"""A network in whole numbers has the same bits in compiled loops, dense loops, the stream, C and ONNX Runtime."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from snnlab.interop.c99.c_folder import certify_c, compiler
+from snnlab.interop.c99.c_network import c_network
+from snnlab.interop.onnx_network import HAS_ONNX, onnx_network
+from snnlab.interop.onnx_run import certify_onnx
+from snnlab.nn.dense_loops import DenseLoops
+from snnlab.nn.network_form import network_form
+from snnlab.nn.neurons.base import plain_loops
+from snnlab.streaming.event_stream import EventStream
+
+from ..nn.test_quantization import SHAPE, draw, frames, whole_network
+from .test_c99 import recorded, sensor
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [3, pytest.param(7, marks=pytest.mark.slow), pytest.param(11, marks=pytest.mark.slow)])
+def test_compiled_loops_dense_loops_stream_c_and_onnx_have_the_same_bits(seed: int) -> None:
+    layers, target = draw(seed)
+    network, x = whole_network(layers, target, seed), frames(seed)
+    with torch.no_grad(), plain_loops():
+        expected = network(x)[0]
+    with torch.no_grad():
+        assert torch.equal(network(x)[0], expected)
+    form = network_form(network, SHAPE)
+    dense, stream = DenseLoops(form), EventStream(network, SHAPE, dt=1.0)
+    for step, frame in enumerate(x[:, 0].numpy()):
+        assert np.array_equal(dense.step(frame).reshape(-1), expected[step, 0].numpy())
+        p, y, column = np.repeat(np.argwhere(frame), frame[frame > 0].astype(int), 0).T
+        assert np.array_equal(np.asarray(stream.step(column, y, p)).reshape(-1), expected[step, 0].numpy())
+    if (cc := compiler()) is not None:
+        assert (
+            certify_c(c_network(form, "net", sensor(form), "random"), form, [recorded(form, 0.3, 20)], cc).differ == 0
+        )
+    if HAS_ONNX:
+        compared = certify_onnx(onnx_network(form, with_neurons=True), [recorded(form, 0.3, 20).frames])
+        assert (compared.largest, compared.spikes_differ) == (0.0, 0)
