@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ..marks import one_long
+from ...marks import one_long
 
 pytestmark = pytest.mark.long  # simulates thousands of comparisons
 
