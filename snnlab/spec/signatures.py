@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast, get_args, get_origin
 
 from snnlab.errors import ConfigError, UnknownSettingError, child_key, did_you_mean, join_names
-from snnlab.spec.annotations import is_list
+from snnlab.spec.annotations import has_choices, is_list
 from snnlab.spec.declared import Declared
 from snnlab.spec.docstrings import argument_texts
 from snnlab.spec.field import Field, chosen, field_of, require_one, type_problem, with_mutual_exclusions
@@ -149,14 +149,14 @@ def check_known(
 
 
 def _check_names(known: Mapping[str, Field], settings: Mapping[str, Any], name: str, place: str) -> None:
-    """Check a mapping's values by its annotation, and that a field which names others names those it may."""
+    """Check the choices of a mapping's values, and that a field which names others names those it may."""
     field, value = known[name], settings[name]
     if isinstance(value, Mapping):
-        kinds = [get_args(one)[1] for one in (field.annotation, *get_args(field.annotation)) if _is_mapping(one)]
+        unions = (field.annotation, *get_args(field.annotation))
+        chosen_from = next((get_args(one)[1] for one in unions if _maps_to_choices(one)), Any)
         for key, inner in value.items():
-            problems = [type_problem(inner, kind) for kind in kinds]
-            if problems and None not in problems:
-                raise ConfigError(child_key(place, key), problems[0])
+            if problem := type_problem(inner, chosen_from):
+                raise ConfigError(child_key(place, key), problem)
     if field.names_read_by is not None and (isinstance(value, Mapping) or is_list(value)):
         reader, problem = field.names_read_by
         values = chosen(known, settings)
@@ -166,8 +166,8 @@ def _check_names(known: Mapping[str, Field], settings: Mapping[str, Any], name: 
                 raise ConfigError(place, f"'{one}' {problem}", did_you_mean(str(one), names), names)
 
 
-def _is_mapping(annotation: Any) -> bool:
-    return get_origin(annotation) is Mapping and len(get_args(annotation)) == 2
+def _maps_to_choices(annotation: Any) -> bool:
+    return get_origin(annotation) is Mapping and has_choices(get_args(annotation)[-1])
 
 
 def _known_settings_text(label: str, known: Mapping[str, Field], suggestion: str) -> str:
