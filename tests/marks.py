@@ -1,24 +1,35 @@
-"""Cases of which some are run by `make test`, and all by `make check`."""
+"""Cases of which some are run by `make test`, more by `make check`, and all by `make slow`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
 
 
-def mostly_long(cases: Sequence[Any], usual: int) -> list[Any]:
-    """Return cases, at most `usual` of them without the mark long; a tuple is a case of several values."""
+def mostly_long(cases: Sequence[Any], usual: int, long: int | None = None) -> list[Any]:
+    """Return cases: at most `usual` of them without a mark, of the others at most `long` marked long, the rest slow.
+
+    A tuple is a case of several values; without `long`, none is slow.
+    """
     step = -(-len(cases) // usual)
+    others = [at for at in range(len(cases)) if at % step]
+    are_long = others[:: 1 if long is None else -(-len(others) // long)]
+    marks = {at: pytest.mark.long if at in are_long else pytest.mark.slow for at in others}
     params = [
         case if hasattr(case, "marks") else pytest.param(*(case if isinstance(case, tuple) else (case,)))
         for case in cases
     ]
     return [
-        pytest.param(*param.values, id=param.id, marks=[*param.marks, *[pytest.mark.long] * bool(at % step)])
+        pytest.param(*param.values, id=param.id, marks=[*param.marks, *([marks[at]] if at in marks else [])])
         for at, param in enumerate(params)
     ]
+
+
+def one_long(cases: Iterable[Any]) -> list[Any]:
+    """Return cases of which the first is marked long, and the others slow."""
+    return [pytest.param(one, marks=pytest.mark.slow if at else pytest.mark.long) for at, one in enumerate(cases)]
 
 
 def half_slow(cases: Sequence[Any]) -> list[Any]:

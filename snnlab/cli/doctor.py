@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 from snnlab.cli.command import ConfigDir, command
-from snnlab.config.compose import compose_experiment
 from snnlab.config.merging import merge_overrides
-from snnlab.config.recorded_run import compose_run
+from snnlab.config.recorded_run import compose_or_open
 from snnlab.config.schema import Experiment
 from snnlab.console import console_logging, quiet_lightning, until_pipe_closes
 from snnlab.zoo import run_path
@@ -38,9 +37,7 @@ def doctor(run: Annotated[str | None, "run"] = None, *overrides: str, config_dir
 
     def compose(more: Sequence[str]) -> tuple[Experiment, Path]:
         all_ = merge_overrides([*overrides, *more], config_dir, folder) if more else overrides
-        if folder is None:
-            return compose_experiment(all_, config_dir)
-        return compose_run(folder, all_, config_dir, "data"), folder
+        return compose_or_open(folder, all_, config_dir, "data")
 
     console_logging()
     composed = compose(())
@@ -86,10 +83,7 @@ def compare_rule(run: Annotated[str | None, "run"] = None, *overrides: str, conf
     """
     folder = None if run is None else run_path(run)
     console_logging()
-    if folder is None:
-        experiment, here = compose_experiment(overrides, config_dir)
-    else:
-        experiment, here = compose_run(folder, overrides, config_dir, "data"), folder
+    experiment, here = compose_or_open(folder, overrides, config_dir, "data")
 
     from snnlab.session import rule_gradient
 

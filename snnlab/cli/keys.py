@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from snnlab.cli.command import FileGroup
-from snnlab.config.catalogue import catalogue, class_fields, kind_named_by
+from snnlab.config.catalogue import catalogue, class_fields, inner_fields, kind_named_by
 from snnlab.config.folders import config_folder, group_files, groups
 from snnlab.config.schema import NO_SETTINGS, Experiment
 from snnlab.experiment_fields import DataFields
@@ -92,8 +92,12 @@ def _settings(tree: Node, place: str) -> Mapping[str, Field]:
     kind, type_ = kind_named_by(f"{place}.type"), _node(tree, place).get("type")
     if type_ == "neuron":  # the experiment's neuron, with differences
         kind, type_ = "neurons", _node(tree, "neuron").get("type")
+    if kind is None:
+        above, _, name = place.rpartition(".")
+        field = _settings(tree, above).get(name) if above else None
+        return inner_fields(field.settings_of) if field and field.settings_of else {}
     shared = fields_of(DataFields) if kind == "datasets" else {}
-    return {**shared, **((kind and catalogue().fields_of(kind, type_)) or {})}
+    return {**shared, **(catalogue().fields_of(kind, type_) or {})}
 
 
 def read_tree(words: Sequence[str], user_dir: Path | None, own: FileGroup | None = None) -> Node:

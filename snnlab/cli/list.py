@@ -49,10 +49,7 @@ def dataset_lines(user_dir: Path | None) -> list[DatasetLine]:
 
 def print_datasets(user_dir: Path | None) -> None:
     """Print a line for each dataset."""
-    lines = dataset_lines(user_dir)
-    names, availability = max(len(line.name) for line in lines), max(len(line.availability) for line in lines)
-    for line in lines:
-        print(f"{line.name:{names}}   {line.availability:{availability}}   {line.text}".rstrip())
+    print_lines(dataset_lines(user_dir))
     print(DATASET_LEGEND)
 
 
@@ -264,12 +261,12 @@ def list_zoo(name: str | None) -> None:
     say(*cards.card_lines(cards.zoo_card(name)), "", f"# {folder}")
 
 
-def print_lines(rows: Iterable[tuple[str, str]]) -> None:
-    """Print names and descriptions in two columns."""
+def print_lines(rows: Iterable[Sequence[str]]) -> None:
+    """Print names and descriptions in columns."""
     lines = list(rows)
-    width = max((len(name) for name, _ in lines), default=0)
-    for name, text in lines:
-        print(f"{name:{width}}   {text}".rstrip())
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("   ".join(f"{text:{width}}" for text, width in zip(line, widths, strict=True)).rstrip())
 
 
 def unknown(what: str, name: str, options: Iterable[str]) -> ConfigError:

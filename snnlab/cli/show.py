@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from snnlab.cli.command import Alone, ConfigDir, FigureFile, command
-from snnlab.config.compose import compose_experiment
-from snnlab.config.recorded_run import compose_run
+from snnlab.config.recorded_run import compose_or_open
 from snnlab.spec.field import Excludes
 from snnlab.zoo import run_path
 
@@ -46,10 +45,7 @@ def show(
     folder = None if run is None else run_path(run)
     if run is not None and folder is not None and len(folder.parts) == 1 and not folder.is_dir():
         overrides, folder = (run, *overrides), None  # no folder, and no override: composing says what it may be
-    if folder is None:
-        experiment, _ = compose_experiment(overrides, config_dir)
-    else:
-        experiment = compose_run(folder, overrides, config_dir, "shape")
+    experiment, _ = compose_or_open(folder, overrides, config_dir, "shape")
 
     from snnlab.session import network_tables
 

@@ -218,6 +218,8 @@ def _split_options(
                 value = waiting.pop(0)
             elif not word.note(Alone):
                 raise ConfigError(place, "needs a value", join_names(word.choices))
+            elif waiting and waiting[0] in word.choices and not os.path.exists(waiting[0]):
+                raise ConfigError(place, "takes its value behind =", f"{name}={waiting[0]}")
         if (before := found.setdefault(word.field.name, value)) != value:
             raise ConfigError(place, f"is given as {join_names([before, value])}", "give it once")
     return found, rest

@@ -23,7 +23,7 @@ import snnlab
 from snnlab.config.plugins import module_paths
 from snnlab.errors import ConfigError
 from snnlab.features import modules_of
-from snnlab.spec.field import Field
+from snnlab.spec.field import Field, SettingsOf
 from snnlab.spec.source import Described, Module, Sources
 
 _PACKAGE = Path(snnlab.__file__).parent
@@ -281,6 +281,14 @@ def class_fields(place: str, target: Any, plugins: Sequence[str] = ()) -> tuple[
         return None
     described = _sources().described(_sources().module(module), name)
     return None if described is None else (described.fields(), described.is_open)
+
+
+def inner_fields(of: SettingsOf) -> Mapping[str, Field]:
+    """Return the settings that a mapping has; none are known where the source of their class is not."""
+    module, _, name = of.kind.rpartition(".")
+    described = _sources().described(_sources().module(module), name)
+    fields = {} if described is None else described.fields()
+    return {name: field for name, field in fields.items() if name not in of.supplied}
 
 
 _LAYER_PATH = r"[^.]+(?:\.(?:layers|shortcut|branches\.[^.]+|feedback(?:\.\d+)?\.layers)\.[^.]+|\.neuron)*"

@@ -415,13 +415,16 @@ def _compose(
     user_dir = user_folder(config_dir)
     files, ready = _prepare(overrides, user_dir, made)
     origin = Origin(files, [key for key in map(key_of, ready) if key not in files.groups])
-    with origin.located_errors(), readable_errors(files):
-        cfg = _with_typed(_compose_files(files, [*ready, *extra]), overrides)
-        with hydra_values(cfg):
-            _require_places(cfg, ready, files)
-            experiment = check_config(without_hydra(cfg), files, ready)
-            require_typed_plugins(experiment.plugins, origin.overridden)
-            folders = tuple(str(OmegaConf.select(cfg.hydra, key)) for key in wanted)
+    try:
+        with readable_errors(files):
+            cfg = _with_typed(_compose_files(files, [*ready, *extra]), overrides)
+            with hydra_values(cfg):
+                _require_places(cfg, ready, files)
+                experiment = check_config(without_hydra(cfg), files, ready)
+                require_typed_plugins(experiment.plugins, origin.overridden)
+                folders = tuple(str(OmegaConf.select(cfg.hydra, key)) for key in wanted)
+    except ConfigError as error:
+        raise origin.locate(error) from error.__cause__
     if empty := next((key for key, name in zip(wanted, folders, strict=True) if not name.strip()), None):
         raise ConfigError(f"hydra.{empty}", "is empty", "name a folder")
     return replace(experiment, origin=origin), folders

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from snnlab.config.catalogue import REGISTRIES, Catalogue, class_fields, is_registered, kind_named_by
+from snnlab.config.catalogue import REGISTRIES, Catalogue, class_fields, inner_fields, is_registered, kind_named_by
 from snnlab.errors import ConfigError, child_key
 from snnlab.experiment_fields import NOT_FOR_ALL, RUN, SHARED, DataFields
 from snnlab.registry import unknown_entry
@@ -60,6 +60,7 @@ def check_nodes(
             _check_class(node, f"{group}.{name}", plugins)
             if group == "callbacks" and isinstance(node, Mapping):
                 check_numbers({"patience": node.get("patience")}, f"callbacks.{name}", lambda _: True)
+                _check_callback(node.get("_target_"), f"callbacks.{name}", others.get("trainer") or {})
     _check_optimizer(others.get("optimizer"), plugins)
     _check_schedule(others.get("scheduler"))
 
@@ -98,6 +99,9 @@ def _check_entry(known: Catalogue, kind: str, node: Mapping[str, Any], place: st
         fields = _of_dataset(fields, settings)
     is_open = known.is_open(kind, name) and not set(REGISTRIES[kind].supplied) & set(settings)
     check_known(fields, settings, place, str(name), open_ended=is_open)
+    for key in settings.keys() & fields.keys():
+        if (of := fields[key].settings_of) and isinstance(settings[key], Mapping):
+            check_known(inner_fields(of), settings[key], f"{place}.{key}", of.label)
 
 
 def _of_dataset(own: Mapping[str, Field], settings: Mapping[str, Any]) -> dict[str, Field]:
@@ -127,6 +131,17 @@ def _check_class(node: Any, place: str, plugins: Sequence[str]) -> None:
         check_known(known, settings, place, node["_target_"].rpartition(".")[2], open_ended=is_open)
     for inner, value in _inner(settings, place):
         _check_class(value, inner, plugins)
+
+
+def _check_callback(target: Any, place: str, trainer: Mapping[str, Any]) -> None:
+    """Refuse the callbacks that Lightning refuses only as the training starts."""
+    name = str(target).rpartition(".")[2] if str(target).startswith("lightning.") else ""
+    if name == "BackboneFinetuning":
+        raise ConfigError(
+            place, f"{name} needs a module with a part called backbone, and networks have layers", "see freeze"
+        )
+    if name == "GradientAccumulationScheduler" and trainer.get("accumulate_grad_batches", 1) != 1:
+        raise ConfigError(place, "trainer.accumulate_grad_batches sets the same", "leave out one of the two")
 
 
 def _inner(node: Any, place: str) -> Iterator[tuple[str, Any]]:

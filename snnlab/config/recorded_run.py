@@ -18,7 +18,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from snnlab.config.compose import check_config, read_overrides
+from snnlab.config.compose import check_config, compose_experiment, read_overrides
 from snnlab.config.folders import config_folder, groups, user_folder
 from snnlab.config.hydra_errors import readable_errors
 from snnlab.config.hydra_source import ConfigFiles, compose, without_hydra
@@ -270,6 +270,15 @@ _FIXED = ("model", "experiment", "debug")
 # Replaces the `${` of a reference that is not resolved, by a character that no text has.
 _MASK = "\ue000{"
 _GROUP = re.compile(r"(?P<group>[A-Za-z_]\w*)=(?P<name>[\w-]+)")
+
+
+def compose_or_open(
+    run: Path | None, overrides: Sequence[str], config_dir: str | Path | None, use: Use
+) -> tuple[Experiment, Path]:
+    """Return the experiment of a run and its folder; without a run that of the overrides, and its new folder."""
+    if run is None:
+        return compose_experiment(overrides, config_dir)
+    return compose_run(run, overrides, config_dir, use), run
 
 
 def compose_run(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from snnlab.errors import ConfigError, SnnlabError, UnknownSettingError
+from snnlab.errors import SnnlabError, UnknownSettingError
 from snnlab.experiment_fields import AnnealingSettings, MonitorSettings, PlotSettings
 from snnlab.spec.interval import NonNegative, at_least, between
 
@@ -45,17 +44,6 @@ class Origin:
             # Such as neuron.q of a packaged experiment, with another neuron.
             return error.with_fields(hint=f"{removal}; {error.hint}")
         return error
-
-    @contextmanager
-    def located_errors(self) -> Iterator[None]:
-        """Add file and line to errors raised inside whose cause is in a user's file."""
-        try:
-            yield
-        except ConfigError as error:
-            located = self.locate(error)
-            if located is error:
-                raise
-            raise located from error
 
 
 def _is_within(place: str, above: str) -> bool:
@@ -204,6 +192,6 @@ class Experiment:
         model = {key: value for key, value in self.model.items() if key != "weights"}
         return replace(self, init_from=None, model=model)
 
-    def located_errors(self) -> AbstractContextManager[None]:
-        """Return a context that adds file and line to errors raised inside whose cause is in a user's file."""
-        return nullcontext() if self.origin is None else self.origin.located_errors()
+    def locate(self, error: SnnlabError) -> SnnlabError:
+        """Return the error with the file and line of its place, if a user's file sets it."""
+        return error if self.origin is None else self.origin.locate(error)

@@ -238,16 +238,8 @@ def _unpack_block(data: Any, at: Any, end: Any, out: Any, size: Any) -> int:
     while at < end:
         token = np.int64(data[at])
         at += 1
-        length = token >> 4
-        if length == 15:
-            more = np.int64(255)
-            while more == 255:
-                if at >= end:
-                    return _DAMAGED
-                more = np.int64(data[at])
-                length += more
-                at += 1
-        if at + length > end:
+        length, at = _whole_length(data, at, end, token >> 4)
+        if at < 0 or at + length > end:
             return _DAMAGED
         if size + length > out.size:
             return _NO_ROOM
@@ -263,15 +255,9 @@ def _unpack_block(data: Any, at: Any, end: Any, out: Any, size: Any) -> int:
         at += 2
         if back == 0 or back > size:
             return _DAMAGED
-        length = token & 15
-        if length == 15:
-            more = np.int64(255)
-            while more == 255:
-                if at >= end:
-                    return _DAMAGED
-                more = np.int64(data[at])
-                length += more
-                at += 1
+        length, at = _whole_length(data, at, end, token & 15)
+        if at < 0:
+            return _DAMAGED
         length += 4
         if size + length > out.size:
             return _NO_ROOM
@@ -279,6 +265,19 @@ def _unpack_block(data: Any, at: Any, end: Any, out: Any, size: Any) -> int:
             out[size + k] = out[size + k - back]
         size += length
     return _DAMAGED
+
+
+@compiled(nogil=True)
+def _whole_length(data: Any, at: Any, end: Any, length: Any) -> Any:
+    """Return a length whose first four bits are these, and the place behind it; -1 where the block ends within it."""
+    more = np.int64(255 if length == 15 else 0)
+    while more == 255:
+        if at >= end:
+            return length, np.int64(_DAMAGED)
+        more = np.int64(data[at])
+        length += more
+        at += 1
+    return length, at
 
 
 @compiled(nogil=True)

@@ -168,7 +168,8 @@ def _swapped(pieces: Iterator[Columns]) -> Iterator[Columns]:
         yield piece | {"p": 1 - piece["p"]}
 
 
-_ES = {1: camera_words.decode_es_dvs, 2: camera_words.decode_es_atis}
+# The lowest bits of an event's first byte, by the type of an Event Stream: a DVS, an ATIS.
+_ES = {1: 1, 2: 3}
 
 
 def _es(file: BinaryIO, path: Path) -> CameraFile:
@@ -184,8 +185,8 @@ def _es(file: BinaryIO, path: Path) -> CameraFile:
         raise DataError(path, "truncated: it ends within its header", _AGAIN)
     size = int.from_bytes(head[16:18], "little"), int.from_bytes(head[18:20], "little")
     state = np.zeros(STATE_SIZE, np.int64)
-    state[2] = size[1] - 1
-    return _decoded("Event Stream", size, file, path, "u1", _ES[kind], state)
+    state[2:4] = size[1] - 1, _ES[kind]
+    return _decoded("Event Stream", size, file, path, "u1", camera_words.decode_es, state)
 
 
 def _aedat4(file: BinaryIO, path: Path) -> CameraFile:

@@ -96,52 +96,27 @@ def decode_aedat2(words: Any, at: Any, state: Any, t: Any, x: Any, y: Any, p: An
 
 
 @compiled(nogil=True)
-def decode_es_dvs(data: Any, at: Any, state: Any, t: Any, x: Any, y: Any, p: Any) -> tuple[int, int, bool]:
-    """Decode an Event Stream of a DVS: a byte with 7 bits of time since the last event and the polarity, then x and y.
+def decode_es(data: Any, at: Any, state: Any, t: Any, x: Any, y: Any, p: Any) -> tuple[int, int, bool]:
+    """Decode an Event Stream: a byte with the time since the last event above the lowest bits, then x and y.
 
-    The byte 255 is 127 us without an event, 254 nothing. Items 1 and 2 of the state: the time, and the row of y = 0,
-    which is the lowest one.
+    Of a DVS the lowest bit is the polarity; of an ATIS the last says that it is an exposure, no event, the one before
+    the polarity. A time of ones is no event, but that time as often as the lowest bits say. Items 1 to 3 of the state:
+    the time; the row of y = 0, which is the lowest one; the mask of the lowest bits, 1 or 3.
     """
-    count = 0
+    count, low = 0, state[3]
     while at < data.size and count < t.size:
         first = np.int64(data[at])
-        if first == 255:
-            state[1] += 127
-            at += 1
-        elif first == 254:
+        if first | low == 255:
+            state[1] += (first & low) * (255 // (low + 1))
             at += 1
         elif at + 5 > data.size:
             break
         else:
-            state[1] += first >> 1
-            t[count], p[count] = state[1], first & 1
-            x[count] = min(np.int64(data[at + 1]) | np.int64(data[at + 2]) << 8, _LARGEST_COLUMN)
-            y[count] = state[2] - min(np.int64(data[at + 3]) | np.int64(data[at + 4]) << 8, _LARGEST_COLUMN)
-            count += 1
-            at += 5
-    return at, count, True
-
-
-@compiled(nogil=True)
-def decode_es_atis(data: Any, at: Any, state: Any, t: Any, x: Any, y: Any, p: Any) -> tuple[int, int, bool]:
-    """Decode an Event Stream of an ATIS: as of a DVS, with 6 bits of time, and a last bit for exposures, no events.
-
-    Six bits of time that are all set are no event, but the other two bits times 63 us. The state is that of a DVS.
-    """
-    count = 0
-    while at < data.size and count < t.size:
-        first = np.int64(data[at])
-        if first >= 252:
-            state[1] += (first & 3) * 63
-            at += 1
-        elif at + 5 > data.size:
-            break
-        else:
-            state[1] += first >> 2
-            if first & 1:
+            state[1] += first // (low + 1)
+            if low == 3 and first & 1:
                 state[OTHERS] += 1
             else:
-                t[count], p[count] = state[1], first >> 1 & 1
+                t[count], p[count] = state[1], (first & low) >> (low >> 1)
                 x[count] = min(np.int64(data[at + 1]) | np.int64(data[at + 2]) << 8, _LARGEST_COLUMN)
                 y[count] = state[2] - min(np.int64(data[at + 3]) | np.int64(data[at + 4]) << 8, _LARGEST_COLUMN)
                 count += 1

@@ -15,12 +15,21 @@ from torch import Tensor, nn
 from snnlab.errors import ConfigError, error_context
 from snnlab.nn.layer import Dt, Scheduled, Shape, copy_to
 from snnlab.spec.declared import Declared, no_setting, setting
+from snnlab.spec.field import Form, SettingsOf
 from snnlab.spec.interval import Count, UnitInterval, above, at_least
 from snnlab.spec.signatures import check_settings
 
-Milliseconds = Annotated[float | str, "ms", at_least(0)]
-# The setting `delay` of a layer, a mapping of the settings of `Delays`.
-DelaySetting = Mapping[str, Any] | None
+STEPS = Form(r"\s*\d+ +steps?\s*", "a number in ms or 'N steps' such as '2 steps'")
+_INITIAL = Form(r"uniform|even|\s*\d+ +steps?\s*", "uniform, even, a number in ms or 'N steps' such as '2 steps'")
+Length = Annotated[float | str, "ms", at_least(0), STEPS]
+# What is passed to the delays of a layer, and to those that have no axis for several delays of a connection.
+OF_LAYER = ("shape", "dt")
+OF_SINGLE = ("shape", "dt", "count")
+_DELAYS = "snnlab.nn.delays.Delays"
+_LABEL = "a delay"
+# The setting `delay` of a layer, a mapping of the settings of `Delays`; that of a feedback; and that of delays alone.
+DelaySetting = Annotated[Mapping[str, Any] | None, SettingsOf(_DELAYS, _LABEL, OF_LAYER)]
+SingleDelays = SettingsOf(_DELAYS, _LABEL, OF_SINGLE)
 # A Gaussian has a standard deviation of sigma and this, in steps, so that it always reaches two steps; as in dcls.
 MIN_DEVIATION = 0.27
 
@@ -64,10 +73,9 @@ def whole_steps(delay: float | str, dt: float | None, setting: str = "delay") ->
         setting: Its name, for errors.
     """
     if isinstance(delay, str):
-        number, _, unit = delay.strip().partition(" ")
-        if unit.strip() not in ("step", "steps") or not number.isdecimal():
-            raise ConfigError(setting, f"expected a number in ms or 'N steps' such as '2 steps', got '{delay}'")
-        return int(number)
+        if problem := STEPS.problem(delay):
+            raise ConfigError(setting, problem)
+        return int(delay.split()[0])
     if dt is None:
         raise ConfigError(setting, "is in ms, but steps have no length in ms", "give it as 'N steps'")
     steps = delay / dt
@@ -116,9 +124,9 @@ class Delays(Declared, nn.Module, HasLongestDelay, Scheduled):
 
     shape: Shape = setting(kw_only=False)
     dt: Dt = setting(kw_only=False)
-    max: Milliseconds = setting()
+    max: Length = setting()
     learn: bool = False
-    initial: Milliseconds = "uniform"
+    initial: Annotated[float | str, "ms", at_least(0), _INITIAL] = "uniform"
     count: Count | None = None
     sigma_end: Annotated[float, "steps", above(0)] = setting(default=0.23, alias="sigma")
     given_start: Annotated[float | None, "steps", above(0)] = setting(default=None, alias="sigma_start")
@@ -219,8 +227,7 @@ def make_delays(given: Mapping[str, Any], shape: Shape, dt: float | None, *, wit
         with_count: Whether a connection may have several delays; the shape has a last axis for them then.
     """
     settings = {"count": 1, **given} if with_count else dict(given)
-    fixed = ("shape", "dt") if with_count else ("shape", "dt", "count")
-    check_settings(Delays, settings, "delay", "a delay", supplied=fixed)
+    check_settings(Delays, settings, "delay", _LABEL, supplied=OF_LAYER if with_count else OF_SINGLE)
     with error_context("delay"):
         return Delays(shape, dt, **settings)
 

@@ -253,7 +253,6 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
     kernels = kernel_version(experiment.backend)
     identity = {"config_hash": config_hash(text), **hashes, "command": command, "kernels": kernels}
     with share_threads(experiment.threads, processes.local_world_size) as threads, ExitStack() as stack:
-        stack.enter_context(experiment.located_errors())
         spec = TrainingSpec(experiment, folder, resumption, identity, threads, processes.gpu)
         if processes.world_size > 1:
             _log.info("starting %d processes", processes.world_size)
@@ -280,7 +279,7 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
         result.name = (experiment.record or {}).get("name", experiment.name)  # from config.yaml: no secrets
         result.provenance["command"] = command
         with (
-            _record_outcome(result, training, data, experiment.trainer),
+            _record_outcome(result, training, data, experiment),
             log_file(folder, result.warnings),
             group.explain_lost_rank(folder),
         ):
@@ -417,7 +416,7 @@ def _build_training(spec: TrainingSpec, session: Session, started: float, rank_i
 
 @contextmanager
 def _record_outcome(
-    result: Result, training: _Training, data: EventDataModule, settings: Mapping[str, Any]
+    result: Result, training: _Training, data: EventDataModule, experiment: Experiment
 ) -> Iterator[None]:
     """Write the result in every case, and turn errors that the user can fix into SnnlabErrors."""
     try:
@@ -437,8 +436,11 @@ def _record_outcome(
             raise ConfigError("", *out_of_memory_hint(data.settings.batch_size, data.settings.steps)) from error
         if isinstance(error, MisconfigurationException):  # for settings that Lightning checks only during the fit
             text = " ".join(str(error).split())
-            named = [name for name in settings if re.search(rf"\b{name}\b", text)]
-            raise ConfigError(f"trainer.{named[0]}" if named else "trainer", text) from error
+            named = [name for name in experiment.trainer if re.search(rf"\b{name}\b", text)]
+            place = f"trainer.{named[0]}" if named else "trainer"
+            raise experiment.locate(ConfigError(place, text)) from error
+        if isinstance(error, ConfigError):
+            raise experiment.locate(error) from error.__cause__
         raise
     finally:
         result.timing = training.timing.summary()

@@ -20,6 +20,7 @@ from snnlab.console import quiet_lightning
 from snnlab.data.data_settings import DataSettings, build_dataset, read_settings
 from snnlab.data.dataset import Dataset
 from snnlab.data.events import Store
+from snnlab.errors import ConfigError
 from snnlab.features import provided
 from snnlab.kernels.function import resolve_backend
 from snnlab.memory import keep_heap
@@ -77,8 +78,10 @@ def _import_processes():
 def _located(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def call(self: Session, *args: Any, **kwargs: Any) -> Any:
-        with self.experiment.located_errors():
+        try:
             return method(self, *args, **kwargs)
+        except ConfigError as error:
+            raise self.experiment.locate(error) from error.__cause__
 
     return call
 

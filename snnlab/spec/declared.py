@@ -27,7 +27,7 @@ from typing import (
 
 from snnlab.errors import ConfigError
 from snnlab.spec.docstrings import argument_texts
-from snnlab.spec.field import MISSING, Field, chosen, field_of, with_mutual_exclusions
+from snnlab.spec.field import MISSING, Field, ReadBy, chosen, field_of, with_mutual_exclusions
 
 Given = TypeVar("Given")
 Read = TypeVar("Read")
@@ -178,6 +178,7 @@ def _read(kind: type[Declared], bases: list[type[Declared]]) -> _Constructor:
                 parameters.pop(name, None)
                 continue
             given, hint = one.alias or name, _as_given(annotation)
+            hint = hint if one.read_by is None else Annotated[hint, ReadBy(one.read_by.__name__)]
             field = fields[name] = field_of(given, hint, one.default, texts.get(given, ""))
             how = inspect.Parameter.KEYWORD_ONLY if one.kw_only else inspect.Parameter.POSITIONAL_OR_KEYWORD
             # For a reader, without the metadata, which the field has.

@@ -11,13 +11,14 @@ import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from snnlab.errors import ConfigError
 from snnlab.spec.annotations import describe_type, has_choices, is_list, matches_type, metadata_of, value_text
 from snnlab.spec.interval import FINITE, Interval
 
 MISSING = inspect.Parameter.empty
+N = TypeVar("N")
 
 
 class Help(NamedTuple):
@@ -46,6 +47,27 @@ class Form(NamedTuple):
         return None if valid else f"expected {self.expected}, got {value_text(value)}"
 
 
+class SettingsOf(NamedTuple):
+    """A mapping has the settings of a class, by its full name, without those that are passed to it by the owner."""
+
+    kind: str
+    label: str
+    supplied: tuple[str, ...] = ()
+
+
+class ReadBy(NamedTuple):
+    """The name of the function that reads a field in place of its value, as for what can be learned."""
+
+    name: str
+
+
+class NamesReadBy(NamedTuple):
+    """A list or a mapping names fields of its class that such a function reads; `problem` is said of another one."""
+
+    name: str
+    problem: str
+
+
 class Excludes:
     """Names of the fields that cannot be given together with this one; it is enough that one of two says it."""
 
@@ -61,6 +83,9 @@ class Field:
         excludes: Fields that cannot be given together with it: each is another way to set the same quantity.
         help: What it is for, one or more sentences.
         form: How its texts are written.
+        settings_of: The class whose settings its mapping has.
+        read_by: The function that reads it.
+        names_read_by: The function that reads the fields that it names.
     """
 
     name: str
@@ -71,6 +96,9 @@ class Field:
     excludes: tuple[str, ...] = ()
     help: str = ""
     form: Form | None = None
+    settings_of: SettingsOf | None = None
+    read_by: ReadBy | None = None
+    names_read_by: NamesReadBy | None = None
 
     @property
     def required(self) -> bool:
@@ -110,12 +138,13 @@ class Field:
 def field_of(name: str, annotation: Any, default: Any = MISSING, text: str = "") -> Field:
     """Return the field that an annotation describes; `text` is its help, in place of the annotation's."""
     plain, notes = metadata_of(annotation)
-    unit = next((note for note in notes if isinstance(note, str)), "")
-    interval = next((note for note in notes if isinstance(note, Interval)), None)
+
+    def first(kind: type[N]) -> N | None:
+        return next((note for note in notes if isinstance(note, kind)), None)
+
     excludes = tuple(name for note in notes if isinstance(note, Excludes) for name in note.names)
-    text = text or next((note.text for note in notes if isinstance(note, Help)), "")
-    form = next((note for note in notes if isinstance(note, Form)), None)
-    return Field(name, plain, unit, default, interval, excludes, text, form)
+    text, rest = text or (first(Help) or Help("")).text, (first(SettingsOf), first(ReadBy), first(NamesReadBy))
+    return Field(name, plain, first(str) or "", default, first(Interval), excludes, text, first(Form), *rest)
 
 
 def with_mutual_exclusions(fields: Mapping[str, Field]) -> dict[str, Field]:
@@ -133,16 +162,21 @@ def chosen(fields: Mapping[str, Field], given: Mapping[str, Any]) -> dict[str, A
 
     None counts as not given where fields exclude each other.
     """
+    require_one(fields, given)
     values = {}
     for name, field in fields.items():
-        rivals = [rival for rival in field.excludes if given.get(rival) is not None]
-        if not field.excludes or given.get(name) is not None:
-            values[name] = given.get(name, field.default)
-        else:
-            values[name] = None if rivals else field.default
-        if rivals and given.get(name) is not None:
-            raise ConfigError("", f"give either {field} or {fields[rivals[0]]}, not both")
+        is_replaced = given.get(name) is None and any(given.get(rival) is not None for rival in field.excludes)
+        is_unset = bool(field.excludes) and given.get(name) is None
+        values[name] = None if is_replaced else field.default if is_unset else given.get(name, field.default)
     return values
+
+
+def require_one(fields: Mapping[str, Field], given: Mapping[str, Any], place: str = "") -> None:
+    """Raise a ConfigError if two fields are given of which one excludes the other; None counts as not given."""
+    for name, field in fields.items():
+        rival = next((rival for rival in field.excludes if given.get(rival) is not None), None)
+        if rival is not None and given.get(name) is not None:
+            raise ConfigError(place, f"give either {field} or {fields[rival]}, not both")
 
 
 def type_problem(value: Any, annotation: Any) -> str | None:

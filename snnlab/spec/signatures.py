@@ -9,12 +9,13 @@ import textwrap
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 from snnlab.errors import ConfigError, UnknownSettingError, child_key, did_you_mean, join_names
+from snnlab.spec.annotations import has_choices, is_list
 from snnlab.spec.declared import Declared
 from snnlab.spec.docstrings import argument_texts
-from snnlab.spec.field import Field, field_of, with_mutual_exclusions
+from snnlab.spec.field import Field, chosen, field_of, require_one, type_problem, with_mutual_exclusions
 
 F = TypeVar("F", bound=Callable[..., Any])
 # A message with a "Did you mean" lists no more settings than this.
@@ -142,6 +143,31 @@ def check_known(
     missing = [field for field in known.values() if field.required and field.name not in settings]
     if missing:
         raise ConfigError(place, f"{label} needs {join_names(map(str, missing))}")
+    require_one(known, settings, place)
+    for name in settings.keys() & known.keys():
+        _check_names(known, settings, name, child_key(place, name))
+
+
+def _check_names(known: Mapping[str, Field], settings: Mapping[str, Any], name: str, place: str) -> None:
+    """Check the choices of a mapping's values, and that a field which names others names those it may."""
+    field, value = known[name], settings[name]
+    if isinstance(value, Mapping):
+        unions = (field.annotation, *get_args(field.annotation))
+        chosen_from = next((get_args(one)[1] for one in unions if _maps_to_choices(one)), Any)
+        for key, inner in value.items():
+            if problem := type_problem(inner, chosen_from):
+                raise ConfigError(child_key(place, key), problem)
+    if field.names_read_by is not None and (isinstance(value, Mapping) or is_list(value)):
+        reader, problem = field.names_read_by
+        values = chosen(known, settings)
+        names = [one.name for one in known.values() if one.read_by == (reader,) and values[one.name] is not None]
+        for one in value:
+            if one not in names:
+                raise ConfigError(place, f"'{one}' {problem}", did_you_mean(str(one), names), names)
+
+
+def _maps_to_choices(annotation: Any) -> bool:
+    return get_origin(annotation) is Mapping and has_choices(get_args(annotation)[-1])
 
 
 def _known_settings_text(label: str, known: Mapping[str, Field], suggestion: str) -> str:

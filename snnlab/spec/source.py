@@ -23,6 +23,7 @@ _WORDS: dict[str, Any] = {
     **{name: getattr(builtins, name) for name in _BUILTINS},
     **{"Any": Any, "Annotated": Annotated, "Literal": Literal, "Optional": Optional, "Union": Union},
     **{"Mapping": Mapping, "Sequence": Sequence, "Excludes": field.Excludes, "Form": field.Form, "Help": field.Help},
+    **{one.__name__: one for one in (field.SettingsOf, field.ReadBy, field.NamesReadBy)},
     **{name: value for name, value in vars(interval).items() if not name.startswith("_") and name != "Tensor"},
 }
 # The same by their old names.
@@ -200,7 +201,10 @@ class Sources:
                     if called == "setting" and isinstance(value, ast.Call):
                         words = {word.arg: word.value for word in value.keywords}
                         value = words.get("default")
-                    arguments[name] = (self.annotation(module, one.annotation), self._default(module, value))
+                    annotation = self.annotation(module, one.annotation)
+                    if "read_by" in words:
+                        annotation = f"Annotated[{annotation}, ReadBy({ast.unparse(words['read_by'])!r})]"
+                    arguments[name] = (annotation, self._default(module, value))
                     names[name] = ast.literal_eval(words["alias"]) if "alias" in words else name
                     if "kw_only" in words:
                         positional.add(name)

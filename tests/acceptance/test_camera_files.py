@@ -72,7 +72,7 @@ def test_predict_answers_to_each_of_them_and_counts_all_events(
     assert [f"{int(row['events']) + int(row['left_out']):,}" for row in rows] == [each[2] for each in GENUINE.values()]
 
 
-@pytest.mark.parametrize("name", mostly_long(list(GENUINE), 1))
+@pytest.mark.parametrize("name", mostly_long(list(GENUINE), 1, 2))
 def test_stream_takes_each_of_them(name: str, run: Path, real_data_folder: Path, snnlab: Snnlab) -> None:
     done = snnlab("stream", str(run), str(real_data_folder / name))
     assert done.status == 0, done.err

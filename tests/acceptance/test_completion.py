@@ -67,6 +67,8 @@ def completed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         ("snnlab new experiment mine data.num_b", ["data.num_bins="]),
         ("snnlab train neuron.decay=", ["neuron.decay=exact", "neuron.decay=euler"]),
         ("snnlab train model.layers.conv1.padding_m", ["model.layers.conv1.padding_mode="]),
+        ("snnlab train model=dcls_shd model.layers.fc1.delay.sigma_d", ["model.layers.fc1.delay.sigma_decay="]),
+        ("snnlab train neuron.recurrent.delay.le", ["neuron.recurrent.delay.learn="]),
         ("snnlab train optimizer=adamw optimizer.be", ["optimizer.betas="]),
         ("snnlab train scheduler=warmup_cosine scheduler.fi", ["scheduler.final="]),
         ("snnlab train data.simul", ["data.simulation_seed="]),

@@ -77,7 +77,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(
-    "fault", [pytest.param(name, marks=pytest.mark.long if "weights" not in name else ()) for name in FAULTS]
+    "fault", [pytest.param(name, marks=() if "weights" in name else pytest.mark.slow) for name in FAULTS]
 )
 def test_a_planted_fault_is_found_and_training_with_the_fix_is_clearly_better(
     fault: str, workplace: Path, snnlab: Snnlab, digits_store: str

@@ -54,7 +54,7 @@ def stopped(*arguments: str, signals: list[int], after: str = "epoch      2/") -
     [
         pytest.param([signal.SIGINT], 130, 0, marks=pytest.mark.slow),
         pytest.param([signal.SIGINT] * 2, 130, 1, marks=pytest.mark.long),
-        pytest.param([signal.SIGTERM] * 2, 143, 0, marks=pytest.mark.long),
+        pytest.param([signal.SIGTERM] * 2, 143, 0, marks=pytest.mark.slow),
         pytest.param([signal.SIGHUP] * 2, 129, 1, marks=pytest.mark.slow),
     ],
     ids=["ctrl_c", "ctrl_c_twice_with_a_worker", "sigterm", "a_closed_terminal_with_a_worker"],

@@ -12,6 +12,7 @@ import pytest
 
 from snnlab import train
 
+from ..marks import mostly_long
 from ..refusals import assert_error_has
 from .conftest import FAST, Outcome
 
@@ -55,7 +56,7 @@ class Decayed(ForwardRule):
 '''
 
 
-@pytest.mark.parametrize("rule", [pytest.param(one, marks=() if one == "ottt" else pytest.mark.long) for one in RULES])
+@pytest.mark.parametrize("rule", mostly_long(["ottt", *(one for one in RULES if one != "ottt")], 1, 3))
 def test_each_rule_trains(rule: str, tmp_path: Path, digits_store: str) -> None:
     result = train(*BARE, digits_store, f"learning={rule}", "loss=tet", f"output_dir={tmp_path}")
     assert math.isfinite(result.metrics["val/loss"])

@@ -40,6 +40,7 @@ class Recipe(NamedTuple):
 
 
 ALWAYS = ("nmnist_plif", "shd_adlif")
+OFTEN = ("cifar10dvs_vgg_tet", "shd_dcls", "smnist_brf")
 RECIPES = [
     Recipe("nmnist_plif", "nmnist", ("model.layers.fc1.out_features=128", "scheduler.T_max=1")),
     Recipe("dvsgesture_plif", "dvsgesture", ("data.downsample=4", "scheduler.T_max=1")),
@@ -57,7 +58,11 @@ RECIPES = [
 @pytest.mark.parametrize(
     "recipe",
     [
-        pytest.param(recipe, marks=() if recipe.name in ALWAYS else pytest.mark.long, id=recipe.name)
+        pytest.param(
+            recipe,
+            marks=() if recipe.name in ALWAYS else pytest.mark.long if recipe.name in OFTEN else pytest.mark.slow,
+            id=recipe.name,
+        )
         for recipe in RECIPES
     ],
 )

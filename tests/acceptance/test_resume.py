@@ -114,7 +114,7 @@ PLACES = {
 # Worker processes make a difference within an epoch and between epochs; the other places run with them in make slow.
 WITH_WORKERS = ("the last batch of an epoch", "a validation", "a batch at random (1)")
 ALWAYS = ("a batch at random (1)",)
-IN_CHECK = ("the last batch of an epoch", "a validation", "saving", "the end of the training")
+IN_CHECK = ("a validation", "saving")
 
 
 def mark_of(name: str, workers: int) -> list[pytest.MarkDecorator]:
@@ -187,8 +187,8 @@ VARIANTS = {
 }
 
 
-# The other variants nearly always fail together with these, so they run only in make slow.
-OFTEN = ("an_average_of_each_step", "windows_annealing_and_a_frozen_layer")
+# The other variants nearly always fail together with this one, so they run only in make slow.
+OFTEN = ("windows_annealing_and_a_frozen_layer",)
 
 
 @pytest.mark.parametrize(

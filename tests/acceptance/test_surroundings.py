@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from ..marks import one_long
 from ..refusals import assert_error_has, assert_lines_have, assert_raises, assert_text_has
 from .conftest import FAST, Outcome
 
@@ -47,9 +48,10 @@ def test_a_training_with_a_closed_stdout_completes_its_run(workplace: Path, digi
 
 
 def mostly_long(*given: Any) -> list[Any]:
-    """Return cases of which each starts a process: the first is always run, the others with the longer half."""
-    first, *others = given
-    return [first, *(pytest.param(*(one if type(one) is list else [one]), marks=pytest.mark.long) for one in others)]
+    """Return cases of which each starts a process: the first is always run, the second with the longer half."""
+    marks = ((), pytest.mark.long, *[pytest.mark.slow] * len(given))
+    cases = ([one] if type(one) is not list else one for one in given)
+    return [pytest.param(*case, marks=mark) for case, mark in zip(cases, marks, strict=False)]
 
 
 @pytest.mark.parametrize("arguments", mostly_long(("train", "--cfg", "job"), ("list", "models"), ("--version",)))
@@ -74,7 +76,7 @@ def test_a_full_stdout_is_reported(arguments: tuple[str, ...]):
     assert_text_has(done.stderr, "snnlab: stdout", "space")
 
 
-@pytest.mark.parametrize("encoding", mostly_long("cp1252", "ascii"))
+@pytest.mark.parametrize("encoding", one_long(["cp1252", "ascii"]))
 def test_tables_go_to_a_stdout_of_any_encoding(encoding: str):
     done = started("show", env={**os.environ, "PYTHONIOENCODING": encoding}, text=False)
     assert done.returncode == 0, done.stderr

@@ -83,6 +83,7 @@ def test_options_stand_anywhere_in_both_spellings(
         ("show --lr 0.1", ("show", "--lr", "optimizer.lr=0.1")),
         ("show --figure", ("show: --figure",)),
         ("show --plan=1", ("show: --plan",)),
+        ("show --equations latex", ("show: --equations", "--equations=latex")),
         ("show --figure a.png --figure=b.png", ("show: --figure", "a.png", "b.png")),
         ("show --plan --kernels", ("show", "--plan", "--kernels")),
         ("show --figure net", ("show: --figure", ".png", "net")),

@@ -38,7 +38,8 @@ class Own(Neuron):
 @pytest.mark.parametrize("kind", REGISTRIES)
 def test_it_knows_each_field_as_its_class_does(kind: str) -> None:
     def facts(fields: Mapping[str, Field]) -> dict[str, tuple[Any, ...]]:
-        return {one.name: (one.kind, one.unit, one.interval, one.excludes, one.required) for one in fields.values()}
+        names = "kind", "unit", "interval", "excludes", "required", "settings_of", "read_by", "names_read_by"
+        return {one.name: tuple(getattr(one, name) for name in names) for one in fields.values()}
 
     for name in catalogue().names(kind):
         read = catalogue().fields_of(kind, name)
@@ -92,6 +93,53 @@ def test_a_users_neuron_has_the_exclusions_of_its_base_and_may_have_none(own: st
     assert neuron(own, "neuron=own", "neuron.v_max=2", folder=tmp_path)["v_max"] == 2
     with assert_raises(UnknownSettingError, "neuron.top"):
         neuron(own, "neuron=own", "neuron.top=2", folder=tmp_path)
+
+
+# Composing imports neither torch nor a layer: only the catalogue knows.
+@pytest.mark.parametrize(
+    ("override", "facts"),
+    [
+        ("model.layers.fc1.delay={mux: 3}", ("model.layers.fc1.delay.mux", "max")),
+        ("model.layers.fc1.delay={learn: true}", ("model.layers.fc1.delay", "max")),
+        ("model.layers.fc1.delay={max: 3 stps}", ("model.layers.fc1.delay.max", "3 stps")),
+        ("model.layers.fc1.delay={max: 3, initial: evn}", ("model.layers.fc1.delay.initial", "even")),
+        ("model.layers.fc1.delay={max: 3, sigma: -1}", ("model.layers.fc1.delay.sigma", -1)),
+        ("model.layers.wait={type: delay, after: fc1, delay: {max: 3, count: 2}}", ("model.layers.wait.delay.count",)),
+        ("neuron.recurrent={delay: {max: 3, learn: 2}}", ("neuron.recurrent.delay.learn", 2)),
+        ("neuron.recurrent={delay: {max: 3, count: 2}}", ("neuron.recurrent.delay.count",)),
+        ("neuron.learn=[tau_men]", ("neuron.learn", "tau_men", "tau_mem")),
+        ("neuron.learn=[decay]", ("neuron.learn", "decay")),
+        ("neuron.learn={tau_mem: chanel}", ("neuron.learn.tau_mem", "chanel", "channel")),
+        ("model.layers.lif1={type: lif, tau_mem: 5, beta: 0.5}", ("model.layers.lif1", "tau_mem", "beta")),
+    ],
+)
+def test_settings_within_a_setting_and_rules_between_settings_are_known_before_torch(
+    override: str, facts: tuple[object, ...]
+) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *facts):
+        compose_experiment(["model=mlp_lif", "neuron=lif", override], None)
+
+
+def test_settings_within_a_setting_are_taken_and_what_is_replaced_is_not_learned() -> None:
+    compose_experiment(["model=mlp_lif", "model.layers.fc1.delay={max: 3, count: 2, initial: 2 steps}"], None)
+    compose_experiment(
+        ["neuron=lif", "neuron.recurrent={delay: {max: 3 steps}}", "neuron.learn={tau_mem: channel}"], None
+    )
+    compose_experiment(["neuron=lif", "neuron.beta=0.5", "neuron.learn=[beta]"], None)
+    with assert_raises(ConfigError, "neuron.learn", "tau_mem", "beta"):
+        compose_experiment(["neuron=lif", "neuron.beta=0.5", "neuron.learn=[tau_mem]"], None)
+
+
+TIMES = "lightning.pytorch.callbacks.GradientAccumulationScheduler"
+
+
+def test_callbacks_that_lightning_refuses_as_a_training_starts_are_refused_with_their_place() -> None:
+    own = f"callbacks.mine={{_target_: {TIMES}, scheduling: {{0: 4}}}}"
+    compose_experiment([own], None)
+    with assert_raises(ConfigError, "callbacks.mine", "trainer.accumulate_grad_batches"):
+        compose_experiment([own, "trainer.accumulate_grad_batches=2"], None)
+    with assert_raises(ConfigError, "callbacks.mine", "BackboneFinetuning", "freeze"):
+        compose_experiment(["callbacks.mine={_target_: lightning.pytorch.callbacks.BackboneFinetuning}"], None)
 
 
 def test_a_misspelt_setting_is_refused_with_its_place(own: str) -> None:

@@ -59,12 +59,14 @@ def test_a_list_and_what_is_learned_replace_what_the_file_has_whole(text: str):
     assert mark_overrides([text], GROUPS) == [f"++{text.partition('=')[0]}=null", f"++{text}"]
 
 
-@pytest.mark.parametrize("learn", ["[v_threshold]", "{tau_mem: channel}"])
-@pytest.mark.parametrize("neuron", ["lif", "spikingjelly_plif", "radlif"])
-def test_learn_can_be_a_list_or_a_mapping(neuron: str, learn: str):
-    experiment, _ = compose_experiment([f"neuron={neuron}", f"neuron.learn={learn}"], None)
-    assert experiment.neuron is not None
-    assert experiment.neuron["learn"] == ({"tau_mem": "channel"} if learn[0] == "{" else ["v_threshold"])
+@pytest.mark.parametrize(
+    ("neuron", "decay"), [("lif", "tau_mem"), ("spikingjelly_plif", "tau_mem"), ("radlif", "beta")]
+)
+def test_learn_can_be_a_list_or_a_mapping(neuron: str, decay: str):
+    for text, learn in (("[v_threshold]", ["v_threshold"]), (f"{{{decay}: channel}}", {decay: "channel"})):
+        experiment, _ = compose_experiment([f"neuron={neuron}", f"neuron.learn={text}"], None)
+        assert experiment.neuron is not None
+        assert experiment.neuron["learn"] == learn
 
 
 def test_null_sets_nothing_and_leaves_the_rival_alone():

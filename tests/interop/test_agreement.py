@@ -20,7 +20,7 @@ from ..zoo.networks import NETWORKS, SIZES
 pytestmark = pytest.mark.peers
 ATAN = ("neuron.detach_reset=true", "neuron.surrogate={type: atan, alpha: 2.0}")
 # `make test` has one, `make check` these two more, `make slow` the rest.
-FAST, LONG = {"sew_gesture"}, {"plif_conv5", "sew_resnet18"}
+FAST, LONG = {"sew_gesture"}, {"plif_conv5"}
 STEPS = 2
 
 

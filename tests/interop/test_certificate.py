@@ -26,6 +26,7 @@ from snnlab.nn import Network, build_network, from_nir
 from snnlab.nn.record import record
 from snnlab.session import Session
 
+from ..marks import one_long
 from ..refusals import assert_raises, assert_text_has
 from .comparing import Difference, first_differences
 from .interpreter import Reading, interpret
@@ -70,8 +71,7 @@ def differences(
     return total, first_differences(spikes, trace, known, order, edges)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", one_long(NETWORKS))
 def test_20000_neurons_have_the_same_spikes_for_200_steps_in_all_three(kind: str, tmp_path: Path) -> None:
     in_shape, layers = NETWORKS[kind]
     torch.manual_seed(0)
@@ -126,8 +126,7 @@ def batch_of(folder: Path, real_data: Path, store_dir: Path, places: range) -> t
     return session, data.on_after_batch_transfer(data.gather_events(data.epoch_items(data.split.test)[places]), 0)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("reading", FOUR)
+@pytest.mark.parametrize("reading", one_long(FOUR))
 def test_a_foreign_convolutional_network_has_the_spikes_of_the_interpreter(
     reading: str, real_data: Path, tmp_path: Path, store_dir: Path
 ) -> None:

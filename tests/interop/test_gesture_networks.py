@@ -20,6 +20,8 @@ from snnlab.nn.network import Network
 from snnlab.nn.record import NetworkRecord, record
 from snnlab.session import Session
 
+from ..marks import one_long
+
 pytestmark = pytest.mark.long  # whole recordings through two libraries
 
 # The classes of the four recordings, which are the names of their files.
@@ -116,7 +118,7 @@ class OfSnntorch(nn.Module):
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("dt_ms", [20, 40])
+@pytest.mark.parametrize("dt_ms", one_long([20, 40]))
 def test_all_layers_of_neurobench_spike_as_in_snntorch(foreign: Path, real_data: Path, dt_ms: int) -> None:
     theirs = OfSnntorch()
     theirs.load_state_dict(read_state_dict(foreign / "neurobench" / "dvs_gesture_snn"))
@@ -130,14 +132,14 @@ def test_all_layers_of_neurobench_spike_as_in_snntorch(foreign: Path, real_data:
         assert torch.equal(found.spikes[name], spikes), name
 
 
-@pytest.mark.parametrize("dt_ms", [20, 40])
+@pytest.mark.parametrize("dt_ms", one_long([20, 40]))
 def test_neurobench_recognizes_four_of_four_gestures(foreign: Path, real_data: Path, dt_ms: int) -> None:
     """No accuracy: the network may have been trained on these recordings."""
     assert answers(run(of_neurobench(foreign, dt_ms), gestures(real_data, dt_ms, denoised=True, side=32))) == CLASSES
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("target", CLASSES)
+@pytest.mark.parametrize("target", one_long(CLASSES))
 def test_all_layers_of_speck_spike_as_in_sinabs(foreign: Path, real_data: Path, target: int) -> None:
     """Sinabs makes its network from the one with ReLU."""
     layers, from_torch = library("sinabs.layers"), library("sinabs.from_torch")

@@ -187,10 +187,18 @@ def assert_near(found: Tensor | None, expected: Tensor | None, fraction: float, 
     torch.testing.assert_close(found, expected, rtol=0, atol=fraction * float(expected.detach().abs().max()) + atol)
 
 
+FAST = ("qkformer", "spike_driven")
+# The blocks of the other cases are parts of these networks.
+LONG = ("token", "spikformer", "spike_driven_transformer")
+
+
 @pytest.mark.peers
 @pytest.mark.parametrize(
     "name",
-    [name if name in ("qkformer", "spike_driven") else pytest.param(name, marks=pytest.mark.long) for name in PAIRS],
+    [
+        name if name in FAST else pytest.param(name, marks=pytest.mark.long if name in LONG else pytest.mark.slow)
+        for name in PAIRS
+    ],
 )
 def test_it_loads_spikingjellys_weights_and_gives_its_outputs_and_gradients(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -132,10 +132,14 @@ def abs_of(v: Any) -> Any:
     return torch.abs(v)
 
 
+COMPILED = [
+    pytest.param(op, marks=[pytest.mark.compiled, pytest.mark.slow if at % 4 else pytest.mark.long])
+    for at, op in enumerate(OPERATIONS)
+]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(
-    "op", [*OPERATIONS, *(pytest.param(op, marks=[pytest.mark.compiled, pytest.mark.long]) for op in OPERATIONS)]
-)
+@pytest.mark.parametrize("op", [*OPERATIONS, *COMPILED])
 def test_the_operations_of_the_list_round_as_torch_does(op: str, dtype: torch.dtype) -> None:
     def step(x: Any, state: State, k: Any) -> tuple[Any, State]:
         y = OPERATIONS[op](x, state.v, k)

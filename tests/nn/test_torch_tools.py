@@ -25,7 +25,7 @@ from snnlab.kernels.function import Backend
 from snnlab.nn import NEURONS, Network, build_network
 from snnlab.nn.neurons.base import set_backend
 
-from ..marks import half_slow
+from ..marks import mostly_long
 from ..refusals import assert_raises
 
 # What torch's tools say of themselves.
@@ -117,10 +117,7 @@ def assert_compiles(module: Network, x: Tensor, backend: str, *, whole: bool = T
 
 
 # It takes more than a second for each neuron.
-KINDS = [pytest.param(kind, marks=() if kind == "cuba_lif" else pytest.mark.long) for kind in NEURONS]
-
-
-@pytest.mark.parametrize("kind", half_slow(KINDS))
+@pytest.mark.parametrize("kind", mostly_long(["cuba_lif", *(kind for kind in NEURONS if kind != "cuba_lif")], 1, 8))
 def test_every_neuron_compiles_into_one_graph(kind: str) -> None:
     settings = {"input_gain": 1000.0} if kind in ("brf", "izhikevich") else {}  # otherwise silent
     neuron = NEURONS.build(kind, settings, "n", in_shape=(F,), dt=1.0, num_steps=T)

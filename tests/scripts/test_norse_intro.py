@@ -106,6 +106,7 @@ def test_the_documented_surrogate_gives_the_gradient_that_norse_meant(intro: Mod
     assert lesson.gradients["conv1.weight"] == pytest.approx(0.0574173, rel=1e-3)  # Norse's HEAD, which honours alpha
 
 
+@pytest.mark.slow
 def test_as_a_command_it_writes_its_plots(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, SCRIPT, "--folder", tmp_path], capture_output=True, text=True, check=True)
     assert_text_has(done.stdout, "32 steps", "step 19")

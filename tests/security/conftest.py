@@ -13,9 +13,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from snnlab import train
-from snnlab.cli import main
 
-from ..cli.conftest import Outcome, reported_errors
+from ..cli.conftest import Outcome, snnlab
+
+__all__ = ["Outcome", "snnlab"]
 
 
 @pytest.fixture
@@ -32,26 +33,6 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def canary(tmp_path: Path) -> Path:
     """Return the path of a file that only the code of an attack would write."""
     return tmp_path / "canary"
-
-
-@pytest.fixture
-def snnlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Return a function that runs the command line in this process."""
-
-    errors = reported_errors(monkeypatch)
-
-    def call(*arguments: str) -> Outcome:
-        errors.clear()
-        monkeypatch.setattr(sys, "argv", ["snnlab", *arguments])
-        capfd.readouterr()
-        try:
-            status = main.main()
-        except SystemExit as stop:
-            status = stop.code if isinstance(stop.code, int) else 1
-        captured = capfd.readouterr()
-        return Outcome(status, captured.out, captured.err, errors[-1] if errors else None)
-
-    return call
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ def test_each_object_is_built_once_and_shared(session: Session) -> None:
     assert session.data.store is session.store
 
 
+@pytest.mark.long  # of a process that imports torch
 def test_the_network_is_built_without_data_or_lightning() -> None:
     code = (
         "import sys; from snnlab.config.compose import compose_experiment; from snnlab.session import Session;"

@@ -124,7 +124,7 @@ NEURONS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", mostly_long(list(NEURONS), 14))
+@pytest.mark.parametrize("kind", mostly_long(list(NEURONS), 14, 6))
 def test_all_neurons_equal_dense_loops(kind: str) -> None:
     layers = {
         "conv": {"type": "conv2d", "out_channels": 5, "kernel_size": 3, "padding": 1, "bias": False},

@@ -67,7 +67,7 @@ def random_layers(random: np.random.Generator, neuron: dict[str, Any]) -> dict[s
     }
 
 
-@pytest.mark.parametrize("kind", mostly_long(list(NEURONS), 2))
+@pytest.mark.parametrize("kind", mostly_long(list(NEURONS), 2, 5))
 def test_random_networks_of_all_neurons_equal_dense_loops(kind: str) -> None:
     random = np.random.default_rng(sorted(NEURONS).index(kind))
     network = random_network(random_layers(random, NEURONS[kind]), SHAPE)

@@ -97,7 +97,7 @@ def train(module: SpikingModule, steps: int, in_shape: tuple[int, ...], outputs:
         assert all(value.is_meta for value in metrics.collect().values())  # type: ignore[operator]
 
 
-@pytest.mark.long  # they are of the layers and neurons below
+@pytest.mark.slow  # they are of the layers and neurons below
 @pytest.mark.parametrize("model", MODELS)
 def test_no_model_waits(model: str) -> None:
     experiment, _ = compose_experiment([f"model={model}", *NEEDED.get(model, ())], None)

@@ -111,8 +111,8 @@ def network(name: str) -> Network:
 @pytest.mark.parametrize(
     ("name", "equations"),
     [
-        ("mlp_radlif", radlif),
-        pytest.param("mlp_adlif", adlif, marks=pytest.mark.long),
+        pytest.param("mlp_radlif", radlif, marks=pytest.mark.long),
+        pytest.param("mlp_adlif", adlif, marks=pytest.mark.slow),
         ("mlp_adlif_small", adlif),
     ],
 )

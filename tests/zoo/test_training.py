@@ -31,7 +31,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in WORDS]
+    "name", [pytest.param(name, marks=pytest.mark.long if name in FAST else pytest.mark.slow) for name in WORDS]
 )
 def test_it_learns_a_batch_of_its_dataset(name: str, tmp_path: Path, store_dir: Path) -> None:
     num_bins, rate = SETTINGS.get(name, FEW)

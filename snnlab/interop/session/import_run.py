@@ -14,7 +14,6 @@ import torch
 from snnlab.config.compose import compose_experiment
 from snnlab.config.plugins import plugin_files
 from snnlab.config.schema import Experiment
-from snnlab.data.data_settings import read_settings
 from snnlab.errors import ConfigError, DataError, RunFolderError, SnnlabError
 from snnlab.files import unwritable
 from snnlab.interop.lava_files import SUFFIX, read_lava
@@ -201,15 +200,15 @@ def compose_imported(
     typed = {key_of(text) for text in overrides}
     chosen = [text for text in chosen if key_of(text) not in typed]
     experiment, _ = compose_experiment([*chosen, *overrides], config_dir, {"model/imported": {"layers": read.layers}})
-    with experiment.located_errors():
-        settings = read_settings(experiment.data)[0]
-        frames, step = settings.frame_shape, settings.step_ms
-        if frames != read.in_shape:
-            message = f"its frames are {list(frames)}, but the input of the network is {list(read.in_shape)}"
-            raise ConfigError("data", message, "leave it out, or choose other recordings")
-        if read.fixed_dt and (step is None or read.dt is None or not math.isclose(step, read.dt)):
-            length = "no length" if step is None else f"{step:g} ms"
-            raise ConfigError("data.dt", f"a step has {length}, but the network was read with --dt {read.dt:g}")
+    settings = Session(experiment).settings
+    frames, step = settings.frame_shape, settings.step_ms
+    if frames != read.in_shape:
+        message = f"its frames are {list(frames)}, but the input of the network is {list(read.in_shape)}"
+        raise experiment.locate(ConfigError("data", message, "leave it out, or choose other recordings"))
+    if read.fixed_dt and (step is None or read.dt is None or not math.isclose(step, read.dt)):
+        length = "no length" if step is None else f"{step:g} ms"
+        problem = f"a step has {length}, but the network was read with --dt {read.dt:g}"
+        raise experiment.locate(ConfigError("data.dt", problem))
     return experiment
 
 

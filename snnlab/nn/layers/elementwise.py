@@ -11,7 +11,17 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from snnlab.nn.delays import Delays, DelayState, HasLongestDelay, last_steps, make_delays, whole_steps, with_past
+from snnlab.nn.delays import (
+    STEPS,
+    Delays,
+    DelayState,
+    HasLongestDelay,
+    SingleDelays,
+    last_steps,
+    make_delays,
+    whole_steps,
+    with_past,
+)
 from snnlab.nn.layer import LAYERS, Counts, Dt, InShape, Reach, Shape, TemporalLayer, valid_steps
 from snnlab.nn.surrogate import Atan, spike
 from snnlab.spec.declared import Declared, no_setting, setting
@@ -163,7 +173,7 @@ def delay(
     in_shape: InShape,
     dt: Dt,
     *,
-    delay: Annotated[float | str | Mapping[str, Any], "ms", at_least(0)] = "1 step",
+    delay: Annotated[float | str | Mapping[str, Any], "ms", at_least(0), STEPS, SingleDelays] = "1 step",
 ) -> Delay:
     """Delay each value by its own delay, y[t] = x[t - delay]: axonal delays, after neurons.
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from snnlab.errors import ConfigError, did_you_mean
 from snnlab.nn.neurons.time_constants import FACTOR, Decay
 from snnlab.spec.declared import Converted
-from snnlab.spec.field import Help
+from snnlab.spec.field import Help, NamesReadBy
 from snnlab.spec.interval import Interval, above
 
 Number = float | Tensor
@@ -21,7 +21,7 @@ Learnable = Converted[float, Any]
 Shape = tuple[int, ...]
 InShape = Annotated[Shape | None, Help("Shape of one sample at one step; needed for values per channel or neuron.")]
 Per = Literal["layer", "channel", "neuron"]
-Learn = Sequence[str] | Mapping[str, Per] | None
+Learn = Annotated[Sequence[str] | Mapping[str, Per] | None, NamesReadBy("learnable_quantity", "cannot be learned")]
 
 
 class StoredQuantity(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from snnlab.kernels.function import Kernel, KernelOutput
 from snnlab.kernels.recurrent_loops import LinearMap
 from snnlab.kernels.reference import unroll
 from snnlab.kernels.sparse_feedback import SparseFeedback
-from snnlab.nn.delays import DelaySetting, make_delays
+from snnlab.nn.delays import SingleDelays, make_delays
 from snnlab.nn.layer import OWN_SPIKES, Counts, Dt, InShape, Size, per_axis, size_text, split_channels
 from snnlab.nn.neurons.base import Neuron, backend_of, cast_coefficients, to_full_precision
 from snnlab.nn.neurons.info import DELAYED_FEEDBACK, FeedbackInfo, NeuronInfo
@@ -57,7 +57,7 @@ class Feedback(Declared, nn.Module, ABC):
     has_bias: bool = setting(default=False, alias="bias")
     init: Literal["uniform", "norse", "orthogonal"] = "uniform"
     dt: Dt = None
-    delay: DelaySetting = None
+    delay: Annotated[Mapping[str, Any] | None, SingleDelays] = None
     autapse: Tensor = no_setting()
     # Rounds the weights to whole numbers, see `snnlab.nn.quantization`.
     whole: nn.Module | None = no_setting()

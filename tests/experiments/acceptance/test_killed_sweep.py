@@ -23,20 +23,10 @@ from snnlab.experiments.session import trial
 
 from ...refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
+from .test_sweep import NET
 
 Snnlab = Callable[..., Outcome]
 
-NET = (
-    "data=spike_patterns",
-    "data.num_recordings=80",
-    "data.num_classes=4",
-    "data.num_bins=10",
-    "model=mlp_lif",
-    "model.layers.fc1.out_features=8",
-    "neuron.tau_mem=300",
-    "trainer.max_epochs=2",
-    "trainer.accelerator=cpu",
-)
 SEARCH = ("sweep.space={optimizer.lr: {low: 0.001, high: 0.1, log: true}}", "sweep.trials=4", "sweep.finalists=0")
 QUICK = (*NET, *SEARCH, "sweep.test_seeds=0", "sweep.engine=here")
 

@@ -30,8 +30,8 @@ NET = (
     "neuron.tau_mem=300",
     "trainer.max_epochs=2",
     "trainer.accelerator=cpu",
-    "data.store_dir=store",
 )
+STORED = (*NET, "data.store_dir=store")
 SEARCH = (
     "sweep.space={optimizer.lr: [0.01, 0.02, 3.0e+38]}",
     "sweep.sampler=grid",
@@ -70,7 +70,7 @@ def finished_at(folder: Path) -> dict[int, Any]:
 @pytest.fixture(scope="module")
 def search(tmp_path_factory: pytest.TempPathFactory) -> Search:
     root = tmp_path_factory.mktemp("search")
-    first = call(root, "sweep", *NET, *SEARCH)
+    first = call(root, "sweep", *STORED, *SEARCH)
     assert first.status == 0, first.err
     folder = first.out.splitlines()[-1]
     finished = finished_at(root / folder)
@@ -185,7 +185,7 @@ def test_a_browser_shows_the_page_of_a_search_and_a_click_sorts_a_table(search: 
 )
 def test_a_mistake_is_found_before_anything_runs(search: Search, snnlab: Snnlab, arguments: list[str], facts: tuple):
     space = SEARCH[:1] if not any(text.startswith("sweep.space") for text in arguments) else ()
-    done = call(search.root, "sweep", *NET[:-4], *NET[-3:], *space, "sweep.engine=here", "name=wrong", *arguments)
+    done = call(search.root, "sweep", *STORED[:-4], *STORED[-3:], *space, "sweep.engine=here", "name=wrong", *arguments)
     assert done.status == 2, done.out
     assert_error_has(done.error, *facts)
     assert not (search.root / "outputs" / "wrong").exists()
@@ -196,7 +196,7 @@ def test_trials_with_low_scores_are_pruned_and_count(search: Search):
     rates = "sweep.space={optimizer.lr: [0.01, 0.011, 0.012, 0.013, 0.014, 1.0e-9]}"
     arguments = ("sweep.sampler=grid", "sweep.prune={by: median, after: 0}", "trainer.max_epochs=4", "name=pruned")
     none = ("sweep.test_seeds=0", "sweep.finalists=0", "sweep.engine=here")
-    done = call(search.root, "sweep", *NET, rates, *arguments, *none)
+    done = call(search.root, "sweep", *STORED, rates, *arguments, *none)
     assert done.status == 0, done.err
     folder = search.root / done.out.splitlines()[-1]
     with (folder / "trials.csv").open(newline="") as file:
@@ -208,7 +208,7 @@ def test_trials_with_low_scores_are_pruned_and_count(search: Search):
 @pytest.mark.long
 def test_joblib_runs_the_trials_in_processes(search: Search):
     given = (
-        *NET,
+        *STORED,
         *SEARCH[:-1],
         "sweep.test_seeds=0",
         "sweep.finalists=0",

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from ...marks import one_long
+
 pytestmark = pytest.mark.long  # simulates thousands of comparisons
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
@@ -35,7 +37,7 @@ def at_most(draws: int) -> float:
     return 0.06 + 3.1 * math.sqrt(0.06 * 0.94 / draws)
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", one_long(SCENARIOS))
 def test_equally_good_methods_rarely_differ_significantly(calibrate: ModuleType, name: str):
     scenario = calibrate.Scenario(**{"by_recording": 1.0, **SCENARIOS[name]})
     assert calibrate.false_verdicts(scenario, 1_000, 0) <= at_most(1_000)

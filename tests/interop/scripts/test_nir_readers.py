@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.long  # imports other libraries
+pytestmark = pytest.mark.slow  # imports other libraries
 
 pytest.importorskip("nir")
 

@@ -20,8 +20,6 @@ from snnlab.nn.surrogate import Atan
 from snnlab.runs.console_tables import equation_lines, neuron_properties
 from snnlab.spec.signatures import has_parameter
 
-from ...marks import half_slow
-
 T, B, SHAPE = 9, 3, (4, 3, 5)
 FILES = {path.stem: path for path in sorted((config_folder() / "neuron").glob("*.yaml"))}
 # They compute all steps at once: tests of their own.
@@ -184,12 +182,19 @@ def test_gradients_reach_the_input_and_every_parameter_and_are_finite(kind: str)
         assert tensor.grad.any()
 
 
-# Compiled, some types in `make test`, every type and preset in `make check`; kernels/test_recurrent.py has feedback.
+# Compiled, some types in `make test`, more in `make check`, all in `make slow`; kernels/test_recurrent.py has feedback.
 USUAL = ("lif", "cuba_lif", "alif", "norse_lif_recurrent")
-COMPILED = [pytest.param(k, marks=[pytest.mark.compiled, *[pytest.mark.long] * (k not in USUAL)]) for k in NAMES]
+OTHERS = [name for name in NAMES if name not in USUAL]
+COMPILED = [
+    *(pytest.param(name, marks=pytest.mark.compiled) for name in USUAL),
+    *(
+        pytest.param(name, marks=[pytest.mark.compiled, pytest.mark.slow if at % 5 else pytest.mark.long])
+        for at, name in enumerate(OTHERS)
+    ),
+]
 
 
-@pytest.mark.parametrize("kind", [*MARKED, *half_slow(COMPILED)])
+@pytest.mark.parametrize("kind", [*MARKED, *COMPILED])
 def test_it_equals_the_plain_loop(kind: str) -> None:
     neuron = build(kind)
     found = []
