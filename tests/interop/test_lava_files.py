@@ -17,6 +17,8 @@ import torch
 from snnlab.interop import lava_files
 from snnlab.interop.lava_files import read_lava
 from snnlab.interop.nir_tree import NIRError
+from snnlab.interop.onnx_network import HAS_ONNX, onnx_network
+from snnlab.interop.onnx_run import certify_onnx
 from snnlab.nn import Network
 from snnlab.nn.dense_loops import DenseLoops
 from snnlab.nn.network_form import network_form
@@ -171,6 +173,15 @@ def test_its_stream_has_the_same_bits(tmp_path: Path) -> None:
 def test_its_c_program_has_the_same_bits(seed: int, tmp_path: Path) -> None:
     network = load(write(tmp_path / "a.net", random_layers(seed)))
     assert_equal_bits(network_form(network, SHAPE), rate=1.0)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not HAS_ONNX, reason="onnx and onnxruntime are not installed")
+def test_its_onnx_network_has_the_same_whole_numbers(tmp_path: Path) -> None:
+    network, _, frames, _ = random_network(1, tmp_path)
+    found = certify_onnx(onnx_network(network_form(network, SHAPE), with_neurons=True), [frames])
+    assert (found.steps, found.largest, found.spikes_differ) == (40, 0.0, 0)
+    assert found.spikes > 1000
 
 
 def drive_of(network: Network, x: np.ndarray) -> NetworkRecord:

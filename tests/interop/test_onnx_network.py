@@ -27,6 +27,10 @@ pytestmark = pytest.mark.skipif(not HAS_ONNX, reason="onnx and onnxruntime are n
 GAINS = {"brf": 400.0, "izhikevich": 200.0, "ts_lif": 40.0}
 
 
+# It truncates sums, which another order of their terms takes below a whole number; with whole weights it is compared in
+# test_lava_files.py.
+OF_WHOLE_WEIGHTS = {"loihi2"}
+
 # What NETWORKS leaves out: uneven and unused rows, padded means, maps of one pixel.
 EDGES = (
     {
@@ -72,7 +76,7 @@ def test_every_kind_of_map_is_near_the_plain_loops_step_by_step_and_in_a_loop(na
     "kind",
     [
         pytest.param(kind, marks=[pytest.mark.long] * (kind not in ("adex", "cuba_lif", "lif_refrac")))
-        for kind in sorted(set(NEURONS) - NO_FORM)
+        for kind in sorted(set(NEURONS) - NO_FORM - OF_WHOLE_WEIGHTS)
     ],
 )
 def test_every_neuron_is_near_its_step_in_all_states(kind: str) -> None:
