@@ -113,6 +113,7 @@ _REGISTRIES: Mapping[str, Registry] = {
     "learning": RULES,
     "loss": LOSSES,
     "mix": MIXES,
+    "quantize": INTEGER_TARGETS,
     "representation": REPRESENTATIONS,
     "scheduler": SCHEDULES,
     "surrogate": SURROGATES,
