@@ -25,6 +25,7 @@ from snnlab.experiments.session.suite_records import answers_of, setting_differe
 from snnlab.experiments.suite_plan import RunSpec
 from snnlab.experiments.suite_statistics import METRICS as TABLE_METRICS, accuracy_over_time
 from snnlab.nn.init import INITS
+from snnlab.nn.integer_targets import INTEGER_TARGETS
 from snnlab.nn.layer import LAYERS
 from snnlab.nn.learning import RULES
 from snnlab.nn.losses.loss import LOSSES
@@ -114,6 +115,7 @@ _REGISTRIES: Mapping[str, Registry] = {
     "learning": RULES,
     "loss": LOSSES,
     "mix": MIXES,
+    "quantize": INTEGER_TARGETS,
     "representation": REPRESENTATIONS,
     "scheduler": SCHEDULES,
     "surrogate": SURROGATES,
