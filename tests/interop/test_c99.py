@@ -110,6 +110,18 @@ NETWORKS: dict[str, tuple[Layers, tuple[int, ...]]] = {
         },
         (2, 14, 14),
     ),
+    "strides longer than a kernel, windows that cut": (
+        {
+            **{"c1": conv(kernel_size=2, padding=1), "p1": {"type": "max_pool", "kernel_size": 2}, "n1": LIF},
+            **{
+                "c2": conv(kernel_size=1, stride=2, bias=False),
+                "n2": LIF,
+                "p2": {"type": "avg_pool", "kernel_size": 2},
+            },
+            **{"c3": conv(kernel_size=3, stride=2, padding=2), "p3": {"type": "avg_pool", "kernel_size": 2}, "n3": LIF},
+        },
+        (2, 24, 21),
+    ),
     "features": (
         {
             "fc": {"type": "linear", "out_features": 30},
