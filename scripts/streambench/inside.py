@@ -102,7 +102,7 @@ def _compiled(work: Work, recording: Recording, number: int) -> Loop:
     for name, column in zip("xyp", recording.events, strict=True):
         events[name] = column[:number]
     with tempfile.TemporaryDirectory() as folder:
-        none = Recorded("none", [events[:0]], np.zeros((1, *work.in_shape), np.float32))
+        none = Recorded("none", [events[:0]], np.zeros((1, *work.in_shape), np.float32), work.dt)
         for name, content in files_of(network, form, none).items():
             (Path(folder) / name).write_bytes(content)
         subprocess.run(["make", "--quiet"], cwd=folder, check=True)

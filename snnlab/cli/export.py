@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -104,9 +104,7 @@ def export_nir(
     wanted = network_export.NirOptions(lossy, fold_norm, for_ is not None)
     session = make_session(experiment, folder, run=folder, checkpoint=checkpoint)
     session.use_threads()
-    for line in network_export.export_nir(session, target, wanted):
-        say(line)
-    print(target)
+    _say_written(network_export.export_nir(session, target, wanted), target)
 
 
 @command("export --c")
@@ -141,13 +139,11 @@ def export_c(
     """
     folder = run_path(run)
     console_logging()
-    from snnlab.session.c_export import COptions, export_c
+    from snnlab.session.c_export import FormOptions, export_c
 
+    options = FormOptions(checkpoint, named_plugins(plugins), recordings, dt, fold_norm, force)
     target = Path(c).expanduser()
-    options = COptions(checkpoint, named_plugins(plugins), recordings, dt, fold_norm, force)
-    for line in export_c(folder, target, options):
-        say(line)
-    print(target)
+    _say_written(export_c(folder, target, options), target)
 
 
 @command("export --onnx")
@@ -157,6 +153,7 @@ def export_onnx(
     onnx: Annotated[str, "file", File((".onnx",))],
     all_steps: bool = False,
     recordings: Annotated[int, "number", between(1, 1000)] = 3,
+    force: bool = False,
     dt: Milliseconds | None = None,
     fold_norm: bool = False,
     checkpoint: Checkpoint = "best",
@@ -173,6 +170,7 @@ def export_onnx(
         onnx: file of the model
         all_steps: the model takes the frames of all steps at once, in a loop
         recordings: number of test recordings that are compared
+        force: overwrite an earlier file
         dt: length of a step, by default that of the run
         fold_norm: fold batch normalizations into the layer before them
 
@@ -182,13 +180,11 @@ def export_onnx(
     """
     folder = run_path(run)
     console_logging()
-    from snnlab.session.onnx_export import OnnxOptions, export_onnx
+    from snnlab.session.onnx_export import FormOptions, export_onnx
 
+    options = FormOptions(checkpoint, named_plugins(plugins), recordings, dt, fold_norm, force)
     target = Path(onnx).expanduser()
-    options = OnnxOptions(checkpoint, named_plugins(plugins), all_steps, recordings, dt, fold_norm)
-    for line in export_onnx(folder, target, options):
-        say(line)
-    print(target)
+    _say_written(export_onnx(folder, target, options, all_steps=all_steps), target)
 
 
 @command("export --bundle")
@@ -217,7 +213,12 @@ def export_bundle(
     folder = run_path(run)
     *_, bundle_export = _import_session()
     target = Path(bundle).expanduser()
-    for line in bundle_export.export_bundle(folder, target, checkpoint, licence):
+    _say_written(bundle_export.export_bundle(folder, target, checkpoint, licence), target)
+
+
+def _say_written(lines: Iterable[str], target: Path) -> None:
+    """Print what an export says, and last what it has written."""
+    for line in lines:
         say(line)
     print(target)
 

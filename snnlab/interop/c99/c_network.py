@@ -124,8 +124,8 @@ class _Renderer:
         parts = [(f"{self.name}_state *restrict s", state)] if state else []
         parts.append((f"{const}float *restrict in", given.at(source.delay)))
         parts += [] if source.of in unmarked else [(f"{const}uint32_t *restrict marks", given.marks(source.delay))]
-        parts.append((f"float *restrict out", to.at()))
-        parts += [] if number in unmarked else [(f"uint32_t *restrict marks_of_out", to.marks())]
+        parts.append(("float *restrict out", to.at()))
+        parts += [] if number in unmarked else [("uint32_t *restrict marks_of_out", to.marks())]
         self.functions += ["", *block(f"static void {name}({', '.join(one for one, _ in parts)})", body)]
         return f"{name}({', '.join(argument for _, argument in parts)});"
 
