@@ -31,8 +31,13 @@ def form_of(layers: Layers, in_shape: tuple[int, ...], gain: float) -> NetworkFo
 
 def recorded(form: NetworkForm, rate: float, steps: int, seed: int = 0) -> Recorded:
     """Return events at random, those of a step in random order."""
+    rng = np.random.default_rng(seed)
+    return of_frames(rng.poisson(rate, (steps, *form.in_shape)).astype(np.float32), seed)
+
+
+def of_frames(frames: np.ndarray, seed: int = 0) -> Recorded:
+    """Return the events of frames `[T, C, H, W]`, those of a step in random order."""
     rng, events = np.random.default_rng(seed), []
-    frames = rng.poisson(rate, (steps, *form.in_shape)).astype(np.float32)
     for frame in frames:
         places = np.repeat(np.argwhere(frame), frame[frame > 0].astype(int), 0)
         one = np.zeros(len(places), EVENT)

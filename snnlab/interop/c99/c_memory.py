@@ -26,7 +26,7 @@ class Array(NamedTuple):
     is_float: bool = True
 
 
-class Place(NamedTuple):
+class CValue(NamedTuple):
     """A value in memory, of the last `slots` steps: `[H][W][C]` floats, and a bit a pixel."""
 
     name: str
@@ -66,7 +66,7 @@ class Place(NamedTuple):
         return f"(s->steps + {self.slots - delay}u) % {self.slots}u"
 
 
-class Memory:
+class CMemory:
     """The arrays of the state, and constants.
 
     Attributes:
@@ -80,7 +80,7 @@ class Memory:
         self.constants: Lines = []
         self.weight_bytes = 0
 
-    def keep(self, place: Place, *, marked: bool = True) -> None:
+    def keep(self, place: CValue, *, marked: bool = True) -> None:
         """Add a value to the state."""
         self.arrays.append(Array(place.name, place.slots * place.size))
         if marked:

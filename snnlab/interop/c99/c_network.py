@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from snnlab.interop.c99.c_maps import MapText, arranged
-from snnlab.interop.c99.c_memory import Array, Memory, Place
+from snnlab.interop.c99.c_memory import Array, CMemory, CValue
 from snnlab.interop.c99.c_neurons import NeuronText
 from snnlab.interop.c99.c_passes import Passes, readers
 from snnlab.interop.c99.c_pools import pooling_lines
@@ -80,7 +80,7 @@ def c_network(form: NetworkForm, name: str, events: InputMap, title: str) -> CNe
 class _Renderer:
     def __init__(self, form: NetworkForm, name: str, events: InputMap, title: str) -> None:
         self.form, self.name, self.events, self.title = form, name, events, title
-        self.memory, self.passes = Memory(), Passes(form)
+        self.memory, self.passes = CMemory(), Passes(form)
         self.functions: Lines = []
         self.start: Lines = []
         self.states: dict[tuple[str, str], str] = {}
@@ -99,10 +99,10 @@ class _Renderer:
         source = "\n".join([*self._head(), *self.memory.constants, *self.functions, *self._entry(body)]) + "\n"
         return CNetwork(self.name, self._header(arrays), source, arrays, self.states, self.memory.weight_bytes)
 
-    def _place(self, number: int) -> Place:
+    def _place(self, number: int) -> CValue:
         """Return the memory of a value."""
         name = "frame" if number == INPUT else f"v{number}"
-        return Place(name, self.form.shape_of(Value(number)), 1 + self.delays.get(number, 0))
+        return CValue(name, self.form.shape_of(Value(number)), 1 + self.delays.get(number, 0))
 
     def _cleared(self, number: int) -> Lines:
         """Return the line that clears a value before it is written anew, if its reader has not done so."""
@@ -111,7 +111,7 @@ class _Renderer:
         place = self._place(number)
         return [f"clear({place.at()}, {place.marks()}, {place.words}, {place.channels});"]
 
-    def _keep(self, number: int) -> Place:
+    def _keep(self, number: int) -> CValue:
         """Return the memory of a value, which the state gets."""
         place = self._place(number)
         self.memory.keep(place, marked=number not in self.passes.unmarked)
@@ -181,7 +181,7 @@ class _Renderer:
         """Return the line that updates neurons."""
         form, does = one.form, self.passes.of[number]
         self._keep(does.gives)
-        states = Place(f"n{number}", one.shape)
+        states = CValue(f"n{number}", one.shape)
         for name, values in form.start.items():
             array = f"n{number}_{name}"
             self.states[one.name, name] = array
@@ -252,7 +252,7 @@ class _Renderer:
         ]
         return "\n".join(
             [
-                f"/* {self.title}; written by snnlab. This text may be used by anyone, for any purpose. */",
+                f"/* {self.title}; written by snnlab. SPDX-License-Identifier: 0BSD: anyone may use it. */",
                 f"#ifndef {name.upper()}_H",
                 f"#define {name.upper()}_H",
                 "#include <stdint.h>",
@@ -285,7 +285,7 @@ class _Renderer:
             for op in operations([one.form.step.y, *one.form.step.after.values()])
         }
         return [
-            f"/* {self.title}; written by snnlab. This text may be used by anyone, for any purpose. */",
+            f"/* {self.title}; written by snnlab. SPDX-License-Identifier: 0BSD: anyone may use it. */",
             f'#include "{self.name}.h"',
             "#include <float.h>",
             "#include <math.h>",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from snnlab.interop.c99.c_memory import Place
+from snnlab.interop.c99.c_memory import CValue
 from snnlab.interop.c99.c_passes import Pass
 from snnlab.interop.c99.c_text import Lines, block, loop
 from snnlab.interop.c99.expressions import c_float, step_lines
@@ -32,7 +32,7 @@ class NeuronText(NamedTuple):
     number: int
     one: Neurons
     does: Pass
-    source: Place
+    source: CValue
     numbers: Mapping[str, str]
     bias: str | None
     clears: bool
