@@ -16,8 +16,8 @@ from streambench.work import Recording, Work
 from snnlab.interop.c99.c_folder import EVENT, Recorded, files_of
 from snnlab.interop.c99.c_network import InputMap, c_network
 from snnlab.nn.network_form import network_form
-from snnlab.streaming import EventStream
 from snnlab.streaming.event_loops import run_step
+from snnlab.streaming.event_stream import EventStream
 
 Loop = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
 
