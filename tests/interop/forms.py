@@ -110,7 +110,7 @@ NETWORKS: dict[str, tuple[Layers, tuple[int, ...]]] = {
             "n": {"type": "alif"},
             "out": {"type": "linear", "out_features": 4},
         },
-        (25,),
+        (150,),
     ),
 }
 

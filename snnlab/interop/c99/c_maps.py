@@ -17,6 +17,8 @@ from snnlab.nn.network_form import WeightMap
 
 # So few channels are all added, zeros too: which of them are zero cannot be predicted.
 _FEW = 2
+# So many channels are listed at once, on the stack.
+_LISTED = 64
 
 
 class MapText(NamedTuple):
@@ -42,14 +44,17 @@ class MapText(NamedTuple):
         """Return the body."""
         one, channels = self.one, self.one.in_shape[0]
         _, height, width = one.in_shape
-        lists = [] if self._few else [f"int which[{channels}];", f"float much[{channels}];"]
-        body = [*self._taken(), f"const int in_y = p / {width}, in_x = p % {width};"]
         if one.is_whole:
             body = [*self._taken(), f"const float *rows = {self.weight} + p * {channels * self.to.channels};"]
-            body += self._added("out", self.to.channels, 1)
-            body += ["marks_of_out[0] |= 1u;"] * self.marks
+            body += [*self._added("out", self.to.channels, 1), *["marks_of_out[0] |= 1u;"] * self.marks]
         else:
+            body = [*self._taken(), f"const int in_y = p / {width}, in_x = p % {width};"]
             body += self._runs() if _has_runs(one) else self._columns()
+        if channels > _LISTED:
+            end = f"const int end = first + {_LISTED} < {channels} ? first + {_LISTED} : {channels};"
+            body = block(f"for (int first = 0; first < {channels}; first += {_LISTED})", [end, *body])
+        most = min(channels, _LISTED)
+        lists = [] if self._few else [f"int which[{most}];", f"float much[{most}];"]
         return [*lists, *marked_pixels("marks", height * width, body, clears=self.clears)]
 
     @property
@@ -64,8 +69,12 @@ class MapText(NamedTuple):
             lines += [f"const float much_{c} = from[{c}]{of};" for c in range(channels)]
         else:
             listed = ["which[many] = c;", f"much[many] = from[c]{of};", "many += from[c] != 0.0f;"]
-            lines += ["int many = 0;", *loop("c", channels, listed)]
-        return lines + (loop("c", channels, ["from[c] = 0.0f;"]) if self.clears else [])
+            lines += ["int many = 0;", *self._channels(listed)]
+        return lines + (self._channels(["from[c] = 0.0f;"]) if self.clears else [])
+
+    def _channels(self, body: Lines) -> Lines:
+        channels = self.one.in_shape[0]
+        return loop("c", channels, body) if channels <= _LISTED else loop("c", "end", body, first="first")
 
     def _added(self, to: str, distance: int, columns: int | str) -> Lines:
         """Return the lines that add the weights of the channels, one after another, to some columns."""

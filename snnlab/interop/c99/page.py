@@ -33,7 +33,8 @@ static float output[{upper}_OUTPUTS];
 {name}_step(&state, events, number, output);
 ```
 
-Compile with `-ffp-contract=off` and without `-ffast-math`; then each output has the bits that snnlab computes.
+Compile without `-ffast-math`, and with `-ffp-contract=off` where it is neither gcc nor clang; then each output has the
+bits that snnlab computes.
 Anyone may use the text of these files for any purpose (SPDX-License-Identifier: 0BSD); the weights are yours.
 """
 
