@@ -35,9 +35,8 @@ def export_c(run: Path, target: Path, options: FormOptions) -> Iterator[str]:
     """Write the network of a run as C into a folder, and yield lines that say what it needs, and what was compared."""
     opened, form, places = open_form(run, options)
     settings = opened.session.settings
-    if (step_ms := settings.step_ms) is None:
-        raise ConfigError("data", "its steps have no length, so that events cannot be cut into them", "give --dt")
-    sensor = sensor_map(settings.frame_builder(hot_pixel_mask(opened, settings)), settings)
+    sensor, step_ms = sensor_map(settings.frame_builder(hot_pixel_mask(opened, settings)), settings), settings.step_ms
+    assert step_ms is not None  # steps of equal numbers of events have been refused
     recordings = [_recorded(opened, sensor, place, step_ms) for place in places]
     name = identifier(opened.experiment.name)
     title = f"{opened.experiment.name}, steps of {step_ms:g} ms"
