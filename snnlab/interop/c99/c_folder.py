@@ -186,7 +186,7 @@ def write_folder(target: Path, files: dict[str, bytes], *, force: bool) -> None:
         if not target.is_dir():
             raise ConfigError("--c", f"{target} is no folder", "choose another one")
         earlier = [path for path in target.glob("*.[ch]") if b"written by snnlab" in path.read_bytes()[:1000]]
-        built = {"replay", *(f"lib{path.stem}.so" for path in target.glob("*.h"))}
+        built = {"replay", "__pycache__", *(f"lib{path.stem}.so" for path in target.glob("*.h"))}
         own = {*files, *built, *(path.name for path in earlier)}
         if others := sorted({path.name for path in target.iterdir()} - own):
             raise ConfigError("--c", f"{target} has files that no export wrote: {others[0]}", "choose another folder")
