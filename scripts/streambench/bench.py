@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from streambench.inside import inside
 from streambench.methods import BY_NAME, Engine, Method, Onnx, has_network
 from streambench.work import Columns, Recording, Work, every_cell, on_grid, works
 
@@ -39,6 +40,7 @@ def run(settings: argparse.Namespace) -> None:
             timed(work, recording, 10 * work.dt, names[:2], settings) for recording in work.recordings[:4]
         ]
         figures["every cell"] = worst(work, names[:2])
+        figures["inside"] = [inside_step(work, recording, settings.rounds) for recording in work.recordings]
         figures["by event"] = [by_event(work, recording, settings.rounds) for recording in work.recordings]
         figures["grid"] = equality(work, names, settings.slow_steps)
         if settings.hour:
@@ -104,6 +106,13 @@ def timed(work: Work, recording: Recording, dt: float, names: Sequence[str], set
     found["events a step"] = engine.num_events / engine.num_steps
     found["operations a step"] = sum(layer["operations"] for layer in layers) / engine.num_steps
     return {"recording": recording.name, "num_steps": len(steps), "dt": dt, **found}
+
+
+def inside_step(work: Work, recording: Recording, rounds: int) -> dict[str, Any]:
+    """Return the percentiles of the engine and of C within the step."""
+    found = inside(work, recording, rounds)
+    times = {name: percentiles(found.pop(name)) for name in ("engine", "c")}
+    return {"recording": recording.name, **times, **found}
 
 
 def worst(work: Work, names: Sequence[str]) -> dict[str, Any]:
@@ -229,6 +238,7 @@ def tables(work: Work, figures: dict[str, Any]) -> str:
     lines.append(
         "- every cell, every step: " + ", ".join(f"{n} {f['p50']:.0f} us, max {f['max']:.0f}" for n, f in cells.items())
     )
+    lines += [_inside_line(one, steps) for one, steps in zip(figures["inside"], figures["steps"], strict=True)]
     for one in figures["by event"]:
         text = one.get("refused") or f"mean {one['mean_us']:.3f} us of {one['events']:,} events"
         lines.append(f"- event by event, {one['recording']}: {text}")
@@ -240,6 +250,16 @@ def tables(work: Work, figures: dict[str, Any]) -> str:
     if "hour" in figures:
         lines.append(_hour_line(figures["hour"]))
     return "\n".join([*lines, ""])
+
+
+def _inside_line(one: dict[str, Any], steps: dict[str, Any]) -> str:
+    engine, c = one["engine"], one["c"]
+    times = ", ".join(f"{n} {f['min p50']:.2f} / {f['min p99']:.2f}" for n, f in (("engine", engine), ("C", c)))
+    ratios = "; ".join(f"{c[key] / engine[key]:.2f}" for key in ("min p50", "all p50"))
+    line = f"- inside the step, {one['recording']}: {times} us, C : engine, min; all {ratios}"
+    if "onnx" in steps:
+        line += f", onnx : C {steps['onnx']['min p50'] / c['min p50']:.1f}"
+    return f"{line}; {one['differ']:,} of {one['size']:,} outputs differ"
 
 
 def _hour_line(one: dict[str, Any]) -> str:

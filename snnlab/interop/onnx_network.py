@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from snnlab.errors import MissingPackageError
+from snnlab.errors import ConfigError, MissingPackageError
 from snnlab.kernels.neuron_form import NeuronForm
 from snnlab.kernels.trace import Node, is_literal, number_name
 from snnlab.nn.network_form import (
@@ -39,6 +39,8 @@ OPSET = 17
 AFTER = ".after"
 # The version of ONNX's files that came with the opset.
 _IR_VERSION = 8
+# Less than the 2 GiB of a message of protobuf, since there are other numbers and names.
+_MOST_BYTES = 2**31 - 2**26
 _FLOAT, _INT64, _BOOL = 1, 7, 9  # onnx.TensorProto
 _OPERATIONS = {
     **{"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "neg": "Neg", "abs": "Abs", "exp": "Exp"},
@@ -81,6 +83,7 @@ def onnx_network(
         with_neurons: Whether the output of each layer of neurons is an output of a step, `NAME.y`.
         step_ms: Length of a step, for the metadata.
     """
+    _require_size(form)
     graph = _StepGraph(form)
     graph.add_operations(with_neurons=with_neurons)
     content = graph.in_loop() if all_steps else graph.of_step()
@@ -90,6 +93,14 @@ def onnx_network(
     about = {"start": json.dumps(start)} | ({} if step_ms is None else {"step_ms": f"{step_ms:g}"})
     onnx.helper.set_model_props(model, about)
     return OnnxNetwork(model, form, graph.start)
+
+
+def _require_size(form: NetworkForm) -> None:
+    """Refuse a network whose weights are too many for a file of ONNX."""
+    maps = [one for each in form.operations if isinstance(each, Currents) for one in each.maps]
+    if (size := sum(one.weight.nbytes for one in maps)) > _MOST_BYTES:
+        problem = f"the weights have {size / 1e9:.1f} GB, and a file of ONNX has at most 2"
+        raise ConfigError("--onnx", problem, "snnlab export --c has no limit")
 
 
 def as_onnx(values: np.ndarray) -> np.ndarray:

@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from snnlab.errors import ConfigError
 from snnlab.interop.onnx_network import AFTER, HAS_ONNX, OPSET, onnx_network
 from snnlab.interop.onnx_run import OnnxSteps, certify_onnx, loop_differences, onnx_session
 from snnlab.kernels.neuron_form import NeuronForm, trace_form
 from snnlab.kernels.trace_cache import UntraceableStep
-from snnlab.nn import NEURONS, build_network
+from snnlab.nn import build_network
 from snnlab.nn.dense_loops import DenseLoops
-from snnlab.nn.network_form import INPUT, NetworkForm, Neurons, Value, network_form
+from snnlab.nn.network_form import INPUT, Currents, NetworkForm, Neurons, Value, network_form
 
-from .test_c99 import LIF, NETWORKS, NO_FORM, conv, form_of, recorded
+from ..refusals import assert_raises
+from .forms import LIF, NETWORKS, conv, form_of, form_of_neurons, form_with_own_numbers, names, neuron_kinds, recorded
 
 if TYPE_CHECKING or HAS_ONNX:
     import onnx
@@ -55,10 +57,7 @@ def assert_near(form: NetworkForm) -> None:
     assert found.spikes or not any(one.form.spiking for one in form.neurons.values())
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["edges", *(pytest.param(name, marks=[pytest.mark.long] * (at > 2)) for at, name in enumerate(NETWORKS))],
-)
+@pytest.mark.parametrize("name", ["edges", *names(unmarked=3)])
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 def test_every_kind_of_map_is_near_the_plain_loops_step_by_step_and_in_a_loop(name: str) -> None:
     layers, in_shape = EDGES if name == "edges" else NETWORKS[name]
@@ -72,20 +71,9 @@ def test_every_kind_of_map_is_near_the_plain_loops_step_by_step_and_in_a_loop(na
     assert total == 45 * np.prod(form.out_shape) + 2 * sum(state.size for state in step.start.values())
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(kind, marks=[pytest.mark.long] * (kind not in ("adex", "cuba_lif", "lif_refrac")))
-        for kind in sorted(set(NEURONS) - NO_FORM - OF_WHOLE_WEIGHTS)
-    ],
-)
+@pytest.mark.parametrize("kind", [kind for kind in neuron_kinds() if kind.values[0] not in OF_WHOLE_WEIGHTS])
 def test_every_neuron_is_near_its_step_in_all_states(kind: str) -> None:
-    layers = {
-        **{"c1": conv(padding=1), "n1": {"type": kind}, "p": {"type": "sum_pool", "kernel_size": 2}},
-        **{"c2": conv(bias=False), "n2": {"type": kind}, "flatten": {"type": "flatten"}},
-        "fc": {"type": "linear", "out_features": 7},
-    }
-    assert_near(form_of(layers, (2, 9, 8), GAINS.get(kind, 4.0)))
+    assert_near(form_of_neurons(kind, GAINS.get(kind, 4.0)))
 
 
 @pytest.mark.parametrize("name", ["pooling", "sums, groups, dilation, feedback"])
@@ -134,18 +122,7 @@ def test_sums_of_currents_that_may_be_negative_keep_their_sign() -> None:
 
 
 def test_numbers_and_first_states_of_each_channel_and_of_each_neuron_are_kept() -> None:
-    own = {**LIF, "per_neuron": ["tau_mem", "v_threshold"]}
-    layers = {"c": conv(bias=False), "n1": own, "flatten": {"type": "flatten"}}
-    layers |= {"fc": {"type": "linear", "out_features": 9, "bias": False}, "n2": own}
-    network = build_network(layers, in_shape=(2, 9, 8), dt=1.0, num_steps=40).network.eval()
-    rng = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, values in network.named_buffers():
-            if name.endswith("_values"):
-                values.mul_(torch.rand(values.shape, generator=rng) + 0.5)
-        for parameter in network.parameters():
-            parameter.mul_(4.0)
-    form = network_form(network, (2, 9, 8))
+    form = form_with_own_numbers()
     start = np.random.default_rng(0).random((8, 7, 6), np.float32)
     operations = [
         one._replace(form=one.form._replace(start={"v": start}))
@@ -154,9 +131,6 @@ def test_numbers_and_first_states_of_each_channel_and_of_each_neuron_are_kept() 
         for one in form.operations
     ]
     form = form._replace(operations=tuple(operations))
-    assert {(9, 1, 1), (8, 7, 6)} <= {
-        value.shape for one in form.neurons.values() for value in one.form.numbers.values()
-    }
     assert_near(form)
     (about,) = (one.value for one in onnx_network(form).model.metadata_props if one.key == "start")
     np.testing.assert_array_equal(np.array(json.loads(about)["n1.v"], np.float32), start)
@@ -226,6 +200,16 @@ def test_a_spike_that_rounding_decides_is_counted_with_its_distance_and_what_fol
     assert found.is_equal
     assert 0 <= found.farthest <= 1e-5 * max(own, other)
     assert found.skipped >= 3
+
+
+def test_a_network_that_no_file_can_hold_is_refused_before_it_is_written() -> None:
+    form = lif_form()
+    currents = form.operations[0]
+    assert isinstance(currents, Currents)
+    huge = currents.maps[0]._replace(weight=np.broadcast_to(np.float32(1), (2**22, 200, 1, 1)))
+    operations = (currents._replace(maps=(huge,)), *form.operations[1:])
+    with assert_raises(ConfigError, "--onnx", "3.4 GB"):
+        onnx_network(form._replace(operations=operations))
 
 
 @pytest.mark.parametrize("broken", ["weight", "threshold"])

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,11 +31,13 @@ class Recorded(NamedTuple):
         name: What it is called.
         steps: The events of each step, `EVENT`.
         frames: The same events as frames, `[T, C, H, W]`.
+        step_ms: Length of a step, ms.
     """
 
     name: str
     steps: Sequence[np.ndarray]
     frames: np.ndarray
+    step_ms: float
 
 
 class CCertificate(NamedTuple):
@@ -59,17 +62,20 @@ def identifier(text: str) -> str:
 
 
 def files_of(network: CNetwork, form: NetworkForm, recording: Recorded) -> dict[str, bytes]:
-    """Return the files of the folder, without its page."""
+    """Return the files of the folder, without its page; answers are for as many steps as the recording has."""
     places, at = {}, 0
     for array in network.arrays:
         places[array.name], at = at, at + array.size
     shapes = {name: one.shape for name, one in form.neurons.items()}
     states = {f"{name}.{key}": (places[array], shapes[name]) for (name, key), array in network.states.items()}
     channels, height, width = form.out_shape
+    us = (Fraction(str(recording.step_ms)) * 1000).limit_denominator(10**6)
     facts = {
         "name": network.name,
         "NAME": network.name.upper(),
         "most_events": max(1, *(step.size for step in recording.steps)),
+        "step_us": (us.numerator, us.denominator),
+        "window": len(recording.steps),
         "output_shape": (channels,) if height * width == 1 else (channels, height, width),
         "states": states,
         "state_size": at,
@@ -180,7 +186,7 @@ def write_folder(target: Path, files: dict[str, bytes], *, force: bool) -> None:
         if not target.is_dir():
             raise ConfigError("--c", f"{target} is no folder", "choose another one")
         earlier = [path for path in target.glob("*.[ch]") if b"written by snnlab" in path.read_bytes()[:1000]]
-        built = {"replay", *(f"lib{path.stem}.so" for path in target.glob("*.h"))}
+        built = {"replay", "__pycache__", *(f"lib{path.stem}.so" for path in target.glob("*.h"))}
         own = {*files, *built, *(path.name for path in earlier)}
         if others := sorted({path.name for path in target.iterdir()} - own):
             raise ConfigError("--c", f"{target} has files that no export wrote: {others[0]}", "choose another folder")

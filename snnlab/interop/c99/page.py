@@ -20,7 +20,7 @@ A network as C99, written by snnlab. It uses no library but `math.h`, and no hea
 | `{name}.h`, `{name}.c` | the network: its state, `{name}_reset`, `{name}_step`; the weights are constants |
 | `main.c`, `recording.bin` | a program that replays a recording, and compares each output |
 | `Makefile` | `make` builds `lib{name}.so`, `make check` replays the recording |
-| `network.py` | the network from Python, with ctypes and numpy alone |
+| `network.py` | the network from Python, with ctypes and numpy alone; `python network.py FIFO` answers events |
 
 ```c
 #include "{name}.h"
@@ -33,8 +33,9 @@ static float output[{upper}_OUTPUTS];
 {name}_step(&state, events, number, output);
 ```
 
-Compile with `-ffp-contract=off` and without `-ffast-math`; then each output has the bits that snnlab computes.
-Anyone may use the text of these files for any purpose; the weights are yours.
+Compile without `-ffast-math`, and with `-ffp-contract=off` where it is neither gcc nor clang; then each output has the
+bits that snnlab computes.
+Anyone may use the text of these files for any purpose (SPDX-License-Identifier: 0BSD); the weights are yours.
 """
 
 

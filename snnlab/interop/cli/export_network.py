@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -49,9 +50,7 @@ def export_nir(
 
     target = Path(nir).expanduser()
     options = NirOptions(checkpoint, lossy, fold_norm, for_ is not None)
-    for line in export_nir(experiment, folder, target, options):
-        say(line)
-    print(target)
+    _say_written(export_nir(experiment, folder, target, options), target)
 
 
 @command("export --c")
@@ -86,13 +85,11 @@ def export_c(
     """
     folder = run_path(run)
     console_logging()
-    from snnlab.interop.session.c_export import COptions, export_c
+    from snnlab.interop.session.c_export import FormOptions, export_c
 
+    options = FormOptions(checkpoint, named_plugins(plugins), recordings, dt, fold_norm, force)
     target = Path(c).expanduser()
-    options = COptions(checkpoint, named_plugins(plugins), recordings, dt, fold_norm, force)
-    for line in export_c(folder, target, options):
-        say(line)
-    print(target)
+    _say_written(export_c(folder, target, options), target)
 
 
 @command("export --onnx")
@@ -102,6 +99,7 @@ def export_onnx(
     onnx: Annotated[str, "file", File((".onnx",))],
     all_steps: bool = False,
     recordings: Annotated[int, "number", between(1, 1000)] = 3,
+    force: bool = False,
     dt: Milliseconds | None = None,
     fold_norm: bool = False,
     checkpoint: Checkpoint = "best",
@@ -118,6 +116,7 @@ def export_onnx(
         onnx: file of the model
         all_steps: the model takes the frames of all steps at once, in a loop
         recordings: number of test recordings that are compared
+        force: overwrite an earlier file
         dt: length of a step, by default that of the run
         fold_norm: fold batch normalizations into the layer before them
 
@@ -127,10 +126,15 @@ def export_onnx(
     """
     folder = run_path(run)
     console_logging()
-    from snnlab.interop.session.onnx_export import OnnxOptions, export_onnx
+    from snnlab.interop.session.onnx_export import FormOptions, export_onnx
 
+    options = FormOptions(checkpoint, named_plugins(plugins), recordings, dt, fold_norm, force)
     target = Path(onnx).expanduser()
-    options = OnnxOptions(checkpoint, named_plugins(plugins), all_steps, recordings, dt, fold_norm)
-    for line in export_onnx(folder, target, options):
+    _say_written(export_onnx(folder, target, options, all_steps=all_steps), target)
+
+
+def _say_written(lines: Iterable[str], target: Path) -> None:
+    """Print what an export says, and last what it has written."""
+    for line in lines:
         say(line)
     print(target)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -26,43 +25,20 @@ from snnlab.interop.c99.c_folder import (
 )
 from snnlab.interop.c99.c_network import CNetwork, InputMap, c_network
 from snnlab.interop.c99.page import page
-from snnlab.nn.fold_norm import fold_norm
-from snnlab.nn.network_form import network_form
-from snnlab.runs.run_folder import CheckpointName
-from snnlab.session.loading import load
+from snnlab.interop.session.open_form import FormOptions, open_form
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.run_events import frames_of, sensor_of
 
 
-class COptions(NamedTuple):
-    """Options of `snnlab export --c`.
-
-    Attributes:
-        recordings: Number of test recordings that the compiled network is compared on.
-        dt: Length of a step, ms; None: that of the run.
-        fold_norm: Whether batch normalizations are folded.
-        force: Whether an earlier export is overwritten.
-    """
-
-    checkpoint: CheckpointName
-    plugins: Sequence[str]
-    recordings: int
-    dt: float | None
-    fold_norm: bool
-    force: bool
-
-
-def export_c(run: Path, target: Path, options: COptions) -> Iterator[str]:
+def export_c(run: Path, target: Path, options: FormOptions) -> Iterator[str]:
     """Write the network of a run as C into a folder, and yield lines that say what it needs, and what was compared."""
-    step = [] if options.dt is None else ["data.num_bins=null", f"data.dt={options.dt:g}"]
-    opened = load(run, options.checkpoint, options.plugins, step)
-    network = fold_norm(opened.network) if options.fold_norm else opened.network
+    opened, form, places = open_form(run, options)
     settings = opened.session.settings
-    form = network_form(network, settings.frame_shape)
-    sensor = sensor_of(opened)
-    recordings = [_recorded(opened, sensor, place) for place in recording_places(opened, options.recordings)]
+    sensor, step_ms = sensor_of(opened), settings.step_ms
+    assert step_ms is not None  # steps of equal numbers of events have been refused
+    recordings = [_recorded(opened, sensor, place, step_ms) for place in places]
     name = identifier(opened.experiment.name)
-    title = f"{opened.experiment.name}, steps of {settings.step_ms:g} ms"
+    title = f"{opened.experiment.name}, steps of {step_ms:g} ms"
     written = c_network(form, name, input_map(sensor, settings.frame_shape), title)
     files, cc = files_of(written, form, recordings[0]), compiler()
     found = None if cc is None else certify_c(written, form, recordings, cc)
@@ -88,16 +64,8 @@ def input_map(sensor: SensorMap, frame_shape: Sequence[int]) -> InputMap:
     return InputMap(width, height, sensor.polarities, places, per_polarity)
 
 
-def recording_places(run: OpenedRun, number: int) -> list[int]:
-    """Return the places of the first test recordings in the store."""
-    found = run.store_indices("test", slice(0, number))
-    if not len(found):
-        raise ConfigError("--recordings", "the run has no test recordings to compare on")
-    return [int(place) for place in found]
-
-
-def _recorded(run: OpenedRun, sensor: SensorMap, place: int) -> Recorded:
-    recording, step_ms = run.data.store[place], run.session.settings.step_ms
+def _recorded(run: OpenedRun, sensor: SensorMap, place: int, step_ms: float) -> Recorded:
+    recording = run.data.store[place]
     frames = frames_of(run, recording)
     steps = events_by_step(recording, sensor.cells.shape[0], step_ms, len(frames))
     events = []
@@ -105,7 +73,7 @@ def _recorded(run: OpenedRun, sensor: SensorMap, place: int) -> Recorded:
         rows = np.zeros(x.size, EVENT)
         rows["x"], rows["y"], rows["p"] = x, y, p
         events.append(rows)
-    return Recorded(f"test recording {place}", events, frames)
+    return Recorded(f"test recording {place}", events, frames, step_ms)
 
 
 def size_lines(network: CNetwork, files: dict[str, bytes], cc: str | None) -> list[str]:

@@ -5,51 +5,33 @@ Axes: T steps.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import isnan
 from pathlib import Path
-from typing import NamedTuple
 
 from snnlab.errors import ConfigError
 from snnlab.files import write_atomically
 from snnlab.interop.onnx_network import OPSET, OnnxNetwork, onnx_network, require_onnx
 from snnlab.interop.onnx_run import TOLERANCE, OnnxCertificate, certify_onnx, loop_differences
-from snnlab.interop.session.c_export import recording_places
-from snnlab.nn.fold_norm import fold_norm
-from snnlab.nn.network_form import network_form
-from snnlab.runs.run_folder import CheckpointName
-from snnlab.session.loading import load
+from snnlab.interop.session.open_form import FormOptions, open_form
 from snnlab.session.run_events import frames_of
 
 
-class OnnxOptions(NamedTuple):
-    """Options of `snnlab export --onnx`.
+def export_onnx(run: Path, target: Path, options: FormOptions, *, all_steps: bool) -> Iterator[str]:
+    """Write the network of a run as an ONNX model, and yield lines that say what it has, and what was compared.
 
-    Attributes:
+    Args:
+        run: The run.
+        target: The file.
+        options: What is compared, and how.
         all_steps: Whether the model takes all steps at once.
-        recordings: Number of test recordings that the model is compared on.
-        dt: Length of a step, ms; None: that of the run.
-        fold_norm: Whether batch normalizations are folded.
     """
-
-    checkpoint: CheckpointName
-    plugins: Sequence[str]
-    all_steps: bool
-    recordings: int
-    dt: float | None
-    fold_norm: bool
-
-
-def export_onnx(run: Path, target: Path, options: OnnxOptions) -> Iterator[str]:
-    """Write the network of a run as an ONNX model, and yield lines that say what it has, and what was compared."""
     require_onnx()
-    step = [] if options.dt is None else ["data.num_bins=null", f"data.dt={options.dt:g}"]
-    opened = load(run, options.checkpoint, options.plugins, step)
-    network = fold_norm(opened.network) if options.fold_norm else opened.network
-    settings = opened.session.settings
-    form = network_form(network, settings.frame_shape)
-    recordings = [frames_of(opened, opened.data.store[at]) for at in recording_places(opened, options.recordings)]
-    written = onnx_network(form, all_steps=options.all_steps, step_ms=settings.step_ms)
+    if target.exists() and not options.force:
+        raise ConfigError("--onnx", f"{target} exists", "choose another file, or add --force")
+    opened, form, places = open_form(run, options)
+    recordings = [frames_of(opened, opened.data.store[at]) for at in places]
+    written = onnx_network(form, all_steps=all_steps, step_ms=opened.session.settings.step_ms)
     found = certify_onnx(onnx_network(form, with_neurons=True), recordings)
     if not found.is_equal:
         place = "" if found.first is None else f", first in step {found.first[0]} at {found.first[1]}"
@@ -58,7 +40,7 @@ def export_onnx(run: Path, target: Path, options: OnnxOptions) -> Iterator[str]:
             f" and {found.spikes_far:,} spikes{place}"
         )
     lines = [_size_line(written), *certificate_lines(found)]
-    if options.all_steps:
+    if all_steps:
         far, total = loop_differences(written, onnx_network(form), recordings)
         lines.append(
             f"all steps   {far:,} of {total:,} outputs and last states are farther than this from single steps"

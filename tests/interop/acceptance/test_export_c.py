@@ -1,15 +1,19 @@
-"""`snnlab export RUN --c`: what docs/deploy.md and its `--help` promise."""
+"""`snnlab export RUN --c`: what docs/deploy.md and its `--help` promise; what `--c` and `--onnx` both refuse."""
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from snnlab.interop.c99.c_folder import compiler
+from snnlab.interop.onnx_network import HAS_ONNX
 
 from ...refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
@@ -17,7 +21,10 @@ from .conftest import Outcome
 Snnlab = Callable[..., Outcome]
 
 
-@pytest.mark.skipif(compiler() is None, reason="needs a C compiler: cc, gcc or clang")
+needs_compiler = pytest.mark.skipif(compiler() is None, reason="needs a C compiler: cc, gcc or clang")
+
+
+@needs_compiler
 def test_a_run_becomes_c_that_is_compared_at_once_and_replays_its_recording(
     digits_run: Path, tmp_path: Path, snnlab: Snnlab
 ) -> None:
@@ -40,6 +47,56 @@ def test_a_run_becomes_c_that_is_compared_at_once_and_replays_its_recording(
     assert snnlab("export", str(digits_run), "--c", str(board), "--force").status == 0
 
 
+ALONE = """
+import importlib.util, runpy, sys
+from pathlib import Path
+assert not [name for name in ("torch", "snnlab", "tonic") if importlib.util.find_spec(name)]
+sys.argv = ["network.py", "events.fifo"]
+runpy.run_path("network.py", run_name="__main__")
+(line,) = [one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM")]
+Path("peak").write_text(line.split()[1])
+"""
+
+
+@needs_compiler
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs the peak of memory from /proc")
+def test_where_numpy_is_all_there_is_events_from_a_fifo_become_the_answers_of_the_stream_in_60_mb(
+    digits_run: Path, digit: Path, tmp_path: Path, snnlab: Snnlab
+) -> None:
+    board, packages = tmp_path / "board", tmp_path / "packages"
+    assert snnlab("export", str(digits_run), "--c", str(board), "--recordings", "1").status == 0
+    packages.mkdir()
+    for path in Path(np.__file__).parents[1].glob("numpy*"):
+        (packages / path.name).symlink_to(path)
+    for path in [*board.iterdir()]:  # what a Pi needs
+        if path.suffix not in (".c", ".h") and path.name not in ("Makefile", "network.py"):
+            path.unlink()
+    subprocess.run(["make"], cwd=board, capture_output=True, check=True)
+    table = np.load(digit)
+    table["t"] -= table["t"].min()
+    events = np.zeros(table.size, [("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1"), ("unused", "V3")])
+    for name in "txyp":
+        events[name] = table[name]
+    np.save(tmp_path / "one.npy", table)
+    os.mkfifo(board / "events.fifo")
+    own = {"PYTHONPATH": str(packages), "PATH": os.environ["PATH"]}  # -S: no other packages
+    command = [sys.executable, "-S", "-c", ALONE]
+    with subprocess.Popen(command, cwd=board, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as alone:
+        with (board / "events.fifo").open("wb", buffering=0) as fifo:
+            content = events.tobytes()
+            for at in range(0, len(content), 1001):  # no whole number of events
+                fifo.write(content[at : at + 1001])
+        out, err = alone.communicate(timeout=60)
+    assert alone.returncode == 0, err.decode()
+    streamed = snnlab("stream", str(digits_run), str(tmp_path / "one.npy"), "--time-origin", "first", "--every", "20")
+    expected = [json.loads(line) for line in streamed.out.splitlines()]
+    found = [json.loads(line) for line in out.splitlines()]
+    assert found == [{name: one[name] for name in ("t_ms", "answer")} for one in expected][: len(found)]
+    assert len(found) == table["t"].max() // 20_000 + 1
+    assert_text_has(err.decode(), f"{len(found)} steps; 0 events")
+    assert int((board / "peak").read_text()) < 60_000  # kB
+
+
 @pytest.mark.long
 def test_a_network_that_cannot_be_expressed_is_refused_by_its_layer_and_nothing_is_written(
     workplace: Path, digits_store: str, snnlab: Snnlab
@@ -47,7 +104,8 @@ def test_a_network_that_cannot_be_expressed_is_refused_by_its_layer_and_nothing_
     given = ("model=mlp_lif", "model.layers.lif1={type: psn}", "trainer.max_epochs=1", "plots=null", "monitors=null")
     run = snnlab("train", *given, digits_store, "data.num_bins=4", "++trainer.limit_train_batches=2")
     assert run.status == 0, run.err
-    done = snnlab("export", run.out.splitlines()[-1], "--c", "board")
-    assert done.status == 2
-    assert_error_has(done.error, "model.layers.lif1")
-    assert not (workplace / "board").exists()
+    for option, name in (("--c", "board"), *[("--onnx", "network.onnx")] * HAS_ONNX):
+        done = snnlab("export", run.out.splitlines()[-1], option, name)
+        assert done.status == 2
+        assert_error_has(done.error, "model.layers.lif1")
+        assert not (workplace / name).exists()

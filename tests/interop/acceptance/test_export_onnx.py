@@ -63,6 +63,19 @@ def frames_and_outputs(run: Path) -> tuple[np.ndarray, np.ndarray]:
     return x.numpy(), opened.record(x).y.numpy()
 
 
+@needs_onnx
+def test_a_file_that_exists_is_overwritten_only_on_demand(digits_run: Path, tmp_path: Path, snnlab: Snnlab) -> None:
+    path = tmp_path / "network.onnx"
+    path.write_text("mine")
+    given = ("export", str(digits_run), "--onnx", str(path), "--recordings", "1")
+    done = snnlab(*given)
+    assert done.status == 2
+    assert_error_has(done.error, "--onnx", path, "--force")
+    assert path.read_text() == "mine"
+    assert snnlab(*given, "--force").status == 0
+    onnx.checker.check_model(onnx.load(path))
+
+
 def test_without_the_package_one_line_says_how_to_install_it(
     digits_run: Path, tmp_path: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,17 +84,3 @@ def test_without_the_package_one_line_says_how_to_install_it(
     assert done.status == 2
     assert_error_has(done.error, "--onnx", "pip install 'snnlab-train[onnx]'")
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.long
-@needs_onnx
-def test_a_network_that_cannot_be_expressed_is_refused_by_its_layer_and_nothing_is_written(
-    workplace: Path, digits_store: str, snnlab: Snnlab
-) -> None:
-    given = ("model=mlp_lif", "model.layers.lif1={type: psn}", "trainer.max_epochs=1", "plots=null", "monitors=null")
-    run = snnlab("train", *given, digits_store, "data.num_bins=4", "++trainer.limit_train_batches=2")
-    assert run.status == 0, run.err
-    done = snnlab("export", run.out.splitlines()[-1], "--onnx", "network.onnx")
-    assert done.status == 2
-    assert_error_has(done.error, "model.layers.lif1")
-    assert not (workplace / "network.onnx").exists()

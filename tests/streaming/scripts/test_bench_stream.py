@@ -47,6 +47,9 @@ def test_all_methods_run_and_are_equal_on_a_grid(
     assert steps["num_steps"] == 20
     assert steps["events a step"] == 20
     assert all(0 < steps[name]["min p50"] <= steps[name]["all p50"] for name in methods)
+    (inside,) = found["inside"]
+    assert all(0 < inside[name]["min p50"] <= inside[name]["all p50"] for name in ("engine", "c"))
+    assert (inside["differ"], inside["size"]) == (0, 20 * 3)
     grid = found["grid"]["noise"]
     assert grid["spikes"] > 20
     assert {name: sum(counts.values()) for name, counts in grid["differences"].items()} == dict.fromkeys(methods[1:], 0)

@@ -1,5 +1,6 @@
 /* Replays a recording: each step's events through the network, whose outputs must have the bits of the file's.
-   The file: the number of steps; for each step the number of its events, the events, and the expected outputs. */
+   The file: the number of steps; for each step the number of its events, the events, and the expected outputs.
+   SPDX-License-Identifier: 0BSD: anyone may use this file for any purpose. */
 #include "@name@.h"
 #include <stdio.h>
 #include <string.h>
