@@ -15,7 +15,7 @@ from snnlab.nn.record import record
 from snnlab.streaming import EventStream
 from snnlab.streaming.certificate import Certificate, certify
 
-from .test_event_loops import GRAPHS, NEURONS, POOLINGS, frame_of, random_network, random_steps
+from .test_event_loops import GRAPHS, NEURONS, POOLINGS, frame_of, random_network, random_steps, shape_of
 from .test_grid_proof import LAYERS, SHAPE, grid_network
 
 # Averages over nine outputs are no multiples of a power of two.
@@ -36,6 +36,22 @@ def test_a_network_on_a_grid_has_the_bits_of_dense_loops_and_the_spikes_of_pytor
     assert list(found.layers) == ["lif", "iaf", "block.lif", "recurrent"]
     assert all(layer.spikes for layer in found.layers.values())
     assert found.states == 24 * (2 * 6 * 64 - 6 * 64 + 2 * 6 * 16 + 5)
+
+
+def test_delays_of_layers_and_of_feedback_are_certified_and_are_one_layer_in_the_proof() -> None:
+    conv = {"type": "conv2d", "out_channels": 5, "kernel_size": 3, "delay": {"max": "3 steps"}}
+    layers = {
+        "conv": conv,
+        "lif": {"type": "lif"},
+        "flatten": {"type": "flatten"},
+        "out": {"type": "linear", "out_features": 5, "bias": False},
+        "recurrent": {"type": "lif", "recurrent": {"delay": {"max": "4 steps"}}},
+    }
+    found = certificate(grid_network(layers))
+    assert found.is_equal
+    assert found.spikes_differ == 0
+    assert all(layer.spikes for layer in found.layers.values())
+    assert [proof.layer for proof in found.proofs if proof.is_proved] == ["conv", "out", "recurrent.feedback"]
 
 
 @pytest.mark.parametrize("part", ["membrane", "output", "spikes"])
@@ -117,7 +133,7 @@ def test_onnx_runtime_runs_the_same_step(kind: str) -> None:
 @pytest.mark.skipif(not HAS_ONNX, reason="onnx and onnxruntime are not installed")
 @pytest.mark.parametrize("kind", GRAPHS)
 def test_onnx_runtime_runs_branches_and_feedback(kind: str) -> None:
-    shape = (2, 9, 11) if kind != "recurrent" else (40,)
+    shape = shape_of(kind)
     network = random_network(GRAPHS[kind], shape)
     stream = EventStream(network, shape)
     other = OnnxSteps(onnx_network(stream.form))
