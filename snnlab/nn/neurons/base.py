@@ -124,6 +124,10 @@ class Neuron(Declared, TemporalLayer, ABC):
         """Return the time constants, for `snnlab show`."""
         return []
 
+    def parts(self) -> tuple[Neuron, nn.Module | None]:
+        """Return the neurons without their feedback, and the feedback; None without one."""
+        return self, None
+
     def info(self) -> NeuronInfo:
         """Return a description: gain, threshold, reset, and dependence on dt."""
         return NeuronInfo()
