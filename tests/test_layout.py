@@ -164,6 +164,29 @@ def test_imports_stand_at_the_top():
     assert len(found_late) <= MOST_LATE_IMPORTS
 
 
+@pytest.mark.parametrize("folder", ["streaming", "interop"])
+def test_stream_and_interop_know_no_neuron_by_its_class(folder: str):
+    """They read a neuron's form, and what it says of itself."""
+    bases = {
+        node.name: {one.id for one in node.bases if isinstance(one, ast.Name)}
+        for module, path in modules().items()
+        if module.startswith("snnlab.nn.neurons.")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    }
+    classes: set[str] = set()
+    while more := {name for name, of in bases.items() if of & {"Neuron", *classes}} - classes:
+        classes |= more
+    assert {"LIF", "Recurrent"} <= classes
+    assert not {
+        f"{module}:{node.lineno}"
+        for module, path in modules().items()
+        if folder_of(module) == folder
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.alias) and node.name in classes) or (isinstance(node, ast.Name) and node.id in classes)
+    }
+
+
 def test_plain_pytorch_brings_no_framework():
     modules = "snnlab.nn, snnlab.kernels.function, snnlab.data.events.frames"
     code = f"import sys, {modules}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"

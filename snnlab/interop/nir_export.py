@@ -36,8 +36,7 @@ from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron, plain_loops
 from snnlab.nn.neurons.nir_node import INCLUSIVE, next_below
-from snnlab.nn.neurons.recurrent import ConvFeedback, DenseFeedback, Recurrent
-from snnlab.nn.neurons.whole_membrane import WholeMembrane
+from snnlab.nn.neurons.recurrent import ConvFeedback, DenseFeedback, Feedback
 
 Shape = tuple[int, ...]
 # Names of the nodes whose output a layer's input is the sum of.
@@ -440,11 +439,11 @@ class _Writer:
             self.weights[below(path, name)] = (node, name)
 
     def _write_neurons(self, layer: Neuron, path: str, sources: Sources, shape: Shape) -> Sources:
-        if not isinstance(layer, Recurrent):
-            return self._write_population(layer, path, path, sources, shape)
+        neuron, feedback = layer.parts()
+        if not isinstance(feedback, Feedback):
+            return self._write_population(neuron, path, path, sources, shape)
         node, back = f"{path}.lif", f"{path}.w_rec"
-        ends = self._write_population(layer.neuron, path, node, [*sources, back], shape)
-        feedback = layer.feedback
+        ends = self._write_population(neuron, path, node, [*sources, back], shape)
         weight, bias = feedback.connections(), feedback.bias
         if feedback.delays is not None:
             self._refuse(path, "delays of a feedback", "recurrent without delay")
@@ -462,7 +461,7 @@ class _Writer:
         return ends
 
     def _write_population(self, neuron: Neuron, path: str, name: str, sources: Sources, shape: Shape) -> Sources:
-        if isinstance(neuron, WholeMembrane):
+        if neuron.is_quantized:
             return self._no_node(sources, path, "whole numbers", "NIR has real ones: export the run it was made of")
         says_it = {"nir", "in_nir"} & {*vars(type(neuron))}
         found = neuron.in_nir(self.dt) if says_it else None

@@ -430,7 +430,7 @@ class _Reader:
             if which := self._neurons(name, np.asarray(getattr(node, gain)) == 0):
                 self.notes.append(f"{gain} of {which} is 0: an input has no effect there")
         _set_values(layer, each, "input_gain", self._gain(name, said, values, current, layer, each))
-        if kind in POPULATIONS:
+        if "v_threshold" in values:
             self._firing(name, values, layer, each)
         if each:
             layer["per_neuron"] = list(each)

@@ -24,7 +24,6 @@ from snnlab.interop.layer_order import (
 )
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron
-from snnlab.nn.neurons.recurrent import Recurrent
 from snnlab.printable import printable
 
 # Every neuron of snnTorch has it: 0, 1 and 2 are its "subtract", "zero" and "none".
@@ -63,7 +62,7 @@ def match_snntorch(path: Path, tensors: Mapping[str, Tensor], network: Network) 
     ours = [
         _Neuron(name, module, setting_place(network, name))
         for name, module in network.named_modules()
-        if isinstance(module, Neuron) and not isinstance(module, Recurrent) and module.info().reset is not None
+        if isinstance(module, Neuron) and module.info().feedback is None and module.info().reset is not None
     ]
     require_as_many(path, "neuron", theirs, [neuron.name for neuron in ours])
     converted, targets, constants = dict(tensors), dict[str, Target](), set[str]()

@@ -20,7 +20,6 @@ from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.nir_node import NIRNode
-from snnlab.nn.neurons.recurrent import Recurrent
 
 Ki = 1024
 MAX_INPUT, MAX_OUTPUT, MAX_CHANNELS, MAX_KERNEL = 128, 64, 1024, 16
@@ -305,7 +304,7 @@ def _sizes_text(sizes: Sequence[int]) -> str:
 def _layer_text(module: nn.Module) -> str:
     if isinstance(module, nn.MaxPool2d | nn.AdaptiveMaxPool2d):
         return "max_pool -> sum_pool or avg_pool"
-    if isinstance(module, Recurrent):
+    if isinstance(module, Neuron) and module.info().feedback is not None:
         return "recurrent -> type: iaf, recurrent: false"
     if isinstance(module, Neuron):
         return f"{type(module).__name__} -> type: iaf"

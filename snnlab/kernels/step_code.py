@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 from collections.abc import Iterator
+from functools import cache
 from types import CodeType
 
 from snnlab.kernels.trace import UntraceableError
@@ -28,6 +29,11 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(const)
 
 
+@cache  # both checks read them, and to decode them takes most of a trace's time
+def _instructions(code: CodeType) -> tuple[dis.Instruction, ...]:
+    return tuple(dis.get_instructions(code))
+
+
 def is_special(name: str) -> bool:
     """Return whether a name is one of Python's own, such as `__dict__`."""
     return name.startswith("__") and name.endswith("__")
@@ -36,7 +42,7 @@ def is_special(name: str) -> bool:
 def global_names(code: CodeType) -> Iterator[str]:
     """Yield the global names that code reads."""
     for each in _codes(code):
-        for instruction in dis.get_instructions(each):
+        for instruction in _instructions(each):
             if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
                 yield str(instruction.argval)
 
@@ -45,7 +51,7 @@ def check_code(code: CodeType) -> None:
     """Raise an UntraceableError for code that could get around the stand-ins, or hide that one has refused."""
     for each in _codes(code):
         before, line = "", each.co_firstlineno
-        for instruction in dis.get_instructions(each):
+        for instruction in _instructions(each):
             line = (instruction.positions and instruction.positions.lineno) or line
             if (problem := _problem(instruction, before, code.co_freevars)) is not None:
                 raise UntraceableError(f"{problem}, in line {line}")

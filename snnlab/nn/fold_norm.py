@@ -12,7 +12,7 @@ from snnlab.errors import ConfigError
 from snnlab.nn.blocks.loop import Loop, feedback_nodes
 from snnlab.nn.layers.norm import BatchNorm
 from snnlab.nn.network import Network, build_network
-from snnlab.nn.neurons.whole_membrane import WholeMembrane
+from snnlab.nn.neurons.base import Neuron
 
 _FOLDS_INTO = ("conv1d", "conv2d", "conv3d", "linear")
 _MODULES = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -30,7 +30,7 @@ def fold_norm(network: Network) -> Network:
     Args:
         network: The network, unchanged.
     """
-    if any(isinstance(module, WholeMembrane) for module in network.modules()):
+    if any(isinstance(module, Neuron) and module.is_quantized for module in network.modules()):
         return network  # none is left in a network in whole numbers
     built = network.built_from
     if built is None:

@@ -53,7 +53,6 @@ class WeightMap(NamedTuple):
         source: Its input.
         in_shape: Shape of its input.
         padding: Rows of zeros above and columns of zeros to the left; as many as needed are below and to the right.
-        delayed: Whether it is a part of a layer with delays.
 
     Shape:
         weight: `[C', C / groups, rows, columns]`, float32.
@@ -67,7 +66,6 @@ class WeightMap(NamedTuple):
     padding: Pair = (0, 0)
     dilation: Pair = (1, 1)
     groups: int = 1
-    delayed: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -263,7 +261,7 @@ class _FormReader:
             self._refuse(name, "a layer with delays of this kind cannot be expressed", "use conv1d, conv2d or linear")
             return
         weights = [(n, _array(weight).reshape(len(weight), -1, *kernel)) for n, weight in parts]
-        maps = [WeightMap(name, Value(self.at.of, n), self.shape, weight, *rules, True) for n, weight in weights]
+        maps = [WeightMap(name, Value(self.at.of, n), self.shape, weight, *rules) for n, weight in weights]
         sizes = zip(self.shape[1:], rules[1], ends, rules[2], kernel, rules[0], strict=True)
         size = ((n + p + end - d * (k - 1) - 1) // s + 1 for n, p, end, d, k, s in sizes)
         self._add(Currents(name, (len(module.weight), *size), tuple(maps), _bias(module)))
@@ -297,7 +295,6 @@ class _FormReader:
                 self.shape,
                 _array(weight).reshape(channels, channels, *kernel),
                 padding=padding,
-                delayed=feedback.delays is not None,
             )
             for steps, weight in _by_delay(own[..., None], feedback.delays)
         ]

@@ -379,9 +379,11 @@ def _all_numbers(k: Any) -> dict[str, tuple[str, Any]]:
     if not isinstance(k, tuple):
         return {"k": ("k", k)}
     found: dict[str, tuple[str, Any]] = {}
-    for name, value in zip(getattr(k, "_fields", map(str, range(len(k)))), k, strict=True):
+    fields = getattr(k, "_fields", None)
+    for n, value in enumerate(k):
+        name, field = (fields[n], fields[n]) if fields else (str(n), f"k{n}")  # a place alone is no symbol
         inner = {f"{name}_{each}": part for each, part in _all_numbers(value).items()}
-        found |= inner if isinstance(value, tuple) else {name: (name, value)}
+        found |= inner if isinstance(value, tuple) else {name: (field, value)}
     return found
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 # `name: text` or, as torch writes it, `name (int, optional): text`.
@@ -30,7 +31,8 @@ def argument_texts(factory: Callable[..., Any]) -> dict[str, str]:
     return texts
 
 
-def argument_texts_of(doc: str) -> dict[str, str]:
+@cache  # those of a base are asked for by each class below it
+def argument_texts_of(doc: str) -> Mapping[str, str]:
     """Return the text of each argument in the Args of one docstring."""
     lines = inspect.cleandoc(doc).splitlines()
     if "Args:" not in lines:

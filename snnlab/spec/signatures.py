@@ -183,7 +183,13 @@ _SECTION = re.compile(r"^(?=(?:Args|Attributes|Shape|Returns|Raises|Source):)", 
 
 
 def _with_unit(field: Field, text: str) -> str:
-    return field.name if re.search(rf"\b{re.escape(field.unit)}\b", text) else str(field)
+    return field.name if not field.unit or re.search(rf"\b{re.escape(field.unit)}\b", text) else str(field)
+
+
+def _indented(text: str) -> str:
+    if len(text) <= 106 and text.isprintable():  # `fill` takes a tenth of the time of an import
+        return 4 * " " + text
+    return textwrap.fill(text, 110, initial_indent=4 * " ", subsequent_indent=8 * " ")
 
 
 def document_arguments(kind: Callable[..., Any]) -> None:
@@ -194,15 +200,7 @@ def document_arguments(kind: Callable[..., Any]) -> None:
     if not kind.__doc__ or not names:
         return
     summary, *sections = _SECTION.split(inspect.cleandoc(kind.__doc__))
-    lines = (
-        textwrap.fill(
-            f"{_with_unit(fields[name], texts[name])}: {texts[name]}",
-            110,
-            initial_indent=4 * " ",
-            subsequent_indent=8 * " ",
-        )
-        for name in names
-    )
+    lines = (_indented(f"{_with_unit(fields[name], texts[name])}: {texts[name]}".rstrip()) for name in names)
     arguments = "\n".join(["Args:", *lines])
     others = (section for section in sections if not section.startswith("Args:"))
     kind.__doc__ = "\n\n".join(section.rstrip() for section in (summary, arguments, *others))

@@ -5,9 +5,11 @@ Channels are the last axis, and their number is rounded up to full vectors. Of e
     input      [H, W, C]       what arrives in a step, pooling included; zeros between steps
     current    [H', left + W' + right, C']   sums of the step, with columns at both ends for kernels that reach over
     membrane   [S, H", W", C'] the states of the neurons; H", W" after a pooling of the currents
+    kept       [L, H, W, C]    the inputs of the last steps, that of step t at t mod L, where a layer has delays
     weights    [C, rows, phases, columns, C']   columns from right to left, so that the outputs of an input are adjacent
 
-A bitmap has a bit per pixel, and whole words per row; its summary has a bit per row. `input` and `current` have one.
+A bitmap has a bit per pixel, and whole words per row; its summary has a bit per row. `input`, `current` and each step
+of `kept` have one.
 """
 
 from __future__ import annotations
@@ -40,12 +42,20 @@ _WHOLE_NUMBERS = (
     *("last", "neurons", "num_states", "is_dense", "has_bias"),
     # Where outputs go, and a second place of the input; -1: none.
     *("to", "copy_to", "adds_to_next", "feeds_itself"),
+    # The steps for which inputs are kept, 0: none; whether this layer keeps them; its delay; the places of the steps
+    # and their sizes; and a second place of what is kept.
+    *("slots", "keeps", "delay", "kept", "kept_bits", "slot_values", "slot_bits", "copy_kept_to"),
     # Places in the array of numbers, of bits, and of weights.
     *("input", "current", "membrane", "unused", "in_bits", "in_rows", "touched", "touched_rows"),
     *("weights", "bias", "numbers", "scratch"),
 )
 # The fields that two layers share whose currents are added.
 _OF_CURRENTS = ("left", "current_width", "current", "touched", "touched_rows")
+# Those that layers share which take inputs that one of them keeps.
+_OF_INPUT = (
+    *("in_height", "in_width", "in_channels", "in_words", "input", "in_bits", "in_rows", "divisor"),
+    *("slots", "kept", "kept_bits", "slot_values", "slot_bits"),
+)
 LAYER = np.dtype([*((name, np.int64) for name in _WHOLE_NUMBERS), ("divisor", np.float32)], align=True)
 
 COUNTS = np.dtype([(name, np.int64) for name in ("inputs", "operations", "spikes")])
@@ -82,7 +92,7 @@ class Buffers(NamedTuple):
 
     Attributes:
         layers: A row of `LAYER` for each layer, and one for the output.
-        values: Inputs, currents and membranes.
+        values: Inputs, those that are kept, currents and membranes.
         bits: Bitmaps and their summaries.
         weights: Weights and biases.
         starts, factors: The channels of one pixel that are not zero: places of their weights, and their values.
@@ -147,24 +157,39 @@ class _Layout:
         row["input"] = self.take_values(prod(shape[1:]) * channels)
         row["in_bits"], row["in_rows"] = self.take_bitmap(shape[1], _words(shape[2]))
 
+    def place_kept(self, row: np.void, slots: int) -> None:
+        """Set the places of the inputs of the last steps."""
+        height, words = int(row["in_height"]), int(row["in_words"])
+        row["keeps"], row["slots"] = 1, slots
+        row["slot_values"] = row["in_height"] * row["in_width"] * row["in_channels"]
+        row["slot_bits"] = height * words + _words(height)
+        row["kept"] = self.take_values(int(slots * row["slot_values"]))
+        row["kept_bits"], self.bits = self.bits, self.bits + int(slots * row["slot_bits"])
+
 
 def lay_out(layers: Sequence[StreamLayer], sensor: SensorMap) -> Buffers:
     """Return the arrays for layers in order, before their first step."""
     table = np.zeros(len(layers) + 1, LAYER)
-    table["divisor"], table["copy_to"] = 1, -1
+    table["divisor"], table["copy_to"], table["copy_kept_to"] = 1, -1, -1
     layout = _Layout()
     for k, (row, layer) in enumerate(zip(table, layers, strict=False)):
         alone = k == 0 and layer.in_shape[0] < LANES
-        layout.place_input(row, layer.in_shape, layer.in_shape[0] if alone else whole_vectors(layer.in_shape[0]))
-        row["to"] = k + 1 if layer.to is None else layer.to
-        row["copy_to"] = -1 if layer.copy_to is None else layer.copy_to
+        if layer.delay is None or layer.keeps:
+            layout.place_input(row, layer.in_shape, layer.in_shape[0] if alone else whole_vectors(layer.in_shape[0]))
+            if layer.keeps:
+                layout.place_kept(row, layer.keeps)
+        else:
+            for name in _OF_INPUT:
+                row[name] = table[k - 1][name]
+        row["to"], row["delay"] = k + 1 if layer.to is None else layer.to, layer.delay or 0
+        row["copy_to" if layer.delay is None else "copy_kept_to"] = -1 if layer.copy_to is None else layer.copy_to
         _place_layer(layout, row, layer, whole_vectors(layer.weight.shape[0]))
-        following = layers[k + 1] if layer.adds_to_next else None
         if k and layers[k - 1].adds_to_next:
             for name in _OF_CURRENTS:
                 row[name] = table[k - 1][name]
         else:
-            _place_currents(layout, row, layer, following)
+            last = next(n for n in range(k, len(layers)) if not layers[n].adds_to_next)
+            _place_currents(layout, row, layers[k : last + 1])
         if layer.pool == "avg":
             table[row["to"]]["divisor"] = prod(layer.window)
     layout.place_input(table[-1], layers[-1].out_shape, whole_vectors(layers[-1].out_shape[0]))
@@ -253,11 +278,10 @@ def _beyond(layer: StreamLayer) -> int:
     return 0 if layer.whole else max(0, reached - layer.conv_shape[2] + 1)
 
 
-def _place_currents(layout: _Layout, row: np.void, layer: StreamLayer, following: StreamLayer | None) -> None:
-    """Set the place of a layer's currents, which may be those of the following one too."""
-    both = [layer] if following is None else [layer, following]
-    row["left"] = max(_columns(one) for one in both) - 1
-    row["current_width"] = row["left"] + row["width"] + max(_beyond(one) for one in both)
+def _place_currents(layout: _Layout, row: np.void, layers: Sequence[StreamLayer]) -> None:
+    """Set the place of the currents of layers that are added."""
+    row["left"] = max(_columns(one) for one in layers) - 1
+    row["current_width"] = row["left"] + row["width"] + max(_beyond(one) for one in layers)
     row["current"] = layout.take_values(int(row["height"] * row["current_width"] * row["channels"]))
     row["touched"], row["touched_rows"] = layout.take_bitmap(int(row["height"]), int(row["words"]))
 

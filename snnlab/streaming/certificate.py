@@ -18,7 +18,6 @@ from snnlab.nn.dense_loops import DenseLoops
 from snnlab.nn.layer import Counts, only_spikes
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron, cast_coefficients, named_neurons
-from snnlab.nn.neurons.recurrent import Recurrent
 from snnlab.nn.record import evaluation, state_variables
 from snnlab.streaming.event_stream import EventStream
 from snnlab.streaming.grid_proof import GridProof, grid_proofs
@@ -144,7 +143,7 @@ def certify(network: Network, stream: EventStream, steps: Iterable[StepColumns],
 
 def _step_distance(dense: DenseLoops, name: str, module: Neuron, other: _InPyTorch) -> float:
     """Return how far the last step of a layer is from that of its neurons in PyTorch, with the same states before."""
-    neuron = module.neuron if isinstance(module, Recurrent) else module
+    neuron, _ = module.parts()
     before = dense.before[name]
     shape = next(other.states[name][key].shape for key in before)
 

@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 
 from snnlab.compiled import compiled, keep_apart
 from snnlab.kernels.vectors import LANES, splat, store
+from snnlab.streaming.kept_inputs import take_delayed
 from snnlab.streaming.scatter_loops import NONE, ONE, ZERO, scatter
 from snnlab.streaming.spike_raster import end_step
 from snnlab.streaming.update_loops import engine_at
@@ -107,6 +108,8 @@ def step(places: Any) -> None:
     e = engine_at(places)
     layers = e.layers
     for k in range(layers.size - 1):
+        if layers[k].slots != 0:
+            take_delayed(k, e.clock[0].step, layers, e.values, e.bits)
         scatter(k, layers, e.values, e.bits, e.weights, e.starts, e.factors, e.counts)
         if not layers[k].adds_to_next:
             call_update(e.updates[k], places.ctypes.data, k)
@@ -158,7 +161,7 @@ def run_steps(places: Any, x: Any, y: Any, p: Any, stops: Any, outputs: Any, spi
         step(places)
         take_output(e.layers, e.values, e.bits, outputs[n])
         spikes[n] = all_spikes(e.counts)
-    e.clock[0].step += stops.size
+        e.clock[0].step += 1
     e.clock[0].events += x.size
     e.clock[0].waiting = 0
     return -1

@@ -380,10 +380,11 @@ class EventStream:
         """Return the numbers of steps and events, and for each layer those of its inputs, operations and spikes."""
         counts = self._buffers.counts
         names = counts.dtype.names or ()
-        layers = {
-            layer.label: {name: int(row[name]) for name in names}
-            for layer, row in zip(self.layers, counts, strict=True)
-        }
+        layers: dict[str, dict[str, int]] = {}
+        for layer, row in zip(self.layers, counts, strict=True):
+            own = layers.setdefault(layer.label, dict.fromkeys(names, 0))  # one name for each delay of a layer
+            for name in names:
+                own[name] += int(row[name])
         return {"steps": self.num_steps, "events": self.num_events, "layers": layers}
 
 

@@ -59,7 +59,8 @@ def grid_proofs(layers: Sequence[StreamLayer], largest: Mapping[str, float]) -> 
             neurons that can spike several times in a step.
     """
     inputs = _inputs(layers)
-    found, group = [], []
+    found: list[GridProof] = []
+    group: list[int] = []
     for k, layer in enumerate(layers):
         group.append(k)
         if layer.adds_to_next:
@@ -67,7 +68,12 @@ def grid_proofs(layers: Sequence[StreamLayer], largest: Mapping[str, float]) -> 
         if not layer.relays:
             found += _proofs([layers[n] for n in group], [inputs[n] for n in group], largest)
         group = []
-    return found
+    merged: dict[str, GridProof] = {}
+    for one in found:  # a layer with delays is several, of one name
+        before = merged.get(one.layer, one)
+        problem, most = before.problem or one.problem, min(before.most, one.most)
+        merged[one.layer] = GridProof(one.layer, problem, most, max(before.largest, one.largest))
+    return list(merged.values())
 
 
 def _inputs(layers: Sequence[StreamLayer]) -> list[_Input]:
@@ -77,9 +83,12 @@ def _inputs(layers: Sequence[StreamLayer]) -> list[_Input]:
     raw[0].append(_Input(1.0, inf))
     found = []
     for k, layer in enumerate(layers):
-        once = 1.0 if layer.form is not None and not layer.form.is_graded else inf
+        form = next(one.form for one in layers[k:] if not one.adds_to_next)
+        once = 1.0 if form is not None and not form.is_graded else inf
         if layer.feeds_itself:
             own = _Input(1.0, once)
+        elif layer.delay is not None and not layer.keeps:
+            own = found[-1]  # an input that the layer before it keeps
         else:
             unit = min(one.unit for one in raw[k]) / divisors[k] if log2(divisors[k]).is_integer() else 0.0
             own = _Input(unit, sum(one.bound for one in raw[k]) / divisors[k])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Literal, NamedTuple, NoReturn
 
 import numpy as np
@@ -51,7 +52,9 @@ class StreamLayer(NamedTuple):
         relays: Whether it passes its input on, so that it can be pooled or added.
         pool, window, pool_stride, pool_padding: Pooling of the spikes; without a stride, windows are side by side.
         adds_to_next: Whether its currents are added to those of the next layer, instead of neurons of its own.
-        feeds_itself: Whether its input at a step is its own spikes of the step before.
+        feeds_itself: Whether its input at a step is the spikes of its neurons in the step before.
+        keeps: For how many steps its input is kept, for itself and the layers after it that have a delay; 0: for none.
+        delay: Which input it takes, in steps before the one that arrives; None: what arrives, and nothing is kept.
         to: Index of the layer that its output is added to the input of; None: the next one.
         copy_to: Index of a layer that gets its input too; None: none.
 
@@ -79,6 +82,8 @@ class StreamLayer(NamedTuple):
     pool_padding: Pair = (0, 0)
     adds_to_next: bool = False
     feeds_itself: bool = False
+    keeps: int = 0
+    delay: int | None = None
     to: int | None = None
     copy_to: int | None = None
 
@@ -102,7 +107,7 @@ class StreamLayer(NamedTuple):
     @property
     def changes_alone(self) -> bool:
         """Whether a step without input can change the layer or its output."""
-        if self.bias is not None:
+        if self.bias is not None or self.feeds_itself or self.delay is not None:
             return True
         return self.form is not None and (self.quiet is None or self.quiet.leaks)
 
@@ -139,7 +144,7 @@ class _Group(NamedTuple):
 
     Attributes:
         layers: The layers, one for each map.
-        inputs: The input of each layer; None: it feeds itself.
+        inputs: The input of each layer; None: it feeds itself, or takes an input that the layer before it keeps.
         value: Index of the operation that gives it.
         first: Index of the first operation.
     """
@@ -155,7 +160,9 @@ class _Grouping:
 
     def __init__(self, form: NetworkForm) -> None:
         self.form = form
-        self._read = Counter(value.of for one in form.operations for value in _inputs(one))
+        self._read = Counter(
+            value for number, one in enumerate(form.operations) for value in _inputs(one) if value < number
+        )
         self._read[form.output.of] += 1
         self.groups: list[_Group] = []
         for number, one in enumerate(form.operations):
@@ -173,17 +180,20 @@ class _Grouping:
         raise ConfigError(f"{self.form.place}.{name}", problem, advice)
 
     def _begin(self, number: int, one: Currents) -> None:
-        for each in one.maps:
-            if each.delayed:
-                self.refuse(each.name.removesuffix(".feedback"), "delays cannot run on events yet")
-            if each.source.delay == 0:
-                self.require_spikes(one.name, each.source.of)
-        last = len(one.maps) - 1
-        layers = [
-            _layer(each, one)._replace(adds_to_next=n < last, bias=one.bias if n == last else None)
-            for n, each in enumerate(one.maps)
-        ]
-        inputs = [None if each.source.delay else each.source.of for each in one.maps]
+        layers: list[StreamLayer] = []
+        inputs: list[int | None] = []
+        for source, same in groupby(one.maps, lambda each: each.source.of):
+            maps, feeds_itself = list(same), source > number
+            if not feeds_itself:
+                self.require_spikes(one.name, source)
+            delays = [each.source.delay - feeds_itself for each in maps]
+            for n, each in enumerate(maps):
+                layer = _layer(each, one)._replace(feeds_itself=feeds_itself, adds_to_next=True)
+                if any(delays):
+                    layer = layer._replace(delay=delays[n], keeps=0 if n else max(delays) + 1)
+                layers.append(layer)
+                inputs.append(None if feeds_itself or n else source)
+        layers[-1] = layers[-1]._replace(adds_to_next=False, bias=one.bias)
         self.groups.append(_Group(layers, inputs, number, number))
 
     def require_spikes(self, name: str, value: int, problem: str = "its input are no spikes") -> None:
@@ -233,11 +243,11 @@ class _Grouping:
         self._set_last(number, layer._replace(**pooled))
 
 
-def _inputs(one: Operation) -> Sequence[Value]:
-    """Return the values of this step that an operation reads."""
+def _inputs(one: Operation) -> list[int]:
+    """Return the values that an operation reads; one that is delayed by several times is read once."""
     if isinstance(one, Currents):
-        return [each.source for each in one.maps if not each.source.delay]
-    return one.sources if isinstance(one, Addition) else [one.source]
+        return list(dict.fromkeys(each.source.of for each in one.maps))
+    return [source.of for source in (one.sources if isinstance(one, Addition) else (one.source,))]
 
 
 def relay(name: str, shape: Shape) -> StreamLayer:
@@ -358,7 +368,6 @@ def _layer(one: WeightMap, currents: Currents) -> StreamLayer:
         stride=one.stride,
         padding=one.padding,
         row_dilation=1 if fills else one.dilation[0],
-        feeds_itself=one.source.delay > 0,
     )
 
 

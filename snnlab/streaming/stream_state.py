@@ -32,7 +32,7 @@ MOST_FLOAT = float(np.finfo(np.float32).max)
 # A time is printed in units of 0.1 us, and multiplied by the denominator of a step, in 64 bits.
 _UNITS_PER_US = 10
 
-_FORMAT = b"snnlab stream 2\n"
+_FORMAT = b"snnlab stream 3\n"
 _HASH_BYTES = 32
 _HEAD_BYTES = len(_FORMAT) + 2 * _HASH_BYTES
 _ELSEWHERE = "name another file"
@@ -75,6 +75,7 @@ class StreamState(NamedTuple):
     Attributes:
         input: Events of the open step, for each cell of the first layer.
         fed_back: Spikes of the last step, of layers that feed them back to themselves.
+        kept: Inputs of the last steps, of layers with delays.
         values: The states of all neurons.
         still: Whether a pixel has neurons that are still at their threshold after their spikes, 0 or 1.
         clock: The numbers of `CLOCK`.
@@ -82,6 +83,7 @@ class StreamState(NamedTuple):
 
     input: np.ndarray
     fed_back: np.ndarray
+    kept: np.ndarray
     values: np.ndarray
     still: np.ndarray
     clock: np.ndarray
@@ -113,6 +115,7 @@ def state_entries(buffers: Buffers, clock: np.ndarray) -> list[StateEntry]:
     return [
         StateEntry("input", "<f4", (sizes["input"],), 0, _MOST_COUNT, is_whole=True),
         StateEntry("fed_back", "<f4", (sizes["fed_back"],), 0, MOST_FLOAT, is_whole=True),
+        StateEntry("kept", "<f4", (sizes["kept"],), 0, MOST_FLOAT),
         StateEntry("values", "<f4", (sizes["values"],), -MOST_FLOAT, MOST_FLOAT),
         StateEntry("still", "|u1", (pixels,), 0, 1),
         StateEntry("clock", "<i8", (len(CLOCK.names or ()),), limits.least, limits.most),
@@ -139,9 +142,12 @@ def put_state(buffers: Buffers, clock: np.ndarray, state: StreamState) -> None:
             buffers.values[part] = getattr(state, name)[at : at + size]
             at += size
     for k, row in enumerate(buffers.layers[:-1]):
-        if k == 0 or row["feeds_itself"]:
-            cells = buffers.values[_input_of(row)].reshape(row["in_height"], row["in_width"], row["in_channels"])
-            _mark(buffers.bits, row["in_bits"], row["in_rows"], (cells != 0).max(-1))
+        if k == 0 or (row["feeds_itself"] and not row["adds_to_next"]):
+            _mark_input(buffers, row, _input_of(row), int(row["in_bits"]))
+        for slot in range(row["slots"] * row["keeps"]):
+            first = row["kept"] + slot * row["slot_values"]
+            place = slice(first, first + row["slot_values"])
+            _mark_input(buffers, row, place, int(row["kept_bits"] + slot * row["slot_bits"]))
     at = 0
     for row, height, width in _marked(buffers):
         size = height * width
@@ -182,12 +188,14 @@ def _input_of(row: np.void) -> slice:
 
 def _kept(buffers: Buffers) -> dict[str, list[slice]]:
     """Return the places of the numbers that outlive a step, by the field of `StreamState`."""
-    found: dict[str, list[slice]] = {"input": [], "fed_back": [slice(0, 0)], "values": [slice(0, 0)]}
+    found: dict[str, list[slice]] = {"input": [], **{name: [slice(0, 0)] for name in ("fed_back", "kept", "values")}}
     for k, row in enumerate(buffers.layers[:-1]):
         if k == 0:
             found["input"].append(_input_of(row))
-        if row["feeds_itself"]:
+        if row["feeds_itself"] and not row["adds_to_next"]:  # those before it have the same input
             found["fed_back"].append(_input_of(row))
+        if row["keeps"]:
+            found["kept"].append(slice(row["kept"], row["kept"] + row["slots"] * row["slot_values"]))
         if not row["adds_to_next"]:
             found["values"].append(slice(row["membrane"], row["membrane"] + row["neurons"] * row["num_states"]))
     return found
@@ -212,6 +220,12 @@ def _words_of(flags: np.ndarray) -> np.ndarray:
     packed = np.packbits(flags, 1, "little")
     found.reshape(len(flags), -1)[:, : packed.shape[1]] = packed
     return found.view(np.uint64).ravel()
+
+
+def _mark_input(buffers: Buffers, row: np.void, place: slice, bitmap: int) -> None:
+    """Write the bitmap of an input, and its summary, from its numbers."""
+    cells = buffers.values[place].reshape(row["in_height"], row["in_width"], row["in_channels"])
+    _mark(buffers.bits, bitmap, bitmap + int(row["in_height"] * row["in_words"]), (cells != 0).max(-1))
 
 
 def _mark(bits: np.ndarray, bitmap: int, summary: int, flags: np.ndarray) -> None:

@@ -32,6 +32,22 @@ def test_a_network_on_a_grid_has_the_bits_of_dense_loops_and_the_spikes_of_pytor
     assert found.states == 24 * (2 * 6 * 64 - 6 * 64 + 2 * 6 * 16 + 5)
 
 
+def test_delays_of_layers_and_of_feedback_are_certified_and_are_one_layer_in_the_proof() -> None:
+    conv = {"type": "conv2d", "out_channels": 5, "kernel_size": 3, "delay": {"max": "3 steps"}}
+    layers = {
+        "conv": conv,
+        "lif": {"type": "lif"},
+        "flatten": {"type": "flatten"},
+        "out": {"type": "linear", "out_features": 5, "bias": False},
+        "recurrent": {"type": "lif", "recurrent": {"delay": {"max": "4 steps"}}},
+    }
+    found = certificate(grid_network(layers))
+    assert found.is_equal
+    assert found.spikes_differ == 0
+    assert all(layer.spikes for layer in found.layers.values())
+    assert [proof.layer for proof in found.proofs if proof.is_proved] == ["conv", "out", "recurrent.feedback"]
+
+
 @pytest.mark.parametrize("part", ["membrane", "output", "spikes"])
 def test_a_broken_engine_is_caught_in_its_step(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One bit of one membrane, one output or one counted spike is wrong once."""

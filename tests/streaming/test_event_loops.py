@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from snnlab.nn.dense_loops import DenseLoops
+from snnlab.nn.layers.delayed import DelayedConnections
 from snnlab.nn.network import Network, build_network
 from snnlab.nn.network_form import network_form
 from snnlab.nn.neurons.base import Neuron
@@ -73,8 +74,8 @@ def scaled(network: Network, scale: float) -> Network:
     """Multiply the weights, so that more neurons spike; make learned values of neurons differ."""
     with torch.no_grad():
         for module in network.modules():
-            if isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Linear):
-                module.weight *= scale
+            if isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Linear | DelayedConnections):
+                module.weight.mul_(scale)
             elif isinstance(module, Neuron):
                 for parameter in module.parameters():
                     parameter += 0.3 * torch.randn_like(parameter)
@@ -239,12 +240,54 @@ GRAPHS: dict[str, dict[str, Any]] = {
         "iaf": {"type": "iaf", "recurrent": {"type": "conv", "kernel_size": 1, "autapses": False}},
         **END,
     },
+    "delayed": {
+        "flatten": {"type": "flatten"},
+        "fc": {"type": "linear", "out_features": 20, "delay": {"max": "6 steps", "count": 2}},
+        "lif": LIF,
+        "out": {**END["out"], "delay": {"max": 3, "initial": 3}},
+        "lif2": LIF,
+    },
+    "delayed_conv": {
+        "conv": {**CONV, "bias": True, "stride": 2, "delay": {"max": "4 steps", "learn": True}},
+        "lif": {**LIF, "recurrent": {"type": "conv", "kernel_size": 3, "delay": {"max": "3 steps"}}},
+        "pool": {**AVG, "kernel_size": 3},
+        "conv2": {**CONV, "kernel_size": 1, "padding": 0, "delay": {"max": "2 steps"}},
+        "iaf": {"type": "iaf", "recurrent": {"type": "conv", "kernel_size": 1}},
+        **END,
+    },
+    "delayed_branches": {
+        "block": {
+            "type": "residual",
+            "layers": {"conv": {**CONV, "delay": {"max": "2 steps"}}, "lif": LIF},
+            "shortcut": SHORT,
+        },
+        "pool": AVG,
+        "block2": {"type": "residual", "layers": {"conv": {**CONV, "delay": {"max": "3 steps"}}, "lif": LIF}},
+        "block3": {
+            "type": "residual",
+            "layers": ROW,
+            "shortcut": {"conv": {**SHORT["conv"], "delay": {"max": "3 steps", "initial": 1}}, "lif": LIF},
+        },
+        **END,
+    },
+    "delayed_feedback": {
+        "fc": END["out"],
+        "lif": {**LIF, "recurrent": {"delay": {"max": "5 steps"}}},
+        "out": {**END["out"], "out_features": 5},
+        "lif2": {**LIF, "recurrent": {"delay": {"max": "1 steps", "initial": "1 steps"}}},
+    },
 }
+FEATURES = ("recurrent", "delayed", "delayed_feedback")
+
+
+def shape_of(kind: str) -> tuple[int, ...]:
+    """Return the shape of the input of a network of `GRAPHS`."""
+    return (40,) if kind in FEATURES else (2, 9, 11)
 
 
 @pytest.mark.parametrize("kind", GRAPHS)
 def test_sums_of_branches_and_feedback_equal_dense_loops(kind: str) -> None:
-    shape = (2, 9, 11) if kind != "recurrent" else (40,)
+    shape = shape_of(kind)
     network = random_network(GRAPHS[kind], shape)
     spikes = assert_equals_dense_loops(network, random_steps(shape, 60, 20), shape)
     assert spikes

@@ -7,7 +7,7 @@ import pytest
 
 from snnlab.streaming.event_stream import EventStream
 
-from .test_event_loops import GRAPHS, NEURONS, POOLINGS, frame_of, random_network, random_steps
+from .test_event_loops import GRAPHS, NEURONS, POOLINGS, frame_of, random_network, random_steps, shape_of
 from .test_grid_proof import LAYERS, SHAPE, grid_network
 
 pytest.importorskip("onnxruntime", reason="onnx and onnxruntime are not installed")
@@ -44,7 +44,7 @@ def test_onnx_runtime_runs_the_same_step(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", GRAPHS)
 def test_onnx_runtime_runs_branches_and_feedback(kind: str) -> None:
-    shape = (2, 9, 11) if kind != "recurrent" else (40,)
+    shape = shape_of(kind)
     network = random_network(GRAPHS[kind], shape)
     stream = EventStream(network, shape)
     other = onnx_run.OnnxSteps(onnx.onnx_network(stream.form))

@@ -24,8 +24,6 @@ END: dict[str, dict[str, Any]] = {"flatten": {"type": "flatten"}, "out": {"type"
     [
         ({"conv": CONV, "norm": {"type": "batch_norm"}, "lif": LIF}, "norm"),
         ({"conv": CONV, "relu": {"type": "relu"}}, "relu"),
-        ({"conv": {**CONV, "delay": {"max": "2 steps"}}, "lif": LIF}, "conv"),
-        ({"conv": CONV, "lif": {**LIF, "recurrent": {"type": "conv", "delay": {"max": "2 steps"}}}}, "lif"),
         (
             {"conv": CONV, "lif": LIF, "block": {"type": "residual", "layers": {"c": SAME, "li": {"type": "li"}}}},
             "block",

@@ -28,9 +28,9 @@ from snnlab.nn import INTEGER_TARGETS
 from snnlab.nn.fold_norm import fold_norm
 from snnlab.nn.integer_targets import IntegerTarget
 from snnlab.nn.network import Network
-from snnlab.nn.neurons.base import plain_loops
+from snnlab.nn.neurons.base import Neuron, plain_loops
 from snnlab.nn.neurons.recurrent import Feedback, Recurrent
-from snnlab.nn.neurons.whole_membrane import WholeMembrane, watch_overflow
+from snnlab.nn.neurons.whole_membrane import watch_overflow
 from snnlab.nn.quantization import (
     WholeGroup,
     check_widths,
@@ -221,7 +221,7 @@ def _overflows(network: Network, data: EventDataModule, items: np.ndarray) -> di
     many: Counter[str] = Counter()
     current: list[np.ndarray] = []
 
-    def watch(neuron: WholeMembrane, mask: Tensor) -> None:
+    def watch(neuron: Neuron, mask: Tensor) -> None:
         name = names[neuron]
         many[name] += mask.numel()
         for at in mask.flatten(1).any(1).nonzero().flatten().tolist():

@@ -59,6 +59,8 @@ class Neuron(Declared, TemporalLayer, ABC):
     parallel: ClassVar[bool] = False
     # True if the device that `disturbances.Precision` imitates stores the coefficients of the step, not its parameters.
     rounds_coefficients: ClassVar[bool] = True
+    # True if its coefficients and states are whole numbers of a target, which `quantize` made of another neuron.
+    is_quantized: ClassVar[bool] = False
     backend: Backend = no_setting("auto")
     nir: ClassVar[NIRNode | None] = None
 
@@ -123,6 +125,10 @@ class Neuron(Declared, TemporalLayer, ABC):
     def constants(self) -> list[Constant]:
         """Return the time constants, for `snnlab show`."""
         return []
+
+    def parts(self) -> tuple[Neuron, nn.Module | None]:
+        """Return the neurons without their feedback, and the feedback; None without one."""
+        return self, None
 
     def info(self) -> NeuronInfo:
         """Return a description: gain, threshold, reset, and dependence on dt."""

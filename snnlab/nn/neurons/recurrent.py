@@ -304,6 +304,9 @@ class Recurrent(Neuron):
         grad = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (state.s, *weights))
         return function.kernel_for(self.neuron.step, x, state.neuron, k, backend=backend_of(self.neuron), grad=grad)
 
+    def parts(self) -> tuple[Neuron, Feedback]:
+        return self.neuron, self.feedback
+
     def constants(self) -> list[Constant]:
         return self.neuron.constants()
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,8 @@ class WholeCoefficients(NamedTuple):
 
 class WholeMembrane(LeakyMembrane):
     """A membrane in whole numbers; an ordinary neuron becomes one by `make_whole`."""
+
+    is_quantized: ClassVar[bool] = True
 
     target: IntegerTarget = no_setting()
 

@@ -20,7 +20,10 @@ LAYERS: dict[str, dict[str, Any]] = {
     "conv": {"type": "conv2d", "out_channels": 3, "kernel_size": 3, "padding": 1, "bias": False},
     "iaf": {"type": "iaf", "recurrent": {"type": "conv", "kernel_size": 3}},
     "pool": {"type": "max_pool", "kernel_size": 2},
-    "conv2": {"type": "conv2d", "out_channels": 3, "kernel_size": 3, "padding": 1, "bias": False},
+    "conv2": {
+        **{"type": "conv2d", "out_channels": 3, "kernel_size": 3, "padding": 1, "bias": False},
+        "delay": {"max": "3 steps"},
+    },
     "lif": {"type": "lif"},
     "flatten": {"type": "flatten"},
     "out": {"type": "linear", "out_features": 3},
@@ -70,7 +73,7 @@ def test_a_state_of_a_stranger_is_refused_or_legal_and_no_loop_leaves_its_arrays
         write_state(path, "mine", entries, good | {entry.name: array})
         if n % 10 == 0:  # with the size of another, and a checksum that is right
             content = path.read_bytes()[48:-1]
-            path.write_bytes(b"snnlab stream 2\n" + hashlib.sha256(content).digest() + content)
+            path.write_bytes(b"snnlab stream 3\n" + hashlib.sha256(content).digest() + content)
         try:
             state = StreamState(**read_state(path, "mine", entries))
         except SnnlabError:
