@@ -1,8 +1,8 @@
 """Spikes of sound: the inner ear of lauscher, which made the Heidelberg Digits and Speech Commands.
 
-lauscher 1.0.1 steps through its hair and bushy cells in Python, two minutes for a second of sound; here these two are
-compiled, and its basilar membrane is asked for all channels at once, at the frequencies that the sound has. The spikes are
-its spikes, each one.
+lauscher 1.0.1 steps through its hair and bushy cells in Python, a minute or more for a second of sound; here these two
+are compiled, and its basilar membrane is asked for all channels at once, at the frequencies that the sound has. For the
+same random numbers the spikes are its spikes, each one.
 
 Axes: N samples, K frequencies of the sound, M = N // 2 + 1 samples of the model, C channels, F fibres of a channel.
 """
@@ -68,7 +68,9 @@ class Cochlea:
             MissingPackageError: if lauscher is not installed.
         """
         if find_spec("lauscher") is None:
-            raise MissingPackageError("data.cochlea", "the package lauscher is missing", "pip install 'snnlab-train[audio]'")
+            raise MissingPackageError(
+                "data.cochlea", "the package lauscher is missing", "pip install 'snnlab-train[audio]'"
+            )
         ms = 1000 * sound.samples.size / sound.rate
         if ms < _SHORTEST_MS:
             raise DataError(name, f"is {ms:.3g} ms long, which is no recording; it needs {_SHORTEST_MS} ms")
@@ -123,15 +125,15 @@ def spikes(
     for first in range(0, len(membrane.ch), block):
         velocity = _velocity(membrane, membrane.ch[first : first + block], omega, spectrum[:heard], steps)
         for number, probability in enumerate(release(velocity, rate // 2, hair), first):
-            count_fibres(draw((steps, bushy.n_convergence)), probability, bushy.tau_refrac * (rate // 2), inputs[number])
+            count_fibres(
+                draw((steps, bushy.n_convergence)), probability, bushy.tau_refrac * (rate // 2), inputs[number]
+            )
     channel, step = np.nonzero(fire(inputs, rate // 2, bushy))
     order = np.argsort(step, kind="stable")
     return step[order], channel[order]
 
 
-def _velocity(
-    membrane: Any, places: np.ndarray, omega: np.ndarray, spectrum: np.ndarray, steps: int
-) -> np.ndarray:
+def _velocity(membrane: Any, places: np.ndarray, omega: np.ndarray, spectrum: np.ndarray, steps: int) -> np.ndarray:
     """Return the velocity of the membrane at some places, `[C, M]`.
 
     lauscher returns the real part of the inverse transform of its transfer function times a spectrum, over as many

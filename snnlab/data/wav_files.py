@@ -62,7 +62,9 @@ def read_wav(path: Path) -> Sound:
             name, length = struct.unpack("<4sI", head)
             left = size - file.tell()
             if length > left:
-                raise DataError(path, f"was cut: {length:,} bytes are announced at byte {file.tell():,}, {left:,} follow")
+                raise DataError(
+                    path, f"was cut: {length:,} bytes are announced at byte {file.tell():,}, {left:,} follow"
+                )
             if name == b"fmt ":
                 form = _read_form(path, file.read(min(length, _MOST_FORMAT)))
                 file.seek(max(length - _MOST_FORMAT, 0), os.SEEK_CUR)

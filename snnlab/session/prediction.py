@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from snnlab.data.ablation import Ablation
+from snnlab.data.cochlea import Cochlea
 from snnlab.data.data_settings import DATASETS, DataSettings
 from snnlab.data.events import Events, check_events
 from snnlab.data.events.frames import EventBatch
@@ -322,13 +323,14 @@ def reading_settings(data: Mapping[str, Any], options: Mapping[str, str], place:
     """
     own = getattr(DATASETS.get(data["type"], "data"), "reading", ReadOptions(time_origin="zero"))
     if data["type"] == "folder":
-        columns, values = data.get("columns"), data.get("polarity_values")
+        columns, values, cochlea = data.get("columns"), data.get("polarity_values"), data.get("cochlea")
         own = ReadOptions(
             data.get("time_unit", "us"),
             data.get("time_origin", "first"),
             data.get("sort", False),
             None if columns is None else tuple(columns),
             None if values is None else tuple(values),
+            None if cochlea is None else Cochlea(**cochlea),
         )
     return changed_reading(own, options, place)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from snnlab.data.formats import SUFFIXES, ReadOptions, names_columns, read_file
+from snnlab.data.formats import SOUND_SUFFIXES, SUFFIXES, ReadOptions, names_columns, read_file
 from snnlab.errors import ConfigError, DataError
 from snnlab.session.live_stream import LiveStream, SavedPlace, SourceName
 from snnlab.session.opened_run import OpenedRun
@@ -159,7 +159,8 @@ def _is_file(options: InputOptions) -> bool:
 
 
 def _is_live(options: InputOptions) -> bool:
-    return not _is_file(options) or options.follows or options.is_binary or options.path.suffix.lower() not in SUFFIXES
+    whole = options.path.suffix.lower() in (*SUFFIXES, *SOUND_SUFFIXES)
+    return not _is_file(options) or options.follows or options.is_binary or not whole
 
 
 def _source(options: InputOptions, position: int) -> ByteSource:

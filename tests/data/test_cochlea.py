@@ -33,14 +33,15 @@ def _velocity() -> np.ndarray:
 
 
 def test_hair_cells_release_what_those_of_lauscher_do() -> None:
-    theirs = [
-        [0.0026986549946257754, 0.0026986549946257754, 0.009955574644971757, 7.399765574865286e-07]
-        + [0.000284157578523611, 3.373809172591142e-09],
-        [0.0026986549946257754, 0.005388392465301948, 0.001445123870412798, 0.015350769281816903]
-        + [0.013795689825939048, 0.007682780755800564],
-    ]
+    theirs = np.array(
+        [
+            *(0.0026986549946257754, 0.0026986549946257754, 0.009955574644971757, 7.399765574865286e-07),
+            *(0.000284157578523611, 3.373809172591142e-09, 0.0026986549946257754, 0.005388392465301948),
+            *(0.001445123870412798, 0.015350769281816903, 0.013795689825939048, 0.007682780755800564),
+        ]
+    )
     ours = release(_velocity(), RATE, HAIR_CELL)[:, [0, 1, 150, 170, 300, 599]]
-    assert ours == pytest.approx(np.array(theirs), rel=1e-12)
+    assert ours.ravel() == pytest.approx(theirs, rel=1e-12)
 
 
 def test_bushy_cells_spike_when_those_of_lauscher_do() -> None:
@@ -90,10 +91,12 @@ def test_loudness_does_not_matter(stand_in_lauscher: None) -> None:
 
 
 def test_another_rate_is_resampled(stand_in_lauscher: None) -> None:
-    found = [Cochlea().columns(Sound(word(0, 0, rate), rate), 20, "a") for rate in (8000, 44100)]
-    low, high = (np.bincount(columns["x"], minlength=20) for columns in found)
-    assert np.corrcoef(low, high)[0, 1] > 0.9
-    assert all(abs(columns["t"][-1] - 150_000) < 60_000 for columns in found)
+    tones = (
+        Sound(np.sin(2 * np.pi * 1000 * np.arange(rate // 5) / rate), rate) for rate in (8000, 11025, 44100, 96000)
+    )
+    counts = [np.bincount(Cochlea().columns(tone, 20, "a")["x"], minlength=20) for tone in tones]
+    assert np.corrcoef(counts).min() > 0.85
+    assert max(count.sum() for count in counts) < 1.25 * min(count.sum() for count in counts)
 
 
 def test_a_long_recording_in_parts_has_the_same_spikes(

@@ -263,9 +263,8 @@ class Folder:
     """User-defined recordings: `root/CLASS/*.npy`, or a CSV of paths, labels and segments of long recordings.
 
     Files: .npy, .npz, .csv, .txt, .h5, those of cameras (.aedat, .aedat4, .bin, .dat, .es, .raw); or, with `cochlea`,
-    sound (.wav). The folders
-    `root/train`, `root/val` and `root/test`, or the table's column `split`, define training, validation and test
-    recordings; otherwise `test_fraction` of each class is for testing. Columns of the table: path, label, and
+    sound (.wav). The folders `root/train`, `root/val` and `root/test`, or the table's column `split`, define training,
+    validation and test recordings; otherwise `test_fraction` of each class is for testing. Columns of the table: path, label, and
     optionally start_ms and end_ms (a segment of a recording), group (a person or session, only in one of training,
     validation and test) and split. The segments of one file are a group too. With `targets: value`, columns value or
     value_NAME replace label.
@@ -293,8 +292,8 @@ class Folder:
             `{label}_{group}_{number}`; `{any}` stands for what says nothing. null: folders or a table.
         test_numbers: Recordings with these numbers in their names are for testing, instead of test_fraction; the groups
             are then in all parts. null: none.
-        cochlea: The settings of the model that makes events of sound, {sample_rate: 48000, seed: 0}, for a sensor of one
-            row and one polarity, whose columns are its channels; null: the files are of events.
+        cochlea: The settings of the model that makes events of sound, {sample_rate: 48000, seed: 0}; the columns of the
+            sensor, of one row and one polarity, are its channels. null: the files are of events.
         name: Name of the recordings in notes.
 
     Raises:
