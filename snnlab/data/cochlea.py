@@ -78,51 +78,43 @@ class Cochlea:
             power = np.mean(sound.samples**2)
         if not 0 < power < np.inf:
             raise DataError(name, "holds silence only" if power == 0 else "its samples are too large")
-        from lauscher.transformations import BasilarMembrane  # pyright: ignore[reportMissingImports]
-
         # Of the samples in the file, which are the same on every machine.
         key = hashlib.blake2b(sound.samples.tobytes() + f"{sound.rate} {self.seed}".encode(), digest_size=16)
         # The fastest one: half of the time is the fibres'.
         random = np.random.Generator(np.random.SFC64(int.from_bytes(key.digest(), "little")))
         resampled = signal.resample(sound.samples, round(sound.samples.size * self.sample_rate / sound.rate))
-        membrane = BasilarMembrane(channels=channels)
-        step, channel = spikes(np.asarray(resampled), self.sample_rate, membrane, random.random)
+        step, channel = spikes(np.asarray(resampled), self.sample_rate, channels, random.random)
         t = np.rint(step * (1e6 / (self.sample_rate // 2))).astype(np.int64)
         return {"t": t, "x": channel.astype(np.int16)}
 
 
 def spikes(
-    samples: np.ndarray, rate: int, membrane: Any, draw: Callable[[tuple[int, int]], np.ndarray]
+    samples: np.ndarray, rate: int, channels: int, draw: Callable[[tuple[int, int]], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the step and the channel of each spike, sorted by step; a step takes 1 / (rate // 2) s.
 
     Args:
         samples: Amplitude.
         rate: Samples per second, Hz.
-        membrane: lauscher's BasilarMembrane.
+        channels: Number of channels.
         draw: Returns random numbers in [0, 1) of a shape; with `np.random.rand` or `RandomState(s).random_sample` the
             spikes are those of lauscher after `np.random.seed(s)`.
 
     Shape:
         samples: `[N]`; returns int64, one number a spike.
     """
-    from lauscher.audiowaves import MonoAudioWave  # pyright: ignore[reportMissingImports]
-    from lauscher.transformations import (  # pyright: ignore[reportMissingImports]
-        BushyCell,
-        HairCell,
-        HanningWindow,
-        RmsNormalizer,
-    )
+    from lauscher import audiowaves, transformations  # pyright: ignore[reportMissingImports]
 
-    wave = MonoAudioWave(samples, rate).transform(RmsNormalizer(_LOUDNESS)).transform(HanningWindow())
-    steps, hair, bushy = samples.size // 2 + 1, HairCell(), BushyCell()
-    spectrum = np.fft.fft(wave.samples)[:steps]
+    wave = audiowaves.MonoAudioWave(samples, rate).transform(transformations.RmsNormalizer(_LOUDNESS))
+    spectrum = np.fft.fft(wave.transform(transformations.HanningWindow()).samples)[: samples.size // 2 + 1]
+    membrane = transformations.BasilarMembrane(channels=channels)
+    hair, bushy, steps = transformations.HairCell(), transformations.BushyCell(), spectrum.size
     amplitude = np.abs(spectrum)
     heard = int(np.flatnonzero(amplitude > _NEGLIGIBLE * amplitude.max())[-1]) + 1
     omega = 2 * np.pi * np.linspace(1, rate // 2, steps)[:heard]
-    inputs = np.zeros((len(membrane.ch), steps))
+    inputs = np.zeros((channels, steps))
     block = max(1, _AT_ONCE // steps)
-    for first in range(0, len(membrane.ch), block):
+    for first in range(0, channels, block):
         velocity = _velocity(membrane, membrane.ch[first : first + block], omega, spectrum[:heard], steps)
         for number, probability in enumerate(release(velocity, rate // 2, hair), first):
             count_fibres(

@@ -264,10 +264,10 @@ class Folder:
 
     Files: .npy, .npz, .csv, .txt, .h5, those of cameras (.aedat, .aedat4, .bin, .dat, .es, .raw); or, with `cochlea`,
     sound (.wav). The folders `root/train`, `root/val` and `root/test`, or the table's column `split`, define training,
-    validation and test recordings; otherwise `test_fraction` of each class is for testing. Columns of the table: path, label, and
-    optionally start_ms and end_ms (a segment of a recording), group (a person or session, only in one of training,
-    validation and test) and split. The segments of one file are a group too. With `targets: value`, columns value or
-    value_NAME replace label.
+    validation and test recordings; otherwise `test_fraction` of each class is for testing. Columns of the table: path,
+    label, and optionally start_ms and end_ms (a segment of a recording), group (a person or session, only in one of
+    training, validation and test) and split. The segments of one file are a group too. With `targets: value`, columns
+    value or value_NAME replace label.
     With `targets: steps`, rows of one file are no segments: each is the label from start_ms to end_ms, and steps
     without label have no target. With both, test recordings are drawn at random from all.
 
