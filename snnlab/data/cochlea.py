@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from typing import Annotated, Any
 
 import numpy as np
-from scipy import signal
 
 from snnlab.compiled import compiled
 from snnlab.data.wav_files import Sound
@@ -28,7 +27,7 @@ from snnlab.spec.signatures import checks_arguments
 _LOUDNESS = 0.3
 # Of the largest amplitude of the spectrum: what is below does not change a spike.
 _NEGLIGIBLE = 1e-10
-_SHORTEST_MS = 10
+_SHORTEST_MS, _LONGEST_MS = 10, 30_000
 # Numbers of a channel's frequencies that are in memory at a time, for some channels.
 _AT_ONCE = 2**22
 
@@ -64,7 +63,7 @@ class Cochlea:
             name: Name of the recording in messages.
 
         Raises:
-            DataError: if it is silent or too short.
+            DataError: if it is silent, too short or too long.
             MissingPackageError: if lauscher is not installed.
         """
         if find_spec("lauscher") is None:
@@ -72,8 +71,8 @@ class Cochlea:
                 "data.cochlea", "the package lauscher is missing", "pip install 'snnlab-train[audio]'"
             )
         ms = 1000 * sound.samples.size / sound.rate
-        if ms < _SHORTEST_MS:
-            raise DataError(name, f"is {ms:.3g} ms long, which is no recording; it needs {_SHORTEST_MS} ms")
+        if not _SHORTEST_MS <= ms <= _LONGEST_MS:
+            raise DataError(name, f"is {ms:,.6g} ms long, and not {_SHORTEST_MS} to {_LONGEST_MS:,} ms", "cut it")
         with np.errstate(over="ignore", under="ignore"):
             power = np.mean(sound.samples**2)
         if not 0 < power < np.inf:
@@ -82,10 +81,30 @@ class Cochlea:
         key = hashlib.blake2b(sound.samples.tobytes() + f"{sound.rate} {self.seed}".encode(), digest_size=16)
         # The fastest one: half of the time is the fibres'.
         random = np.random.Generator(np.random.SFC64(int.from_bytes(key.digest(), "little")))
-        resampled = signal.resample(sound.samples, round(sound.samples.size * self.sample_rate / sound.rate))
-        step, channel = spikes(np.asarray(resampled), self.sample_rate, channels, random.random)
+        samples = resample(sound.samples, round(sound.samples.size * self.sample_rate / sound.rate))
+        step, channel = spikes(samples, self.sample_rate, channels, random.random)
         t = np.rint(step * (1e6 / (self.sample_rate // 2))).astype(np.int64)
         return {"t": t, "x": channel.astype(np.int16)}
+
+
+def resample(samples: np.ndarray, number: int) -> np.ndarray:
+    """Return as many samples of the same time, by the spectrum: all frequencies that both can have are kept.
+
+    Args:
+        samples: The samples.
+        number: Number of the new samples.
+
+    Shape:
+        samples: `[N]`; returns `[number]`.
+    """
+    spectrum, least = np.fft.rfft(samples), min(number, samples.size)
+    kept = np.zeros(number // 2 + 1, np.complex128)
+    kept[: least // 2 + 1] = spectrum[: least // 2 + 1]
+    if (
+        least % 2 == 0 and number != samples.size
+    ):  # the highest frequency stands once in one spectrum, twice in the other
+        kept[least // 2] *= 0.5 if number > samples.size else 2.0
+    return np.fft.irfft(kept, number) * (number / samples.size)
 
 
 def spikes(

@@ -20,6 +20,8 @@ _WHOLE, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _READ = {(_WHOLE, 8): "u1", (_WHOLE, 16): "<i2", (_WHOLE, 24): "u1", (_WHOLE, 32): "<i4"}
 _READ |= {(_FLOAT, 32): "<f4", (_FLOAT, 64): "<f8"}
 _MOST_FORMAT = 1024
+# Samples a second: fewer are no sound, and a second of them would become any amount of memory.
+_LEAST_RATE = 1000
 _AGAIN = "fetch or record it again"
 
 
@@ -87,7 +89,7 @@ def _read_form(path: Path, content: bytes) -> _Form:
     if (kind, bits) not in _READ:
         hint = "save it as PCM of 16 bits"
         raise DataError(path, f"its samples are of format {kind} with {bits} bits, which is not read", hint)
-    if not channels or not rate or block != channels * bits // 8:
+    if not channels or rate < _LEAST_RATE or block != channels * bits // 8:
         problem = f"is damaged: {channels} channels, {rate} samples a second, {block} bytes each"
         raise DataError(path, problem, _AGAIN)
     return _Form(kind, channels, rate, bits)

@@ -34,6 +34,7 @@ from snnlab.nn.losses import Loss
 from snnlab.nn.neurons.base import plain_loops
 from snnlab.session.early_exit_options import early_exit_problem, step_time
 from snnlab.session.opened_run import OpenedRun, hot_pixel_mask
+from snnlab.spec.nodes import load
 
 # For as few files the plain loop takes less time than to compile, or load, a kernel for each kind of neuron.
 FEW_FILES = 8
@@ -330,7 +331,7 @@ def reading_settings(data: Mapping[str, Any], options: Mapping[str, str], place:
             data.get("sort", False),
             None if columns is None else tuple(columns),
             None if values is None else tuple(values),
-            None if cochlea is None else Cochlea(**cochlea),
+            None if cochlea is None else load(Cochlea, cochlea, "data.cochlea", "the cochlea"),
         )
     return changed_reading(own, options, place)
 

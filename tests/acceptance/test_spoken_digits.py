@@ -119,6 +119,23 @@ def test_bad_files_of_a_folder_are_named_and_may_be_skipped(words: Path, tmp_pat
     assert snnlab("data", "prepare", *settings, "data.on_bad_recording=skip").status == 0
 
 
+@pytest.mark.parametrize(
+    ("setting", "facts"),
+    [
+        ("data.cochlea.seeed=1", ("data.cochlea", "seeed", "seed")),
+        ("data.cochlea.sample_rate=8000", ("data.cochlea.sample_rate", "20,000", 8000)),
+        ("data.names='{label}_{who}'", ("data.names", "{who}")),
+        ("data.sort=true", ("data.sort", "cochlea")),
+    ],
+)
+def test_a_wrong_setting_is_one_line_with_its_place(
+    setting: str, facts: tuple[object, ...], words: Path, snnlab: Snnlab
+) -> None:
+    done = snnlab("data", "prepare", *DATA, f"data.root={words}", setting)
+    assert done.status == 2
+    assert_text_has(done.err, *facts)
+
+
 def test_sound_needs_a_run_on_sound(digits_run: Path, tmp_path: Path, snnlab: Snnlab) -> None:
     (tmp_path / "one.wav").write_bytes(wav(word(0, 0)))
     done = snnlab("predict", str(digits_run), str(tmp_path / "one.wav"))

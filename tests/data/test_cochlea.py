@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import signal
 
-from snnlab.data.cochlea import Cochlea, count_fibres, fire, release, spikes
+from snnlab.data.cochlea import Cochlea, count_fibres, fire, release, resample, spikes
 from snnlab.data.wav_files import Sound
 from snnlab.errors import ConfigError, DataError, MissingPackageError
 
@@ -89,6 +90,13 @@ def test_loudness_does_not_matter(stand_in_lauscher: None) -> None:
     assert max(counts) - min(counts) < 0.15 * max(counts)
 
 
+@pytest.mark.parametrize("number", [10, 11, 40, 41, 20])
+@pytest.mark.parametrize("size", [20, 21])
+def test_samples_of_another_rate_are_those_of_scipy(size: int, number: int) -> None:
+    samples = np.random.default_rng(0).standard_normal(size)
+    assert resample(samples, number) == pytest.approx(signal.resample(samples, number), abs=1e-12)
+
+
 def test_another_rate_is_resampled(stand_in_lauscher: None) -> None:
     tones = (
         Sound(np.sin(2 * np.pi * 1000 * np.arange(rate // 5) / rate), rate) for rate in (8000, 11025, 44100, 96000)
@@ -115,8 +123,9 @@ def test_a_long_recording_in_parts_has_the_same_spikes(
         (np.full(800, 1e-300), ("silence",)),
         (np.full(800, 1e300), ("large",)),
         (np.ones(3), (10,)),
+        (np.ones(300_000), ("37,500", "30,000")),
     ],
-    ids=["silent", "too quiet", "too loud", "short"],
+    ids=["silent", "too quiet", "too loud", "short", "long"],
 )
 def test_what_has_no_loudness_is_refused(
     samples: np.ndarray, words: tuple[object, ...], stand_in_lauscher: None
