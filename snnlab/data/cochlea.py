@@ -1,7 +1,7 @@
 """Spikes of sound: the inner ear of lauscher, which made the Heidelberg Digits and Speech Commands.
 
-lauscher 1.0.1 steps through its hair and bushy cells in Python; here these two are compiled, and its basilar membrane is
-asked for all channels at once, at the frequencies that the sound has. For the same random numbers the spikes are its
+lauscher 1.0.1 steps through its hair and bushy cells in Python; here these two are compiled, and its basilar membrane
+is asked for all channels at once, at the frequencies that the sound has. For the same random numbers the spikes are its
 spikes, each one.
 
 Axes: N samples, K frequencies of the sound, M = N // 2 + 1 samples of the model, C channels, F fibres of a channel.
