@@ -22,6 +22,7 @@ from snnlab.cli import main
 from snnlab.data.sources.saccades import SaccadeDigits
 from snnlab.nn import build_network
 
+from .fixtures.sounds import stand_in_package, wav, word, write_words
 from .pages import (
     BLOCKS as ALL_BLOCKS,
     PAGES,
@@ -78,7 +79,7 @@ SHOWN = {line: shown for block in BLOCKS for line, shown in commands_of(block).i
 
 @pytest.fixture(scope="module", autouse=True)
 def _own_registries() -> Iterator[None]:
-    with own_registries():
+    with own_registries(), stand_in_package():
         yield
 
 
@@ -118,6 +119,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         np.save(path, np.stack(columns, 1))
     spoken(folder / "FOLDER" / "SHD", rng)
     training = np.flatnonzero(SaccadeDigits().split == 0)[:60].tolist()
+    digits = [(digit, person, number) for digit in range(10) for person in ("bo", "cy", "theo") for number in (0, 5)]
+    for seed, (digit, person, number) in enumerate(digits):
+        path = folder / "VOICES" / f"{digit}_{person}_{number}.wav"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(wav(word(digit % 2, seed, seconds=0.05)))
+    shutil.copy(folder / "VOICES" / "9_theo_5.wav", folder / "voice.wav")
+    write_words(folder / "words", "{label}/{person}-{number}", people=("ann", "bo", "cy"))
+    of_sound = ("data=spoken_digits", f"data.root={folder / 'VOICES'}", "model=mlp_lif")
+    shutil.copytree(train(*SHORT, *of_sound, f"output_dir={folder / 'outputs'}").folder, folder / "SPOKEN_RUN")
     rows = [f"{digit},{('train', 'train', 'val')[k % 3]}" for k, digit in enumerate(training)]
     shutil.copytree(train(*SHORT, f"output_dir={folder / 'outputs'}").folder, folder / "RUN")
     neuron = {"type": "lif", "reset": "value", "threshold": "strict"}

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TextIO
 from snnlab.cli.command import AS_RECORDED, Checkpoint, FileReading, Plugins, Probability, Run, command
 from snnlab.config.compose import parse_assignment
 from snnlab.console import until_pipe_closes
-from snnlab.data.formats import SUFFIXES
+from snnlab.data.formats import SOUND_SUFFIXES, SUFFIXES
 from snnlab.errors import ConfigError, DataError, join_names
 from snnlab.printable import csv_cell, printable
 
@@ -32,7 +32,8 @@ def predict(
     """Predict the class or the values of files of events.
 
     The files are of the run's sensor: .npy, .npz, .csv, .txt, .h5, or of a camera (.aedat, .aedat4, .bin, .dat, .es,
-    .raw), each from its first event on, and in windows if the run has a data.stride_ms. Columns on stdout: file,
+    .raw), each from its first event on, and in windows if the run has a data.stride_ms; for a run on sound, .wav, which
+    becomes events by the run's data.cochlea. Columns on stdout: file,
     start_ms, answer (the class' number), name, probability, events (in the window), left_out (later events). Values are
     columns value_NAME instead; of labels over time each interval with the same answer is a row, from start_ms to
     end_ms. Times and columns are read as in the run's dataset, unless options change that.
@@ -56,6 +57,7 @@ def predict(
         snnlab predict RUN one.csv --time-unit ms --format jsonl
         snnlab predict RUN one.npy --pieces 50 --format jsonl
         snnlab predict RUN mine/*.npy --until 0.9
+        snnlab predict RUN voice.wav                        a run on data=spoken_digits
         snnlab predict RUN one.npy 'plugins=[my_layers]'
     """
     if not files:
@@ -76,7 +78,7 @@ def _check_files(files: Sequence[Path]) -> None:
     for path in files:
         if not path.exists() or path.is_dir():
             raise DataError("predict", f"there is no file {path}")
-        if path.suffix.lower() not in SUFFIXES:
+        if path.suffix.lower() not in (*SUFFIXES, *SOUND_SUFFIXES):
             raise DataError(path, f"files of events end in {join_names(SUFFIXES)}")
 
 

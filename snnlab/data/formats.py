@@ -12,9 +12,11 @@ import numpy as np
 from torch import Tensor
 
 from snnlab.data.camera_files import CAMERA_FORMATS, read_camera_file
+from snnlab.data.cochlea import Cochlea
 from snnlab.data.events import Events, SensorSize, check_events
 from snnlab.data.events.frames import EventBatch
 from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Region, Steps
+from snnlab.data.wav_files import read_wav
 from snnlab.errors import ConfigError, DataError, MissingPackageError, join_names, one_line
 from snnlab.files import load_array, load_arrays
 from snnlab.spec.interval import Count, above
@@ -71,6 +73,7 @@ class ReadOptions:
             None: x, y, t, p; without y if the sensor has no rows, and without p if there is no fourth column.
         polarity_values: Values of OFF and ON in files; for more polarities, one value each. None: 1 for ON and 0 or -1
             for OFF; for more polarities, 0, 1, 2, ...
+        cochlea: What makes events of sound; None: the files are of events.
     """
 
     time_unit: TimeUnit = "us"
@@ -78,8 +81,13 @@ class ReadOptions:
     sort: bool = False
     columns: Sequence[str] | None = None
     polarity_values: Sequence[float] | None = None
+    cochlea: Cochlea | None = None
 
     def __post_init__(self) -> None:
+        if self.cochlea is not None:
+            for name in ("time_unit", "sort", "columns", "polarity_values"):
+                if getattr(self, name) != getattr(ReadOptions, name):
+                    raise ConfigError(name, "has no effect: the files are sound, of which cochlea makes the events")
         named = [name for name in self.columns or NAMES if name != "-"]
         if not set(named) <= NAMES.keys() or len(set(named)) < len(named) or not {"t", "x"} <= set(named):
             raise ConfigError(
@@ -438,6 +446,12 @@ def _read_hdf5(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Col
         return {name: part[()] for name, part in parts.items() if isinstance(part, h5py.Dataset) and part.ndim == 1}
 
 
+def _read_sound(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
+    if reading.cochlea is None:
+        raise DataError(path, "is sound, and these recordings are events", "data=spoken_digits makes events of sound")
+    return reading.cochlea.columns(read_wav(path), sensor_size[0], str(path))
+
+
 _READERS: dict[str, Callable[[Path, ReadOptions, SensorSize], Columns]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
@@ -448,3 +462,5 @@ _READERS: dict[str, Callable[[Path, ReadOptions, SensorSize], Columns]] = {
     **dict.fromkeys(CAMERA_FORMATS, lambda path, *_: read_camera_file(path)),
 }
 SUFFIXES = tuple(_READERS)
+SOUND_SUFFIXES = (".wav",)
+_READERS |= dict.fromkeys(SOUND_SUFFIXES, _read_sound)

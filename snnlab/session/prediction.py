@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from snnlab.data.ablation import Ablation
+from snnlab.data.cochlea import Cochlea
 from snnlab.data.data_settings import DATASETS, DataSettings
 from snnlab.data.events import Events, check_events
 from snnlab.data.events.frames import EventBatch
@@ -33,6 +34,7 @@ from snnlab.nn.losses import Loss
 from snnlab.nn.neurons.base import plain_loops
 from snnlab.session.early_exit_options import early_exit_problem, step_time
 from snnlab.session.opened_run import OpenedRun, hot_pixel_mask
+from snnlab.spec.nodes import load
 
 # For as few files the plain loop takes less time than to compile, or load, a kernel for each kind of neuron.
 FEW_FILES = 8
@@ -322,13 +324,14 @@ def reading_settings(data: Mapping[str, Any], options: Mapping[str, str], place:
     """
     own = getattr(DATASETS.get(data["type"], "data"), "reading", ReadOptions(time_origin="zero"))
     if data["type"] == "folder":
-        columns, values = data.get("columns"), data.get("polarity_values")
+        columns, values, cochlea = data.get("columns"), data.get("polarity_values"), data.get("cochlea")
         own = ReadOptions(
             data.get("time_unit", "us"),
             data.get("time_origin", "first"),
             data.get("sort", False),
             None if columns is None else tuple(columns),
             None if values is None else tuple(values),
+            None if cochlea is None else load(Cochlea, cochlea, "data.cochlea", "the cochlea"),
         )
     return changed_reading(own, options, place)
 

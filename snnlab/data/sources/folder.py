@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
+from snnlab.data.cochlea import Cochlea
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
-from snnlab.data.formats import SUFFIXES, ReadOptions, TimeOrigin, TimeUnit, read_file
+from snnlab.data.formats import SOUND_SUFFIXES, SUFFIXES, ReadOptions, TimeOrigin, TimeUnit, read_file
+from snnlab.data.sources.file_names import discover_names, fields_of_names
 from snnlab.data.sources.label_table import Discovery, Entry, FileTargets, LabelInterval, OnBadLabel, discover_table
 from snnlab.data.splits import (
     PART_BY_NAME,
@@ -28,7 +30,8 @@ from snnlab.data.splits import (
 from snnlab.errors import ConfigError, DataError, join_names
 from snnlab.files import files_below
 from snnlab.printable import is_printable, printable
-from snnlab.spec.interval import between
+from snnlab.spec.interval import at_least, between
+from snnlab.spec.nodes import load
 from snnlab.target_kinds import NO_END
 
 # Number of files that a note lists.
@@ -62,7 +65,7 @@ def discover_folders(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Discover
             if not found:
                 notes.append(f"no recordings in {folder}")
     if not entries:
-        table = ", or data.labels names a table of recordings" if suffixes is SUFFIXES else ""
+        table = ", or data.labels names a table of recordings" if suffixes in (SUFFIXES, SOUND_SUFFIXES) else ""
         raise DataError(
             "data.root",
             f"no recordings in {root}, files that end in {join_names(suffixes)}",
@@ -259,12 +262,12 @@ _NEEDED_COLUMNS = {"value": "path and value, or value_NAME", "steps": "path, lab
 class Folder:
     """User-defined recordings: `root/CLASS/*.npy`, or a CSV of paths, labels and segments of long recordings.
 
-    Files: .npy, .npz, .csv, .txt, .h5, those of cameras (.aedat, .aedat4, .bin, .dat, .es, .raw). The folders
-    `root/train`, `root/val` and `root/test`, or the table's column `split`, define training, validation and test
-    recordings; otherwise `test_fraction` of each class is for testing. Columns of the table: path, label, and
-    optionally start_ms and end_ms (a segment of a recording), group (a person or session, only in one of training,
-    validation and test) and split. The segments of one file are a group too. With `targets: value`, columns value or
-    value_NAME replace label.
+    Files: .npy, .npz, .csv, .txt, .h5, those of cameras (.aedat, .aedat4, .bin, .dat, .es, .raw); or, with `cochlea`,
+    sound (.wav). The folders `root/train`, `root/val` and `root/test`, or the table's column `split`, define training,
+    validation and test recordings; otherwise `test_fraction` of each class is for testing. Columns of the table: path,
+    label, and optionally start_ms and end_ms (a segment of a recording), group (a person or session, only in one of
+    training, validation and test) and split. The segments of one file are a group too. With `targets: value`, columns
+    value or value_NAME replace label.
     With `targets: steps`, rows of one file are no segments: each is the label from start_ms to end_ms, and steps
     without label have no target. With both, test recordings are drawn at random from all.
 
@@ -283,8 +286,14 @@ class Folder:
         polarity_values: Values of OFF and ON in files, such as [1, 2]; for more polarities, one value each. null: 1 for
             ON and 0 or -1 for OFF; for more polarities, 0, 1, 2, ...
         targets: Kind of the targets: class, value or steps; the last two need a table.
-        on_bad_label: Reaction to rows of the table that cannot be used, or contradict an earlier one: fail, naming all,
-            or skip and count them.
+        on_bad_label: Reaction to rows of the table that cannot be used, or contradict an earlier one, and to files that
+            are not like `names`: fail, naming them, or skip and count them.
+        names: Pattern of the files' paths below root, without their ending, in place of a folder per class:
+            `{label}_{group}_{number}`; `{any}` stands for what says nothing. null: folders or a table.
+        test_numbers: Recordings with these numbers in their names are for testing, instead of test_fraction; the groups
+            are then in all parts. null: none.
+        cochlea: The settings of the model that makes events of sound, {sample_rate: 48000, seed: 0}; the columns of the
+            sensor, of one row and one polarity, are its channels. null: the files are of events.
         name: Name of the recordings in notes.
 
     Raises:
@@ -314,25 +323,38 @@ class Folder:
         polarity_values: Sequence[float] | None = None,
         targets: FileTargets = "class",
         on_bad_label: OnBadLabel = "fail",
+        names: str | None = None,
+        test_numbers: Annotated[Sequence[int], at_least(0)] | None = None,
+        cochlea: Mapping[str, Any] | None = None,
         name: str | None = None,
     ) -> None:
         if polarity_values is not None and len(polarity_values) != sensor_size[2]:
             raise ConfigError(
                 "polarity_values", f"has {len(polarity_values)} values, and sensor_size has {sensor_size[2]} polarities"
             )
-        names = None if columns is None else tuple(columns)
+        order = None if columns is None else tuple(columns)
         values = None if polarity_values is None else tuple(polarity_values)
-        self.reading = ReadOptions(time_unit, time_origin, sort, names, values)
+        ear = None if cochlea is None else load(Cochlea, cochlea, "cochlea", "the cochlea")
+        if ear is not None and tuple(sensor_size[1:]) != (1, 1):
+            raise ConfigError("sensor_size", f"a cochlea has channels, as in [70, 1, 1], got {list(sensor_size)}")
+        self.reading = ReadOptions(time_unit, time_origin, sort, order, values, ear)
         self.root = self.origin = Path(root or "data").expanduser()
         self.sensor_size: SensorSize = (sensor_size[0], sensor_size[1], sensor_size[2])
         table = None if labels is None else self._table_path(labels)
+        fields = () if names is None else fields_of_names(names)
         if table is None:
-            _check_needs_no_table(targets, group_by, test_groups, on_bad_label)
-        found = (
-            discover_folders(self.root)
-            if table is None
-            else discover_table(self.root, table, targets, group_by, on_bad_label)
-        )
+            _check_needs_no_table(targets, group_by, test_groups, on_bad_label, fields)
+        _check_test_numbers(test_numbers, test_groups, fields)
+        suffixes = SUFFIXES if ear is None else SOUND_SUFFIXES
+        if table is not None:
+            if names is not None:
+                raise ConfigError("names", "give names or labels, not both: a table has the labels")
+            found = discover_table(self.root, table, targets, group_by, on_bad_label)
+        elif names is not None:
+            files = (path for path in _files(self.root) if _is_recording(path, suffixes))
+            found = discover_names(self.root, names, files, test_numbers, on_bad_label)
+        else:
+            found = discover_folders(self.root, suffixes)
         self._kind: FileTargets = targets
         self._rows = found.entries
         self._entries, self.class_names, self.targets = annotate(found.entries, targets)
@@ -357,7 +379,11 @@ class Folder:
             f" {_format_exact(entry.start_ms)} {_format_exact(entry.end_ms)} {target}"
             for entry, target in zip(self._entries, self._fingerprint_targets(), strict=True)
         ]
-        reading = {key: value for key, value in vars(self.reading).items() if key != "polarity_values" or value}
+        # Without entries for what is not set, earlier packed recordings stay valid.
+        optional = ("polarity_values", "cochlea")
+        reading = {key: value for key, value in vars(self.reading).items() if key not in optional or value}
+        if self.reading.cochlea is not None:
+            reading["cochlea"] = vars(self.reading.cochlea)
         return ({} if self._kind == "class" else {"targets": self._kind}) | {
             "dataset": self.label,
             "reading": reading | {"columns": list(self.reading.columns or ())},
@@ -452,13 +478,27 @@ def _format_exact(ms: float) -> str:
 
 
 def _check_needs_no_table(
-    targets: FileTargets, group_by: str | None, test_groups: Sequence[str | int] | None, on_bad_label: OnBadLabel
+    targets: FileTargets,
+    group_by: str | None,
+    test_groups: Sequence[str | int] | None,
+    on_bad_label: OnBadLabel,
+    fields: Sequence[str],
 ) -> None:
-    """Raise for settings that need a table."""
+    """Raise for settings that need a table, or names with certain fields."""
     if targets != "class":
         raise DataError("data.targets", f"{targets} needs data.labels, a table that names {_NEEDED_COLUMNS[targets]}")
-    for setting, value in (("group_by", group_by), ("test_groups", test_groups)):
-        if value is not None:
-            raise ConfigError(setting, "needs data.labels, a table that defines groups")
-    if on_bad_label != "fail":
-        raise ConfigError("on_bad_label", "needs data.labels, a table of labels")
+    if group_by is not None:
+        raise ConfigError("group_by", "needs data.labels, a table that defines groups")
+    if test_groups is not None and "group" not in fields:
+        raise ConfigError("test_groups", "needs data.labels, a table that defines groups, or {group} in data.names")
+    if on_bad_label != "fail" and not fields:
+        raise ConfigError("on_bad_label", "needs data.labels, a table of labels, or data.names")
+
+
+def _check_test_numbers(
+    test_numbers: Sequence[int] | None, test_groups: Sequence[str | int] | None, fields: Sequence[str]
+) -> None:
+    if test_numbers is not None and "number" not in fields:
+        raise ConfigError("test_numbers", "needs data.names with {number}")
+    if test_numbers is not None and test_groups is not None:
+        raise ConfigError("", "give test_numbers or test_groups, not both")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from snnlab.data.events.step_events import columns_of
-from snnlab.data.formats import SUFFIXES, ReadOptions, names_columns, read_file
+from snnlab.data.formats import SOUND_SUFFIXES, SUFFIXES, ReadOptions, names_columns, read_file
 from snnlab.errors import ConfigError, DataError
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.prediction import reading_settings
@@ -160,7 +160,8 @@ def _is_file(options: InputOptions) -> bool:
 
 
 def _is_live(options: InputOptions) -> bool:
-    return not _is_file(options) or options.follows or options.is_binary or options.path.suffix.lower() not in SUFFIXES
+    whole = options.path.suffix.lower() in (*SUFFIXES, *SOUND_SUFFIXES)
+    return not _is_file(options) or options.follows or options.is_binary or not whole
 
 
 def _source(options: InputOptions, position: int) -> ByteSource:
