@@ -12,6 +12,7 @@ import h5py
 import torch
 
 from snnlab.config.compose import compose_experiment
+from snnlab.config.plugins import plugin_files
 from snnlab.config.schema import Experiment
 from snnlab.data.data_settings import read_settings
 from snnlab.errors import ConfigError, DataError, RunFolderError, SnnlabError
@@ -62,7 +63,7 @@ def import_nir(
         overrides: Settings of the experiment, such as `data=nmnist`.
         config_dir: A folder of the user's YAML files.
     """
-    require_new(folder)
+    require_new("import", folder)
     file = read_graph(path)
     read = read_network(file, str(path), options)
     built = read.build()
@@ -86,7 +87,7 @@ def import_nir(
         "assumptions": read.assumptions,
         "layer_of_node": read.names,
     }
-    _write_run(folder, experiment, session.built, source)
+    write_run(folder, experiment, session.built, {"imported": source})
     return read
 
 
@@ -100,7 +101,7 @@ def import_weights(path: Path, folder: Path, overrides: Sequence[str], config_di
             the model maps the names of the file.
         config_dir: A folder of the user's YAML files.
     """
-    require_new(folder)
+    require_new("import", folder)
     if path.is_file() and h5py.is_hdf5(path):
         raise DataError(path, "is an HDF5 file, not one of torch.save", "without model=NAME it is read as a NIR file")
     chosen = [*overrides, f"model.weights.file={literal(str(path.absolute()))}"]
@@ -120,7 +121,7 @@ def import_weights(path: Path, folder: Path, overrides: Sequence[str], config_di
         "read_by": f"torch {torch.__version__}",
         "assumptions": [loaded],
     }
-    _write_run(folder, experiment, session.built, source)
+    write_run(folder, experiment, session.built, {"imported": source})
     return loaded
 
 
@@ -134,10 +135,10 @@ def _with_data(error: SnnlabError, session: Session, overrides: Sequence[str]) -
     return error.with_fields(hint=data if known else f"{data} and {settings.num_classes} classes; set data=NAME")
 
 
-def require_new(folder: Path) -> None:
+def require_new(command: str, folder: Path) -> None:
     """Raise a RunFolderError if a folder exists and is not empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunFolderError("import", f"--out: {folder} exists and is not empty", "choose a new folder")
+        raise RunFolderError(command, f"--out: {folder} exists and is not empty", "choose a new folder")
 
 
 def compose_imported(
@@ -202,23 +203,23 @@ def _folder_data(read: ReadNetwork, built: BuiltNetwork) -> list[str]:
     ]
 
 
-def _write_run(folder: Path, experiment: Experiment, built: BuiltNetwork, source: Mapping[str, Any]) -> None:
-    """Write the files of a run's folder for an imported network: config.yaml, weights, result.json.
+def write_run(folder: Path, experiment: Experiment, built: BuiltNetwork, origin: Mapping[str, Any]) -> None:
+    """Write the files of a run's folder for a network that was not trained here: config.yaml, weights, result.json.
 
     Args:
         folder: The new folder; it appears whole or not at all.
         experiment: The experiment, with the network's layers.
         built: The network with its weights.
-        source: Where it comes from, and what was assumed; for the provenance.
+        origin: Where it comes from, for the provenance: `imported`, what was assumed; `converted`.
     """
     text = config_text(experiment.record or {})
     new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        create_run_folder(folder, text)
+        create_run_folder(folder, text, plugin_files(experiment.plugins))
         for name in get_args(CheckpointName):
             write_weights(RunFiles(folder).checkpoint(name), built.network.state_dict())
-        _write_result(folder, experiment, built, source, text).write()
+        _write_result(folder, experiment, built, origin, text).write()
     except BaseException as error:
         (shutil.rmtree(folder, ignore_errors=True) if new else _delete_content(folder))
         if isinstance(error, OSError):
@@ -232,7 +233,7 @@ def _delete_content(folder: Path) -> None:
 
 
 def _write_result(
-    folder: Path, experiment: Experiment, built: BuiltNetwork, source: Mapping[str, Any], text: str
+    folder: Path, experiment: Experiment, built: BuiltNetwork, origin: Mapping[str, Any], text: str
 ) -> Result:
     params = sum(parameter.numel() for parameter in built.network.parameters())
     return Result(
@@ -240,7 +241,7 @@ def _write_result(
         "completed",
         experiment.seed,
         metrics={"params": float(params)},
-        provenance={**software(text, _PACKAGES), "imported": dict(source)},
+        provenance={**software(text, _PACKAGES), **origin},
         name=experiment.name,
         weights=dict.fromkeys(get_args(CheckpointName), tensors_hash(built.network.state_dict())),
     )
