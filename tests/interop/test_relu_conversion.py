@@ -105,8 +105,9 @@ def test_max_pooling_of_the_first_layer_is_exact_for_a_constant_input() -> None:
 
 def sequential(network: Network) -> nn.Sequential:
     """Return the same network in plain PyTorch."""
-    made = nn.Sequential(nn.Conv2d(2, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(6, 8, 3, groups=2),
-                         nn.ReLU(), nn.Flatten(), nn.Linear(72, 20), nn.ReLU(), nn.Linear(20, 5)).double().eval()  # fmt: skip
+    first = (nn.Conv2d(2, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.AvgPool2d(2))
+    second = (nn.Conv2d(6, 8, 3, groups=2), nn.ReLU(), nn.Flatten())
+    made = nn.Sequential(*first, *second, nn.Linear(72, 20), nn.ReLU(), nn.Linear(20, 5)).double().eval()
     for place, name in ((0, "conv1"), (1, "norm1"), (4, "conv2"), (7, "fc"), (9, "out")):
         for key, value in made[place].state_dict().items():
             if key != "num_batches_tracked":
