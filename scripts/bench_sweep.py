@@ -21,8 +21,8 @@ from tempfile import TemporaryDirectory
 from snnlab.config.grids import LauncherSettings
 from snnlab.errors import ConfigError
 from snnlab.experiments.executor import FinishedTask, executor
+from snnlab.experiments.session.trial import train_task
 from snnlab.experiments.workers import RunTask, available_cpus
-from snnlab.session.trial import train_task
 
 NET = ("model=mlp_lif", "model.layers.fc1.out_features=32", "data.num_bins=8", "logger=none", "plots=null")
 QUIET = ("monitors=null", "test=false", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu")

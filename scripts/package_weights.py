@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from snnlab.data.sources.mnist import are_digit_identities
+from snnlab.experiments.session.suite_records import public_config, public_result
 from snnlab.files import write_json, write_text
 from snnlab.runs.recorded import RunFiles, read_run
 from snnlab.runs.run_folder import CONFIG, RESULT, WEIGHTS, config_text, write_trained_on
 from snnlab.safe_tensors import write_safe_tensors
-from snnlab.session.suite_records import public_config, public_result
 from snnlab.session.weights import checkpoint_file
 from snnlab.training.checkpoints import network_weights
 from snnlab.zoo import FOLDER

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from snnlab.cli.train import train
     from snnlab.session import Session
     from snnlab.session.loading import load
-    from snnlab.session.open_stream import stream
+    from snnlab.streaming.session.open_stream import stream
 
 # torchmetrics imports ONNX Runtime where it is installed, and its official builds collect data at their import, keep an
 # identifier in the folder of temporary files and send both, unless this is set before. A value of the user's stays.
@@ -30,7 +30,7 @@ __all__ = ["Session", "__version__", "load", "nn", "stream", "train"]
 _LAZY_IMPORTS = {
     "Session": "snnlab.session",
     "load": "snnlab.session.loading",
-    "stream": "snnlab.session.open_stream",
+    "stream": "snnlab.streaming.session.open_stream",
     "train": "snnlab.cli.train",
 }
 

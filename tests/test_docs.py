@@ -184,7 +184,7 @@ def test_a_command_of_a_page_works(
         arguments.append(f"output_dir={tmp_path}")
     trains = arguments[0] == "train" and not {"--help", "--cfg", "resume=RUN", "RUN/config.yaml"} & set(arguments)
     if arguments[:1] == ["bench"] and any(word.startswith("suite=") for word in arguments):
-        arguments.append("--dry-run")  # tests/acceptance/test_bench.py trains one
+        arguments.append("--dry-run")  # tests/experiments/acceptance/test_bench.py trains one
     if "data.root=FOLDER" in command and "data.download=false" not in arguments:
         arguments.append("data.download=false")  # a test fetches nothing
     short = [text for text in SHORT if not (text.startswith("backend=") and "backend=" in command)] if trains else []

@@ -68,7 +68,7 @@ def test_no_data_and_no_outputs_are_packaged(built: tuple[set[str], set[str]]) -
     assert {path.suffix for path in pages} == {".md"}
     networks = {path for path in installed if path.is_relative_to("snnlab/pretrained")}
     assert {path.name for path in networks} == NETWORK_FILES
-    live = {path for path in installed if path.is_relative_to("snnlab/live_pages")}
+    live = {path for path in installed if path.is_relative_to("snnlab/streaming/pages")}
     assert {path.suffix for path in live} == {".html", ".css", ".js", ".py"}
     exported = {path for path in installed if path.parent == PurePosixPath("snnlab/interop/c99/templates")}
     assert {path.name for path in exported} == {"Makefile", "main.c", "network.py.txt"}

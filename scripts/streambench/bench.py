@@ -201,7 +201,7 @@ import time
 begun, cpu = time.perf_counter(), time.process_time()
 import numpy as np
 from snnlab.nn.network import build_network
-from snnlab.streaming import EventStream
+from snnlab.streaming.event_stream import EventStream
 imported = time.process_time() - cpu
 layers = {"conv": {"type": "conv2d", "out_channels": 4, "kernel_size": 3}, "lif": {"type": "lif"}}
 network = build_network(layers, in_shape=(2, 32, 32), dt=1.0).network.eval()

@@ -20,7 +20,7 @@ from snnlab.nn.layers.dropout import Dropout
 from snnlab.nn.network import Network
 from snnlab.nn.network_form import network_form
 from snnlab.nn.neurons.iaf import IAF
-from snnlab.streaming import EventStream
+from snnlab.streaming.event_stream import EventStream
 
 Values = dict[str, np.ndarray]
 

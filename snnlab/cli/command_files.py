@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import snnlab.cli
+from snnlab.features import command_folders
 
 DECORATOR = "command"
 # The beginning of a section of a docstring.
@@ -121,14 +122,15 @@ def section(doc: str, title: str = "") -> list[str]:
 def commands() -> dict[str, list[Command]]:
     """Return the commands by their first words, in the order of their names."""
     found: dict[str, list[Command]] = {}
-    for folder in map(Path, snnlab.cli.__path__):
+    folders = [("snnlab.cli", Path(folder)) for folder in snnlab.cli.__path__]
+    for package, folder in [*folders, *command_folders().items()]:
         for path in sorted(folder.glob("*.py")):
-            for one in _commands_of(path):
+            for one in _commands_of(path, f"{package}.{path.stem}"):
                 found.setdefault(one.word, []).append(one)
     return dict(sorted(found.items()))
 
 
-def _commands_of(path: Path) -> list[Command]:
+def _commands_of(path: Path, module: str) -> list[Command]:
     """Return the commands of a file, in its order."""
     source = path.read_text(encoding="utf-8")
     if f"@{DECORATOR}(" not in source:
@@ -141,5 +143,5 @@ def _commands_of(path: Path) -> list[Command]:
             if isinstance(call, ast.Call) and ast.unparse(call.func) == DECORATOR:
                 names = tuple(map(ast.literal_eval, call.args))
                 settings = {str(one.arg): ast.literal_eval(one.value) for one in call.keywords}
-                found.append(Command(names, settings, f"snnlab.cli.{path.stem}", source, node))
+                found.append(Command(names, settings, module, source, node))
     return found

@@ -1,4 +1,4 @@
-"""`snnlab doctor`: a network diagnosed on one batch, or its stream compared with the network in PyTorch."""
+"""`snnlab doctor`: a network diagnosed on one batch."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from snnlab.cli.command import AS_RECORDED, Checkpoint, ConfigDir, FileReading, Milliseconds, Plugins, Run, command
-from snnlab.cli.predict import named_plugins
+from snnlab.cli.command import ConfigDir, command
 from snnlab.config.compose import compose_experiment
 from snnlab.config.merging import merge_overrides
 from snnlab.config.recorded_run import compose_run
 from snnlab.config.schema import Experiment
 from snnlab.console import console_logging, quiet_lightning, until_pipe_closes
-from snnlab.errors import DataError
 from snnlab.zoo import run_path
 
 
@@ -69,48 +67,6 @@ def doctor(run: Annotated[str | None, "run"] = None, *overrides: str, config_dir
             else:
                 print(f"  snnlab train {f'--config-dir {config_dir} ' if config_dir else ''}{command}")
     return 1
-
-
-@command("doctor --stream", page="doctor")
-def certify(
-    run: Run,
-    recording: Annotated[str | None, "file"] = None,
-    *,
-    dt: Milliseconds | None = None,
-    checkpoint: Checkpoint = "best",
-    fold_norm: bool = False,
-    reading: FileReading = AS_RECORDED,
-    plugins: Plugins = None,
-) -> int:
-    """Compare the stream of a run with the network in PyTorch, after every step of a recording.
-
-    The recording runs through the engine of snnlab stream, through plain dense loops, and through the network in
-    PyTorch. It prints the states, in all layers, whose bits are not those of dense loops; the spikes that differ in
-    PyTorch, and how far the first is from its threshold; whether all weights lie on a grid of powers of two, on which
-    sums in any order have the same bits, or which layer does not and why; and the time of a step, with that of ONNX
-    Runtime where it is installed. Exit status: 0 the bits are equal, 1 they differ, 2 a mistake.
-
-    Args:
-        recording: file of events, by default the first recording of the test split
-        dt: length of a step, by default that of the run
-        fold_norm: fold batch normalizations into the layers before them
-
-    Examples:
-        snnlab doctor --stream outputs/NAME/TIME_SEED one.npy --dt 1
-    """
-    path = None if recording is None else Path(recording).expanduser()
-    if path is not None and not path.is_file():
-        raise DataError("doctor", f"there is no file {recording}")
-    console_logging()
-
-    from snnlab.session import stream_doctor
-
-    options = stream_doctor.StreamDoctorOptions(path, checkpoint, named_plugins(plugins), dt, fold_norm, reading.given)
-    compared = stream_doctor.StreamDoctor(run, options)
-    with until_pipe_closes():
-        for line in compared.lines():
-            print(line, flush=True)
-    return 0 if compared.certificate.is_equal else 1
 
 
 @command("doctor --gradient", page="doctor")

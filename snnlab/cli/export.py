@@ -1,17 +1,14 @@
-"""Export arrays of a recorded run, for a figure or another program, or its network as a NIR file."""
+"""Export arrays of a recorded run, for a figure or another program, or the run as one file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from snnlab.cli.command import Checkpoint, ConfigDir, File, Milliseconds, Plugins, Run, Split, command
-from snnlab.cli.predict import named_plugins
+from snnlab.cli.command import Checkpoint, ConfigDir, File, Run, Split, command
 from snnlab.config.recorded_run import compose_run
 from snnlab.console import console_logging, say
-from snnlab.spec.interval import between
 from snnlab.zoo import run_path
 
 
@@ -56,7 +53,7 @@ def export(
     console_logging()
     experiment = compose_run(folder, overrides, config_dir, "data")
 
-    make_session, opened_run, *_ = _import_session()
+    make_session, opened_run, _ = _import_session()
     session = make_session(experiment, folder, run=folder, checkpoint=checkpoint)
     session.use_threads()
     wanted = opened_run.ExportRequest(what, layers, samples, split)
@@ -65,129 +62,6 @@ def export(
     opened_run.write_arrays(target, arrays)
     for name, array in arrays.items():
         print(f"{name}  {list(array.shape)}  {array.dtype}")
-    print(target)
-
-
-@command("export --nir")
-def export_nir(
-    run: Run,
-    *overrides: str,
-    nir: Annotated[str, "file", File((".nir",))],
-    lossy: bool = False,
-    fold_norm: bool = False,
-    for_: Literal["speck"] | None = None,
-    checkpoint: Checkpoint = "best",
-    config_dir: ConfigDir = None,
-) -> None:
-    """Write the network of a run as a NIR file, for other libraries and chips.
-
-    What NIR cannot say is refused, with the layer and the setting to change.
-
-    Args:
-        nir: file of the network
-        lossy: write the nearest that NIR can say, and print what is lost and how many answers on validation recordings
-            differ; snnlab import still reads it back exactly
-        fold_norm: fold batch normalizations into the layer before them
-        for_: check the chip's limits, and assign layers to its cores
-
-    Examples:
-        snnlab export RUN --nir network.nir
-    """
-    folder = run_path(run)
-    console_logging()
-    experiment = compose_run(folder, overrides, config_dir, "data" if lossy or fold_norm else "network")
-    if "download" in experiment.data:  # a measurement is no reason to fetch a dataset
-        experiment = replace(experiment, data={**experiment.data, "download": False})
-
-    make_session, _, network_export, _ = _import_session()
-    target = Path(nir).expanduser()
-    wanted = network_export.NirOptions(lossy, fold_norm, for_ is not None)
-    session = make_session(experiment, folder, run=folder, checkpoint=checkpoint)
-    session.use_threads()
-    for line in network_export.export_nir(session, target, wanted):
-        say(line)
-    print(target)
-
-
-@command("export --c")
-def export_c(
-    run: Run,
-    *,
-    c: Annotated[str, "folder"],
-    recordings: Annotated[int, "number", between(1, 1000)] = 3,
-    force: bool = False,
-    dt: Milliseconds | None = None,
-    fold_norm: bool = False,
-    checkpoint: Checkpoint = "best",
-    plugins: Plugins = None,
-) -> None:
-    """Write the network of a run as C99, for a microcontroller or any other program.
-
-    The folder has the network (NAME.h, NAME.c: a state of fixed size, and a function that runs one step on its events),
-    a program that replays a recording, a Makefile, and the network from Python with numpy alone. No library and no heap
-    are used. Where a C compiler is found, the network is compiled, and its outputs and all states are compared with
-    plain loops, bit for bit.
-
-    Args:
-        c: new folder of the network
-        recordings: number of test recordings that are compared
-        force: overwrite an earlier export
-        dt: length of a step, by default that of the run
-        fold_norm: fold batch normalizations into the layer before them
-
-    Examples:
-        snnlab export RUN --c board
-        snnlab export RUN --c board --force --recordings 20
-    """
-    folder = run_path(run)
-    console_logging()
-    from snnlab.session.c_export import COptions, export_c
-
-    target = Path(c).expanduser()
-    options = COptions(checkpoint, named_plugins(plugins), recordings, dt, fold_norm, force)
-    for line in export_c(folder, target, options):
-        say(line)
-    print(target)
-
-
-@command("export --onnx")
-def export_onnx(
-    run: Run,
-    *,
-    onnx: Annotated[str, "file", File((".onnx",))],
-    all_steps: bool = False,
-    recordings: Annotated[int, "number", between(1, 1000)] = 3,
-    dt: Milliseconds | None = None,
-    fold_norm: bool = False,
-    checkpoint: Checkpoint = "best",
-    plugins: Plugins = None,
-) -> None:
-    """Write the network of a run as an ONNX model, and compare it in ONNX Runtime.
-
-    The model takes the frames of one step and all states, and gives the output and the states after the step; the
-    number of samples is free. On test recordings each step is compared with plain loops that begin with the same
-    states: states must be within 1e-5 of the largest in their layer, and a spike may differ only where its membrane is
-    that near to the threshold. It needs onnx and onnxruntime: pip install 'snnlab-train[onnx]'.
-
-    Args:
-        onnx: file of the model
-        all_steps: the model takes the frames of all steps at once, in a loop
-        recordings: number of test recordings that are compared
-        dt: length of a step, by default that of the run
-        fold_norm: fold batch normalizations into the layer before them
-
-    Examples:
-        snnlab export RUN --onnx network.onnx
-        snnlab export RUN --onnx network.onnx --all-steps
-    """
-    folder = run_path(run)
-    console_logging()
-    from snnlab.session.onnx_export import OnnxOptions, export_onnx
-
-    target = Path(onnx).expanduser()
-    options = OnnxOptions(checkpoint, named_plugins(plugins), all_steps, recordings, dt, fold_norm)
-    for line in export_onnx(folder, target, options):
-        say(line)
     print(target)
 
 
@@ -223,6 +97,6 @@ def export_bundle(
 
 
 def _import_session():
-    from snnlab.session import Session, bundle_export, network_export, opened_run
+    from snnlab.session import Session, bundle_export, opened_run
 
-    return Session, opened_run, network_export, bundle_export
+    return Session, opened_run, bundle_export

@@ -1,7 +1,7 @@
 """`snnlab train`: reads the arguments, composes the experiment, builds its objects, trains, prints the result.
 
-Fast checks come first: those of the configuration, then those that need torch, then those that need Lightning. Other
-files handle grids (`snnlab.cli.grid`), resuming and SLURM's requeued jobs (`snnlab.session.training`), and the
+Fast checks come first: those of the configuration, then those that need torch, then those that need Lightning. A
+feature trains grids; other files handle resuming and SLURM's requeued jobs (`snnlab.session.training`), and the
 processes of torchrun and SLURM (`snnlab.session.rank`).
 """
 
@@ -24,6 +24,7 @@ from snnlab.config.recorded_run import compose_from_config
 from snnlab.config.schema import Experiment
 from snnlab.console import console_logging, log_unless_set_up
 from snnlab.errors import NOT_WINDOWS, ConfigError
+from snnlab.features import provided
 from snnlab.runs.run_folder import Result, print_result_and_folder
 from snnlab.spec.field import Excludes
 from snnlab.training.ranks import ranks_of_command
@@ -151,9 +152,7 @@ def _train_from_words(words: Sequence[str], config_dir: str | None, several: boo
     if config_file and several:
         raise ConfigError("train: -m", f"{config_file} is one run", "leave it out")
     if several:
-        from snnlab.cli import grid
-
-        return grid.run_grid(launch, rest, config_dir, call.started, typed)
+        return provided("train -m")(launch, rest, config_dir, call.started, typed)
     print_result_and_folder(_train(*_compose(config_file, rest, config_dir), call.started, typed))
     return 0
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 from snnlab.cli.command import ConfigDir, command
-from snnlab.config.experiment_files import read_suite, read_sweep
 from snnlab.config.folders import config_folder, groups, user_folder
 from snnlab.console import say
 from snnlab.errors import ConfigError, MissingPackageError, SnnlabError, UnsetError
 from snnlab.experiments import suite_settings, sweep_settings
+from snnlab.experiments.session.experiment_files import read_suite, read_sweep
 from snnlab.experiments.space import overrides
 from snnlab.experiments.suite_plan import SuitePlan
 from snnlab.files import files_below
@@ -108,7 +108,7 @@ def check_suite(name: str, typed: list[str], folder: Path | None) -> None:
         typed: Overrides of every training.
         folder: A folder of the user's files.
     """
-    from snnlab.session.trial import check_method  # brings Lightning
+    from snnlab.experiments.session.trial import check_method  # brings Lightning
 
     user_dir = None if folder is None else str(folder)
     plan = SuitePlan(Path(name), name, suite_settings.parse_settings(read_suite(name, folder)), typed, user_dir, "", "")

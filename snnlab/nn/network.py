@@ -202,7 +202,7 @@ class Network(TemporalLayer):
             fold_norm: Fold batch normalizations into the convolution or linear layer before them.
         """
         # Not imported at the top: snnlab.interop imports this package.
-        network = import_module("snnlab.interop.fold_norm").fold_norm(self) if fold_norm else self
+        network = import_module("snnlab.nn.fold_norm").fold_norm(self) if fold_norm else self
         return import_module("snnlab.interop.nir_export").to_graph(network, in_shape=in_shape, dt=dt, lossy=lossy).graph
 
     def check_state(self, state: NetworkState | None) -> NetworkState:

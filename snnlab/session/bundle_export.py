@@ -11,11 +11,11 @@ import yaml
 from safetensors.torch import save
 
 from snnlab.bundles import FILES, NEEDED
+from snnlab.experiments.session.suite_records import public_config, public_result, public_text
 from snnlab.files import json_text, unwritable, write_atomically
 from snnlab.printable import map_texts
 from snnlab.runs.recorded import RecordedRun, read_run
 from snnlab.runs.run_folder import CONFIG, HOT_PIXELS, RESULT, SPLIT, TRAINED_ON, WEIGHTS, CheckpointName, config_text
-from snnlab.session.suite_records import public_config, public_result, public_text
 from snnlab.session.weights import run_weights
 from snnlab.zoo import CARD_FILE
 

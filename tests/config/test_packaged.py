@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from snnlab.config.compose import compose_experiment
-from snnlab.config.experiment_files import read_sweep
 from snnlab.config.folders import config_folder
+from snnlab.experiments.session.experiment_files import read_sweep
 from snnlab.experiments.space import overrides
 from snnlab.experiments.sweep_settings import parse_settings
 from snnlab.nn.layer import only_spikes

@@ -19,8 +19,8 @@ pytest.importorskip("submitit")
 from submitit.core.utils import UncompletedJobError
 
 from snnlab.errors import ConfigError
+from snnlab.experiments.session.trial import train_task
 from snnlab.experiments.workers import JobCall, RunTask, SubmititWorker, _submitit_executor
-from snnlab.session.trial import train_task
 
 from ..refusals import assert_raises
 

@@ -21,10 +21,10 @@ from snnlab.interop.nir_files import read_graph, write_graph
 from snnlab.interop.nir_import import ReadNetwork, from_graph, read_network
 from snnlab.interop.nir_options import NIRReadOptions
 from snnlab.interop.nir_tree import NIRError
+from snnlab.interop.session.import_run import import_nir
 from snnlab.nn import Network, build_network, from_nir
 from snnlab.nn.record import record
 from snnlab.session import Session
-from snnlab.session.import_run import import_nir
 
 from ..refusals import assert_raises, assert_text_has
 from .comparing import Difference, first_differences

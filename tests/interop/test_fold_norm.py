@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from snnlab.errors import ConfigError
-from snnlab.interop.fold_norm import fold_norm
 from snnlab.nn import Network, build_network
+from snnlab.nn.fold_norm import fold_norm
 
 from ..refusals import assert_raises
 

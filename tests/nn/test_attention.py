@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError, UnknownSettingError
-from snnlab.interop.fold_norm import fold_norm
 from snnlab.nn import Network, build_network
+from snnlab.nn.fold_norm import fold_norm
 
 from ..refusals import assert_raises
 

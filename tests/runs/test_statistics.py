@@ -1,6 +1,6 @@
 """Estimates hold for new seeds and new recordings, tests keep their level, and what could tell would tell.
 
-`tests/scripts/test_calibrate_verdicts.py` simulates how often verdicts are wrong.
+`tests/experiments/scripts/test_calibrate_verdicts.py` simulates how often verdicts are wrong.
 """
 
 from __future__ import annotations

@@ -441,8 +441,8 @@ def test_typed_plugins_replace_those_of_a_file(theirs: Theirs, canary: Path, snn
 @pytest.mark.long
 def test_a_restarted_command_needs_no_key(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job restarted by SLURM and a worker of a search work without a writable home."""
+    from snnlab.experiments.session.trial import train_task
     from snnlab.experiments.workers import RunTask
-    from snnlab.session.trial import train_task
 
     (workplace / "file").write_text("")
     (workplace / "attacked_home.py").write_text(GAIN.format(name="attacked_home"))

@@ -12,8 +12,8 @@ from snnlab.interop.onnx_network import HAS_ONNX, onnx_network
 from snnlab.interop.onnx_run import OnnxSteps
 from snnlab.nn.network import Network, build_network
 from snnlab.nn.record import record
-from snnlab.streaming import EventStream
 from snnlab.streaming.certificate import Certificate, certify
+from snnlab.streaming.event_stream import EventStream
 
 from .test_event_loops import GRAPHS, NEURONS, POOLINGS, frame_of, random_network, random_steps
 from .test_grid_proof import LAYERS, SHAPE, grid_network

@@ -17,7 +17,7 @@ from snnlab.nn.network_form import network_form
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.record import record
 from snnlab.session import Session
-from snnlab.streaming import EventStream
+from snnlab.streaming.event_stream import EventStream
 
 from ..marks import mostly_long
 

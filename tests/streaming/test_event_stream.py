@@ -12,7 +12,7 @@ import torch
 from snnlab.data.events import Events
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn.network import Network, build_network
-from snnlab.streaming import EventStream
+from snnlab.streaming.event_stream import EventStream
 
 from ..refusals import assert_raises
 

@@ -13,8 +13,8 @@ from snnlab.nn.network import Network, build_network
 from snnlab.nn.network_form import network_form
 from snnlab.nn.neurons.base import Neuron, SurrogateNeuron, named_neurons
 from snnlab.nn.surrogate import spike
-from snnlab.streaming import EventStream
 from snnlab.streaming.certificate import certify
+from snnlab.streaming.event_stream import EventStream
 from snnlab.streaming.stream_layers import stream_layers
 
 from ..marks import mostly_long

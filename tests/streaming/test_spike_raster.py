@@ -10,7 +10,7 @@ import torch
 
 from snnlab.nn.network import build_network
 from snnlab.nn.record import record
-from snnlab.streaming import EventStream
+from snnlab.streaming.event_stream import EventStream
 from snnlab.streaming.spike_raster import raster_rows, raster_size, start_raster
 
 SHAPE, NUM_STEPS = (2, 6, 8), 40

@@ -13,8 +13,8 @@ import pytest
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn import build_network
 from snnlab.nn.network import Network
-from snnlab.streaming import EventStream
 from snnlab.streaming.buffers import CLOCK
+from snnlab.streaming.event_stream import EventStream
 from snnlab.streaming.stream_state import StateEntry, read_state, write_state
 
 from ..refusals import assert_raises

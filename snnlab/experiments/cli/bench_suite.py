@@ -1,0 +1,328 @@
+"""`snnlab bench suite=NAME`: trains methods on datasets with seeds and controls; it resumes and runs in parallel."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from snnlab.cli.kinds import registry
+from snnlab.cli.report import write_report
+from snnlab.config.compose import compose_experiment
+from snnlab.config.folders import description, group_files, user_folder
+from snnlab.config.merging import merge_overrides
+from snnlab.config.recorded_run import CHANGEABLE_ON_RESUME
+from snnlab.console import say, until_pipe_closes
+from snnlab.errors import (
+    ConfigError,
+    MissingPackageError,
+    RunFolderError,
+    SnnlabError,
+    UnsetError,
+    join_names,
+    one_line,
+)
+from snnlab.experiments.executor import executor
+from snnlab.experiments.row_record import row_folders
+from snnlab.experiments.session.experiment_files import SuiteRequest, read_suite_request
+from snnlab.experiments.suite_plan import FILE_SETTINGS, RunSpec, SuiteFunctions, SuitePlan, keys_set_by_methods
+from snnlab.experiments.suite_reading import SUITE_PAGE, read, read_suite_yaml
+from snnlab.experiments.suite_runner import SuiteRunner, tuning_plan
+from snnlab.experiments.suite_settings import Suite, SuiteSelection, check_overrides, parse_settings
+from snnlab.experiments.suite_state import (
+    SuiteState,
+    is_begun,
+    load_suite_state,
+    make_suite_folder,
+    require_same_settings,
+    unite_suite,
+    write_suite_yaml,
+)
+from snnlab.experiments.suite_table import TABLE, print_table, table_text, write_tables
+from snnlab.files import write_text
+from snnlab.runs.run_folder import locked
+from snnlab.runs.runs_table import group_by
+from snnlab.runs.tables import format_duration
+from snnlab.spec.override_texts import key_of
+from snnlab.spec.signatures import has_parameter
+
+_log = logging.getLogger(__name__)
+
+RECORDS = Path("docs") / "results"
+
+
+def print_suites(config_dir: str | Path | None = None) -> None:
+    """Print the available suites, a line each."""
+    files = group_files("suite", user_folder(config_dir))
+    width = max(map(len, files), default=0)
+    with until_pipe_closes():
+        for name, path in files.items():
+            print(f"suite={name:{width}}  {description(path)}")
+        print("\nsnnlab bench suite=NAME --dry-run prints the planned trainings; snnlab bench --help describes bench")
+
+
+def suite(
+    *overrides: str, config_dir: str | Path | None = None, started: float | None = None, command: str | None = None
+) -> Path:
+    """Run the missing trainings of a suite, and return its folder.
+
+    Args:
+        overrides: As on the command line.
+        config_dir: The user's folder of YAML files.
+        started: `time.perf_counter()` when the command began.
+    """
+    start = time.perf_counter() if started is None else started
+    wanted = read_bench_request(list(overrides), config_dir)
+    command_line = command or shlex.join(["snnlab", "bench", *overrides])
+    first, specs = plan_suite(wanted, command_line)
+    if not is_begun(wanted.folder):  # checked before the folder is made
+        _require_builds(first, specs)
+    make_suite_folder(wanted.folder)
+    with locked(wanted.folder):
+        plan, specs = plan_suite(wanted, command_line)  # again under the lock: another command may have added to it
+        write_suite_yaml(plan)
+        state = _run_missing(plan, specs, start)
+    _print_summary(plan, specs, state)
+    return plan.folder
+
+
+def preview(*overrides: str, config_dir: str | Path | None = None, command: str = "") -> None:
+    """Print the planned trainings of a suite, which are done, and which methods do not build; nothing is written."""
+    plan, specs = plan_suite(read_bench_request(list(overrides), config_dir), command)
+    state = load_suite_state(plan.folder, specs)
+    print(f"{plan.name}: {len(specs)} trainings in {plan.folder}")
+    for dataset in dict.fromkeys(spec.dataset for spec in specs):
+        print(dataset)
+        of_dataset = [spec for spec in specs if spec.dataset == dataset]
+        for control, method in dict.fromkeys((spec.control, spec.method) for spec in of_dataset):
+            group = [spec for spec in of_dataset if (spec.control, spec.method) == (control, method)]
+            name = f"{control} of {method}" if control else method
+            done = state.count("completed", group)
+            print(f"  {name}: {done} of {len(group)} done{_failures_text(state, group)}", flush=True)
+    missing = [spec for spec in specs if state.states[spec].status != "completed"]
+    wrong = 0
+    for dataset, method in dict.fromkeys((spec.dataset, spec.method) for spec in missing):
+        if problem := _build_error(plan, dataset, method):
+            wrong += 1
+            print(f"{method} on {dataset}: {one_line(problem)}", flush=True)
+    if missing and not wrong:
+        print("all missing trainings build")
+
+
+def check(
+    *overrides: str,
+    config_dir: str | Path | None = None,
+    records: str | Path | None = None,
+    allow_missing: Sequence[str] = (),
+) -> int:
+    """Compare a suite with its records, print every comparison, and return the exit status.
+
+    Args:
+        allow_missing: What the records may lack, besides what the suite's file names.
+    """
+    wanted = read_bench_request(list(overrides), config_dir)
+    plan, specs = plan_suite(wanted._replace(folder=Path(os.devnull) / "check"), "")
+    folder = _records_folder(records, plan.name)
+    if not folder.is_dir():
+        raise RunFolderError(folder, "there are no records", "--records FOLDER names their folder")
+    findings = []
+    with until_pipe_closes():
+        every_seed = not any(key_of(text) == "seeds" for text in overrides)
+        for finding in _import_session()[2].check_suite(plan, specs, folder, allow_missing, wanted.suite, every_seed):
+            findings.append(finding)
+            say(f"{'DIFFERS  ' if finding.same is False else ''}{finding.what}: {finding.text}")
+        compared = [finding.same for finding in findings if finding.same is not None]
+        if not compared:
+            missing = join_names(finding.what for finding in findings)
+            raise RunFolderError(folder, "has nothing to compare of these runs", missing)
+        rest = len(findings) - len(compared)
+        print(f"{sum(compared)} of {len(compared)} comparisons are the same{f'; {rest} not compared' if rest else ''}")
+    return 0 if all(compared) else 1
+
+
+def write_records(suite_folder: Path, records: str | None, overrides: Sequence[str] = ()) -> Path:
+    """Write the records of a suite's completed runs, and return their folder.
+
+    Rows and seeds of earlier records are kept, and stand in the table.
+
+    Args:
+        overrides: Settings that runs of others, or that were moved, need again.
+    """
+    if row_folders(suite_folder):
+        raise RunFolderError(suite_folder, "has records already", "name the suite's own folder, outputs/suite_NAME")
+    if read_suite_yaml(suite_folder) is None:
+        raise RunFolderError(suite_folder, f"is not a suite's folder, there is no {SUITE_PAGE} in it")
+    found = read(suite_folder)
+    rows = group_by([one for one in found.runs if one.tested], lambda one: (one.dataset, one.method))
+    if not rows:
+        raise RunFolderError(suite_folder, "has no completed run with a test", "snnlab bench suite=NAME trains them")
+    folder, of_session = _records_folder(records, found.name), _import_session()[0]
+    for (dataset, method), runs in rows.items():
+        size = of_session.write_row(folder / dataset / method, runs, overrides)
+        reads = sum(sum(of_session.test_reads(one).values()) for one in runs)
+        seeds = f"seed{'s' * (len(runs) > 1)} {', '.join(str(one.seed) for one in runs)}"
+        say(f"{method} on {dataset}: {seeds}; {size / 1e6:.2f} MB; test recordings read {reads} times")
+    of_session.write_suite_description(suite_folder, folder)
+    write_text(folder / TABLE, table_text(folder))
+    return folder
+
+
+def _records_folder(records: str | Path | None, name: str) -> Path:
+    return RECORDS / name if records is None else Path(records).expanduser()
+
+
+def _require_builds(plan: SuitePlan, specs: list[RunSpec]) -> None:
+    """Compose every method on every dataset, and build them until one builds."""
+    pairs = list(dict.fromkeys((spec.dataset, spec.method) for spec in specs))
+    for dataset, method in pairs:
+        try:
+            compose_experiment(
+                merge_overrides(plan.method_overrides(dataset, method), plan.config_dir), plan.config_dir
+            )
+        except (UnsetError, MissingPackageError):
+            continue  # a gap in the table, reported with that dataset
+        except ConfigError as error:
+            raise error.with_fields(place=f"{method} on {dataset}: {error.place}") from error
+    problems = (_build_error(plan, *pair) for pair in pairs)
+    first = next(problems)
+    if first is not None and all(problems):
+        raise first
+
+
+# Imported late: they bring Lightning, which takes three seconds.
+def _import_session():
+    from snnlab.experiments.session import suite_check, suite_records, trial
+
+    return suite_records, trial, suite_check
+
+
+def _build_error(plan: SuitePlan, dataset: str, method: str) -> SnnlabError | None:
+    try:
+        _import_session()[1].check_method(plan, dataset, method)
+    except SnnlabError as error:
+        return error
+    return None
+
+
+def _failures_text(state: SuiteState, specs: list[RunSpec]) -> str:
+    number = state.count("failed", specs)
+    return f", {number} failed" if number else ""
+
+
+class BenchRequest(NamedTuple):
+    """The request of a command line.
+
+    Attributes:
+        user_dir: The user's folder of YAML files.
+    """
+
+    request: SuiteRequest
+    suite: Suite
+    user_dir: Path | None
+    folder: Path
+
+
+def read_bench_request(overrides: list[str], config_dir: str | Path | None) -> BenchRequest:
+    """Return the request of a command line; its folder is not read."""
+    user_dir = user_folder(config_dir)
+    request = read_suite_request(overrides, user_dir)
+    settings = parse_settings(request.settings)
+    check_overrides(request.typed, "bench")
+    _check_typed(settings, request.choice, request.typed)
+    folder = Path(settings.folder or f"outputs/suite_{request.name}").expanduser().absolute()
+    return BenchRequest(request, settings, user_dir, folder)
+
+
+def plan_suite(wanted: BenchRequest, command: str) -> tuple[SuitePlan, list[RunSpec]]:
+    """Return a suite, united with the content of its folder, and the requested trainings."""
+    request, settings, user_dir, folder = wanted
+    content = read_suite_yaml(folder) if is_begun(folder) else None
+    suite_ = unite_suite(settings, request.choice, content)
+    user_dir_text = None if user_dir is None else str(user_dir)
+    simulated = (
+        _datasets_without_files(suite_, user_dir)
+        if {key_of(text) for text in request.typed} & set(FILE_SETTINGS)
+        else frozenset()
+    )
+    plan = SuitePlan(folder, request.name, suite_, request.typed, user_dir_text, str(Path.cwd()), command, simulated)
+    if content is not None:
+        require_same_settings(plan, content, set(CHANGEABLE_ON_RESUME) - {"trainer.max_epochs"})
+    # Methods and datasets that only the folder has are kept, and not trained by this command.
+    chosen = request.choice.methods or list(settings.methods), request.choice.datasets or list(settings.datasets)
+    specs = plan.run_specs(SuiteSelection(*chosen), settings.seeds)
+    if not specs:
+        raise ConfigError("bench", "none of these methods is trained on these datasets")
+    for dataset, method in dict.fromkeys((spec.dataset, spec.method) for spec in specs):
+        if suite_.tuning_settings(method) is not None:
+            tuning_plan(plan, dataset, method, partial(merge_overrides, config_dir=plan.config_dir))
+    return plan, specs
+
+
+def _datasets_without_files(suite_: Suite, user_dir: Path | None) -> frozenset[str]:
+    """Return the datasets of a suite that read no files; one that cannot be composed is reported later."""
+    found = set()
+    for name, overrides in suite_.datasets.items():
+        try:
+            kind = compose_experiment(list(overrides), user_dir)[0].data.get("type")
+        except SnnlabError:
+            continue
+        datasets = registry("datasets")
+        if kind in datasets and not has_parameter(datasets.get(kind, "data"), "root"):
+            found.add(name)
+    return frozenset(found)
+
+
+def _check_typed(suite_: Suite, choice: SuiteSelection, typed: list[str]) -> None:
+    """Refuse overrides that all methods set themselves, and warn of those that some methods set."""
+    keys = keys_set_by_methods(suite_, choice)
+    number = len(choice.methods or suite_.methods)
+    for text in typed:
+        if key_of(text) in ("data", "experiment"):
+            names = join_names(suite_.datasets)
+            raise ConfigError(text, f"a suite has its own datasets, {names}", "datasets=[...] chooses among them")
+        methods = keys.get(key_of(text), [])
+        if methods and len(methods) == number:
+            raise ConfigError(
+                text, f"each method sets {key_of(text)} itself", f"methods=[{methods[0]}] chooses among them"
+            )
+        if methods:
+            _log.warning("%s does not apply to %s, which set it themselves", text, join_names(methods))
+
+
+def _run_missing(plan: SuitePlan, specs: list[RunSpec], started: float) -> SuiteState:
+    state = load_suite_state(plan.folder, plan.run_specs())
+    trial = _import_session()[1]
+    work, tables = (
+        SuiteFunctions(trial.preflight, partial(merge_overrides, config_dir=plan.config_dir)),
+        partial(write_tables, plan.folder),
+    )
+    with executor(plan.suite, plan.folder, trial.train_task) as workers:
+        runner = SuiteRunner(plan, specs, state, work, workers, started, tables)
+        runner.run()
+    if runner.trained and state.count("completed"):
+        write_report(plan.folder)
+        state.spent = runner.timer.spent()
+        state.write()
+    return state
+
+
+def _print_summary(plan: SuitePlan, specs: list[RunSpec], state: SuiteState) -> None:
+    done, failed, missing = (state.count(status, specs) for status in ("completed", "failed", "missing"))
+    spent = state.spent
+    with until_pipe_closes():
+        if state.count("completed"):
+            print_table(plan.folder)
+        for dataset, error in dict.fromkeys((c.dataset, s.error) for c, s in state.states.items() if s.error):
+            say(f"{dataset}: {error}")
+        print(
+            f"{done} of {len(specs)} trainings are done, {failed} failed, {missing} are missing;"
+            f" {format_duration(spent.trainings_s)} of training, {format_duration(spent.overhead_s)} of overhead"
+        )
+        print(plan.folder)
+    if not done:
+        raise ConfigError("bench", "no training was completed", "the errors are in suite.json")

@@ -1,0 +1,1 @@
+"""Trials of searches and suites, and their published records: written, checked."""

@@ -1,0 +1,90 @@
+"""Weights of another project as an experiment's setting: read once, before the data, and never from a run's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import snnlab as package
+from snnlab.errors import ConfigError
+
+from ...refusals import assert_error_has, assert_text_has
+from .conftest import Outcome
+
+Snnlab = Callable[..., Outcome]
+RENAME = "model.weights.rename={first: fc1, second: out}"
+PATTERNS = (
+    *("data=spike_patterns", "data.num_recordings=60", "data.num_classes=3", "data.num_bins=8"),
+    *("model=mlp_lif", "model.layers.fc1.out_features=16", "trainer.max_epochs=1", "trainer.accelerator=cpu"),
+    *("plots=null", "monitors=null", "logger=csv"),
+)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """Return another project's file of the weights of the fast network, all of them 0.01."""
+    path = tmp_path / "theirs.pt"
+    torch.save({"first.weight": torch.full((16, 700), 0.01), "second.weight": torch.full((3, 16), 0.01)}, path)
+    return path
+
+
+def test_a_training_starts_with_them_and_its_run_needs_the_file_no_more(
+    weights: Path, tmp_path: Path, workplace: Path, snnlab: Snnlab
+) -> None:
+    done = snnlab("train", *PATTERNS, f"model.weights.file={weights}", RENAME, "optimizer.lr=1e-9")
+    assert done.status == 0, done.err
+    run = Path(done.out.splitlines()[-1])
+    assert_text_has(done.err, "2 tensors", weights)
+    assert_text_has(done.err, "model.weights", weights)  # it may have been trained on our test recordings
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["model"]["weights"] == {"file": str(weights), "rename": {"first": "fc1", "second": "out"}}
+    page = json.loads((run / "result.json").read_text())
+    assert page["selection"]["trained_before"] == {"run": str(weights), "val": None, "test": None}
+    weights.unlink()
+    network: Any = package.load(run).network
+    assert torch.allclose(network.fc1.weight, torch.tensor(0.01), atol=1e-6)
+    assert snnlab("show", str(run)).status == 0
+    done = snnlab("train", f"resume={run}", "trainer.max_epochs=2")
+    assert done.status == 0, done.err
+    done = snnlab("train", str(run / "config.yaml"), f"output_dir={tmp_path / 'again'}")
+    assert done.status == 2
+    assert_error_has(done.error, "model.weights.file", weights)
+
+
+MISTAKES: list[tuple[list[str], list[object]]] = [
+    (["model.weights.file=nowhere.pt"], ["model.weights.file", "nowhere.pt"]),
+    (["model.weights.file=''"], ["model.weights.file", "empty"]),
+    (["model.weights=theirs.pt"], ["model.weights", "theirs.pt"]),
+    (["model.weights={files: theirs.pt}"], ["model.weights.files", "file"]),
+    (["model.weights={file: theirs.pt, rename: [a]}"], ["model.weights.rename"]),
+    (["model.weights.file=theirs.pt", "init_from=run"], ["model.weights.file", "init_from"]),
+    (["model.weights.file=theirs.pt"], ["model.weights.file", "fc1.weight", "first.weight"]),
+    (
+        ["model.weights.file=theirs.pt", RENAME, "data.downsample=2"],
+        [*("model.weights.file", "first.weight"), 700, 350],
+    ),
+    (["model.weights.file=theirs.pt", "model.weights.rename={frist: fc1}"], ["model.weights.rename.frist"]),
+    (["model.weights.file=theirs.pt", "model.weights.rename=jelly"], ["model.weights.rename", "spikingjelly"]),
+    (
+        ["model.weights.file=theirs.pt", "model.weights.rename=spikingjelly", "data.downsample=2"],
+        ["model.weights.file", "first.weight", "fc1.weight", 700, 350],
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "facts"), MISTAKES, ids=[" ".join(words) for words, _ in MISTAKES])
+def test_a_mistake_is_named_in_a_line_before_recordings_are_read(
+    words: list[str], facts: list[object], weights: Path, tmp_path: Path, workplace: Path, snnlab: Snnlab
+) -> None:
+    done = snnlab("train", *PATTERNS, *words)
+    assert done.status == 2
+    assert_error_has(done.error, *facts)
+    assert isinstance(done.error, ConfigError)
+    assert len(done.err.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs.pt"]
