@@ -45,7 +45,7 @@ _REASONS = {
 IAF = {"type": "iaf", "v_threshold": 1.0, "v_init": 0.5, "input_gain": 1.0, "reset": "subtract"}
 
 
-class Converted(NamedTuple):
+class SpikingLayers(NamedTuple):
     """A network of integrate-and-fire neurons.
 
     Attributes:
@@ -172,7 +172,7 @@ class _Largest:
 @torch.no_grad()
 def convert_network(
     network: Network, shapes: Mapping[str, Shape], scales: Mapping[str, Tensor], input_unit: float
-) -> Converted:
+) -> SpikingLayers:
     """Return a network whose mean output over its steps is that of a network of ReLU layers for one frame.
 
     Max pooling goes before the neurons that it followed: the largest ReLU is the ReLU of the largest.
@@ -212,7 +212,7 @@ def convert_network(
         layers["unit"] = {"type": "scale"}
         values = unit.view(-1, *[1] * (len(shape) - 1)).expand(shape)
         weights["unit.weight"] = values.to(torch.get_default_dtype()).contiguous()
-    return Converted(layers, weights, neurons)
+    return SpikingLayers(layers, weights, neurons)
 
 
 def _with_following(nodes: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str | None]]:

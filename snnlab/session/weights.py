@@ -144,12 +144,12 @@ def require_not_trained_on(run: Path, data: EventDataModule, part: str) -> None:
     recordings: np.ndarray = getattr(data.split, part)
     seen = trained_on_mask(run, data.store, data.identities)
     if seen is None:
-        _log.warning("%s: has no %s: it may have been trained on some of these recordings", run, TRAINED_ON)
+        _log.warning("%s: has no %s: it may have been trained on some of these recordings", run_label(run), TRAINED_ON)
     elif count := int(seen[recordings].sum()):
         raise ConfigError(
             "evaluate",
             (
-                f"{run} was trained on {count:,} of these {recordings.size:,} {part} recordings:"
+                f"{run_label(run)} was trained on {count:,} of these {recordings.size:,} {part} recordings:"
                 " the split differs from the run's"
             ),
             "remove the override that changes it, or use --split train",

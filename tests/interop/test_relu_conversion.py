@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
-from snnlab.interop.fold_norm import fold_norm
 from snnlab.interop.relu_conversion import InputKind, ScalePer, check_convertible, convert_network, measure_scales
+from snnlab.nn.fold_norm import fold_norm
 from snnlab.nn.network import BuiltNetwork, Network, build_network
 
 from ..refusals import assert_raises

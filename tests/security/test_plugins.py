@@ -34,7 +34,6 @@ COMMANDS = {
     "export": ["export", "RUN", "--what", "weights", "--out", "weights.npz"],
     "doctor": ["doctor", "RUN"],
     "reproduce": ["reproduce", "RUN"],
-    "convert": ["convert", "RUN", "--input", "constant", "--out", "spiking"],
     "resume": ["train", "resume=RUN"],
     "runs list": ["runs", "list", "RUN"],
     "bench compare": ["bench", "compare", "RUN", "RUN"],

@@ -491,7 +491,7 @@ def _require_two(polarities: int, name: str) -> None:
 
 
 @REPRESENTATIONS.register("constant")
-class Constant(Representation):
+class ConstantFrames(Representation):
     """The frame of the whole window, the same in all steps: a constant input.
 
     Args:

@@ -14,8 +14,8 @@ from matplotlib.image import imread
 
 from snnlab import load
 
-from ..refusals import assert_error_has, assert_text_has
-from .calling import call
+from ...acceptance.calling import call
+from ...refusals import assert_error_has, assert_text_has
 from .conftest import WHOLE, Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -129,6 +129,17 @@ def test_what_cannot_be_converted_is_one_line_and_nothing_is_written(
     assert done.status == 2
     assert_error_has(done.error, place, fact)
     assert not Path("spiking").exists()
+
+
+def test_a_run_of_another_user_runs_no_code(relu_run: Path, workplace: Path, snnlab: Snnlab) -> None:
+    shutil.copytree(relu_run, "run")
+    page = Path("run/config.yaml")
+    page.write_text(page.read_text().replace("plugins: []", "plugins: [evil]"))
+    Path("evil.py").write_text("open('canary', 'w')")
+    done = snnlab("convert", "run", "--input", "constant", "--out", "spiking")
+    assert done.status == 2
+    assert_text_has(done.err, "plugins=[evil]")
+    assert not Path("canary").exists()
 
 
 @pytest.mark.slow  # half a minute

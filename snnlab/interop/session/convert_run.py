@@ -21,23 +21,23 @@ from snnlab.data.data_settings import DataSettings
 from snnlab.data.events.frames import Batch
 from snnlab.errors import ConfigError
 from snnlab.files import unwritable
-from snnlab.interop.fold_norm import fold_norm
 from snnlab.interop.relu_conversion import (
-    Converted,
     InputKind,
     ScalePer,
+    SpikingLayers,
     check_convertible,
     convert_network,
     measure_scales,
 )
+from snnlab.interop.session.conversion_plot import StepCurve, draw_conversion
+from snnlab.interop.session.import_run import require_new, write_run
+from snnlab.nn.fold_norm import fold_norm
 from snnlab.nn.network import BuiltNetwork, Network
 from snnlab.nn.record import step_spikes
-from snnlab.runs.plots.conversion_plot import StepCurve, draw_conversion
 from snnlab.runs.plots.style import default_style, render
 from snnlab.runs.run_folder import HOT_PIXELS, SPLIT, TRAINED_ON, CheckpointName
 from snnlab.runs.signature import file_hash
 from snnlab.runs.tables import Table
-from snnlab.session.import_run import require_new, write_run
 from snnlab.session.session import Session
 from snnlab.session.weights import require_not_trained_on
 from snnlab.training.checkpoints import tensors_hash
@@ -111,7 +111,7 @@ def convert_run(
     kind = f"the frame of {window}, constant" if request.input == "constant" else "its own events"
     yield f"input of a step: {kind}"
 
-    def made(steps: int) -> tuple[Session, Converted]:
+    def made(steps: int) -> tuple[Session, SpikingLayers]:
         unit = 1.0 if request.input == "constant" else steps / frames
         converted = convert_network(network, source.built.shapes, scales, unit)
         session = Session(_spiking(experiment, converted, steps, frames, request.input), folder)
@@ -175,7 +175,7 @@ def _check_data(experiment: Experiment, settings: DataSettings, kind: InputKind)
         )
 
 
-def _spiking(experiment: Experiment, converted: Converted, steps: int, frames: int, kind: InputKind) -> Experiment:
+def _spiking(experiment: Experiment, converted: SpikingLayers, steps: int, frames: int, kind: InputKind) -> Experiment:
     """Return the experiment of the converted network: its layers, steps and readout."""
     representation = experiment.data.get("representation") or "counts"
     held = {"type": "constant", "of": representation, "frames_per_window": frames}

@@ -83,7 +83,7 @@ def convert(
         run = run_path(network)
         experiment = compose_run(run, overrides, config_dir, "another")
 
-    from snnlab.session.convert_run import ConversionRequest, convert_run
+    from snnlab.interop.session.convert_run import ConversionRequest, convert_run
 
     request = ConversionRequest(input_, numbers, how.percentile, how.per, how.within)
     file = path if named else None
