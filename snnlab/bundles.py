@@ -34,19 +34,30 @@ _MOST_COMPRESSION = 1100
 def bundle_folder(path: Path) -> Path:
     """Return the folder of the files of a bundle, a regular file; it is unpacked into the user's cache where needed.
 
+    The folder has the bundle's name, without its ending.
+
     Raises:
         RunFolderError: if it is no bundle, is damaged, or the cache cannot be written.
     """
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            folder = user_cache_path("snnlab") / "bundles" / digest
+            folder = _unpacked() / digest / path.stem
             if not folder.is_dir():
                 file.seek(0)
                 _unpack(_read(file, path), folder)
     except OSError as error:
         raise RunFolderError(path, f"cannot be opened ({error.strerror or error})") from error
     return folder
+
+
+def is_bundle(folder: Path) -> bool:
+    """Return whether a folder is that of an unpacked bundle, in which nothing is written."""
+    return folder.parent.parent == _unpacked()
+
+
+def _unpacked() -> Path:
+    return user_cache_path("snnlab") / "bundles"
 
 
 def _read(file: object, path: Path) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snnlab.bundles import SUFFIX, bundle_folder
+from snnlab.bundles import SUFFIX, bundle_folder, is_bundle
 from snnlab.errors import RunFolderError, join_names
 
 PREFIX, CARD_FILE = "zoo:", "card.yaml"
@@ -40,5 +40,7 @@ def is_packaged(run: Path) -> bool:
 
 
 def run_label(run: Path) -> str:
-    """Return how a user names a run: `zoo:NAME` for a packaged network, else its path."""
+    """Return how a user names a run: `zoo:NAME` for a packaged network, `NAME.snn` for a bundle, else its path."""
+    if is_bundle(run):
+        return f"{run.name}{SUFFIX}"
     return f"{PREFIX}{run.name}" if is_packaged(run) else str(run)

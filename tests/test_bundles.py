@@ -32,9 +32,10 @@ def test_the_files_come_back_and_are_unpacked_once(tmp_path: Path, cache: Path) 
     folder = bundle_folder(tmp_path / "a.snn")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == NEEDED
     before = folder.stat().st_mtime_ns
-    assert bundle_folder(tmp_path / "b.snn") == folder
+    assert bundle_folder(tmp_path / "a.snn") == folder
     assert folder.stat().st_mtime_ns == before
-    assert [*cache.iterdir()] == [folder]
+    assert [*cache.iterdir()] == [folder.parent]
+    assert bundle_folder(tmp_path / "b.snn") == folder.parent / "b"
 
 
 def zipped(*members: tuple[str, bytes]) -> bytes:

@@ -130,6 +130,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(train(*SHORT, *of_sound, f"output_dir={folder / 'outputs'}").folder, folder / "SPOKEN_RUN")
     rows = [f"{digit},{('train', 'train', 'val')[k % 3]}" for k, digit in enumerate(training)]
     shutil.copytree(train(*SHORT, f"output_dir={folder / 'outputs'}").folder, folder / "RUN")
+    parts = [f"{digit},{('train', 'train', 'val', 'test')[k % 4]}" for k, digit in enumerate(training)]
+    (folder / "parts.csv").write_text("\n".join(["recording,split", *parts]))
+    relu = ("model=cnn_frames", "data.num_bins=1", f"data.split_file={folder / 'parts.csv'}")
+    train(*relu, *SHORT, f"hydra.run.dir={folder / 'RELU'}")  # not copied: a copy is another user's
     neuron = {"type": "lif", "reset": "value", "threshold": "strict"}
     for name, out, in_shape in (("theirs", 3, (8,)), ("cnn_sinabs", 10, (2, 34, 34))):  # stand-ins for files of others
         layers = {"flatten": {"type": "flatten"}, "fc": {"type": "linear", "out_features": out}, "lif": neuron}
@@ -161,7 +165,7 @@ def test_there_are_commands_to_run():
 # They start other processes, each of which imports everything; tests/cli starts such in `make check`.
 STARTS_PROCESSES = ("launcher=joblib", "trainer=ddp")
 # They write what other commands of a page read.
-WRITES = ("new", "cp", "import", "export", "quantize")
+WRITES = ("new", "cp", "import", "convert", "export", "quantize")
 OF_README = {line for block in BLOCKS if block.page == Path("README.md") for line in commands_of(block)}
 
 

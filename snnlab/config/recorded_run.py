@@ -23,14 +23,14 @@ from snnlab.config.folders import config_folder, groups, user_folder
 from snnlab.config.hydra_errors import readable_errors
 from snnlab.config.hydra_source import ConfigFiles, compose, without_hydra
 from snnlab.config.overrides import mark_overrides
-from snnlab.config.plugins import module_paths, plugins_override
+from snnlab.config.plugins import find_recorded_plugins, kept_plugins, plugins_override
 from snnlab.config.references import external_references, has_external_reference, iterate_texts, require_bounded
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, RunFolderError, join_names
 from snnlab.printable import is_masked, map_texts
 from snnlab.runs.recorded import RunFiles, flat, is_row_record, require_form, require_no_file, row_record_error
 from snnlab.runs.run_folder import CONFIG, config_text
-from snnlab.runs.signature import file_hash, read_signature
+from snnlab.runs.signature import read_signature
 from snnlab.spec.override_texts import key_of, written
 from snnlab.zoo import is_packaged
 
@@ -319,9 +319,10 @@ def compose_run(
     with readable_errors(files):
         composed = compose(files, marked)
     files.choices |= chosen
-    experiment = check_config(
-        without_hydra(composed), files, marked, {key_of(text).partition(".")[0] for text in typed_overrides}
-    )
+    with kept_plugins(run):
+        experiment = check_config(
+            without_hydra(composed), files, marked, {key_of(text).partition(".")[0] for text in typed_overrides}
+        )
     _require_same_classes(cfg, recorded, run)
     unmasked: dict[str, Any] = {field.name: _unmask(getattr(experiment, field.name)) for field in fields(experiment)}
     experiment = replace(experiment, **{**unmasked, "of_run": run.absolute()})
@@ -359,7 +360,8 @@ def _with_permitted_references(
     raw: dict[str, Any] = _unmask(OmegaConf.to_container(cfg, resolve=False))
     signature = read_signature(run, CONFIG)
     known = {} if signature is None else signature.plugins
-    plugins = [name for name in raw.get("plugins") or () if not _is_imported_file(str(name), known)]
+    named = [] if typed.has("plugins") else [str(name) for name in raw.get("plugins") or ()]
+    plugins = find_recorded_plugins(run, named, known)
     trusted = signature is not None or is_packaged(run)
     if begun is not None and (plugins or not trusted) and _has_record_of(run, begun()):
         plugins, trusted = [], True
@@ -373,14 +375,6 @@ def _with_permitted_references(
 
 def _has_record_of(run: Path, experiment: Experiment) -> bool:
     return config_text(experiment.record or {}) == RunFiles(run).config_text
-
-
-def _is_imported_file(name: str, known: Mapping[str, tuple[Path, str]]) -> bool:
-    """Return whether a plugin is the same file that was imported when the run was recorded."""
-    if name not in known or not (paths := module_paths(name)):
-        return False
-    path, content = known[name]
-    return paths[-1].resolve() == path and path.is_file() and file_hash(path) == content
 
 
 def _require_all_plugins(experiment: Experiment, recorded: Sequence[str], typed: TypedSettings, use: Use) -> None:

@@ -11,10 +11,11 @@ import h5py
 import numpy as np
 from torch import Tensor
 
-from snnlab.data.camera_files import CAMERA_FORMATS, read_camera_file
+from snnlab.data.camera_files import CAMERA_FORMATS, open_camera_file, read_camera_file
 from snnlab.data.cochlea import Cochlea
 from snnlab.data.events import Events, SensorSize, check_events
 from snnlab.data.events.frames import EventBatch
+from snnlab.data.events.recording import check_times
 from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Region, Steps
 from snnlab.data.wav_files import read_wav
 from snnlab.errors import ConfigError, DataError, MissingPackageError, join_names, one_line
@@ -106,7 +107,7 @@ class ReadOptions:
 
 
 def events_from_columns(
-    found: Mapping[str, np.ndarray], reading: ReadOptions, sensor_size: SensorSize, name: str
+    found: Mapping[str, np.ndarray], reading: ReadOptions, sensor_size: SensorSize, name: str, first: int = 0
 ) -> Events:
     """Return the recording in named columns.
 
@@ -115,6 +116,7 @@ def events_from_columns(
         reading: The reading options.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
         name: Name of the recording in messages, such as its file.
+        first: Number of the first event in messages.
 
     Shape:
         `[N]` each.
@@ -136,7 +138,7 @@ def events_from_columns(
     t = _to_microseconds(columns["t"], reading.time_unit, name)
     x, y = _checked_coordinates(columns["x"], "x", name), columns.get("y")
     y = None if y is None else _checked_coordinates(y, "y", name)
-    p = _to_polarities(columns.get("p"), t.size, polarities, reading.polarity_values, name)
+    p = _to_polarities(columns.get("p"), t.size, polarities, reading.polarity_values, name, first)
     return _sort_and_shift(Events(t, x, y, p), reading)
 
 
@@ -191,7 +193,7 @@ def _checked_coordinates(column: np.ndarray, key: str, name: str) -> np.ndarray:
 
 
 def _to_polarities(
-    p: np.ndarray | None, size: int, polarities: int, values: Sequence[float] | None, name: str
+    p: np.ndarray | None, size: int, polarities: int, values: Sequence[float] | None, name: str, first: int
 ) -> np.ndarray:
     if p is None:
         return np.zeros(size, bool)
@@ -209,7 +211,7 @@ def _to_polarities(
         allowed = join_names(f"{value:g}" for value in known)
         raise DataError(
             name,
-            f"p is {float(p[unknown[0]]):g} at event {unknown[0]}, but polarities are {allowed}",
+            f"p is {float(p[unknown[0]]):g} at event {first + unknown[0]}, but polarities are {allowed}",
             (
                 "data.polarity_values of data=folder, such as [1, 2] for OFF and ON, sets other"
                 " values, and data.columns the column p"
@@ -264,6 +266,36 @@ def read_file(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Even
     if path.suffix.lower() in CAMERA_FORMATS:  # their times are in microseconds
         reading = ReadOptions("us", reading.time_origin, reading.sort)
     return events_from_columns(columns, reading, sensor_size, str(path))
+
+
+def read_pieces(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Iterator[Events]:
+    """Yield the recording in a file in pieces, those of a camera's file; another file, or one to sort, is one piece.
+
+    Args:
+        path: The file.
+        reading: The reading options.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+
+    Raises:
+        DataError: as `read_file`, at the piece; and if the times of a camera's file fall.
+    """
+    if path.suffix.lower() not in CAMERA_FORMATS or reading.sort or not path.is_file():
+        yield read_file(path, reading, sensor_size)
+        return
+    as_stored = ReadOptions("us", "zero")
+    origin, last, number = 0, None, 0
+    try:
+        with open_camera_file(path) as opened:
+            for columns in opened.pieces:
+                events = events_from_columns(columns, as_stored, sensor_size, str(path), number)
+                check_times(events.t, str(path), number, last)
+                if number == 0 and events.t.size and reading.time_origin == "first":
+                    origin = int(events.t[0])
+                if events.t.size:
+                    last, number = int(events.t[-1]), number + events.t.size
+                yield events._replace(t=events.t - origin)
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({one_line(error)})") from error
 
 
 def read_array(

@@ -277,8 +277,8 @@ def _group_holdout(targets: np.ndarray, fraction: float, rng: np.random.Generato
             "",
             f"all {targets.size:,} recordings are in one group (one person, one session or segments of one file), which"
             " cannot be divided",
-            "data.val_fraction=0, and for data=folder data.test_fraction=0, hold no recordings out; the column group of"
-            " data.labels defines groups",
+            "use several files, and several groups in the column group of data.labels; data.val_fraction=0, and for"
+            " data=folder data.test_fraction=0, hold no recordings out",
         )
     counts = _class_counts(targets, inverse, names.size)
     missing = fraction * counts.sum(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
@@ -208,7 +209,8 @@ def _causality(run: SuiteRun) -> str:
     if overlap := float(config.get("data.overlap_ms") or 0):
         why.append(f"a frame has the first {overlap:g} ms of the next step")
     if ahead := _look_ahead(_representation_text(run)):
-        why.append(f"a frame has events up to {ahead:g} steps after its end")
+        until = "of the whole window" if ahead == math.inf else f"up to {ahead:g} steps after its end"
+        why.append(f"a frame has events {until}")
     return f"not causal: {'; '.join(why)}" if why else "causal: a frame holds nothing after its step's end"
 
 

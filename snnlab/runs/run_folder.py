@@ -1,7 +1,7 @@
 """The folder of one run: its files, its lock, and the result as a record and as tables.
 
 config.yaml  result.json  metrics.csv  predictions.npz  split.json  trained_on.npy  log.txt
-checkpoints/{best,last}.ckpt  tensorboard/  hot_pixels.json  signature.json
+checkpoints/{best,last}.ckpt  tensorboard/  hot_pixels.json  signature.json  plugins/
 config_before_N.yaml, if the run was resumed with other settings; result_before_N.json, if it was completed before
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -100,6 +102,7 @@ CONFIG, EARLIER_CONFIG = "config.yaml", "config_before_{}.yaml"
 RESULT, EARLIER_RESULT, DAMAGED_RESULT = "result.json", "result_before_{}.json", "result_damaged.json"
 METRICS, PREDICTIONS, SPLIT, CHECKPOINTS = "metrics.csv", "predictions.npz", "split.json", "checkpoints"
 TRAINED_ON, HOT_PIXELS = "trained_on.npy", "hot_pixels.json"
+PLUGINS = "plugins"
 WEIGHTS = "weights.safetensors"  # of a packaged network, in place of checkpoints
 LOG = "log.txt"
 # Suffix of the name of a run that repeats the run next to it.
@@ -181,11 +184,16 @@ def create_run_folder(folder: Path, text: str, plugins: Mapping[str, Path] | Non
     Args:
         folder: The folder; it exists if the run is resumed.
         text: The content of `config.yaml`.
-        plugins: The file of each plugin that was imported.
+        plugins: The file of each plugin that was imported; the folder gets a copy.
     """
     path = folder / CONFIG
     try:
         (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        for name, file in (plugins or {}).items():
+            copy = kept_plugin(folder, name, file)
+            if copy is not None and file != copy.resolve():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)
         before = path.read_text(encoding="utf-8") if path.is_file() else None
         sign(folder, CONFIG, text, plugins)
         if before == text:
@@ -195,6 +203,24 @@ def create_run_folder(folder: Path, text: str, plugins: Mapping[str, Path] | Non
         write_text(path, text)
     except OSError as error:
         raise unwritable(folder, error) from error
+
+
+def kept_plugin(folder: Path, name: str, file: Path) -> Path | None:
+    """Return the path of a run's copy of a plugin, or of a module of its package; None if it keeps none.
+
+    Args:
+        name: The module's name, such as `my_package.layers`.
+        file: The file that it was imported from; of one that is installed there is no copy.
+    """
+    if file.suffix != ".py" or is_installed(file):
+        return None
+    path = folder.joinpath(PLUGINS, *name.split("."))
+    return path / file.name if file.name == "__init__.py" else path.with_name(f"{path.name}.py")
+
+
+def is_installed(file: Path) -> bool:
+    """Return whether a file belongs to Python or to an installed package."""
+    return any(file.is_relative_to(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib"))
 
 
 def earlier_configs(folder: Path) -> list[Path]:

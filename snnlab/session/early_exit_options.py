@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -54,6 +55,8 @@ def early_exit_problem(experiment: Experiment, settings: DataSettings, network: 
         return f"needs one class per recording, and data.targets is {settings.targets}"
     if settings.bin_by == "count" and settings.events_per_bin is None:
         return "data.bin_by: count divides all events of a recording into steps: no step exists before its end"
+    if settings.frame_builder().representation.look_ahead_steps == math.inf:
+        return "data.representation gives each step the events of the whole window: the first depends on the last event"
     if experiment.control == "counts_only":
         return "control: counts_only spreads all events over the steps: the first step depends on the last event"
     if network is not None and (layer := whole_recording_layer(network)) is not None:

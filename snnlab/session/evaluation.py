@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from matplotlib.image import imsave
 
+from snnlab.bundles import is_bundle
 from snnlab.config.schema import Experiment
 from snnlab.console import quiet_lightning
 from snnlab.data.data_module import EventDataModule
@@ -203,9 +204,11 @@ def _warn_if_recordings_changed(run: Path, fingerprint: str) -> None:
 
 
 def evaluation_folder(run: Path, part: str, checkpoint: str) -> Path:
-    """Return a new folder for an evaluation of a run: in the run's, or in `outputs` for a packaged network."""
+    """Return a new folder for an evaluation: in the run's, or in `outputs` for a packaged network and for a bundle."""
     require_no_links(run)
-    folder = Path("outputs") / f"zoo_{run.name}" if is_packaged(run) else run
+    folder = run
+    if is_packaged(run) or is_bundle(run):
+        folder = Path("outputs") / (f"zoo_{run.name}" if is_packaged(run) else run.name)
     return folder / "evaluations" / f"{part}_{checkpoint}_{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"[:-3]
 
 

@@ -6,11 +6,11 @@ Axes: T steps, B recordings, K outputs.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,8 +24,9 @@ from snnlab.data.cochlea import Cochlea
 from snnlab.data.data_settings import DATASETS, DataSettings
 from snnlab.data.events import Events, check_events
 from snnlab.data.events.frames import EventBatch
+from snnlab.data.events.recording import concatenated, empty_events
 from snnlab.data.events.representation import FrameBuilder, frame_chunks
-from snnlab.data.formats import ReadOptions, iter_recordings, read_file
+from snnlab.data.formats import ReadOptions, iter_recordings, read_pieces
 from snnlab.data.windows import window_counts
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn import Network
@@ -73,15 +74,47 @@ class StreamedOutput(NamedTuple):
     last: bool
 
 
-def split_windows(events: Events, settings: DataSettings) -> Iterator[RecordingWindow]:
+class PiecedRecording(NamedTuple):
+    """A recording that is read in pieces, as often as needed, so that a long one needs the memory of a window.
+
+    Attributes:
+        pieces: Returns its pieces from the first one on.
+        size: Number of its events.
+        last_t: Time of the last one, us; -1 without events.
+    """
+
+    pieces: Callable[[], Iterator[Events]]
+    size: int
+    last_t: int
+
+    @classmethod
+    def checked(cls, pieces: Callable[[], Iterator[Events]], settings: DataSettings, name: str) -> PiecedRecording:
+        """Return a recording of which all pieces were read and checked, before anything of it is used."""
+        size, last_t = 0, -1
+        for piece in pieces():
+            require_sensor(piece, settings, name)
+            if piece.t.size:
+                size, last_t = size + piece.t.size, int(piece.t[-1])
+        return cls(pieces, size, last_t)
+
+
+def split_windows(recording: PiecedRecording, settings: DataSettings) -> Iterator[RecordingWindow]:
     """Yield the windows of a recording: one from its start, or one every `stride_ms`."""
-    stride, last_t = settings.stride_us, events.t[-1:] if events.t.size else np.array([-1])
-    count = 1 if stride is None else int(window_counts(last_t, stride, settings.duration_us)[0])
+    stride, duration = settings.stride_us, settings.duration_us
+    count = 1 if stride is None else int(window_counts(np.array([recording.last_t]), stride, duration)[0])
+    pieces = recording.pieces()
+    held = next(pieces, empty_events(settings.size))
     for number in range(count):
         start = number * (stride or 0)
-        first, stop = np.searchsorted(events.t, (start, start + settings.duration_us)).tolist()
-        seen = events.take(slice(first, stop))
-        yield RecordingWindow(start, seen._replace(t=seen.t - start), events.t.size - stop if stride is None else 0)
+        held, more = held.take(slice(int(np.searchsorted(held.t, start)), None)), list[Events]()
+        last = held
+        while (not last.t.size or last.t[-1] < start + duration) and (last := next(pieces, None)) is not None:
+            if last.t.size and last.t[-1] >= start:
+                more.append(last)
+        held = concatenated([held, *more]) if more else held
+        first, stop = np.searchsorted(held.t, (start, start + duration)).tolist()
+        seen = held.take(slice(first, stop))
+        yield RecordingWindow(start, seen._replace(t=seen.t - start), recording.size - stop if stride is None else 0)
 
 
 def stream_window(
@@ -261,7 +294,7 @@ def predict_windows(
     run: OpenedRun,
     rows: RowBuilder,
     frame_builder: FrameBuilder,
-    events: Events,
+    recording: PiecedRecording,
     name: str,
     size: int | None = None,
     *,
@@ -278,13 +311,10 @@ def predict_windows(
         until: Answer as soon as this probability is reached; None: at the end of the window.
         plain: Run the neurons in the plain loop.
     """
-    settings, camera, ahead = rows.settings, rows.settings.camera, 0.0
+    settings, ahead = rows.settings, 0.0
     if until is not None:
         ahead = step_time(settings).ahead_ms  # a frame may need events after its step
-    require_sensor(events, settings, name)
-    if camera is not None:
-        events = camera.stabilize(events, settings.size)
-    for window in split_windows(events, settings):
+    for window in split_windows(recording, settings):
         for output in stream_window(run.network, frame_builder, window.events, size or settings.steps, plain=plain):
             if each:
                 progress = {"until_ms": rows.until_ms(window, len(output.y)), "final": output.last}
@@ -387,8 +417,18 @@ class RunPredictor:
         return [
             row
             for name, events in iter_recordings(inputs, self.reading, self.settings.size)
-            for row in predict_windows(self.run, self.rows, self.frame_builder, events, name)
+            for row in predict_windows(
+                self.run, self.rows, self.frame_builder, self._pieced(partial(_alone, events), name), name
+            )
         ]
+
+    def _pieced(self, pieces: Callable[[], Iterator[Events]], name: str) -> PiecedRecording:
+        """Return a recording, whose camera motion is subtracted if the run's is."""
+        recording, camera = PiecedRecording.checked(pieces, self.settings, name), self.settings.camera
+        if camera is None:
+            return recording
+        steady = camera.stabilize(concatenated([*pieces()]), self.settings.size)
+        return PiecedRecording(partial(_alone, steady), steady.t.size, int(steady.t[-1]) if steady.t.size else -1)
 
     def predict_files(
         self, files: Sequence[Path], chunk: str | None = None, until: float | None = None, *, each: bool = False
@@ -414,7 +454,7 @@ class RunPredictor:
                 self.run,
                 self.rows,
                 self.frame_builder,
-                read_file(path, self.reading, self.settings.size),
+                self._pieced(partial(read_pieces, path, self.reading, self.settings.size), str(path)),
                 str(path),
                 size,
                 each=each,
@@ -422,6 +462,10 @@ class RunPredictor:
                 plain=len(files) <= FEW_FILES,
             )
         )
+
+
+def _alone(events: Events) -> Iterator[Events]:
+    yield events
 
 
 def _option_text(value: Any) -> str:

@@ -80,13 +80,14 @@ def load_weights(network: Network, run: Path, checkpoint: CheckpointName) -> Non
 
 
 def warn_of_other_dt(run: Path, step: float | None) -> None:
-    """Warn if a network was imported for steps of another length, ms."""
+    """Warn if a network was imported or converted for steps of another length, ms."""
     found = read_run_if_ended(run)
-    dt = ((found and found.imported) or {}).get("dt")
+    made = {} if found is None else {**(found.imported or {}), **(found.provenance.get("converted") or {})}
+    dt = made.get("dt")
     if isinstance(dt, float) and (step is None or not math.isclose(step, dt)):
         length = "have no length" if step is None else f"are of {step:g} ms"
         what = "gains that depend on dt, and biases, which act once a step, are those of the former"
-        _log.warning("%s was imported for steps of %g ms, and these %s: %s", run, dt, length, what)
+        _log.warning("%s was made for steps of %g ms, and these %s: %s", run, dt, length, what)
 
 
 def init_from(network: Network, run: Path, step: float | None) -> str:
@@ -135,12 +136,12 @@ def require_not_trained_on(run: Path, data: EventDataModule, part: str) -> None:
     recordings: np.ndarray = getattr(data.split, part)
     seen = trained_on_mask(run, data.store, data.identities)
     if seen is None:
-        _log.warning("%s: has no %s: it may have been trained on some of these recordings", run, TRAINED_ON)
+        _log.warning("%s: has no %s: it may have been trained on some of these recordings", run_label(run), TRAINED_ON)
     elif count := int(seen[recordings].sum()):
         raise ConfigError(
             "evaluate",
             (
-                f"{run} was trained on {count:,} of these {recordings.size:,} {part} recordings:"
+                f"{run_label(run)} was trained on {count:,} of these {recordings.size:,} {part} recordings:"
                 " the split differs from the run's"
             ),
             "remove the override that changes it, or use --split train",

@@ -40,6 +40,18 @@ def test_a_training_begins_with_its_weights(bundle: Path, digits_store: str, dig
     np.testing.assert_array_equal(own["fc1.weight"].numpy(), before["fc1.weight"].numpy())
 
 
+def test_an_evaluation_is_written_where_one_is_and_not_into_the_cache(
+    bundle: Path, workplace: Path, digits_store: str, snnlab: Snnlab
+) -> None:
+    done = snnlab("evaluate", "one.snn", digits_store)
+    assert done.status == 0, done.err
+    assert Path(done.out.splitlines()[-1]).parts[:3] == ("outputs", "one", "evaluations")
+    assert not [*(workplace / "cache").rglob("evaluations")]
+    trained_on = snnlab("evaluate", "one.snn", digits_store, "--split", "val", "data.split_seed=1")
+    assert trained_on.status == 2
+    assert_text_has(trained_on.err, "one.snn", "trained on")
+
+
 def test_it_names_no_folder_of_the_machine_and_states_its_licence(bundle: Path, digits_run: Path) -> None:
     with zipfile.ZipFile(bundle) as archive:
         texts = {name: archive.read(name) for name in archive.namelist()}

@@ -8,6 +8,8 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -215,6 +217,12 @@ def _from_elsewhere(plugged: Path, workplace: Path, store: str) -> Path:
     return run
 
 
+def _copy_edited(plugged: Path, workplace: Path, store: str) -> Path:
+    run = _swapped(plugged, workplace, store)
+    evil(run / "plugins" / "attacked_gain.py", workplace.parent / "canary")
+    return run
+
+
 def _forged(plugged: Path, workplace: Path, store: str) -> Path:
     from snnlab.runs.signature import FILE
 
@@ -245,7 +253,7 @@ def _project(plugged: Path, workplace: Path) -> Path:
     return run
 
 
-@pytest.mark.parametrize("attack", [_copied, _edited, _swapped, _from_elsewhere, _forged, _open_key])
+@pytest.mark.parametrize("attack", [_copied, _edited, _copy_edited, _forged, _open_key])
 def test_a_signature_covers_the_run_its_folder_and_its_code(
     attack: Callable[[Path, Path, str], Path],
     plugged: Path,
@@ -264,6 +272,69 @@ def test_a_signature_covers_the_run_its_folder_and_its_code(
     (line,) = done.err.splitlines()
     assert "plugins=[attacked_gain]" in line
     assert not canary.exists()
+
+
+@pytest.mark.parametrize("change", [_swapped, pytest.param(_from_elsewhere, marks=pytest.mark.long)])
+def test_an_own_run_opens_with_its_copy_of_a_plugin_that_was_edited_or_is_another_one_here(
+    change: Callable[[Path, Path, str], Path],
+    plugged: Path,
+    workplace: Path,
+    canary: Path,
+    digits_store: str,
+    snnlab: Snnlab,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    from snnlab.nn import LAYERS
+
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    run = change(plugged, workplace, digits_store)
+    sys.modules.pop("attacked_gain", None)
+    LAYERS._entries.pop("attacked_gain", None)
+    done = snnlab("evaluate", str(run))
+    assert done.status == 0, done.err
+    assert sys.modules["attacked_gain"].__file__ == str(run.absolute() / "plugins" / "attacked_gain.py")
+    assert not canary.exists()
+
+
+def test_a_package_is_kept_whole_and_runs_as_it_was(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from snnlab.config.plugins import find_recorded_plugins, import_plugins, plugin_files
+    from snnlab.runs.run_folder import create_run_folder
+    from snnlab.runs.signature import read_signature
+
+    monkeypatch.setenv("XDG_DATA_HOME", str(workplace / "home"))
+    monkeypatch.syspath_prepend(str(workplace))
+    package_of = workplace / "evilpack"
+    package_of.mkdir()
+    (package_of / "__init__.py").write_text("")
+    (package_of / "late.py").write_text("SIDE = 'then'")
+    (package_of / "near.py").write_text("SIDE = 'then'")
+    (package_of / "parts.py").write_text(
+        "from .near import SIDE\n\ndef late():\n    from .late import SIDE\n    return SIDE\n"
+    )
+
+    def imported(run: Path | None) -> Any:
+        for name in [name for name in sys.modules if name.startswith("evilpack")]:
+            del sys.modules[name]
+        import_plugins(SimpleNamespace(plugins=["evilpack.parts"], of_run=run))  # type: ignore[arg-type]
+        return sys.modules["evilpack.parts"]
+
+    assert imported(None).late() == "then"
+    run = workplace / "run"
+    create_run_folder(run, "seed: 0\n", plugin_files(["evilpack.parts"]))
+    assert sorted(str(path.relative_to(run / "plugins")) for path in run.rglob("*.py")) == [
+        *("evilpack/__init__.py", "evilpack/late.py", "evilpack/near.py", "evilpack/parts.py")
+    ]
+    for name in ("late", "near"):
+        (package_of / f"{name}.py").write_text("SIDE = 'now, and longer'")
+    known = read_signature(run, "config.yaml").plugins  # type: ignore[union-attr]
+    for name in [name for name in sys.modules if name.startswith("evilpack")]:
+        del sys.modules[name]
+    assert find_recorded_plugins(run, ["evilpack.parts"], known) == []
+    kept = imported(run)
+    assert (kept.SIDE, kept.late()) == ("then", "then")
+    assert (imported(None).SIDE, imported(None).late()) == ("now, and longer", "now, and longer")
+    assert find_recorded_plugins(run, ["evilpack.parts"], known) == ["evilpack.parts"]  # another one is imported
 
 
 def test_a_key_is_made_once_and_is_the_users_alone(

@@ -5,11 +5,12 @@ Axes: N events, T steps, B recordings, C channels of a frame, H rows, W columns.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -223,7 +224,7 @@ class Representation(Declared, ABC):
     needs_times: ClassVar[bool] = False
     # True if the value of a cell depends on its own count alone, and is 0 without events.
     cellwise: ClassVar[bool] = False
-    # The time after its end from which a frame still holds events, in steps.
+    # The time after its end from which a frame still holds events, in steps; infinite: those of the whole window.
     look_ahead_steps: ClassVar[float] = 0.0
     merge: bool = False
 
@@ -487,6 +488,42 @@ def _require_two(polarities: int, name: str) -> None:
         raise ConfigError(
             "representation", f"{name} is ON minus OFF events, and the sensor has {polarities} polarities", "use counts"
         )
+
+
+@REPRESENTATIONS.register("constant")
+class ConstantFrames(Representation):
+    """The frame of the whole window, the same in all steps: a constant input.
+
+    Args:
+        of: The representation of the frame: a node or its type.
+        frames_per_window: The window is divided into so many frames, and each is held for as many steps.
+    """
+
+    look_ahead_steps = math.inf
+    of: Mapping[str, Any] | str = "counts"
+    frames_per_window: Count = 1
+    merge: bool = no_setting(False)
+
+    def prepare(self) -> None:
+        node = {"type": self.of} if isinstance(self.of, str) else dict(self.of)
+        self.representation: Representation = REPRESENTATIONS.build(node.pop("type", None), node, "of")
+        self.needs_times = self.representation.needs_times  # pyright: ignore[reportAttributeAccessIssue]
+
+    def channels(self, polarities: int) -> int:
+        """Return the number of channels of the representation."""
+        return self.representation.channels(polarities)
+
+    def frame_size(self, size: SensorSize) -> tuple[int, int]:
+        """Return the size of its frames."""
+        return self.representation.frame_size(size)
+
+    def frames(self, binned: BinnedEvents) -> Tensor:
+        """Return each frame as often as it is held."""
+        total, number = binned.steps.num_bins, self.frames_per_window
+        if total % number:
+            raise ConfigError("frames_per_window", f"{number} does not divide the {total} steps of the window")
+        held = self.representation(binned._replace(steps=replace(binned.steps, num_bins=number)))
+        return held.repeat_interleave(total // number, 0)
 
 
 class TimeAverage(Representation):

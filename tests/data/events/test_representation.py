@@ -367,6 +367,17 @@ def test_events_without_rows_have_no_lists() -> None:
     assert isinstance(make(_batch(rows=False), allow_lists=True).frames, Tensor)
 
 
+def test_a_constant_input_holds_each_frame_of_the_window_for_as_many_steps() -> None:
+    batch = _batch()
+    for kind, number in (("counts", 1), ("signed", 3), ({"type": "time_surface", "tau": 0.01}, 2)):
+        held = _make("constant", num_bins=6, of=kind, frames_per_window=number)(batch).x
+        name, settings = (kind, {}) if isinstance(kind, str) else ("time_surface", {"tau": 0.01})
+        frames = _make(name, num_bins=number, **settings)(batch).x
+        assert torch.equal(held, torch.stack([frames[step * number // 6] for step in range(6)]))
+    with assert_raises(ConfigError, "frames_per_window", 4):
+        _make("constant", num_bins=6, frames_per_window=4)(batch)
+
+
 @pytest.mark.parametrize("kind", list(REPRESENTATIONS))
 def test_a_frame_holds_events_of_look_ahead_steps_after_its_end(kind: str) -> None:
     frame_builder = _make(kind, num_bins=4)
@@ -379,6 +390,10 @@ def test_a_frame_holds_events_of_look_ahead_steps_after_its_end(kind: str) -> No
         offsets, index = torch.tensor([0, 2]), torch.zeros(1, dtype=torch.int64)
         return frame_builder(EventBatch(t, place, place, torch.tensor([True, True]), offsets, index, index)).x[0]
 
+    if kind == "constant":
+        assert frame_builder.representation.look_ahead_steps == float("inf")
+        assert torch.equal(frame_builder(_batch()).x[0], frame_builder(_batch()).x[-1])
+        return
     ahead = frame_builder.representation.look_ahead_steps * step
     far = first_frame(3 * step - 1)
     assert torch.equal(first_frame(ahead + 2), far)
