@@ -42,7 +42,7 @@ _REASONS = {
     **dict.fromkeys(("gru", "lstm"), ("it has a state of its own", "")),
     "batch_norm": ("no convolution or linear layer directly before it, into which it would be folded", ""),
 }
-IAF = {"type": "iaf", "v_threshold": 1.0, "v_init": 0.5, "input_gain": 1.0, "reset": "subtract"}
+INTEGRATE_AND_FIRE = {"type": "iaf", "v_threshold": 1.0, "v_init": 0.5, "input_gain": 1.0, "reset": "subtract"}
 
 
 class SpikingLayers(NamedTuple):
@@ -198,7 +198,7 @@ def convert_network(
             unit = scale
         elif node["type"] == "relu":
             neurons[_neuron_name(name, nodes)] = name
-            layers[_neuron_name(name, nodes)] = dict(IAF)
+            layers[_neuron_name(name, nodes)] = dict(INTEGRATE_AND_FIRE)
         elif node["type"] in _MAX_POOLING and neurons and next(reversed(layers)) in neurons:
             neuron = next(reversed(layers))
             before = layers.pop(neuron)

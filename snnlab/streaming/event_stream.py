@@ -18,7 +18,7 @@ from snnlab.kernels.trace import describe
 from snnlab.kernels.vectors import LANES
 from snnlab.nn.network import Network, build_network
 from snnlab.nn.network_form import Shape, network_form
-from snnlab.nn.neurons.whole_membrane import WholeMembrane
+from snnlab.nn.neurons.base import Neuron
 from snnlab.streaming.buffers import (
     CLOCK,
     HOUR_US,
@@ -415,7 +415,7 @@ def with_step(network: Network, dt: float) -> Network:
     """Return a network of `build_network` with its weights and another length of a step, ms."""
     built = network.built_from
     assert built is not None
-    if any(isinstance(module, WholeMembrane) for module in network.modules()):
+    if any(isinstance(module, Neuron) and module.is_quantized for module in network.modules()):
         raise ConfigError("dt", "the decays of a network in whole numbers are those of its own steps", "leave it out")
     other = build_network(built.layers, in_shape=built.in_shape, dt=dt, num_steps=built.num_steps).network
     other.load_state_dict(network.state_dict())
