@@ -62,7 +62,8 @@ def test_no_data_and_no_outputs_are_packaged(built: tuple[set[str], set[str]]) -
     assert {name.split("/")[0] for name in in_sdist} <= FOLDERS | FILES | ADDED_BY_HATCHLING
     installed = [PurePosixPath(name) for name in in_wheel if ".dist-info/" not in name]
     assert {path.parts[0] for path in installed} == {"snnlab"}
-    templates = {path for path in installed if path.parent == PurePosixPath("snnlab/runs/templates")}
+    folders = {PurePosixPath("snnlab/runs/templates"), PurePosixPath("snnlab/experiments/templates")}
+    templates = {path for path in installed if path.parent in folders}
     assert {path.suffix for path in templates} == {".html", ".css", ".js", ".md", ".tex"}
     pages = {path for path in installed if path.is_relative_to("snnlab/docs")}
     assert {path.suffix for path in pages} == {".md"}

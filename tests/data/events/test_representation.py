@@ -371,8 +371,8 @@ def test_a_constant_input_holds_each_frame_of_the_window_for_as_many_steps() -> 
     batch = _batch()
     for kind, number in (("counts", 1), ("signed", 3), ({"type": "time_surface", "tau": 0.01}, 2)):
         held = _make("constant", num_bins=6, of=kind, frames_per_window=number)(batch).x
-        name, settings = (kind, dict[str, Any]()) if isinstance(kind, str) else ("time_surface", {"tau": 0.01})
-        frames = _make(name, num_bins=number, **settings)(batch).x
+        settings: dict[str, Any] = {"kind": kind} if isinstance(kind, str) else {"kind": "time_surface", "tau": 0.01}
+        frames = _make(num_bins=number, **settings)(batch).x
         assert torch.equal(held, torch.stack([frames[step * number // 6] for step in range(6)]))
     with assert_raises(ConfigError, "frames_per_window", 4):
         _make("constant", num_bins=6, frames_per_window=4)(batch)
