@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 
@@ -124,8 +124,11 @@ def spikes(
     """
     from lauscher import audiowaves, transformations  # pyright: ignore[reportMissingImports]
 
-    wave = audiowaves.MonoAudioWave(samples, rate).transform(transformations.RmsNormalizer(_LOUDNESS))
-    spectrum = np.fft.fft(wave.transform(transformations.HanningWindow()).samples)[: samples.size // 2 + 1]
+    # lauscher's annotations say lists, its code takes arrays.
+    sound: Any = audiowaves.MonoAudioWave(cast("Any", samples), rate)
+    for change in (transformations.RmsNormalizer(_LOUDNESS), transformations.HanningWindow()):
+        sound = sound.transform(change)
+    spectrum = np.fft.fft(sound.samples)[: samples.size // 2 + 1]
     membrane = transformations.BasilarMembrane(channels=channels)
     hair, bushy, steps = transformations.HairCell(), transformations.BushyCell(), spectrum.size
     amplitude = np.abs(spectrum)

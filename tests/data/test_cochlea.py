@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -63,10 +64,11 @@ def test_the_whole_chain_is_that_of_lauscher_spike_for_spike() -> None:
     from lauscher.helpers import CommandLineArguments  # pyright: ignore[reportMissingImports]
     from lauscher.transformations.wave2spike import Wave2Spike  # pyright: ignore[reportMissingImports]
 
-    CommandLineArguments().num_concurrent_jobs = 1
+    arguments: Any = CommandLineArguments()
+    arguments.num_concurrent_jobs = 1
     sound = word(0, 1, 2 * RATE, 0.1)
     np.random.seed(5)
-    theirs = Wave2Spike(24)(MonoAudioWave(sound.copy(), 2 * RATE))
+    theirs = Wave2Spike(24)(MonoAudioWave(cast("Any", sound.copy()), 2 * RATE))
     step, channel = spikes(sound, 2 * RATE, 24, np.random.RandomState(5).random_sample)
     assert len(step) > 10
     assert (step / RATE).tolist() == theirs.spike_times.tolist()
