@@ -52,13 +52,27 @@ def scaled(x: Any, factor: Any, bits: int) -> Any:
     return high * factor + truncated((x - high * size) * factor / size)
 
 
-def wrapped(x: Any, bits: int) -> Any:
-    """Return x as a whole number of so many bits, one of them the sign, that begins anew; its derivative is 1."""
+def wrapped(x: Any, bits: int, *, without_least: bool = False) -> Any:
+    """Return x as a whole number of so many bits that begins anew beyond its ends; its derivative is 1.
+
+    Args:
+        x: A whole number.
+        bits: Its bits, one of them the sign.
+        without_least: Whether -2^(bits - 1) is left out, and its negative is the largest number.
+    """
     size = float(2**bits)
+    if without_least:
+        return x + size * torch.floor((size / 2.0 - x) / size)
     return x - size * torch.floor((x + size / 2.0) / size)
 
 
-def saturated(x: Any, bits: int) -> Any:
-    """Return the nearest whole number of so many bits, one of them the sign; its derivative is 1, or 0 outside."""
+def saturated(x: Any, bits: int, *, without_least: bool = False) -> Any:
+    """Return the nearest whole number of so many bits; its derivative is 1, or 0 outside.
+
+    Args:
+        x: A whole number.
+        bits: Its bits, one of them the sign.
+        without_least: Whether -2^(bits - 1) is left out.
+    """
     most = float(2 ** (bits - 1))
-    return x.clamp(min=-most, max=most - 1.0)
+    return x.clamp(min=1.0 - most if without_least else -most, max=most - 1.0)

@@ -46,6 +46,8 @@ class IntegerTarget(Declared):
     rounds_to_even: ClassVar[bool] = False
     # Whether a scale lets weights, biases, thresholds and bounds fit, down to the smallest number of their bits.
     fits_all: ClassVar[bool] = False
+    # Whether -2^(state_bits - 1) is left out, see `whole_numbers.wrapped` and `saturated`.
+    without_least: ClassVar[bool] = False
 
     weight_bits: WeightBits = 8
     weight_shift: Annotated[int, between(0, 12)] = 6
@@ -77,7 +79,7 @@ class IntegerTarget(Declared):
 
     @property
     def most_state(self) -> int:
-        """The largest state; the smallest is its negative, less 1."""
+        """The largest membrane."""
         return 2 ** (self.state_bits - 1) - 1
 
 
@@ -102,6 +104,7 @@ class Loihi2(IntegerTarget):
     note: ClassVar[str] = (
         "Lava's numbers: du = 4095 - b and dv = 4096 - a, for b and a in 4096ths; its strict threshold is one less."
     )
+    without_least: ClassVar[bool] = True
     current_overflow: Literal["saturate", "wrap"] = "wrap"
     scales: Literal["channel", "layer"] = "layer"
 
@@ -126,6 +129,11 @@ class Speck(IntegerTarget):
     scales: Literal["channel", "layer"] = "layer"
 
 
+def _ends(one: IntegerTarget) -> str:
+    most = f"2^{one.state_bits - 1}"
+    return f"-{most} + 1, {most}" if one.without_least else f"-{most}, {most} - 1"
+
+
 def table_lines() -> Iterator[str]:
     """Yield the table of all targets, in Markdown."""
     targets = {name: INTEGER_TARGETS.build(name, {}, name) for name in INTEGER_TARGETS}
@@ -135,6 +143,7 @@ def table_lines() -> Iterator[str]:
         "scale": lambda one: "all numbers fit" if one.fits_all else "least error",
         "shift of weights": lambda one: f"{one.weight_shift} bits",
         "input, current, membrane, threshold": lambda one: f"{one.state_bits} bits",
+        "smallest membrane, largest current": _ends,
         "biases": lambda one: f"{one.bias_bits} bits",
         "decays": lambda one: "none" if one.neurons else f"{one.decay_bits} fraction bits, product towards zero",
         "current too large": lambda one: "no current" if one.neurons else f"{one.current_overflow}s",

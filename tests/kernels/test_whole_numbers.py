@@ -40,6 +40,8 @@ def test_a_wrapped_number_is_what_remains_of_its_bits(bits: int) -> None:
     x = [*whole_numbers(-LIMIT, LIMIT), *(64 * each for each in whole_numbers(-(2**20), 2**20))]
     half = 2 ** (bits - 1)
     assert wrapped(floats(x), bits).tolist() == [(each + half) % (2 * half) - half for each in x]
+    other = wrapped(floats(x), bits, without_least=True)
+    assert other.tolist() == [(each + half - 1) % (2 * half) - half + 1 for each in x]
 
 
 @pytest.mark.parametrize("bits", [4, 16, 24])
@@ -47,6 +49,8 @@ def test_a_saturated_number_stays_at_the_ends_of_its_bits(bits: int) -> None:
     x = whole_numbers(-LIMIT, LIMIT)
     most = 2 ** (bits - 1)
     assert saturated(floats(x), bits).tolist() == [min(max(each, -most), most - 1) for each in x]
+    other = saturated(floats(x), bits, without_least=True)
+    assert other.tolist() == [min(max(each, 1 - most), most - 1) for each in x]
 
 
 def test_gradients_go_straight_through_but_where_a_number_saturates() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.nn import INTEGER_TARGETS, Network, build_network
-from snnlab.nn.integer_targets import IntegerTarget
+from snnlab.nn.integer_targets import IntegerTarget, Loihi2
 from snnlab.nn.neurons.base import plain_loops
 from snnlab.nn.neurons.whole_membrane import WholeMembrane, watch_overflow
 from snnlab.nn.quantization import (
@@ -56,7 +56,9 @@ class Interpreter:
 
     def fit(self, value: Ints, overflow: str = "saturate") -> Ints:
         half = 2 ** (self.target.state_bits - 1)
-        held = (value + half) % (2 * half) - half if overflow == "wrap" else np.clip(value, -half, half - 1)
+        # Loihi's numbers have the largest in place of the smallest, -half.
+        least = 1 - half if isinstance(self.target, Loihi2) else -half
+        held = (value - least) % (2 * half) + least if overflow == "wrap" else np.clip(value, least, half - 1)
         self.overflows += int((held != value).sum())
         return held
 

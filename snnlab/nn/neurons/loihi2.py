@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
-from snnlab.kernels.whole_numbers import scaled, truncated
+from snnlab.kernels.whole_numbers import saturated, scaled, truncated, wrapped
 from snnlab.nn.neurons.base import InputFactor, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
 from snnlab.nn.neurons.learn import InShape, Number
@@ -26,7 +26,7 @@ DECAY_BITS = 12
 DECAY_SCALE = 1 << DECAY_BITS
 # Weights, threshold and bias are shifted left by 6 bits; states have 24 bits with their sign, a threshold has 17.
 SHIFT = 1 << 6
-RANGE = float(1 << 24)
+STATE_BITS = 24
 MOST_THRESHOLD = (1 << 17) - 1
 
 
@@ -154,12 +154,12 @@ class Loihi2LIF(SurrogateNeuron):
         if self.drives == "current":
             # Two numbers of 24 bits have a sum that single precision holds.
             arriving = truncated(x * k.unit)
-            total = scaled(state.i, k.keep_i, DECAY_BITS) + begin_anew(arriving)
-            i = begin_anew(total)
+            total = scaled(state.i, k.keep_i, DECAY_BITS) + wrapped(arriving, STATE_BITS, without_least=True)
+            i = wrapped(total, STATE_BITS, without_least=True)
             u = scaled(state.v, k.keep_v, DECAY_BITS) + (i + k.bias)
         else:
             u = scaled(state.v, k.keep_v, DECAY_BITS) + SHIFT * truncated(x * k.scale + k.bias)
-        u = stay_within(u)
+        u = saturated(u, STATE_BITS, without_least=True)
         s = spike(u - k.v_threshold, self.surrogate, k.v_threshold, strict=True)
         return s, Loihi2State(u - (s * u).detach(), i)
 
@@ -190,7 +190,7 @@ class Loihi2LIF(SurrogateNeuron):
             Gain(self.input_gain, k.unit),
             Firing(k.v_threshold, strict=True),
             AfterSpike("value"),
-            bits=24,
+            bits=STATE_BITS,
             warnings=(DtWarning("jump_drives_each_step"),) if self.drives == "current" else (),
         )
 
@@ -212,13 +212,3 @@ def _kept(decay: Decay) -> float:
             f"set {decay.tau_name}: {DECAY_SCALE} steps, or {decay.factor_name}: {1 - 1 / DECAY_SCALE:.6f}, or less",
         )
     return float(DECAY_SCALE - lost)
-
-
-def begin_anew(y: Tensor) -> Tensor:
-    """Return y of 24 bits, in (-2^23, 2^23]: what lies beyond an end begins anew at the other; its derivative is 1."""
-    return y + RANGE * torch.floor((RANGE / 2.0 - y) / RANGE)
-
-
-def stay_within(u: Tensor) -> Tensor:
-    """Return u, or the end of 24 bits with a sign that it has passed; its derivative is 1 within, else 0."""
-    return u.clamp(min=1.0 - RANGE / 2.0, max=RANGE / 2.0 - 1.0)

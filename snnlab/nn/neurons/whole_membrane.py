@@ -133,7 +133,8 @@ class WholeMembrane(LeakyMembrane):
 
     def fit(self, value: Tensor, overflow: str) -> Tensor:
         """Return a sum as a whole number of the states' width."""
-        held = (wrapped if overflow == "wrap" else saturated)(value, self.target.state_bits)
+        fit = wrapped if overflow == "wrap" else saturated
+        held = fit(value, self.target.state_bits, without_least=self.target.without_least)
         if not isinstance(value, Symbol):
             _notify(self, value, held)
         return held
