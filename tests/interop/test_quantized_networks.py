@@ -16,7 +16,7 @@ from snnlab.nn.neurons.base import plain_loops
 from snnlab.streaming.event_stream import EventStream
 
 from ..nn.test_quantization import SHAPE, draw, frames, whole_network
-from .test_c99 import recorded, sensor
+from .forms import recorded, sensor
 
 
 @pytest.mark.long
