@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snnlab.interop.c99.c_memory import CValue
+from snnlab.interop.c99.c_memory import CValue, Weights
 from snnlab.interop.c99.c_text import Lines, block, loop, marked_pixels, target
 from snnlab.interop.c99.expressions import c_float
 from snnlab.nn.network_form import WeightMap
@@ -26,7 +26,7 @@ class MapText(NamedTuple):
 
     Attributes:
         one: The map.
-        weight: Name of its constants, which are `arranged`.
+        weight: Its constants, which are `arranged`.
         to: The currents.
         divisor: What the input is divided by.
         clears: Whether the input is cleared.
@@ -34,7 +34,7 @@ class MapText(NamedTuple):
     """
 
     one: WeightMap
-    weight: str
+    weight: Weights
     to: CValue
     divisor: int
     clears: bool
@@ -45,7 +45,10 @@ class MapText(NamedTuple):
         one, channels = self.one, self.one.in_shape[0]
         _, height, width = one.in_shape
         if one.is_whole:
-            body = [*self._taken(), f"const float *rows = {self.weight} + p * {channels * self.to.channels};"]
+            body = [
+                *self._taken(),
+                f"const {self.weight.kind} *rows = {self.weight.name} + p * {channels * self.to.channels};",
+            ]
             body += [*self._added("out", self.to.channels, 1), *["marks_of_out[0] |= 1u;"] * self.marks]
         else:
             body = [*self._taken(), f"const int in_y = p / {width}, in_x = p % {width};"]
@@ -64,6 +67,7 @@ class MapText(NamedTuple):
     def _taken(self) -> Lines:
         """Return the lines that read the channels of pixel p, and list those that are not 0."""
         channels, of = self.one.in_shape[0], "" if self.divisor == 1 else f" / {c_float(self.divisor)}"
+        of += "" if self.weight.factor == 1.0 else f" * {c_float(self.weight.factor)}"
         lines = [f"{'' if self.clears else 'const '}float *from = in + p * {channels};"]
         if self._few:
             lines += [f"const float much_{c} = from[{c}]{of};" for c in range(channels)]
@@ -89,13 +93,14 @@ class MapText(NamedTuple):
             terms = [f"rows[{c * distance} + @] * much_{c}" for c in range(self.one.in_shape[0])]
             total = terms[0] if len(terms) == 1 else f"{terms[0]}) + {terms[1]}"
             return added(f"{to}[@] = {'(' * (len(terms) - 1)}{to}[@] + {total};")
+        kind = self.weight.kind
         two = [
-            f"const float *restrict v = rows + which[j] * {distance}, *restrict w = rows + which[j + 1] * {distance};",
+            f"const {kind} *restrict v = rows + which[j] * {distance}, *restrict w = rows + which[j + 1] * {distance};",
             "const float one = much[j], other = much[j + 1];",
             *added(f"{to}[@] = ({to}[@] + v[@] * one) + w[@] * other;"),
         ]
         last = [
-            f"const float *restrict v = rows + which[j] * {distance};",
+            f"const {kind} *restrict v = rows + which[j] * {distance};",
             "const float one = much[j];",
             *added(f"{to}[@] += v[@] * one;"),
         ]
@@ -125,7 +130,7 @@ class MapText(NamedTuple):
             *target("to_y", f"in_y + {one.padding[0]} - row * {one.dilation[0]}", down, to_height),
             f"const int q = to_y * {to_width} + to_x;",
             f"float *restrict to = out + q * {outputs};",
-            f"const float *rows = {self.weight} + row * {channels * columns * outputs} + skipped;",
+            f"const {self.weight.kind} *rows = {self.weight.name} + row * {channels * columns * outputs} + skipped;",
             *["mark_some(marks_of_out, q, q + end_x - to_x);"] * self.marks,
         ]
         part = self._added("to", columns * outputs, "end_x - to_x")
@@ -141,7 +146,7 @@ class MapText(NamedTuple):
         rows, columns = one.weight.shape[2:]
         add = [
             f"const int group = which[j] / {own}, place = (row * {columns} + column) * {own} + which[j] % {own};",
-            f"const float *restrict w = {self.weight} + place * {outputs} + group * {per_group};",
+            f"const {self.weight.kind} *restrict w = {self.weight.name} + place * {outputs} + group * {per_group};",
             f"float *restrict to = out + q * {outputs} + group * {per_group};",
             "const float value = much[j];",
             *loop("k", per_group, ["to[k] += w[k] * value;"]),

@@ -66,6 +66,20 @@ class CValue(NamedTuple):
         return f"(s->steps + {self.slots - delay}u) % {self.slots}u"
 
 
+class Weights(NamedTuple):
+    """Constants of a linear map; a weight is a constant times the factor.
+
+    Attributes:
+        name: Their name.
+        kind: Their type in C.
+        factor: A power of two.
+    """
+
+    name: str
+    kind: str
+    factor: float
+
+
 class CMemory:
     """The arrays of the state, and constants.
 
@@ -93,10 +107,34 @@ class CMemory:
         self.constants.append(f"static const float {name}[{values.size}] = {{\n{c_floats(values)}}};")
         return name
 
+    def weights(self, name: str, values: np.ndarray) -> Weights:
+        """Add weights of a linear map: whole numbers in 8 or 16 bits where these hold them times a power of two.
+
+        Multiplying with a power of two rounds nothing, so that the products have the same bits.
+        """
+        factor, most = _common_power(values), float(np.abs(values).max(initial=0.0))
+        for bits in (8, 16):
+            if factor is not None and most / factor < 2 ** (bits - 1):
+                texts = [str(int(value)) for value in (values / factor).reshape(-1)]
+                self._add(f"int{bits}_t", name, texts, bits // 8)
+                return Weights(name, f"int{bits}_t", factor)
+        return Weights(self.floats(name, values), "float", 1.0)
+
     def places(self, name: str, values: np.ndarray) -> str:
         """Add constants that are whole numbers; return their name."""
-        texts = [str(value) for value in values.reshape(-1).astype(np.int64)]
-        rows = ",\n".join(", ".join(texts[n : n + 16]) for n in range(0, len(texts), 16))
-        self.constants.append(f"static const int32_t {name}[{values.size}] = {{\n{rows}}};")
-        self.weight_bytes += 4 * values.size
+        self._add("int32_t", name, [str(value) for value in values.reshape(-1).astype(np.int64)], 4)
         return name
+
+    def _add(self, kind: str, name: str, texts: list[str], size: int) -> None:
+        rows = ",\n".join(", ".join(texts[n : n + 16]) for n in range(0, len(texts), 16))
+        self.constants.append(f"static const {kind} {name}[{len(texts)}] = {{\n{rows}}};")
+        self.weight_bytes += size * len(texts)
+
+
+def _common_power(values: np.ndarray) -> float | None:
+    """Return the largest power of two of which whole numbers are multiples; None if some are not whole."""
+    whole = values.astype(np.int64)
+    if not np.array_equal(whole, values):
+        return None
+    common = int(np.bitwise_or.reduce(np.abs(whole).reshape(-1), initial=0))
+    return float(common & -common or 1)

@@ -162,7 +162,7 @@ class _Renderer:
         place = self._keep(number)
         lines = [f"/* {one.name} */", *self._cleared(number)]
         for at, part in enumerate(one.maps):
-            weight = self.memory.floats(f"w{number}_{at}", arranged(part))
+            weight = self.memory.weights(f"w{number}_{at}", arranged(part))
             source, passes = part.source.of, self.passes
             clears, marks = source in passes.taken, number not in passes.unmarked
             text = MapText(part, weight, place, passes.divisors.get(source, 1), clears, marks)
