@@ -89,13 +89,17 @@ class PiecedRecording(NamedTuple):
 
     @classmethod
     def checked(cls, pieces: Callable[[], Iterator[Events]], settings: DataSettings, name: str) -> PiecedRecording:
-        """Return a recording of which all pieces were read and checked, before anything of it is used."""
-        size, last_t = 0, -1
-        for piece in pieces():
+        """Return a recording of which all pieces were read and checked, before anything of it is used.
+
+        A single piece is kept: a pipe cannot be read twice.
+        """
+        size, last_t, kept = 0, -1, list[Events]()
+        for number, piece in enumerate(pieces()):
             require_sensor(piece, settings, name)
             if piece.t.size:
                 size, last_t = size + piece.t.size, int(piece.t[-1])
-        return cls(pieces, size, last_t)
+            kept = [piece] if number == 0 else []
+        return cls((lambda: iter(kept)) if kept else pieces, size, last_t)
 
 
 def split_windows(recording: PiecedRecording, settings: DataSettings) -> Iterator[RecordingWindow]:
