@@ -5,18 +5,15 @@ Axes: N random values.
 
 from __future__ import annotations
 
-import ast
 import inspect
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
-from snnlab import interop
 from snnlab.errors import ConfigError
 from snnlab.nn import LIF, NEURONS, Network, Neuron
 from snnlab.nn.neurons.base import SurrogateNeuron
@@ -189,14 +186,3 @@ def test_each_primitive_is_read_as_one_type() -> None:
     said = [vars(inspect.unwrap(NEURONS.get(name, "neuron"))).get("nir") for name in NEURONS]
     kinds = [node.kind for node in said if node is not None and node.is_read]
     assert sorted(kinds) == ["CubaLI", "CubaLIF", "I", "IF", "LI", "LIF"]
-
-
-def test_no_module_of_interop_names_a_class_of_neurons() -> None:
-    shared = {"base", "info", "learn", "nir_node", "recurrent", "register", "time_constants"}
-    classes = {inspect.unwrap(NEURONS.get(name, "neuron")).__name__ for name in NEURONS}
-    classes |= {"LeakyMembrane", "SpikingMembrane", "SynapticMembrane"}
-    for path in Path(interop.__path__[0]).glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("snnlab.nn.neurons."):
-                assert str(node.module).rpartition(".")[2] in shared, path.name
-            assert not (isinstance(node, ast.Name) and node.id in classes), path.name

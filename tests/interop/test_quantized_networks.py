@@ -22,7 +22,9 @@ from .forms import recorded, sensor
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", [3, pytest.param(14, marks=pytest.mark.slow), pytest.param(17, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "seed", [3, pytest.param(14, marks=pytest.mark.slow), pytest.param(17, marks=pytest.mark.slow)]
+)
 def test_compiled_loops_dense_loops_stream_c_and_onnx_have_the_same_bits(seed: int) -> None:
     layers, target = draw(seed)
     network, x = whole_network(layers, target, seed), frames(seed)

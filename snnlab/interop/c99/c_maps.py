@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snnlab.interop.c99.c_memory import CValue, Weights
+from snnlab.interop.c99.c_memory import CValue, StoredWeights
 from snnlab.interop.c99.c_text import Lines, block, loop, marked_pixels, target
 from snnlab.interop.c99.expressions import c_float
 from snnlab.nn.network_form import WeightMap
@@ -34,7 +34,7 @@ class MapText(NamedTuple):
     """
 
     one: WeightMap
-    weight: Weights
+    weight: StoredWeights
     to: CValue
     divisor: int
     clears: bool

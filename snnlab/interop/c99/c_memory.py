@@ -66,7 +66,7 @@ class CValue(NamedTuple):
         return f"(s->steps + {self.slots - delay}u) % {self.slots}u"
 
 
-class Weights(NamedTuple):
+class StoredWeights(NamedTuple):
     """Constants of a linear map; a weight is a constant times the factor.
 
     Attributes:
@@ -107,7 +107,7 @@ class CMemory:
         self.constants.append(f"static const float {name}[{values.size}] = {{\n{c_floats(values)}}};")
         return name
 
-    def weights(self, name: str, values: np.ndarray) -> Weights:
+    def weights(self, name: str, values: np.ndarray) -> StoredWeights:
         """Add weights of a linear map: whole numbers in 8 or 16 bits where these hold them times a power of two.
 
         Multiplying with a power of two rounds nothing, so that the products have the same bits.
@@ -117,8 +117,8 @@ class CMemory:
             if factor is not None and most / factor < 2 ** (bits - 1):
                 texts = [str(int(value)) for value in (values / factor).reshape(-1)]
                 self._add(f"int{bits}_t", name, texts, bits // 8)
-                return Weights(name, f"int{bits}_t", factor)
-        return Weights(self.floats(name, values), "float", 1.0)
+                return StoredWeights(name, f"int{bits}_t", factor)
+        return StoredWeights(self.floats(name, values), "float", 1.0)
 
     def places(self, name: str, values: np.ndarray) -> str:
         """Add constants that are whole numbers; return their name."""
