@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 from platformdirs import user_cache_path
 
 import snnlab
-from snnlab.config.plugins import module_paths
 from snnlab.errors import ConfigError
 from snnlab.features import modules_of
 from snnlab.spec.field import Field, SettingsOf
@@ -186,6 +185,8 @@ def module_file(name: str) -> Path | None:
         path = _PACKAGE.joinpath(*name.split(".")[1:])
         paths = [path / "__init__.py", path.with_suffix(".py")]
     else:
+        from snnlab.config.plugins import module_paths  # late: without a plugin, help and completion need no NumPy
+
         paths = module_paths(name)[-1:]
     return next((path for path in paths if path.suffix == ".py" and path.is_file()), None)
 

@@ -116,6 +116,9 @@ class Formulas(ExpressionGraph):
         if a.op == "neg" or b.op == "neg":
             product = self._mul(a.args[0] if a.op == "neg" else a, b.args[0] if b.op == "neg" else b)
             return product if a.op == b.op else self._neg(product)
+        for one, other in ((a, b), (b, a)):
+            if one.op == "div" and is_constant(one.args[0], 1.0):
+                return self._div(other, one.args[1])  # k * (1 / z), which is how PyTorch divides a number
         return self.make("power", a, self.const(2.0)) if a is b else self.make("mul", a, b)
 
     def _div(self, a: Node, b: Node) -> Node:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -32,6 +33,13 @@ _SAME = {"List": "list", "Dict": "dict", "Tuple": "tuple"}
 _CLASSES = ("Module", "ndarray", "Optimizer", "Parameter", "Path", "Tensor", "timedelta")
 _ANY = ast.Name("Any")
 _DECLARED = ("snnlab.spec.declared", "Declared")
+_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+}
 _PLAIN_DECORATORS = {"checks_arguments", "dataclass", "final", "register", "runtime_checkable"}
 _HARMLESS = ("ABC", "Generic", "Protocol", "object")
 # A default that is not a literal.
@@ -287,7 +295,7 @@ class Sources:
         return ast.Subscript(ast.Name(word), ast.Tuple(inner) if len(inner) > 1 else inner[0])
 
     def _literal(self, module: Module, node: ast.expr, depth: int = 0) -> ast.expr | None:
-        """Return a value of literals, of words of ours and of names for them; None for another one."""
+        """Return a value of literals, their sums and products, words of ours and names for them; None for another."""
         if isinstance(node, ast.Constant | ast.UnaryOp) or depth > 20:
             return node
         if isinstance(node, ast.Name):
@@ -296,6 +304,8 @@ class Sources:
             found = self.found(module, node.id)
             named = found is not None and isinstance(found.node, ast.expr)
             return self._literal(found.module, found.node, depth + 1) if found and named else None  # type: ignore[arg-type]
+        if isinstance(node, ast.BinOp):
+            return _computed(node.op, *(self._literal(module, side, depth + 1) for side in (node.left, node.right)))
         if isinstance(node, ast.Starred):
             inner = self._literal(module, node.value, depth + 1)
             return None if inner is None else ast.Starred(inner)
@@ -309,6 +319,16 @@ class Sources:
                 return None
             return ast.Call(ast.Name(word), values, [ast.keyword(name, value) for name, value in words])  # type: ignore[arg-type]
         return None
+
+
+def _computed(operation: ast.operator, *sides: ast.expr | None) -> ast.expr | None:
+    """Return a sum, a difference, a product or a quotient of two numbers; None for anything else."""
+    values = [None if side is None else _value(ast.unparse(side)) for side in sides]
+    if type(operation) not in _ARITHMETIC or not all(isinstance(value, int | float) for value in values):
+        return None
+    with suppress(ArithmeticError):
+        return ast.Constant(_ARITHMETIC[type(operation)](*values))
+    return None
 
 
 def annotation_of(text: str) -> Any:

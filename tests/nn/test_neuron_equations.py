@@ -71,7 +71,9 @@ KINDS = [(kind, settings) for kind in SETTINGS for settings in ({}, *SETTINGS[ki
 DT = 2.0
 # Potentials of those that count in mV.
 MILLIVOLTS = ("coba_lif", "izhikevich")
-FUNCTIONS = {name: getattr(math, name) for name in ("exp", "sqrt", "sin", "cos", "trunc", "floor", "pi")} | {
+# The function floor has another name for Python, since a setting has this one.
+FUNCTIONS = {name: getattr(math, name) for name in ("exp", "sqrt", "sin", "cos", "trunc", "pi")} | {
+    "floor_of": math.floor,
     "ln": math.log,
     "max": max,
     "min": min,
@@ -109,7 +111,8 @@ def number(neuron: Neuron, name: str) -> float:
 def computed(neuron: Neuron, found: RenderedEquations, state: dict[str, float], x: float) -> dict[str, float]:
     """Return the values of a step by the text of the equations, read by Python."""
     names: dict[str, Any] = {name: {0: value} for name, value in state.items()} | {"x": {1: x}, "t": 1}
-    lines = [re.fullmatch(r"(\w+)(\[t\]|\(z\))? = (.*)", line.text()[0]) for line in found.lines]
+    texts = [line.text()[0].replace("floor(", "floor_of(") for line in found.lines]
+    lines = [re.fullmatch(r"(\w+)(\[t\]|\(z\))? = (.*)", text) for text in texts]
     coefficients: dict[str, str] = {}
     for line in lines:
         assert line is not None

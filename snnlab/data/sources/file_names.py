@@ -17,11 +17,7 @@ _FEW = 3
 
 
 def fields_of_names(names: str) -> list[str]:
-    """Return the fields of a pattern, in their order.
-
-    Raises:
-        ConfigError: if one is unknown or there twice, or label is missing.
-    """
+    """Return the fields of a pattern, in their order: each at most once, but for `any`, and `label`."""
     fields = re.findall(r"\{(.*?)\}", names)
     twice = [field for field, times in Counter(fields).items() if times > 1 and field != "any"]
     if not set(fields) <= FIELDS.keys() or twice or "label" not in fields:

@@ -286,8 +286,8 @@ class Folder:
         polarity_values: Values of OFF and ON in files, such as [1, 2]; for more polarities, one value each. null: 1 for
             ON and 0 or -1 for OFF; for more polarities, 0, 1, 2, ...
         targets: Kind of the targets: class, value or steps; the last two need a table.
-        on_bad_label: Reaction to rows of the table that cannot be used, or contradict an earlier one, and to files that
-            are not like `names`: fail, naming them, or skip and count them.
+        on_bad_label: Reaction to rows of the table that cannot be used, or contradict an earlier one, and to files
+            whose names do not fit: fail, naming them, or skip and count them.
         names: Pattern of the files' paths below root, without their ending, in place of a folder per class:
             `{label}_{group}_{number}`; `{any}` stands for what says nothing. null: folders or a table.
         test_numbers: Recordings with these numbers in their names are for testing, instead of test_fraction; the groups

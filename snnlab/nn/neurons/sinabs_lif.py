@@ -52,7 +52,7 @@ class SinabsLIF(SurrogateNeuron, LeakyMembrane):
     """
 
     graded: ClassVar[bool] = True
-    tau_mem: TauMem = setting(default="2 steps")
+    tau_mem: TauMem = setting(default="2 steps", read_by=learnable_quantity)
     tau_syn: TauSyn = setting(default=None, read_by=learnable_quantity)
     alpha: Alpha = setting(default=None, read_by=learnable_quantity)
     v_leak: Annotated[Learnable, FINITE] = no_setting(0.0)
