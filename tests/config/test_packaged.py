@@ -33,6 +33,7 @@ NEEDED = {
     "dvsgesture_plif": FEW_STEPS,
     "saccade_images": ["data.root=mine", "data.num_classes=3"],
     "folder": ["data.root=mine", "data.sensor_size=[34,34,2]", "data.num_classes=3", "data.duration_ms=100"],
+    "spoken_digits": ["data.root=mine"],
 }
 # Suites are built by test_suites.py.
 FILES = sorted(
