@@ -17,8 +17,8 @@ from snnlab.features import provides
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "snnlab"
 FRAMEWORKS = {"hydra", "omegaconf", "lightning", "tonic"}
-# Imports within functions: command line -> command, composing -> torch, torch -> Lightning, optional packages.
-MOST_LATE_IMPORTS = 47
+# Imports within functions: command line -> command, composing -> torch, torch -> Lightning, plugins, optional packages.
+MOST_LATE_IMPORTS = 48
 MOST_FILES = 452
 
 
