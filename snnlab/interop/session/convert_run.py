@@ -5,7 +5,6 @@ Axes: T steps, B samples.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,6 @@ from snnlab.data.data_module import EventDataModule
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.events.frames import Batch
 from snnlab.errors import ConfigError
-from snnlab.files import unwritable
 from snnlab.interop.relu_conversion import (
     InputKind,
     ScalePer,
@@ -32,10 +30,10 @@ from snnlab.interop.relu_conversion import (
 from snnlab.interop.session.conversion_plot import StepCurve, draw_conversion
 from snnlab.interop.session.import_run import require_new, write_run
 from snnlab.nn.fold_norm import fold_norm
-from snnlab.nn.network import BuiltNetwork, Network
+from snnlab.nn.network import Network
 from snnlab.nn.record import step_spikes
 from snnlab.runs.plots.style import default_style, render
-from snnlab.runs.run_folder import HOT_PIXELS, SPLIT, TRAINED_ON, CheckpointName
+from snnlab.runs.run_folder import CheckpointName
 from snnlab.runs.signature import file_hash
 from snnlab.runs.tables import Table
 from snnlab.session.session import Session
@@ -236,16 +234,9 @@ def _table(curves: list[StepCurve], chosen: StepCurve, of: int) -> Table:
 
 
 def _write(folder: Path, session: Session, run: Path | None, file: Path | None, record: Mapping[str, Any]) -> None:
-    """Write the folder of the run; what its source was trained on, and its split, go with it."""
+    """Write the folder of the run."""
     provenance: dict[str, Any] = {"converted": dict(record)}
     if file is not None:
         source = {"file": str(file.absolute()), "sha256": file_hash(file), "format": "state dict"}
         provenance["imported"] = {**source, "read_by": f"torch {torch.__version__}", "assumptions": []}
-    built: BuiltNetwork = session.built
-    write_run(folder, session.experiment, built, provenance)
-    try:
-        for path in () if run is None else [run / name for name in (SPLIT, TRAINED_ON, HOT_PIXELS)]:
-            if path.is_file():
-                shutil.copyfile(path, folder / path.name)
-    except OSError as error:
-        raise unwritable(folder, error, "--out") from error
+    write_run(folder, session.experiment, session.built, provenance, run)

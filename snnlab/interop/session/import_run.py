@@ -25,7 +25,15 @@ from snnlab.nn.network import BuiltNetwork
 from snnlab.nn.neurons.base import Neuron
 from snnlab.runs.provenance import software
 from snnlab.runs.recorded import RunFiles
-from snnlab.runs.run_folder import CheckpointName, Result, config_text, create_run_folder
+from snnlab.runs.run_folder import (
+    HOT_PIXELS,
+    SPLIT,
+    TRAINED_ON,
+    CheckpointName,
+    Result,
+    config_text,
+    create_run_folder,
+)
 from snnlab.runs.signature import file_hash
 from snnlab.session.session import Session
 from snnlab.spec.override_texts import key_of, literal
@@ -244,14 +252,17 @@ def _folder_data(read: ReadNetwork, built: BuiltNetwork) -> list[str]:
     ]
 
 
-def write_run(folder: Path, experiment: Experiment, built: BuiltNetwork, origin: Mapping[str, Any]) -> None:
+def write_run(
+    folder: Path, experiment: Experiment, built: BuiltNetwork, origin: Mapping[str, Any], run: Path | None = None
+) -> None:
     """Write the files of a run's folder for a network that was not trained here: config.yaml, weights, result.json.
 
     Args:
         folder: The new folder; it appears whole or not at all.
         experiment: The experiment, with the network's layers.
         built: The network with its weights.
-        origin: Where it comes from, for the provenance: `imported`, what was assumed; `converted`.
+        origin: Where it comes from, for the provenance: `imported`, what was assumed; `converted`; `quantized`.
+        run: The run that it was made of; what that was trained on, and its split, go with it.
     """
     text = config_text(experiment.record or {})
     new = not folder.exists()
@@ -260,6 +271,9 @@ def write_run(folder: Path, experiment: Experiment, built: BuiltNetwork, origin:
         create_run_folder(folder, text, plugin_files(experiment.plugins))
         for name in get_args(CheckpointName):
             write_weights(RunFiles(folder).checkpoint(name), built.network.state_dict())
+        for path in () if run is None else [run / name for name in (SPLIT, TRAINED_ON, HOT_PIXELS)]:
+            if path.is_file():
+                shutil.copyfile(path, folder / path.name)
         _write_result(folder, experiment, built, origin, text).write()
     except BaseException as error:
         (shutil.rmtree(folder, ignore_errors=True) if new else _delete_content(folder))

@@ -6,7 +6,6 @@ Axes: T steps, B samples.
 from __future__ import annotations
 
 import copy
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +21,6 @@ from snnlab.config.schema import Experiment
 from snnlab.data.data_module import EventDataModule
 from snnlab.data.events.frames import Batch
 from snnlab.errors import ConfigError
-from snnlab.files import unwritable
 from snnlab.interop.session.import_run import require_new, write_run
 from snnlab.nn import INTEGER_TARGETS
 from snnlab.nn.fold_norm import fold_norm
@@ -39,7 +37,7 @@ from snnlab.nn.quantization import (
     groups_of,
     quantize_network,
 )
-from snnlab.runs.run_folder import HOT_PIXELS, SPLIT, TRAINED_ON, CheckpointName
+from snnlab.runs.run_folder import CheckpointName
 from snnlab.runs.tables import Table
 from snnlab.session.session import Session
 from snnlab.session.weights import trained_on_mask
@@ -61,7 +59,7 @@ class QuantizationOptions(NamedTuple):
 
 
 class NetworkAnswers(NamedTuple):
-    """NetworkAnswers of a network: how many are right, None where targets are no classes, and the mean loss."""
+    """Answers of a network: how many are right, None where targets are no classes, and the mean loss."""
 
     right: int | None
     loss: float
@@ -121,13 +119,7 @@ def quantize_run(experiment: Experiment, run: Path, folder: Path, options: Quant
         "overflows": {name: sum(one.recordings.values()) for name, one in sums.items()},
     }
     made = replace(experiment, init_from=None, record={**(experiment.record or {}), "init_from": None})
-    write_run(folder, made, source.built._replace(network=whole), {"quantized": record})
-    for name in (SPLIT, TRAINED_ON, HOT_PIXELS):
-        if (run / name).is_file():
-            try:
-                shutil.copyfile(run / name, folder / name)
-            except OSError as error:
-                raise unwritable(folder, error, "--out") from error
+    write_run(folder, made, source.built._replace(network=whole), {"quantized": record}, run)
 
 
 def _with_layers(experiment: Experiment, network: Network) -> Experiment:
