@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from snnlab.nn import NEURONS, Neuron
+from snnlab.nn.integer_targets import INTEGER_TARGETS
 from snnlab.nn.neuron_equations import Line, RenderedEquations, equations_of_kind, equations_of_neuron
 from snnlab.nn.neurons.base import SurrogateNeuron
+from snnlab.nn.neurons.whole_membrane import make_whole
 from snnlab.nn.surrogate import spike
 
 # Settings of each kind beside its defaults; together they choose every form of its equations.
@@ -175,6 +177,18 @@ def test_their_text_computes_what_the_step_does(kind: str, settings: dict[str, A
     found = equations_of_neuron(neuron)
     assert isinstance(found, RenderedEquations), found
     assert_computes_the_step(kind, neuron, found)
+
+
+@pytest.mark.parametrize("kind", ["lif", "cuba_lif", "iaf"])
+def test_those_of_whole_numbers_have_each_setting_in_units(kind: str) -> None:
+    leak = {} if kind == "iaf" else {"tau_mem": 10.0, "v_leak": 0.1}
+    neuron = build(kind, {"reset": "value", "v_reset": -0.25, "floor": -0.5, **leak})
+    whole = make_whole(neuron, INTEGER_TARGETS.build("int8", {}, "quantize"), 1, 0)
+    whole.set_scale(torch.tensor([0.64]))
+    vars(whole)["weight_scale"] = 0.64
+    found = equations_of_neuron(whole)
+    assert isinstance(found, RenderedEquations), found
+    assert_computes_the_step("loihi2", whole, found)
 
 
 def of_choice(found: RenderedEquations, words: str) -> RenderedEquations:

@@ -9,6 +9,7 @@ Spike and reset are those of the neuron. A readout returns its membrane times th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -149,11 +150,18 @@ class WholeMembrane(LeakyMembrane):
         found = {"unit": f"unit = weight_scale / {2**target.weight_shift}"}
         for name in {"a", "b"} & own.keys():
             formula = own[name].rpartition(" = ")[2]
-            found[name] = formula if formula == "1" else f"{name} = floor({2**target.decay_bits} * {formula} + 0.5)"
+            found[name] = (
+                str(2**target.decay_bits)
+                if formula == "1"
+                else f"{name} = floor({2**target.decay_bits} * {formula} + 0.5)"
+            )
         for name in {"c", "r"} & own.keys():
             formula = own[name].rpartition(" = ")[2]
+            for factor in {"a", "b"} & own.keys():  # the real ones; those of the step are whole
+                formula = re.sub(rf"\b{factor}\b", f"({own[factor].rpartition(' = ')[2]})", formula)
             found[name] = formula if formula == "0" else f"floor({formula} / unit + 0.5)"
-        return found | ({"v_threshold": "floor(v_threshold / unit + 0.5)"} if self.spiking else {})
+        in_units = ("v_threshold", "v_reset", "floor") if self.spiking else ()
+        return found | {name: f"floor({name} / unit + 0.5)" for name in in_units}
 
 
 class WholeSynapse(WholeMembrane, SynapticMembrane):
