@@ -11,8 +11,9 @@ STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers
 ENGINES := $(VENV)/.engines
 GPU := $(VENV)/.gpu
-# One test process per core; all tests of a file run in one process, which shares their fixtures.
-PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
+# One test process per core; all tests of a file run in one process, which shares their fixtures. A process that crashes
+# ends the run: pytest-xdist would start another one, and wait for it forever.
+PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile --max-worker-restart 0
 STEP := $(VENV)/bin/python scripts/bench_step.py --rounds 3
 LIBRARIES := snnlab spikingjelly_compiled norse sinabs
 MAIN_METHODS := snnlab snnlab_cuba snnlab_recompute snnlab_bf16 spikingjelly snntorch relu relu_bf16 convs

@@ -35,7 +35,7 @@ from snnlab.config.schema import NO_SETTINGS, Experiment
 from snnlab.data.data_settings import DataSettings
 from snnlab.nn.neuron_equations import RenderedEquations, equations_of_kind
 from snnlab.runs.console_tables import as_yaml, equation_lines
-from snnlab.spec.docstrings import argument_texts, first_sentence
+from snnlab.spec.docstrings import first_sentence
 from snnlab.spec.signatures import fields_of
 
 ROOT = Path(__file__).parents[1]
@@ -201,7 +201,7 @@ def entry_text(kind: str, name: str, factory: Callable[..., Any]) -> str:
 
 def rest_of_description(factory: Callable[..., Any]) -> str:
     """Return what a docstring says between its first sentence and its sections."""
-    lines = (inspect.getdoc(factory) or "").splitlines()
+    lines = (inspect.getdoc(inspect.unwrap(factory)) or "").splitlines()
     end = next((index for index, line in enumerate(lines) if SECTION.match(line)), len(lines))
     paragraph, _, rest = "\n".join(lines[:end]).partition("\n\n")
     more = " ".join(paragraph.split()).removeprefix(first_sentence(factory)).strip()
@@ -210,14 +210,13 @@ def rest_of_description(factory: Callable[..., Any]) -> str:
 
 def setting_rows(factory: Callable[..., Any], supplied: Sequence[str] = ()) -> list[tuple[str, str, str, str, str]]:
     """Return name, type, unit, default and meaning of each setting."""
-    texts = argument_texts(factory)
     return [
         (
             one.name,
             one.kind,
             one.unit,
             "required" if one.required else default_text(one.default),
-            texts.get(one.name, ""),
+            one.help,
         )
         for one in fields_of(factory, supplied).values()
     ]

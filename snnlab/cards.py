@@ -46,6 +46,7 @@ class Card:
         parameters: The number of trainable parameters in the source; null: not stated.
         unused: The number of these that nothing uses there; the network here does not have them.
         published: Published figures: `data`, `figure` and `chosen`.
+        robustness: How many answers are right under disturbances, of trained weights: a figure of `snnlab robust`.
         checked: What was checked here.
         open: What the source leaves open, or was not verified.
     """
@@ -57,6 +58,7 @@ class Card:
     parameters: Count | None = None
     unused: Count | None = None
     published: Sequence[Mapping[str, str]] = ()
+    robustness: str | None = None
     checked: Sequence[str] = ()
     open: Sequence[str] = ()
 

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch._C import _functorch as functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch.autograd import forward_ad
+from torch.nn import functional
 from torch.nn.modules import module as torch_module
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNormNd  # noqa: F401  # base class of 1, 2 and 3 dimensions
 from torch.nn.modules.conv import (
     _ConvNd as ConvNd,
-    _ConvTransposeNd as ConvTransposeNd,  # noqa: F401
+    _ConvTransposeNd as ConvTransposeNd,
 )
 from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
 from torch.utils._pytree import tree_iter as tree_iter
@@ -28,6 +29,7 @@ from torch.utils._pytree import tree_iter as tree_iter
 TESTED_VERSIONS = {"torch": "2.13", "lightning": "2.6", "numba": "0.68", "onnxruntime": "1.32"}
 # Attribute and state key of Lightning's fit loop: the number of optimizer steps that loggers get.
 STEP_COUNT_KEY = "_batches_that_stepped"
+_TRANSPOSED = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _GLOBAL_HOOKS = tuple(f"_global{name}" for name in _HOOKS)
 # File names of GNU's, Intel's and LLVM's OpenMP in torch's folder; the latter two have GNU's entry points too.
@@ -43,7 +45,10 @@ def has_no_hooks(layer: nn.Module) -> bool:
 
 
 def convolve(layer: ConvNd, x: Tensor, weight: Tensor) -> Tensor:
-    """Apply a convolution to x with another weight and no bias, with its padding mode, without hooks."""
+    """Apply a convolution, also a transposed one, to x with another weight and no bias, without hooks."""
+    if isinstance(layer, ConvTransposeNd):
+        sizes = (layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation)
+        return _TRANSPOSED[len(layer.kernel_size)](x, weight, None, *sizes)  # type: ignore[arg-type]
     return layer._conv_forward(x, weight, None)  # type: ignore[operator]
 
 

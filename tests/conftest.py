@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -14,14 +15,26 @@ from platformdirs import user_cache_path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Before anything imports torch or numba, and for the processes that tests start: sums over two threads differ
-# in their last digits from sums over eight, and small tensors are slower on many.
+# Before anything imports torch or numba, and for the processes that tests start: sums over one thread differ in their
+# last digits from sums over eight, small tensors are slower on many, and there is a test process for each core.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ[_name] = "2"
+    os.environ[_name] = "1"
 # Rendered loops are compiled once for all runs of the tests; their files are named by a hash of their dependencies.
 os.environ.setdefault("SNNLAB_CACHE", str(user_cache_path("snnlab")))
 # Tests run in several processes at a time, and OpenMP's threads would wait for each other by spinning.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+# Garbage is searched for rarely: usually this takes an eighth of the time of compiling and of trainings.
+gc.set_threshold(100_000, 20, 100)
+
+
+def pytest_collection_finish() -> None:
+    """Never search what was imported for garbage."""
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """At its end the interpreter frees all of it, without a word of bindings that something leaked."""
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,6 +63,12 @@ def store_dir(tmp_path: Path) -> Path:
     path = tmp_path / "store"
     path.mkdir()
     return path
+
+
+@pytest.fixture(scope="session")
+def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder where saccade_digits, which takes five seconds to make, is packed once for all tests."""
+    return tmp_path_factory.getbasetemp() / "digits"
 
 
 @pytest.fixture(scope="session")

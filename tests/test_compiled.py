@@ -91,6 +91,7 @@ def test_a_cache_of_a_version_whose_classes_had_other_names_is_compiled_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # both versions have one size and one second
     monkeypatch.syspath_prepend(str(tmp_path))
     path = tmp_path / "renamed_classes.py"
     for name, value in (("Old", 3), ("New", 4)):

@@ -23,6 +23,7 @@ from snnlab.data.sources.saccades import SaccadeDigits
 from snnlab.nn import build_network
 
 from .fixtures.sounds import stand_in_package, wav, word, write_words
+from .marks import one_long
 from .pages import (
     BLOCKS as ALL_BLOCKS,
     PAGES,
@@ -164,24 +165,21 @@ def test_there_are_commands_to_run():
 
 # They start other processes, each of which imports everything; tests/cli starts such in `make check`.
 STARTS_PROCESSES = ("launcher=joblib", "trainer=ddp")
-# They write what other commands of a page read.
-WRITES = ("new", "cp", "import", "convert", "export", "quantize")
 # Options that make a command of a page shorter.
 FEWER = {"quantize": {"--recordings": "8"}, "robust": {"--recordings": "8", "--repetitions": "1"}}
 OF_README = {line for block in BLOCKS if block.page == Path("README.md") for line in commands_of(block)}
 
 
-def mark(number: int, line: str) -> Any:
-    """Return the mark of a command: two of three of pages other than the README are marked long."""
+def mark(line: str) -> Any:
+    """Return the mark of a command: `make test` has those of the README, and those whose output is shown."""
     if any(text in line for text in STARTS_PROCESSES):
         return pytest.mark.slow
-    usual = line in OF_README or line in SHOWN or number % 3 == 0 or line.split()[1] in WRITES
-    return () if usual else pytest.mark.long
+    return () if line in OF_README or line in SHOWN else pytest.mark.long
 
 
 @pytest.mark.parametrize(
     "command",
-    [pytest.param(line, marks=mark(number, line)) for number, line in enumerate(commands())],
+    [pytest.param(line, marks=mark(line)) for line in commands()],
 )
 def test_a_command_of_a_page_works(
     command: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -222,9 +220,8 @@ def test_a_command_of_a_page_works(
 
 
 def searched() -> list[Any]:
-    """Return the searches of the pages, of which all but the first are slow, and the one that is resumed."""
-    fresh = [line for line in commands(sweeps=True) if "resume=" not in line]
-    return [pytest.param(line, marks=pytest.mark.slow if k else ()) for k, line in enumerate(fresh)]
+    """Return the searches of the pages, of which the first is long and the others are slow."""
+    return one_long(line for line in commands(sweeps=True) if "resume=" not in line)
 
 
 @pytest.mark.parametrize("command", searched())

@@ -49,7 +49,7 @@ def test_what_belongs_to_a_feature_is_there() -> None:
 @pytest.mark.parametrize("feature", features())
 def test_the_rest_works_without_a_feature(feature: str, tmp_path: Path) -> None:
     for part in PARTS:
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "results"))
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     for path in ROOT.iterdir():
         if path.is_file():
             shutil.copy(path, tmp_path)

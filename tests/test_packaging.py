@@ -12,6 +12,8 @@ import pytest
 
 from snnlab.zoo import zoo_names
 
+pytestmark = pytest.mark.long  # builds both archives
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {"snnlab", "configs", "docs", "scripts", "tests"}
 FILES = {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ import pytest
 from scripts.notebooks import FILE
 from snnlab.cli import main
 
-from .pages import PAGES, TUTORIALS, Block, assert_shows, blocks_of, commands_of, own_registries
+from .pages import PAGES, ROOT, TUTORIALS, Block, assert_shows, blocks_of, commands_of, own_registries
 
+EXTRA = re.compile(r"snnlab-train\[([\w,]+)\]")
 # The tutorials that take seconds: `make test` has one, `make check` the other too, `make slow` the rest.
 MARKS = {"pytorch": (), "coming_from": pytest.mark.long}
 
@@ -77,3 +80,29 @@ def test_each_block_of_a_tutorial_runs_or_says_why_not(page: Path):
         output = block.language == "text" and previous is not None and previous.language == "python"
         runs = output or block.language == "python" or FILE.match(block.text) or commands_of(block)
         assert runs or block.not_run, block
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=str)
+def test_a_tutorial_names_the_extra_that_its_commands_need(page: Path):
+    text = page.read_text(encoding="utf-8")
+    used = " ".join(command for block in blocks_of(page, PAGES[page]) for command in commands_of(block))
+    needs = {"--nir": "nir", "--onnx": "onnx", "snnlab sweep": "sweep", ".wav": "audio"}
+    for word, extra in needs.items():
+        assert word not in used or f"snnlab-train[{extra}]" in text
+
+
+def test_the_extras_that_pages_and_messages_name_exist():
+    places = [
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "snnlab").rglob("*.py"),
+        *(ROOT / "configs").rglob("*.yaml"),
+        ROOT / "README.md",
+    ]
+    named = {
+        name
+        for path in places
+        for found in EXTRA.findall(path.read_text(encoding="utf-8"))
+        for name in found.split(",")
+    }
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert {"aedat", "audio", "nir", "sweep"} <= named <= extras.keys()

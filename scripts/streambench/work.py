@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from snnlab import load, train
-from snnlab.data.events.step_events import columns_of
 from snnlab.data.formats import ReadOptions, read_file
 from snnlab.nn.network import Network
 from snnlab.session import Session
+from snnlab.step_events import columns_of
 
 # Columns x, y, p of a step.
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray]

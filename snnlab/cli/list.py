@@ -22,7 +22,7 @@ from snnlab.files import load_array
 from snnlab.printable import printable
 from snnlab.spec.docstrings import first_sentence
 from snnlab.yaml_files import read_yaml
-from snnlab.zoo import CARD_FILE, FOLDER, PREFIX, run_path, zoo_names
+from snnlab.zoo import PREFIX, run_path, zoo_names
 
 DATASET_LEGEND = """
 packed: a training starts at once, unless files have changed since; snnlab data inspect data=NAME describes the dataset
@@ -164,6 +164,7 @@ CLASSES = """classes of PyTorch, Lightning and plugins, named as _target_ with t
   optimizer={_target_: torch.optim.NAdam, lr: 1e-3} replaces the file; scheduler also takes a type of snnlab
   an argument may be such an object: schedulers: [{_target_: torch.optim.lr_scheduler.LinearLR}, ...]"""
 CARDS = "snnlab.session.model_card"  # it brings torch, as the registries do
+ZOO_TABLE = "snnlab.runs.zoo_table"  # it brings OmegaConf, as all readers of runs do
 
 
 @command("list", section="data and files", page="layers", synonyms=("ls",))
@@ -254,7 +255,7 @@ def list_files(kind: str, files: dict[str, Path], name: str | None, user_dir: Pa
 def list_zoo(name: str | None) -> None:
     """Print the trained networks that come with snnlab, or the card of one."""
     if name is None:
-        print_lines((one, description(FOLDER / one / CARD_FILE)) for one in zoo_names())
+        print_lines(importlib.import_module(ZOO_TABLE).zoo_table())
         return
     folder = run_path(f"{PREFIX}{name}")
     cards = importlib.import_module(CARDS)

@@ -52,13 +52,18 @@ def robust(
         snnlab robust RUN --recordings 500 --split val
     """
     numbers = None if levels is None else [_number(text) for text in levels]
+    if numbers is not None and len(disturb or ()) != 1:
+        raise ConfigError("robust: --levels", "are of one disturbance", "name it with --disturb NAME")
+    if numbers == []:
+        raise ConfigError("robust: --levels", "is empty", "write --levels 0,0.1,0.2")
     folder_of_run = run_path(run)
     console_logging()
     experiment = compose_run(folder_of_run, overrides, config_dir, "data")
 
     from snnlab.session import disturbed
 
-    request = disturbed.RobustnessRequest(disturb, numbers, repetitions, recordings, seed)
+    by_name = None if disturb is None else dict.fromkeys(disturb, numbers)
+    request = disturbed.RobustnessRequest(by_name, repetitions, recordings, seed)
     measured = disturbed.measure_robustness(folder_of_run, experiment, split, checkpoint, out, request)
     with until_pipe_closes():
         for table in measured.tables:

@@ -253,6 +253,16 @@ class EventDataModule(L.LightningDataModule):
         batches = _RecordingBatches(self.store, self.windows, self.settings.duration_us, self.ablation, pipeline, seed)
         return batches[BatchIndex(items, epoch)]
 
+    def batches_of(self, items: np.ndarray) -> Iterator[Batch]:
+        """Yield recordings, or windows, in their order as batches of frames, as in an evaluation.
+
+        Shape:
+            items: as for `gather_events`.
+        """
+        for first in range(0, len(items), self.settings.batch_size):
+            events = self.gather_events(items[first : first + self.settings.batch_size])
+            yield self.on_after_batch_transfer(events, 0)
+
     def epoch_items(self, part: np.ndarray) -> np.ndarray:
         """Return the items of an epoch of some recordings: the recordings themselves, or their windows."""
         return part if self.windows is None else self.windows.of(part)

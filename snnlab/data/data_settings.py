@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +124,23 @@ class DataSettings(DataFields):
         """Shape of one frame: (C, H, W), (C, W) for sensors of one row, or (W,) for one row and one channel."""
         return self.frame_builder().shape
 
+    def denominator(self) -> int:
+        """Return N where all values of frames are whole numbers of 1/N; refuse others."""
+        builder = self.frame_builder()
+        found = builder.representation.denominator(builder.region.size[0])
+        if found is None:
+            problem = "has values that are no whole numbers, which quantize needs"
+            raise ConfigError(
+                "data.representation", problem, "set data.representation=counts, binary, or level without a range"
+            )
+        return found
+
+    def in_whole_numbers(self) -> DataSettings:
+        """Return settings whose frames are `denominator` times as large, and so are whole numbers."""
+        if (levels := self.denominator()) == 1:
+            return self
+        return replace(self, representation={**self._representation_node(), "range": [1, levels]})
+
     def frame_builder(self, hot: Tensor | None = None) -> FrameBuilder:
         """Return the conversion of events to frames.
 
@@ -132,8 +150,7 @@ class DataSettings(DataFields):
         Shape:
             hot: bool `[H * W]`.
         """
-        chosen = self.representation
-        node = {"type": chosen} if isinstance(chosen, str) else dict(chosen)
+        node = self._representation_node()
         kind = REPRESENTATIONS.build(node.pop("type", None), node, "data.representation")
         crop = None if self.crop is None else (self.crop[0], self.crop[1], self.crop[2], self.crop[3])
         with error_context("data"):
@@ -141,6 +158,10 @@ class DataSettings(DataFields):
             overlap_us = round(1000 * self.overlap_ms)
             steps = Steps(self.duration_us, self.steps, self.bin_by, self.events_per_bin, overlap_us)
             return FrameBuilder(region, steps, kind, self.length_from)
+
+    def _representation_node(self) -> dict[str, Any]:
+        chosen = self.representation
+        return {"type": chosen} if isinstance(chosen, str) else dict(chosen)
 
     def _check_camera(self) -> None:
         if self.camera_path is not None:

@@ -268,13 +268,16 @@ def read_file(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Even
     return events_from_columns(columns, reading, sensor_size, str(path))
 
 
-def read_pieces(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Iterator[Events]:
+def read_pieces(
+    path: Path, reading: ReadOptions, sensor_size: SensorSize, *, may_fall: bool = False
+) -> Iterator[Events]:
     """Yield the recording in a file in pieces, those of a camera's file; another file, or one to sort, is one piece.
 
     Args:
         path: The file.
         reading: The reading options.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        may_fall: Whether times of a camera's file may fall, as for a stream, which drops late events.
 
     Raises:
         DataError: as `read_file`, at the piece; and if the times of a camera's file fall.
@@ -288,7 +291,8 @@ def read_pieces(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> It
         with open_camera_file(path) as opened:
             for columns in opened.pieces:
                 events = events_from_columns(columns, as_stored, sensor_size, str(path), number)
-                check_times(events.t, str(path), number, last)
+                if not may_fall:
+                    check_times(events.t, str(path), number, last)
                 if number == 0 and events.t.size and reading.time_origin == "first":
                     origin = int(events.t[0])
                 if events.t.size:

@@ -164,7 +164,8 @@ def check_undivided(place: str, merged: RecordingGroups, parts: np.ndarray) -> N
         raise DataError(
             place,
             (f"the recordings of {merged.names[first]} are in both {format_parts(merged.groups, parts, first)}{more}"),
-            "all recordings of a group, and all segments of a file, must be in one part",
+            "all recordings of a group, and all segments of a file, must be in one part; without groups,"
+            " data.split_by_time=[0.7,0.1,0.2] divides files by time",
         )
 
 
@@ -277,8 +278,9 @@ def _group_holdout(targets: np.ndarray, fraction: float, rng: np.random.Generato
             "",
             f"all {targets.size:,} recordings are in one group (one person, one session or segments of one file), which"
             " cannot be divided",
-            "use several files, and several groups in the column group of data.labels; data.val_fraction=0, and for"
-            " data=folder data.test_fraction=0, hold no recordings out",
+            "use several files, and several groups in the column group of data.labels, or"
+            " data.split_by_time=[0.7,0.1,0.2], which divides the segments of each file by time; data.val_fraction=0,"
+            " and for data=folder data.test_fraction=0, hold no recordings out",
         )
     counts = _class_counts(targets, inverse, names.size)
     missing = fraction * counts.sum(0)

@@ -9,14 +9,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import yaml
 
 from snnlab.errors import ConfigError, RunFolderError, one_line
 from snnlab.experiments.row_record import RowRecord, folders_of_rows, is_row_record
-from snnlab.files import folders_at, read_text
+from snnlab.files import folders_at, load_arrays, read_text
 from snnlab.printable import printable_data
 from snnlab.runs.forms import has_form
 from snnlab.runs.recorded import RecordedRun, RunFiles, find_runs, read_run_if_ended
+from snnlab.runs.robustness import ANSWERS, RobustnessCurve, curves_of
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.runs_table import (
     DAMAGED,
@@ -78,6 +80,7 @@ class SuiteRun:
         error: The reason why there is none, or None.
         tuned: {trials, val_size, values} if its settings were tuned, or None.
         wall_s: Wall time, s.
+        curves: The right answers of its network under disturbances, if the suite has measured them.
     """
 
     dataset: str
@@ -89,6 +92,7 @@ class SuiteRun:
     error: str | None = None
     tuned: Mapping[str, Any] | None = None
     wall_s: float | None = None
+    curves: Sequence[RobustnessCurve] = ()
 
     @property
     def tested(self) -> bool:
@@ -253,7 +257,38 @@ def _run_of_entry(root: Path, entry: Mapping[str, Any], problems: list[str]) -> 
         status = "failed"
     error = error or entry.get("error")
     names = (entry["dataset"], entry["method"], int(entry["seed"]))
-    return SuiteRun(*names, folder, status, run, error, entry.get("tuned"), entry.get("wall_s"))
+    try:
+        curves = recorded_curves(folder / MEASURED / ANSWERS)
+    except RunFolderError as damaged:
+        problems.append(f"{entry['folder']}: {one_line(damaged)}; it is left out")
+        curves = []
+    return SuiteRun(*names, folder, status, run, error, entry.get("tuned"), entry.get("wall_s"), curves)
+
+
+# The folder of the disturbed answers in that of a run; in a record their file is beside the others.
+MEASURED = "robustness"
+
+
+def recorded_curves(path: Path, seed: int | None = None) -> list[RobustnessCurve]:
+    """Return the curves of a run's measurement, or of a seed of a row's record; none without the file.
+
+    Raises:
+        RunFolderError: if the file is damaged.
+    """
+    if not path.is_file():
+        return []
+    try:
+        arrays = load_arrays(path)
+        if seed is not None:
+            place = np.flatnonzero(arrays.get("seed", np.zeros(0)) == seed)[:1]
+            arrays = {
+                name: value[place[0]] if name.count("/") and place.size else value for name, value in arrays.items()
+            }
+            if not place.size:
+                return []
+        return curves_of(arrays)
+    except (OSError, ValueError, IndexError) as error:
+        raise RunFolderError(path, f"is damaged ({one_line(error)})", "restore it from a copy") from error
 
 
 def _runs_of_row(record: RowRecord) -> list[SuiteRun]:
@@ -263,6 +298,7 @@ def _runs_of_row(record: RowRecord) -> list[SuiteRun]:
             *(dataset, method, run.seed, record.folder, run.status, run, None),
             entry.get("tuned"),
             entry.get("wall_s"),
+            recorded_curves(record.folder / ANSWERS, run.seed),
         )
         for run, entry in zip(record.recorded_runs(), record.runs, strict=True)
     ]
@@ -313,6 +349,7 @@ _PAGE: Mapping[str, Any] = {
     "tune": {},
     "published": [{}],
     "energy": {},
+    "robustness": {},
     "command": str,
 }
 _STATE: Mapping[str, Any] = {

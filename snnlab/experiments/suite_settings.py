@@ -15,10 +15,12 @@ from snnlab.experiments.sweep_settings import PLACE as SWEEP, parse_settings as 
 from snnlab.printable import holds_password, masked
 from snnlab.spec.interval import Count, at_least
 from snnlab.spec.nodes import load
+from snnlab.spec.override_texts import key_of
 from snnlab.spec.signatures import check_settings
 
 PLACE = "suite"
-_WEIGHTS = "model.weights.file"
+# Settings that name the weights of a given network.
+_WEIGHTS = ("model.weights.file", "init_from")
 CONTROLS = ("shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only")
 # Settings that the suite controls, and what to use in their place.
 _SET_BY_SUITE = {
@@ -43,8 +45,8 @@ class Method:
     Args:
         overrides: Overrides of `snnlab train`.
         role: `baseline` for a method that the others are compared with; `given`: the weights are those of
-            `model.weights.file`, which is among the overrides. They are evaluated once, with the first seed, and shown
-            apart from what is trained.
+            `model.weights.file` or `init_from`, which is among the overrides. They are evaluated once, with the first
+            seed, and shown apart from what is trained.
         note: A sentence for the table.
         datasets: The suite's datasets that it is trained on; null: all.
         tune: {space: ...} of this method; false: it is not tuned; null: the suite's `tune`.
@@ -71,6 +73,24 @@ class Match:
 
 
 @dataclass(frozen=True)
+class Robustness:
+    """The disturbances under which each network of a suite is measured after its training, as `snnlab robust` does.
+
+    Args:
+        levels: The levels of each disturbance by its name, null: its own; null in place of the mapping: all. Those
+            that change nothing in a network are left out.
+        repetitions: Repetitions of each level of a random disturbance.
+        recordings: At most this number of test recordings, the first ones; null: all.
+        seed: Seed of all random numbers.
+    """
+
+    levels: Mapping[str, Sequence[float] | None] | None = None
+    repetitions: Count = 3
+    recordings: Count | None = None
+    seed: Annotated[int, at_least(0)] = 0
+
+
+@dataclass(frozen=True)
 class Suite:
     """A suite: methods that are trained on datasets with several seeds.
 
@@ -84,6 +104,7 @@ class Suite:
         controls: Controls for the first method of each dataset with the first seed; one of `CONTROLS` each.
         published: Published results of others, shown below these.
         energy: Constants of the energy estimate.
+        robustness: Disturbances under which each network is measured, {levels: {weight_noise: [0.1, 0.3]}}; null: none.
         engine: Where the runs are trained: `here`, in this process; `joblib`, in local processes; `submitit`; `ray`.
         workers: Number of runs at the same time.
         submitit: Parameters of submitit's executor.
@@ -100,6 +121,7 @@ class Suite:
     controls: Sequence[str] = ()
     published: Sequence[Mapping[str, Any]] = ()
     energy: Mapping[str, Any] | None = None
+    robustness: Robustness | None = None
     engine: Literal["here", "joblib", "submitit", "ray"] = "joblib"
     workers: Count = 2
     submitit: Mapping[str, Any] | None = None
@@ -210,10 +232,9 @@ def _parse_method(name: str, node: Any) -> Method:
     check_settings(Method, settings, place, "a method")
     method = Method(**settings)
     check_overrides(method.overrides, place)
-    if method.role == GIVEN and not any(text.lstrip("+").startswith(f"{_WEIGHTS}=") for text in method.overrides):
-        raise ConfigError(
-            f"{place}.role", "given needs the file of the weights", f"add {_WEIGHTS}=FILE to its overrides"
-        )
+    if method.role == GIVEN and not {key_of(text) for text in method.overrides} & set(_WEIGHTS):
+        fix = f"add {_WEIGHTS[0]}=FILE or {_WEIGHTS[1]}=RUN to its overrides"
+        raise ConfigError(f"{place}.role", "given needs the weights", fix)
     return method
 
 
@@ -243,6 +264,8 @@ def _check_table_settings(suite: Suite) -> None:
     try:
         energy_of(suite.energy, PLACE)
         check_published(suite.published, PLACE)
+        for node in suite.published:
+            check_names([node["method"]] if node.get("method") else [], suite.methods, f"{PLACE}.published", "method")
     except RunFolderError as error:
         raise ConfigError(error.place, error.message, error.hint, error.allowed) from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import fmean, median, stdev
@@ -14,14 +14,17 @@ from scipy.special import stdtrit
 
 from snnlab.errors import RunFolderError
 from snnlab.experiments.suite_reading import Energy, SuiteRun
-from snnlab.experiments.verdicts import MethodResults
+from snnlab.experiments.verdicts import MethodResults, answers_of
 from snnlab.runs.forms import has_form
-from snnlab.runs.statistics import SeedSummary, uneven
+from snnlab.runs.robustness import RobustnessCurve, pooled
+from snnlab.runs.statistics import SeedSummary, balanced_accuracy, confusion, mean_interval, uneven
 from snnlab.runs.tables import short_number
+from snnlab.target_kinds import IGNORED
 
 # Fields without which a published result cannot be judged.
 _REQUIRED = ("name", "accuracy", "architecture", "steps", "params", "protocol")
 _NUMBERS = ("accuracy", "steps", "params")
+_AGREEMENT = "{method: brf, each: [84.4, 84.9], margin: 1.3}, in percent and points"
 _SELECTIONS = ("test", "validation", "unknown")
 
 
@@ -35,6 +38,9 @@ class PublishedResult(NamedTuple):
         protocol: How it was measured, as text.
         selection: Recordings that chose the epoch: test, validation or unknown.
         source: Its publication, or None.
+        method: The method here that should have the same accuracy, or None.
+        each: The accuracies of its runs.
+        margin: The difference of the mean accuracies that would matter.
     """
 
     name: str
@@ -45,6 +51,9 @@ class PublishedResult(NamedTuple):
     protocol: str
     selection: str
     source: str | None
+    method: str | None = None
+    each: Sequence[float] = ()
+    margin: float = 0.0
 
     @property
     def on_test(self) -> bool:
@@ -66,6 +75,17 @@ def check_published(nodes: Sequence[Mapping[str, Any]], place: str) -> None:
                 raise RunFolderError(where, f"{key} must be a number, got {node[key]!r}")
         if (accuracy := node.get("accuracy")) is not None and not 1 < accuracy <= 100:
             raise RunFolderError(where, f"accuracy is in percent, above 1 and at most 100, got {accuracy:g}")
+        _check_agreement(node, where)
+
+
+def _check_agreement(node: Mapping[str, Any], where: str) -> None:
+    """Check the settings of a published result that a method here should agree with."""
+    forms: Mapping[str, Any] = {"method": str, "each": [float], "margin": float}
+    given = [key for key in forms if node.get(key) is not None]
+    if wrong := [key for key in given if not has_form(node[key], forms[key]) or (key == "each" and None in node[key])]:
+        raise RunFolderError(where, f"{wrong[0]} cannot be {node[wrong[0]]!r}", _AGREEMENT)
+    if given and (len(given) < len(forms) or len(node["each"]) < 2 or not node["margin"] > 0):
+        raise RunFolderError(where, "agreement needs a method, each accuracy and a margin above 0", _AGREEMENT)
 
 
 def published_results(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple[list[PublishedResult], list[str]]:
@@ -87,7 +107,9 @@ def published_results(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple
             selection = "unknown"
         accuracy, steps, params = float(node["accuracy"]) / 100.0, int(node["steps"]), float(node["params"])
         details = str(node["architecture"]), steps, params, str(node["protocol"])
-        found.append(PublishedResult(name, accuracy, *details, selection, node.get("source")))
+        each, margin = [value / 100 for value in node.get("each") or ()], (node.get("margin") or 0.0) / 100
+        agrees = node.get("method"), each, margin
+        found.append(PublishedResult(name, accuracy, *details, selection, node.get("source"), *agrees))
     return sorted(found, key=lambda one: -one.accuracy), problems
 
 
@@ -153,10 +175,16 @@ def run_statistics(run: SuiteRun, energy: Energy, best_on_test: bool) -> dict[st
     """
     metrics, timing, epoch = run.metrics, run.part("timing"), run.part("selection").get("epoch")
     macs, acs = metrics.get("test/synops_macs"), metrics.get("test/synops_acs")
+    assert run.recorded is not None
+    try:
+        arrays = run.recorded.predictions()
+    except RunFolderError:
+        arrays = {}
     found = {
         **{key.replace("/", "_"): metrics.get(key) for key in METRICS},
         "energy_nj": None if macs is None or acs is None else (macs * energy.mac_pj + acs * energy.ac_pj) / 1000.0,
-        **_accuracy_at_fractions(run),
+        **_accuracy_at_fractions(arrays),
+        "balanced_accuracy": _balanced_over_steps(arrays),
         "samples_per_s": timing.get("samples_per_s"),
         "peak_mb": timing.get("peak_device_mb") or timing.get("peak_rss_mb"),
         # Of a resumed run the suite knows only the time since it was resumed.
@@ -183,13 +211,18 @@ def accuracy_over_time(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
     return (answers == targets[:, None]).mean(0)
 
 
-def _accuracy_at_fractions(run: SuiteRun) -> dict[str, float]:
+def _balanced_over_steps(arrays: Mapping[str, np.ndarray]) -> float | None:
+    """Return the balanced accuracy of labels over time; None for other targets."""
+    targets = arrays.get("test_target")
+    if targets is None or targets.ndim != 2 or targets.dtype.kind not in "iu":
+        return None
+    there, answers = targets != IGNORED, answers_of(arrays)
+    return balanced_accuracy(confusion(targets[there], answers[there], 1 + int(max(targets.max(), answers.max()))))
+
+
+def _accuracy_at_fractions(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Return the accuracy at earlier ends of the recordings, or nothing if it is not known."""
-    assert run.recorded is not None
-    try:
-        found = accuracy_over_time(run.recorded.predictions())
-    except RunFolderError:
-        return {}
+    found = accuracy_over_time(arrays)
     if found is None:
         return {}
     at = {part: math.ceil(len(found) * part / 100) - 1 for part in _TIME_FRACTIONS}
@@ -236,6 +269,7 @@ def _sparsity_text(value: SeedSummary) -> str:
 COLUMNS = (
     Column("test_accuracy", "test_accuracy", "test accuracy (%)", _percent_text, "accuracy"),
     Column("test_interval", "test_accuracy", "95 % interval", _interval_text, "accuracy"),
+    Column("balanced_accuracy", "balanced_accuracy", "balanced (%)", _percent_text, "accuracy"),
     Column("test_mae", "test_mae", "test mean error", _with_sd(".4g"), "accuracy"),
     Column("test_rmse", "test_rmse", "test rms error", _with_sd(".4g"), "accuracy"),
     Column("test_r2", "test_r2", "test R2", _with_sd(".3f"), "accuracy"),
@@ -266,6 +300,50 @@ COLUMNS = (
 )
 
 
+_UNDER = "under_"
+
+
+def table_columns(rows: Iterable[MethodRow]) -> list[Column]:
+    """Return the columns of rows: those of all suites, and one for each disturbance that a row was measured under."""
+    names = dict.fromkeys(key for row in rows for key in row.values if key.startswith(_UNDER))
+    return [*COLUMNS, *(Column(key, key, key.removeprefix(_UNDER), _area_text, "robustness") for key in names)]
+
+
+def _area_text(value: SeedSummary) -> str:
+    ends = "" if value.low is None or value.high is None else f" ({100 * value.low:.1f} to {100 * value.high:.1f})"
+    return f"{100 * value.mean:.1f}{ends}"
+
+
+def method_curves(runs: Sequence[SuiteRun]) -> list[RobustnessCurve]:
+    """Return the curves of a method, each of all its networks; none if one of them was not measured as the others."""
+    names = [[curve.name for curve in run.curves] for run in runs]
+    if not names or any(each != names[0] for each in names):
+        return []
+    try:
+        return [pooled(curves) for curves in zip(*(run.curves for run in runs), strict=True)]
+    except ValueError:
+        return []
+
+
+def areas_of_seeds(curve: RobustnessCurve, seeds: int) -> np.ndarray:
+    """Return the area of each recording for each network of a method, the mean over the repetitions, `[S, N]`."""
+    return curve.areas.reshape(seeds, -1, curve.clusters.size).mean(1)
+
+
+def area_statistics(curves: Sequence[RobustnessCurve], seeds: int) -> dict[str, SeedSummary]:
+    """Return the area under each curve of a method, with its 95 % interval.
+
+    It holds for new seeds and new recordings; of one network, for new repetitions and new recordings.
+    """
+    found = {}
+    for curve in curves:
+        areas = areas_of_seeds(curve, seeds)
+        ends = mean_interval(curve.areas if seeds == 1 else areas, curve.clusters)
+        low, high = (None, None) if ends is None else ends
+        found[f"{_UNDER}{curve.name}"] = summarize_seeds(areas.mean(1).tolist())._replace(low=low, high=high)
+    return found
+
+
 @dataclass(frozen=True)
 class MethodRow:
     """A method on a dataset.
@@ -281,6 +359,7 @@ class MethodRow:
         differs: Its differences from the other methods.
         runs: Its runs, one per seed, tested or not.
         test_results: The test results of its networks; or the reason why they cannot be compared.
+        curves: The right answers of all its networks under disturbances, if the suite has measured them.
     """
 
     dataset: str
@@ -295,6 +374,7 @@ class MethodRow:
     differs: Sequence[str] = ()
     runs: Sequence[SuiteRun] = field(default=(), repr=False, compare=False)
     test_results: MethodResults | str = field(default="it was not tested", repr=False, compare=False)
+    curves: Sequence[RobustnessCurve] = field(default=(), repr=False, compare=False)
 
     @property
     def tested(self) -> list[SuiteRun]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -19,18 +19,23 @@ from snnlab.runs.run_folder import REPEAT_SUFFIX
 from snnlab.runs.runs_table import group_by, settings_beyond_seed
 from snnlab.runs.statistics import (
     LEVEL,
+    ConfidenceInterval,
     Difference,
     accuracy_interval,
     compare_methods,
     holm,
     inspection_factor,
     mcnemar,
+    mean_interval,
     uneven,
 )
 from snnlab.runs.tables import Table
 from snnlab.target_kinds import IGNORED
 
 _log = logging.getLogger(__name__)
+
+
+STEPS = "labelled steps"
 
 
 class MethodResults(NamedTuple):
@@ -46,6 +51,7 @@ class MethodResults(NamedTuple):
             recording, recordings of a person, a speaker, a session or a file.
         splits: Hash of each seed's lists of training, validation and test recordings.
         parts: What several rows of a recording are.
+        origins: The run that gave each seed's initial weights; empty for a seed with random ones.
     """
 
     name: str
@@ -56,11 +62,21 @@ class MethodResults(NamedTuple):
     clusters: np.ndarray
     splits: list[str]
     parts: str = "windows"
+    origins: Sequence[str] = ()
 
     @property
     def accuracies(self) -> np.ndarray:
         """The accuracy of each seed."""
         return self.right.mean(1)
+
+    @property
+    def interval(self) -> ConfidenceInterval | None:
+        """The 95 % interval of the mean accuracy, for new seeds and new clusters; None with too few clusters.
+
+        Of labels over time it is the jackknife's: the steps of a recording are worth more than one answer.
+        """
+        of_method = mean_interval if self.parts == STEPS else accuracy_interval
+        return of_method(self.right, self.clusters)
 
     @property
     def clustered(self) -> bool:
@@ -149,6 +165,7 @@ def method_results(name: str, runs: Sequence[RecordedRun]) -> MethodResults:
         tests[0].clusters,
         [str(run.provenance.get("split_hash")) for run in runs],
         tests[0].parts,
+        [str((run.selection.get("trained_before") or {}).get("run", "")) for run in runs],
     )
 
 
@@ -181,13 +198,18 @@ def read_test(run: RecordedRun) -> RunTest:
     start = found.get("test_start_us", np.zeros_like(recording))
     # Older versions did not record groups.
     clusters = found.get("test_group", recording)
-    answer = found["test_answer"] if "test_answer" in found else found["test_readout"].argmax(-1)
+    answer = answers_of(found)
     if target.ndim == 2:
         (row, step), steps = np.nonzero(target != IGNORED), target.shape[1]
         recordings = np.stack([recording[row], start[row] * steps + step], 1)
-        return RunTest(recordings, (answer == target)[row, step], clusters[row], "labelled steps")
+        return RunTest(recordings, (answer == target)[row, step], clusters[row], STEPS)
     order = np.lexsort((start, recording))
     return RunTest(np.stack([recording, start], 1)[order], (answer == target)[order], clusters[order])
+
+
+def answers_of(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the answered classes of a run's `predictions.npz`, or of a record."""
+    return arrays["test_answer"] if "test_answer" in arrays else arrays["test_readout"].argmax(-1)
 
 
 def _read_completed(folder: Path, *, alone: bool) -> RecordedRun | None:
@@ -283,7 +305,7 @@ def verdicts(
         looks: Returns the number of interim looks at two methods, with this one; None: once.
     """
     pairs = [(a, b) for a, b in combinations(methods, 2) if comparable is None or comparable(a, b)]
-    found = [compare_methods(a.right, b.right, a.clusters, paired=split_follows_seed(a, b)) for a, b in pairs]
+    found = [compare_methods(a.right, b.right, a.clusters, paired=are_paired(a, b)) for a, b in pairs]
     decided = [index for index, each in enumerate(found) if each.no_verdict_reason is None]
     times = [1 if looks is None else looks(a, b) for a, b in pairs]
     factored = holm([min(1.0, found[at].p * inspection_factor(times[at])) for at in decided])
@@ -294,13 +316,14 @@ def verdicts(
     ]
 
 
-def split_follows_seed(one: MethodResults, other: MethodResults) -> bool:
-    """Return whether networks of the same seed share their training recordings, and those of other seeds do not.
+def are_paired(one: MethodResults, other: MethodResults) -> bool:
+    """Return whether networks of the same seed share their training recordings or weights, and others do not.
 
-    Then the effect of the split cancels in the difference. If all seeds have the same split, networks of the same seed
-    share no more than others.
+    Then the effect of the split, or of the weights with which both begin, cancels in the difference. If these are the
+    same for all seeds, networks of the same seed share no more than others.
     """
-    return one.seeds == other.seeds and one.splits == other.splits and len(set(one.splits)) > 1
+    shared = ((one.splits, other.splits), (one.origins, other.origins))
+    return one.seeds == other.seeds and any(list(a) == list(b) and len(set(a)) > 1 for a, b in shared)
 
 
 def _seeds_text(one: MethodResults, other: MethodResults) -> str:
@@ -326,7 +349,7 @@ def _mcnemar_per_seed(verdict: Verdict) -> list[str]:
 
 
 def _table_row(method: MethodResults) -> tuple[str, ...]:
-    each, interval = method.accuracies, accuracy_interval(method.right, method.clusters)
+    each, interval = method.accuracies, method.interval
     deviation = f" ± {100 * each.std(ddof=1):.1f}" if len(each) > 1 else ""
     accuracy = f"{100 * each.mean():.1f} %{deviation}"
     between = "" if interval is None else f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"

@@ -285,6 +285,8 @@ class SubmititWorker(Worker):
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Submit a job that calls the function."""
+        # submitit ends a local job by SIGINT; a process started while it is ignored (by `nohup ... &`) ignores it too.
+        self._end_signal = signal.SIGTERM if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else signal.SIGINT
         self._job = self._executor.submit(JobCall(), function, *arguments)
         return self._waiter.submit(self._result, self._job)
 
@@ -313,9 +315,12 @@ class SubmititWorker(Worker):
     def close(self) -> None:
         """Remove a job that has not ended from the queue."""
         if self._job is not None and not self._job.done():
-            self._job.cancel(check=False)
-            while self._local and not self._job.done():
-                time.sleep(_POLL_S)
+            if self._local:
+                _send_signal(int(self._job.job_id), self._end_signal)
+                while not self._job.done():
+                    time.sleep(_POLL_S)
+            else:
+                self._job.cancel(check=False)
         self._closed.set()
         self._waiter.shutdown(wait=False)
 

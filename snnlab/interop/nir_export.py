@@ -22,6 +22,7 @@ from snnlab import __version__
 from snnlab.compat import ConvNd
 from snnlab.errors import ConfigError, join_names
 from snnlab.interop import nir_metadata
+from snnlab.interop.integer_network import integer_network, is_whole
 from snnlab.interop.nir_files import make_graph, nir_package
 from snnlab.nn.blocks.branches import SHORTCUT, Parallel, Residual
 from snnlab.nn.blocks.graph import INPUT, OUTPUT, Graph, components
@@ -93,7 +94,7 @@ def to_graph(
     lossy: bool = False,
     readout: str | None = None,
 ) -> Exported:
-    """Return a network as a NIR graph, with metadata to read it back exactly.
+    """Return a network as a NIR graph, with metadata to read it back exactly; one in whole numbers with these.
 
     Args:
         network: The network; it is described in evaluation mode.
@@ -102,6 +103,8 @@ def to_graph(
         lossy: Write what NIR cannot say as the nearest that it can.
         readout: The loss's readout, for the metadata.
     """
+    whole = integer_network(network) if is_whole(network) else None
+    network = network if whole is None else whole.network
     built = network.built_from
     if built is not None:
         in_shape, dt = built.in_shape, built.dt
@@ -131,6 +134,7 @@ def to_graph(
         nodes=writer.layer_of,
         weights=in_nodes,
         lost=[f"{each.layer}: {each.what} -> {each.instead}" for each in writer.unsayable],
+        units={} if whole is None else whole.units,
         state=state,
     )
     nir_metadata.attach(graph, metadata)
@@ -461,8 +465,6 @@ class _Writer:
         return ends
 
     def _write_population(self, neuron: Neuron, path: str, name: str, sources: Sources, shape: Shape) -> Sources:
-        if neuron.is_quantized:
-            return self._no_node(sources, path, "whole numbers", "NIR has real ones: export the run it was made of")
         says_it = {"nir", "in_nir"} & {*vars(type(neuron))}
         found = neuron.in_nir(self.dt) if says_it else None
         if found is None:

@@ -149,6 +149,9 @@ def read_network(file: GraphFile, place: str, options: NIRReadOptions) -> ReadNe
         _require_fit(own, weights, place)
         said = [f"snnlab {own.version} wrote it: layers and settings are those of its metadata"]
         said += [f"its nodes do not say: {line}" for line in own.lost]
+        if own.units:
+            units = ", ".join(f"{name} {unit:.6g}" for name, unit in own.units.items())
+            said.append(f"its numbers are whole; a unit of the neurons and the weights before them is: {units}")
         if unused := [name for name, value in vars(options).items() if value != getattr(NIRReadOptions, name)]:
             said.append(f"not used: {join_names(unused)}; ignore_metadata reads the nodes by these options")
         read = ReadNetwork(

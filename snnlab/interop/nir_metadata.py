@@ -55,6 +55,7 @@ class Metadata:
         nodes: The path of the layer in the network, such as `block1.lif`, for each node.
         weights: The node and its field, for each entry of the state dict that is an array of a node.
         lost: What the nodes do not say, each as one line.
+        units: What one unit of the whole numbers of each layer of neurons, and of the weights before it, is.
         digests: A hash of each node, and of the edges under the empty name.
         state: The other entries of the state dict.
     """
@@ -69,6 +70,7 @@ class Metadata:
     nodes: Mapping[str, str] = field(default_factory=dict)
     weights: Mapping[str, Where] = field(default_factory=dict)
     lost: Sequence[str] = ()
+    units: Mapping[str, float] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     state: Mapping[str, np.ndarray] = field(default_factory=dict)
 
@@ -151,6 +153,7 @@ def _require_types(values: Mapping[str, Any]) -> None:
         "dt": dt is None or (type(dt) in (int, float) and 0 < dt < math.inf),
         "num_steps": steps is None or (type(steps) is int and 0 < steps <= MOST_VALUES),
         "nodes": all(isinstance(text, str) for text in values["nodes"].items() for text in text),
+        "units": all(type(unit) is float and unit > 0 for unit in values.get("units", {}).values()),
         "digests": isinstance(values["digests"], dict),
         "version, readout or lost": all(isinstance(text, str) and is_printable(text) for text in texts),
     }.items():

@@ -26,6 +26,7 @@ from snnlab.nn.blocks.branches import SHORTCUT, Residual
 from snnlab.nn.delays import Delays
 from snnlab.nn.layers.delayed import DelayedConnections, DelayedConv, DelayedLinear
 from snnlab.nn.layers.dropout import Dropout
+from snnlab.nn.layers.elementwise import Delay
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron, cast_coefficients
@@ -145,6 +146,10 @@ class NetworkForm(NamedTuple):
         return {one.name: one for one in self.operations if isinstance(one, Neurons)}
 
 
+# What may follow a layer of delays: layers whose weights are split by delay, and those that leave values as they are.
+_READ_DELAYED = (nn.Conv1d, nn.Conv2d, nn.Linear, Delay, nn.Flatten, Dropout, nn.Identity)
+
+
 def network_form(network: Network, in_shape: Shape, place: str = "model.layers") -> NetworkForm:
     """Return the form of a network.
 
@@ -159,7 +164,14 @@ def network_form(network: Network, in_shape: Shape, place: str = "model.layers")
             kind = str(other).removeprefix("torch.")
             raise ConfigError(f"{place}.{name}", f"needs float32, got {kind}", "call network.float()")
         reader.read(name, module)
-    return NetworkForm(reader.in_shape, tuple(reader.done), reader.at, place)
+    return reader.finish()
+
+
+class _HeldBack(NamedTuple):
+    """Values that a layer of delays holds back: its name, and the steps of each, `[C, H, W]`."""
+
+    name: str
+    steps: np.ndarray
 
 
 class _FormReader:
@@ -171,6 +183,7 @@ class _FormReader:
         self.place = place
         self.done: list[Operation] = []
         self.at = Value(INPUT)
+        self.held: _HeldBack | None = None
         # Features of one axis are channels of one pixel.
         self.shape: Shape = {1: (*in_shape, 1, 1), 2: (*in_shape[:1], 1, *in_shape[1:])}.get(len(in_shape), in_shape)
         self.in_shape = self.shape
@@ -178,11 +191,15 @@ class _FormReader:
 
     def read(self, name: str, module: nn.Module) -> None:
         """Read the next layer."""
+        if not isinstance(module, _READ_DELAYED) and type(module) is not Network:
+            self._check_none_held()
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
             one = self._map(name, module, _array(module.weight))
-            self._add(Currents(name, self._shape_after(one, module), (one,), _bias(module)))
+            self._add(Currents(name, self._shape_after(one, module), self._delayed_maps(one), _bias(module)))
         elif isinstance(module, DelayedConnections):
             self._add_delayed(name, module)
+        elif isinstance(module, Delay):
+            self._hold_back(name, module)
         elif isinstance(module, Recurrent):
             self._add_recurrent(name, module)
         elif isinstance(module, Neuron):
@@ -200,6 +217,16 @@ class _FormReader:
             self._refuse(
                 name, f"{type(module).__name__} cannot be expressed by linear maps and neurons", _advice(module)
             )
+
+    def _check_none_held(self) -> None:
+        if self.held is not None:
+            advice = "put it right before a convolution or a linear layer without delays"
+            self._refuse(self.held.name, "delays of other layers' inputs cannot be expressed", advice)
+
+    def finish(self) -> NetworkForm:
+        """Return the form of all layers that were read."""
+        self._check_none_held()
+        return NetworkForm(self.in_shape, tuple(self.done), self.at, self.place)
 
     def _refuse(self, name: str, problem: str, advice: str = "") -> None:
         raise ConfigError(f"{self.place}.{name}", problem, advice)
@@ -265,6 +292,28 @@ class _FormReader:
         sizes = zip(self.shape[1:], rules[1], ends, rules[2], kernel, rules[0], strict=True)
         size = ((n + p + end - d * (k - 1) - 1) // s + 1 for n, p, end, d, k, s in sizes)
         self._add(Currents(name, (len(module.weight), *size), tuple(maps), _bias(module)))
+
+    def _hold_back(self, name: str, module: Delay) -> None:
+        """Delay the values for the next convolution or linear layer."""
+        steps = module.steps.cpu().numpy().reshape(self.shape)
+        self.held = _HeldBack(name, steps if self.held is None else self.held.steps + steps)
+
+    def _delayed_maps(self, one: WeightMap) -> tuple[WeightMap, ...]:
+        """Return a map for each delay of what is held back, with the weights of the inputs that have it."""
+        if self.held is None:
+            return (one,)
+        (name, steps), self.held = self.held, None
+        if one.is_whole:
+            own = steps[None]
+        else:
+            if (steps != steps[:, :1, :1]).any():
+                self._refuse(name, "delays that differ within a channel, before a convolution, cannot be expressed")
+            own = np.repeat(steps[:, 0, 0].reshape(one.groups, -1), len(one.weight) // one.groups, 0)[..., None, None]
+        source = one.source
+        return tuple(
+            one._replace(source=Value(source.of, source.delay + int(n)), weight=np.where(own == n, one.weight, 0))
+            for n in np.unique(own)
+        )
 
     def _add_recurrent(self, name: str, module: Recurrent) -> None:
         """Add the feedback of neurons' outputs to the currents right before them."""
@@ -355,6 +404,7 @@ class _FormReader:
             self._refuse(name, f"connect: {module.connect} cannot be expressed", "set connect: add")
         begun = self.at, self.shape, self.is_flat
         self._read_all([(f"{name}.{inner}", layer) for inner, layer in module.layers()])
+        self._check_none_held()
         branch, end = self.at, (self.shape, self.is_flat)
         self.at, self.shape, self.is_flat = begun
         if (shortcut := getattr(module, SHORTCUT, None)) is not None:

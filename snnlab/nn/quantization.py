@@ -19,16 +19,23 @@ from snnlab.errors import ConfigError, error_context
 from snnlab.kernels.whole_numbers import EXACT_BITS, rounded
 from snnlab.nn.blocks.branches import SHORTCUT, Residual
 from snnlab.nn.integer_targets import IntegerTarget
+from snnlab.nn.layers.delayed import DelayedConnections, DelayedConv
 from snnlab.nn.layers.dropout import Dropout
+from snnlab.nn.layers.elementwise import Delay
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.recurrent import Feedback, Recurrent
+from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.whole_membrane import WHOLE, WholeMembrane, make_whole
 
 # Parts of the largest weight at which weights may be clipped.
 _CLIPS = torch.linspace(0.3, 1.0, 29, dtype=torch.float64)
 _AXES = {nn.Linear: 0, nn.Conv1d: 1, nn.Conv2d: 2}
+# What happens where a setting is a whole number of 0 units.
+_ZEROS = {"v_threshold": "each step would spike", "adaptation": "nothing would adapt"}
+# The readout of a network that has none.
+READOUT = "whole_readout"
 
 
 class WholeWeight(nn.Module):
@@ -37,13 +44,17 @@ class WholeWeight(nn.Module):
     Args:
         neuron: The neurons.
         least, most: The smallest and the largest whole number, before the shift.
-        factor: Factor of the layer's input: 1 / cells of the mean pools before it, which become sums.
+        factor: Factor of the values: 1 / cells of mean pools, which become sums.
+        input_denominator: The input is so many times as large as that of the real weights.
     """
 
-    def __init__(self, neuron: WholeMembrane, least: int, most: int, factor: float) -> None:
+    def __init__(self, neuron: WholeMembrane, least: int, most: int, factor: float, input_denominator: int = 1) -> None:
         super().__init__()
         self._neuron = [neuron]  # in a list, so that it is no part of this module
-        self.least, self.most, self.factor = least, most, factor
+        self.least, self.most, self.input_denominator = least, most, input_denominator
+        # An input of many levels has the resolution that weights get by the shift.
+        self.shift = neuron.weight_shift - _bits(input_denominator)
+        self.factor = factor * 2 ** _bits(input_denominator) / input_denominator
 
     def in_scale(self, weight: Tensor) -> Tensor:
         """Return weights in units of their scale, float64, not rounded; outputs are the first axis."""
@@ -58,7 +69,7 @@ class WholeWeight(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """Return the whole numbers, shifted."""
         whole = self.unbounded(weight).clamp(self.least, self.most)
-        return (whole * 2.0 ** self._neuron[0].target.weight_shift).to(weight.dtype)
+        return (whole * 2.0**self.shift).to(weight.dtype)
 
 
 class WholeBias(WholeWeight):
@@ -66,8 +77,8 @@ class WholeBias(WholeWeight):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the whole numbers."""
-        target = self._neuron[0].target
-        whole = rounded(self.in_scale(weight) * 2.0**target.weight_shift, to_even=target.rounds_to_even)
+        (neuron,) = self._neuron
+        whole = rounded(self.in_scale(weight) * 2.0**neuron.weight_shift, to_even=neuron.target.rounds_to_even)
         return whole.clamp(self.least, self.most).to(weight.dtype)
 
 
@@ -77,12 +88,16 @@ class WeightedInput(NamedTuple):
     Attributes:
         name: Its name.
         module: The layer.
-        factor: Factor of its input.
+        factor: Factor of its weights: 1 / cells of the mean pools before it, and between it and the neurons.
+        after: Factor of its output, and so of its bias: 1 / cells of the latter.
+        is_first: Whether its input is the network's.
     """
 
     name: str
     module: Any
     factor: float
+    after: float = 1.0
+    is_first: bool = False
 
     @property
     def weight(self) -> Tensor:
@@ -116,7 +131,12 @@ class WholeGroup:
 
 
 def quantize_network(
-    network: Network, target: IntegerTarget, *, only: str | None = None, place: str = "model.layers"
+    network: Network,
+    target: IntegerTarget,
+    *,
+    only: str | None = None,
+    input_denominator: int = 1,
+    place: str = "model.layers",
 ) -> list[WholeGroup]:
     """Make a network one in whole numbers, in place, with the scales that its weights have now; return its parts.
 
@@ -124,6 +144,7 @@ def quantize_network(
         network: The network, real until now.
         target: Widths, rounding and overflow.
         only: Name of the only neurons that are made whole, with the weights before them; None: all.
+        input_denominator: N, where the input in whole numbers is N times as large as that of the real network.
         place: Path of the layers, for errors.
     """
     reader = _GroupReader(place)
@@ -132,23 +153,29 @@ def quantize_network(
     names = {one.name for group in reader.groups for one in group.inputs}
     if unknown := [name for name in target.layer_bits if name not in names]:
         raise ConfigError(f"quantize.layer_bits.{unknown[0]}", "there is no such layer with weights", allowed=names)
+    if input_denominator > 1 and reader.adds_input is not None:
+        problem = "adds the input, whose values are no numbers of events"
+        raise ConfigError(f"{place}.{reader.adds_input}", f"quantize: {problem}", "set data.representation=counts")
     groups = [group for group in reader.groups if only in (None, group.name)]
     for group in groups:
         _require_of_target(group, target, place)
     for pool in reader.mean_pools if only is None else ():
         setattr(*pool)
     for group in groups:
+        levels = input_denominator if group.inputs[0].is_first else 1
+        shift = max(target.weight_shift, _bits(levels))
         with error_context(f"{place}.{group.name}"):
-            neuron = make_whole(group.neuron, target, group.channels, group.axes)
+            neuron = make_whole(group.neuron, target, group.channels, group.axes, shift)
         for one in group.inputs:
             ends = target.least_weight(one.name), target.most_weight(one.name)
-            weight = WholeWeight(neuron, *ends, one.factor if only is None else 1.0)
+            weight = WholeWeight(neuron, *ends, one.factor if only is None else 1.0, levels if one.is_first else 1)
             if isinstance(one.module, Feedback):
                 one.module.whole = weight
                 continue
             parametrize.register_parametrization(one.module, "weight", weight)
             if one.module.bias is not None:
-                bias = WholeBias(neuron, -target.most_bias - 1, target.most_bias, weight.factor)
+                after = one.after if only is None else 1.0
+                bias = WholeBias(neuron, -target.most_bias - 1, target.most_bias, after)
                 parametrize.register_parametrization(one.module, "bias", bias)
     fit_scales(groups)
     return groups
@@ -161,6 +188,28 @@ def _require_of_target(group: WholeGroup, target: IntegerTarget, place: str) -> 
         raise ConfigError(at, f"the target has no {kind}", f"choose {' or '.join(target.neurons)}")
     if target.fits_all and getattr(group.neuron, "floor", None) is None:
         raise ConfigError(f"{at}.floor", "the target needs a lower bound of the membrane", "set floor: -1")
+
+
+def end_with_readout(network: Network, target: IntegerTarget, place: str = "model.layers") -> None:
+    """Add a readout without memory, y[t] = x[t], to a network that ends with weights: these need neurons behind them.
+
+    Args:
+        network: The network, real until now; it stays as it is where it ends with neurons.
+        target: The target; a network for one without readouts must end with its neurons.
+        place: Path of the layers, for errors.
+    """
+    reader = _GroupReader(place)
+    reader.read_all(network, "")
+    if reader.pending is not None:
+        if target.neurons:
+            kinds = " or ".join(target.neurons)
+            raise ConfigError(
+                f"{place}.{reader.pending.name}", f"the target needs {kinds} after it", "end the layers with neurons"
+            )
+        if hasattr(network, READOUT):
+            raise ConfigError(f"{place}.{READOUT}", "is the name of the readout that quantize adds", "rename the layer")
+        network.add_module(READOUT, NEURONS.build("li", {"beta": 0.0, "input_gain": 1.0}, place))
+        network.layer_types[READOUT] = "li"
 
 
 @torch.no_grad()
@@ -207,11 +256,11 @@ def check_widths(groups: Collection[WholeGroup], place: str = "model.layers") ->
     for group in groups:
         neuron, at = group.neuron, f"{place}.{group.name}"
         assert isinstance(neuron, WholeMembrane)
+        target = neuron.target
         with torch.no_grad():
-            k, target = neuron.coefficients(), neuron.target
-        for name in ("v_threshold", "v_reset", "c") if neuron.spiking else ("c",):
-            values = torch.as_tensor(getattr(k, name)).abs()
-            setting = "v_leak" if name == "c" else name
+            stated, factors = neuron.stated_numbers(), neuron.decay_factors()
+        for setting, value in stated.items():
+            values = torch.as_tensor(value).abs()
             if values.max() > target.most_state:
                 needed = int(values.max()).bit_length() + 1
                 raise ConfigError(
@@ -222,13 +271,15 @@ def check_widths(groups: Collection[WholeGroup], place: str = "model.layers") ->
                     if needed <= EXACT_BITS
                     else "set a smaller quantize.weight_shift or quantize.weight_bits",
                 )
-            if name == "v_threshold" and values.min() < 1:
+            is_zero = setting in _ZEROS and not torch.as_tensor(getattr(neuron, setting)).any()
+            # A neuron of a layer may have an adaptation of 0, and none may have such a threshold.
+            if setting in _ZEROS and not is_zero and (values.min() if setting == "v_threshold" else values.max()) < 1:
                 raise ConfigError(
-                    f"{at}.v_threshold",
-                    "is below half a unit of the states, so that each step would spike",
-                    f"set quantize.weight_shift={min(12, target.weight_shift + 4)}",
+                    f"{at}.{setting}",
+                    f"is below half a unit of the states, so that {_ZEROS[setting]}",
+                    f"set quantize.weight_shift={min(12, neuron.weight_shift + 4)}",
                 )
-        for decay, factor in zip(neuron.decays(), (k.a, k.b), strict=False):
+        for decay, factor in factors:
             if (torch.as_tensor(factor) >= 2**target.decay_bits).any():
                 raise ConfigError(
                     f"{at}.{decay.setting}",
@@ -238,7 +289,7 @@ def check_widths(groups: Collection[WholeGroup], place: str = "model.layers") ->
                 )
         for one in group.inputs:
             with torch.no_grad():
-                total = whole_weights(one).abs().flatten(1).sum(1).max().item()
+                total = whole_weights(one).abs().flatten(1).sum(1).max().item() * _whole_weight(one).input_denominator
             if total >= 2**EXACT_BITS:
                 raise ConfigError(
                     f"{place}.{one.name}",
@@ -296,6 +347,11 @@ def whole_name(name: str, known: Collection[str]) -> str:
     return inner if inner in known else name
 
 
+def real_name(name: str) -> str:
+    """Return the name that a tensor of a network in whole numbers has in the real one: the inverse of `whole_name`."""
+    return name.replace(".parametrizations.", ".").removesuffix(".original")
+
+
 def _fitting_scale(group: WholeGroup, neuron: WholeMembrane) -> Tensor:
     """Return the smallest scale with which all numbers of a layer fit, `[1]`; that of the neurons is 1."""
     bounds = [neuron.value("v_threshold"), *([] if (floor := getattr(neuron, "floor", None)) is None else [floor])]
@@ -309,6 +365,11 @@ def _fitting_scale(group: WholeGroup, neuron: WholeMembrane) -> Tensor:
     ends = [torch.stack([values.max() / most, -values.min() / (most + 1)]).max() for values, most in parts]
     largest = torch.stack(ends).max()
     return largest.view(1) if largest > 0 else torch.ones(1)
+
+
+def _bits(levels: int) -> int:
+    """Return the bits that tell so many levels apart."""
+    return (levels - 1).bit_length()
 
 
 def _whole_weight(one: WeightedInput) -> WholeWeight:
@@ -341,6 +402,7 @@ class _GroupReader:
     pending: WeightedInput | None = None
     axes: int = 0
     readout: str | None = None
+    adds_input: str | None = None
 
     def read_all(self, network: Network, prefix: str) -> None:
         """Read the layers of a network in order."""
@@ -364,12 +426,17 @@ class _GroupReader:
                 self.readout, f"its membrane is read by {name}, and is no whole number", "make it the last layer"
             )
         axes = next((n for kind, n in _AXES.items() if isinstance(module, kind)), None)
+        if isinstance(module, DelayedConnections):
+            if isinstance(module.delays.fraction, nn.Parameter):
+                self._refuse(name, "delays that are learned have no rule for whole numbers", "set delay.learn: false")
+            axes = len(module.stride) if isinstance(module, DelayedConv) else 0
         if axes is not None:
             if self.pending is not None:
                 self._refuse(name, f"no neurons are between it and {self.pending.name}", "put neurons between them")
             if parametrize.is_parametrized(module) and whole_bits(module) is None:
                 self._refuse(name, "its weights are computed from others", "set weight_norm: false")
-            self.pending, self.factor, self.axes = WeightedInput(name, module, self.factor), 1.0, axes
+            self.pending = WeightedInput(name, module, self.factor, is_first=not self.groups)
+            self.factor, self.axes = 1.0, axes
         elif isinstance(module, Neuron):
             self._read_neuron(name, module)
         elif isinstance(module, nn.AvgPool1d | nn.AvgPool2d):
@@ -381,7 +448,7 @@ class _GroupReader:
         elif isinstance(module, nn.Flatten):
             if self.pending is not None:
                 self._refuse(name, "stands between weights and neurons", "put it after the neurons")
-        elif not isinstance(module, nn.MaxPool1d | nn.MaxPool2d | SumPool | Dropout | nn.Identity):
+        elif not isinstance(module, nn.MaxPool1d | nn.MaxPool2d | SumPool | Dropout | nn.Identity | Delay):
             norm = "Norm" in type(module).__name__
             advice = "fold it: snnlab quantize RUN --fold-norm" if norm else "remove it"
             self._refuse(name, f"{type(module).__name__} has no rule for whole numbers", advice)
@@ -423,13 +490,16 @@ class _GroupReader:
         if self.pending is None:
             self.factor /= prod(kernel)
         else:
-            self.pending = self.pending._replace(factor=self.pending.factor / prod(kernel))
+            self.pending = self.pending._replace(
+                factor=self.pending.factor / prod(kernel), after=self.pending.after / prod(kernel)
+            )
 
     def _read_residual(self, name: str, module: Residual) -> None:
         """Read a block, whose ends must be spikes or their numbers."""
         if module.connect != "add":
             self._refuse(name, f"connect: {module.connect} has no rule for whole numbers", "set connect: add")
         before = self.factor, self.axes
+        self.adds_input = name if not self.groups else self.adds_input
         self._require_counts(name)
         self.read_all(module, f"{name}.")
         self._require_counts(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from snnlab.console import say
@@ -18,7 +19,7 @@ from snnlab.nn.neurons.learn import number_text
 from snnlab.nn.parameter_counts import ParameterCounts
 from snnlab.nn.summary import NeuronSummary, Summary, shape_text
 from snnlab.runs.tables import Table
-from snnlab.spec.docstrings import argument_texts, first_sentence
+from snnlab.spec.docstrings import first_sentence
 from snnlab.spec.signatures import fields_of
 
 # By the power of the number of steps.
@@ -238,14 +239,14 @@ def print_settings(
     print(f"{name}: {first_sentence(factory)}")
     for line in equation_lines(factory):
         print(f"    {line}")
-    settings, texts = fields_of(factory, supplied), argument_texts(factory)
-    if shared is not None:
-        settings, texts = settings | fields_of(shared), argument_texts(shared) | texts
+    settings = fields_of(factory, supplied)
+    if shared is not None:  # an argument that both have is explained by the class
+        own = {name: field.help for name, field in settings.items()}
+        settings |= {
+            name: replace(field, help=own.get(name) or field.help) for name, field in fields_of(shared).items()
+        }
     rows = [
-        [
-            *(one.name, one.kind, one.unit),
-            *("required" if one.required else as_yaml(one.default), texts.get(one.name, "")),
-        ]
+        [one.name, one.kind, one.unit, "required" if one.required else as_yaml(one.default), one.help]
         for one in settings.values()
     ]
     Table(("setting", "type", "unit", "default", "meaning"), rows, text_columns=range(5)).print()

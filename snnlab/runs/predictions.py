@@ -16,7 +16,7 @@ from torch import Tensor
 from snnlab.nn.losses import Loss
 from snnlab.nn.network import Network
 from snnlab.nn.record import step_spikes
-from snnlab.runs.statistics import confusion
+from snnlab.runs.statistics import balanced_accuracy, confusion
 from snnlab.target_kinds import IGNORED, kind_of
 from snnlab.training.distributed import all_gather
 from snnlab.training.module import Outputs, SpikingModule
@@ -173,9 +173,9 @@ def prediction_metrics(
     """Return the metrics of predictions for `result.json`.
 
     For classes and for labels over time (without the steps that have no label): `accuracy_of_class` (correct, all),
-    `confusion`, `accuracy_over_time` (NaN at a step without labels). For values: `error_over_time`, the mean absolute
-    error of each value for recordings cut after each step; for values at each step, that of this step (NaN for one
-    without score).
+    `balanced_accuracy`, `confusion`, `accuracy_over_time` (NaN at a step without labels). For values:
+    `error_over_time`, the mean absolute error of each value for recordings cut after each step; for values at each
+    step, that of this step (NaN for one without score).
 
     Args:
         targets: Classes, values, or labels over time.
@@ -200,6 +200,7 @@ def prediction_metrics(
         "accuracy_of_class": {
             name: [int(counts[index, index]), int(counts[index].sum())] for index, name in enumerate(names)
         },
+        "balanced_accuracy": balanced_accuracy(counts),
         "confusion": counts.tolist(),
         "accuracy_over_time": np.where(known > 0, correct / np.maximum(known, 1), np.nan).tolist(),
     }

@@ -364,6 +364,22 @@ def is_row_record(folder: Path) -> bool:
     return isinstance(content, dict) and "runs" in content
 
 
+def read_recorded_seed(path: Path) -> RecordedRun:
+    """Return the result of RECORD/SEED, a seed of the record of a row.
+
+    Raises:
+        RunFolderError: if the record has no valid result of this seed.
+    """
+    content = read_json(path.parent / RESULT)
+    entries = content.get("runs") if isinstance(content, dict) else None
+    own = [one for one in entries or () if isinstance(one, dict) and str(one.get("seed")) == path.name]
+    result = own[0].get("result") if own else None
+    problem = result_error(result) if isinstance(result, dict) else "there is no result"
+    if problem is None and isinstance(result, dict):
+        return RecordedRun(path, result)
+    raise RunFolderError(path.parent / RESULT, f"seed {path.name}: {problem}", "restore it from a copy")
+
+
 def _begins_with_seed(path: Path) -> bool:
     """Return whether a `metrics.csv` has the first column of a record."""
     try:

@@ -16,6 +16,7 @@ from snnlab.runs.plots.style import (
     DASHED,
     GREY,
     INK,
+    SERIES,
     SMALL,
     VERMILION,
     default_style,
@@ -30,7 +31,7 @@ from snnlab.runs.statistics import SeedSummary
 from snnlab.runs.tables import short_number
 
 # With more layers, their lines differ in the marker too.
-COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
+COLOURS = (*SERIES, INK)
 MARKERS = "osD^vP*"
 _LAYER_METRICS = (
     ("rate_hz", "rate (Hz)", "spikes a second, by layer"),

@@ -5,13 +5,17 @@ Axes: L levels, R repetitions, N recordings.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from snnlab.printable import printable
 from snnlab.runs.statistics import ConfidenceInterval, accuracy_interval, mean_interval
 from snnlab.runs.tables import Table, csv_text
+
+# The files of a measurement.
+RECORD, ANSWERS = "robustness.json", "robustness.npz"
 
 
 class RobustnessCurve(NamedTuple):
@@ -21,7 +25,7 @@ class RobustnessCurve(NamedTuple):
         name: The disturbance.
         unit: The unit of its levels.
         levels: Its levels, in order of strength.
-        right: Whether each recording is answered correctly, `[L, R, N]`.
+        right: Whether each recording is answered correctly, or the part of its labels over time, `[L, R, N]`.
         spikes: Spikes of all layers per recording, `[L, R]`.
         clusters: Number of the recording, or the group of recordings, of each row, `[N]`.
     """
@@ -40,7 +44,8 @@ class RobustnessCurve(NamedTuple):
 
     def interval(self, level: int) -> ConfidenceInterval | None:
         """Return the 95 % interval of the part of right answers at a level, for new repetitions and recordings."""
-        return accuracy_interval(self.right[level], self.clusters)
+        of_values = accuracy_interval if self.right.dtype == bool else mean_interval
+        return of_values(self.right[level], self.clusters)
 
     @property
     def area(self) -> float:
@@ -50,7 +55,12 @@ class RobustnessCurve(NamedTuple):
     @property
     def area_interval(self) -> ConfidenceInterval | None:
         """The 95 % interval of the area, for new repetitions and recordings; None with too few groups."""
-        return mean_interval(np.tensordot(self._weights, self.right.astype(np.float64), 1), self.clusters)
+        return mean_interval(self.areas, self.clusters)
+
+    @property
+    def areas(self) -> np.ndarray:
+        """The area of each recording in each repetition, 0 to 1, `[R, N]`."""
+        return np.tensordot(self._weights, self.right.astype(np.float64), 1)
 
     @property
     def _weights(self) -> np.ndarray:
@@ -59,6 +69,10 @@ class RobustnessCurve(NamedTuple):
             return np.ones(1)
         steps = np.abs(np.diff(self.levels))
         return (np.concatenate([steps, [0.0]]) + np.concatenate([[0.0], steps])) / 2 / steps.sum()
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the curve as arrays."""
+        return {"level": np.array(self.levels, np.float64), "right": self.right, "spikes": self.spikes}
 
     def record(self) -> dict[str, Any]:
         """Return the curve for JSON."""
@@ -72,6 +86,38 @@ class RobustnessCurve(NamedTuple):
             "area": self.area,
             "area_interval": None if self.area_interval is None else list(self.area_interval),
         }
+
+
+def curves_of(arrays: Mapping[str, np.ndarray]) -> list[RobustnessCurve]:
+    """Return the curves of a measurement's arrays, `NAME/right`, `NAME/level`, `NAME/spikes` and `cluster`.
+
+    Raises:
+        ValueError: with the reason, if they are not those of a measurement.
+    """
+    curves, clusters = [], arrays.get("cluster", np.zeros(0))
+    for name in (key.removesuffix("/right") for key in arrays if key.endswith("/right")):
+        level, right, spikes = (arrays.get(f"{name}/{what}", np.zeros(0)) for what in ("level", "right", "spikes"))
+        known = right.dtype == bool or (right.dtype.kind == "f" and bool(((right >= 0) & (right <= 1)).all()))
+        whole = known and right.ndim == 3 and right.size and spikes.shape == right.shape[:2]
+        if not whole or level.ndim != 1 or clusters.ndim != 1 or right.shape[::2] != (level.size, clusters.size):
+            raise ValueError(f"{printable(name)} has arrays {level.shape}, {right.shape} and {spikes.shape}")
+        if level.dtype.kind != "f" or spikes.dtype.kind != "f" or not np.isfinite([level.sum(), spikes.sum()]).all():
+            raise ValueError(f"{printable(name)} has levels or spikes that are no numbers")
+        curves.append(RobustnessCurve(printable(name), "", tuple(level.tolist()), right, spikes, clusters))
+    return curves
+
+
+def pooled(curves: Sequence[RobustnessCurve]) -> RobustnessCurve:
+    """Return the curves of several networks under a disturbance as one: the repetitions of each in turn.
+
+    Raises:
+        ValueError: if they have not the same levels, repetitions and recordings.
+    """
+    first = curves[0]
+    if any(one.levels != first.levels or not np.array_equal(one.clusters, first.clusters) for one in curves):
+        raise ValueError(f"{first.name}: the networks were measured at other levels, or on other recordings")
+    right, spikes = (np.concatenate([getattr(one, what) for one in curves], 1) for what in ("right", "spikes"))
+    return first._replace(right=right, spikes=spikes)
 
 
 def robustness_table(curves: Sequence[RobustnessCurve]) -> Table:

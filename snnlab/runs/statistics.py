@@ -302,6 +302,19 @@ def confusion(targets: np.ndarray, answers: np.ndarray, num_classes: int) -> np.
     return np.bincount(targets * num_classes + answers, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
+def balanced_accuracy(counts: np.ndarray) -> float:
+    """Return the mean accuracy of the classes that there are, each counted alike.
+
+    Args:
+        counts: A confusion matrix.
+
+    Shape:
+        counts: `[K, K]`: class, answer.
+    """
+    there = counts.sum(1) > 0
+    return float((counts.diagonal()[there] / counts[there].sum(1)).mean())
+
+
 def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
     """Return McNemar's exact two-sided p-value for equal accuracies of two networks on independent recordings.
 
@@ -328,6 +341,42 @@ def holm(p: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p) - rank) * p[index]))
         adjusted[index] = largest
     return adjusted
+
+
+class Agreement(NamedTuple):
+    """Whether two means agree: their difference, its 90 % interval, and the margin that it must lie within."""
+
+    effect: float
+    low: float
+    high: float
+    margin: float
+
+    @property
+    def shown(self) -> bool:
+        """True if two one-sided tests at 5 % each refuse a difference of the margin or more, in either direction."""
+        return -self.margin < self.low and self.high < self.margin
+
+
+def agreement(one: Sequence[float], other: Sequence[float], margin: float) -> Agreement:
+    """Test whether the means of two samples agree within a margin, by Welch's t.
+
+        mean(one) - mean(other) +- t(df) sqrt(s^2 / n + s'^2 / n'),   with the 95 % point of Student's t
+
+    Args:
+        one: Values of the first sample, two or more.
+        other: Values of the second one, two or more.
+        margin: The difference that would matter.
+
+    Source: Schuirmann, J. Pharmacokinet. Biopharm. 15, 1987; Welch, Biometrika 34, 1947.
+    """
+    effect, parts = (
+        float(np.mean(one) - np.mean(other)),
+        [(np.var(each, ddof=1) / len(each), len(each) - 1) for each in (one, other)],
+    )
+    total = float(sum(part for part, _ in parts))
+    df = total**2 / sum(part**2 / own for part, own in parts) if total > 0 else 1.0
+    half = float(stdtrit(df, 1 - LEVEL)) * math.sqrt(total)
+    return Agreement(effect, effect - half, effect + half, margin)
 
 
 def inspection_factor(looks: int) -> int:

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from snnlab.config.schema import Experiment
-from snnlab.data.data_settings import DataSettings
+from snnlab.data.data_settings import DataSettings, read_shared_settings
 from snnlab.errors import ConfigError, error_context
 from snnlab.nn import INITS, INTEGER_TARGETS, NEURONS, BuiltNetwork, build_network
 from snnlab.nn.kernel_sources import require_kernels
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.plan import SparseInput
-from snnlab.nn.quantization import quantize_network
+from snnlab.nn.quantization import end_with_readout, quantize_network
 from snnlab.seeds import Stream, derived_seed
 from snnlab.training import optimizer
 
@@ -44,7 +44,8 @@ def make_network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
             raise ConfigError("trainer.precision", f"{precision} rounds whole numbers", "set trainer.precision=32-true")
         settings = dict(experiment.quantize)
         target = INTEGER_TARGETS.build(settings.pop("type", None), settings, "quantize")
-        quantize_network(built.network, target)
+        end_with_readout(built.network, target)
+        quantize_network(built.network, target, input_denominator=read_shared_settings(experiment.data).denominator())
     freeze(experiment, built.network)
     name, shape = next(reversed(built.shapes.items()))
     if shape != (data.num_classes,):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from matplotlib.image import imsave
+from torch import Tensor
 
 from snnlab.config.schema import Experiment
 from snnlab.console import quiet_lightning, say
@@ -28,47 +29,45 @@ from snnlab.nn.layer import Counts
 from snnlab.nn.network import Network
 from snnlab.runs.plots.robustness_plot import draw_robustness
 from snnlab.runs.plots.style import default_style, render
-from snnlab.runs.robustness import RobustnessCurve, area_table, robustness_csv, robustness_table
+from snnlab.runs.robustness import ANSWERS, RECORD, RobustnessCurve, area_table, robustness_csv, robustness_table
 from snnlab.runs.run_folder import CheckpointName
 from snnlab.runs.tables import Table, format_duration
 from snnlab.seeds import Stream, derived_seed
 from snnlab.session.evaluation import evaluation_folder
 from snnlab.session.session import Session
 from snnlab.session.weights import require_not_trained_on
+from snnlab.target_kinds import IGNORED
 
 _log = logging.getLogger(__name__)
 
 MOST_HOURS = 12.0
+PLACE = "robust: --disturb"
 
 
 class RobustnessRequest(NamedTuple):
     """What is measured.
 
     Attributes:
-        disturbances: Their names; None: all that apply.
-        levels: The levels of the only one; None: its own.
+        levels: The levels of each disturbance by its name, None: its own; None in place of the mapping: all that apply.
         repetitions: Repetitions of each level of a random disturbance.
         recordings: At most this number, the first ones of the part; None: all.
         seed: Seed of all random numbers.
+        named: Whether a named disturbance that would change nothing is a mistake; else it is left out.
     """
 
-    disturbances: Sequence[str] | None = None
-    levels: Sequence[float] | None = None
+    levels: Mapping[str, Sequence[float] | None] | None = None
     repetitions: int = 5
     recordings: int | None = None
     seed: int = 0
+    named: bool = True
 
-    def check(self) -> None:
-        """Raise a ConfigError for an unknown disturbance, or levels of several."""
+    def check(self, place: str) -> None:
+        """Raise a ConfigError for an unknown disturbance."""
         known = [*DISTURBANCES, *EVENT_DISTURBANCES]
-        for name in self.disturbances or ():
+        for name in self.levels or ():
             if name not in known:
                 near = did_you_mean(name, known)
-                raise ConfigError("robust: --disturb", f"there is no {name}", near, () if near else known)
-        if self.levels is not None and len(self.disturbances or ()) != 1:
-            raise ConfigError("robust: --levels", "are of one disturbance", "name it with --disturb NAME")
-        if self.levels is not None and not self.levels:
-            raise ConfigError("robust: --levels", "is empty", "write --levels 0,0.1,0.2")
+                raise ConfigError(place, f"there is no {name}", near, () if near else known)
 
 
 class MeasuredRobustness(NamedTuple):
@@ -84,7 +83,7 @@ class MeasuredRobustness(NamedTuple):
 
 
 def measure_robustness(
-    run: Path,
+    run: Path | None,
     experiment: Experiment,
     part: str,
     checkpoint: CheckpointName,
@@ -94,35 +93,44 @@ def measure_robustness(
     """Measure the curves of a run, write them, and return them with their folder.
 
     Args:
-        run: The run's folder, which stays as it is but for the new folder.
+        run: The run's folder, which stays as it is but for the new folder; None: the network is that of the
+            experiment's initial weights.
         part: The recordings: `test`, `val` or `train`.
         out: The output folder; None: a new one among the evaluations of the run.
     """
-    request.check()
-    folder = evaluation_folder(run, part, checkpoint) if out is None else Path(out).expanduser()
+    request.check(PLACE)
+    assert run is not None or out is not None
+    folder = evaluation_folder(run, part, checkpoint) if run and out is None else Path(str(out)).expanduser()
     session = Session(experiment, folder, run=run, checkpoint=checkpoint)
-    session.use_threads()
-    session.build("loss", "network")
-    if session.settings.targets != "class":
-        raise ConfigError("robust", f"counts right classes, and data.targets is {session.settings.targets}")
-    if part != "train":
-        require_not_trained_on(run, session.data, part)
-    with quiet_lightning():
-        session.set_computation()
-    measurement = _Measurement(session, part, request)
-    curves = measurement.curves()
+    measurement, curves = measured_curves(session, part, request)
     _write(folder, curves, measurement, request)
     return MeasuredRobustness(curves, folder)
 
 
+def measured_curves(
+    session: Session, part: str, request: RobustnessRequest
+) -> tuple[Measurement, list[RobustnessCurve]]:
+    """Return the curves of a session's network, and what they were measured on."""
+    session.use_threads()
+    session.build("loss", "network")
+    if session.settings.targets not in ("class", "steps"):
+        raise ConfigError("robust", f"counts right classes, and data.targets is {session.settings.targets}")
+    if part != "train" and session.run is not None:
+        require_not_trained_on(session.run, session.data, part)
+    with quiet_lightning():
+        session.set_computation()
+    measurement = Measurement(session, part, request)
+    return measurement, measurement.curves()
+
+
 class _Answers(NamedTuple):
-    """Whether each recording is answered correctly, `[N]`, and the mean number of spikes."""
+    """Whether each recording is answered correctly, or the part of its labelled steps, `[N]`; the mean of spikes."""
 
     right: np.ndarray
     spikes: float
 
 
-class _Measurement:
+class Measurement:
     """The network and the recordings of a measurement."""
 
     def __init__(self, session: Session, part: str, request: RobustnessRequest) -> None:
@@ -139,8 +147,8 @@ class _Measurement:
         kinds = list(self._kinds())
         start = time.perf_counter()
         undisturbed = self._answers(self.network)
-        each, request = time.perf_counter() - start, self.request
-        work = [(name, kind, request.levels or kind.levels, self._repetitions(kind)) for name, kind in kinds]
+        each = time.perf_counter() - start
+        work = [(name, kind, self._levels(name, kind), self._repetitions(kind)) for name, kind in kinds]
         evaluations = sum(sum(level != 0 for level in levels) * repetitions for _, _, levels, repetitions in work)
         hours = evaluations * each * torch.get_num_threads() / 3600
         say(
@@ -154,13 +162,13 @@ class _Measurement:
 
     def _kinds(self) -> Iterator[tuple[str, Any]]:
         """Yield the disturbances that are measured: those that are named, or all that change something."""
-        names = self.request.disturbances or [*DISTURBANCES, *EVENT_DISTURBANCES]
+        names = list(self.request.levels or [*DISTURBANCES, *EVENT_DISTURBANCES])
         for name in names:
             events = name in EVENT_DISTURBANCES
-            kind: Any = (EVENT_DISTURBANCES if events else DISTURBANCES).get(name, "robust: --disturb")
+            kind: Any = (EVENT_DISTURBANCES if events else DISTURBANCES).get(name, PLACE)
             if reason := self._no_effect(kind, events=events):
-                if self.request.disturbances:
-                    raise ConfigError("robust: --disturb", f"{name}: {reason}")
+                if self.request.levels and self.request.named:
+                    raise ConfigError(PLACE, f"{name}: {reason}")
                 say(f"{name}: not measured, {reason}")
             else:
                 yield name, kind
@@ -176,6 +184,10 @@ class _Measurement:
         with torch.no_grad():
             changed = one.disturb(deepcopy(self.network), self._sample, torch.Generator())
         return None if changed else "the network has nothing that it changes"
+
+    def _levels(self, name: str, kind: Any) -> Sequence[float]:
+        own = (self.request.levels or {}).get(name)
+        return kind.levels if own is None else tuple(map(float, own))
 
     def _repetitions(self, kind: Any) -> int:
         return self.request.repetitions if getattr(kind, "random", True) else 1
@@ -228,27 +240,40 @@ class _Measurement:
                     x = disturbance.frames(x, rng)
                 y, _ = network(x, lengths=batch.short_lengths, counts=counts)
                 answers = loss.readout(y, batch.lengths).argmax(-1)
-            right.append((answers == batch.targets).numpy())
+            right.append(_right(answers, batch.targets))
             spikes += sum(float(number.sum(dtype=torch.float64)) for number in counts.values())
         return _Answers(np.concatenate(right), spikes / self.items.size)
 
 
+def _right(answers: Tensor, targets: Tensor) -> np.ndarray:
+    """Return whether each recording is answered correctly; of labels over time, the part of its labelled steps.
+
+    Shape:
+        answers, targets: `[B]`, or `[T, B]` of labels over time; returns `[B]`.
+    """
+    right = (answers == targets).numpy()
+    if targets.dim() == 1:
+        return right
+    has_label = (targets != IGNORED).numpy()
+    return (right & has_label).sum(0) / np.maximum(has_label.sum(0), 1)
+
+
 def _write(
-    folder: Path, curves: Sequence[RobustnessCurve], measurement: _Measurement, request: RobustnessRequest
+    folder: Path, curves: Sequence[RobustnessCurve], measurement: Measurement, request: RobustnessRequest
 ) -> None:
     record = {
         "data_fingerprint": measurement.data.store.fingerprint,
         "recordings": int(measurement.items.size),
-        "seed": request.seed,
+        "request": request._asdict(),
         "disturbances": {curve.name: curve.record() for curve in curves},
     }
-    arrays = {f"{curve.name}/right": curve.right for curve in curves}
+    arrays = {f"{curve.name}/{what}": value for curve in curves for what, value in curve.arrays().items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "robustness.json", record)
+        write_json(folder / RECORD, record)
         write_text(folder / "robustness.csv", robustness_csv(curves))
-        write_npz(folder / "robustness.npz", {"item": measurement.items, "cluster": measurement.clusters, **arrays})
+        write_npz(folder / ANSWERS, {"item": measurement.items, "cluster": measurement.clusters, **arrays})
         with default_style():
-            imsave(folder / "robustness.png", render(draw_robustness(curves)))
+            imsave(folder / "robustness.png", render(draw_robustness({"": curves})))
     except OSError as error:
         raise unwritable(folder, error) from error

@@ -112,6 +112,8 @@ def result_lines(values: dict[str, Any]) -> list[str]:
         score = f"{right:,} of {of:,} right, no accuracy: what an imported network was trained on is not known"
     else:
         score = f"accuracy {metrics[f'{part}/accuracy']:.1%}"
+        if values["targets"] == "steps":
+            score += f", balanced {values['balanced_accuracy']:.1%}"
     text_lines = [f"control: {values['control']}: these numbers are not a result"] if values.get("control") else []
     windows = f"{values['windows']:,} windows of " if "windows" in values else ""
     text_lines += [

@@ -141,6 +141,7 @@ def card_facts(found: ModelCard) -> list[tuple[str, Sequence[str]]]:
     texts = (("source", card.source), ("code", card.code), ("licence", card.licence))
     facts += [(label, [text]) for label, text in texts if text is not None]
     facts += found.record
+    facts.append(("robustness", [] if card.robustness is None else [card.robustness]))
     facts.append(("published", [f"{one.figure} on {one.data}: {one.chosen}" for one in card.figures]))
     facts += [("checked", card.checked), ("open", card.open)]
     return [(label, texts) for label, texts in facts if texts]

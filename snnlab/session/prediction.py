@@ -88,14 +88,17 @@ class PiecedRecording(NamedTuple):
     last_t: int
 
     @classmethod
-    def checked(cls, pieces: Callable[[], Iterator[Events]], settings: DataSettings, name: str) -> PiecedRecording:
+    def checked(
+        cls, pieces: Callable[[], Iterator[Events]], check: Callable[[Events], None] | None = None
+    ) -> PiecedRecording:
         """Return a recording of which all pieces were read and checked, before anything of it is used.
 
         A single piece is kept: a pipe cannot be read twice.
         """
         size, last_t, kept = 0, -1, list[Events]()
         for number, piece in enumerate(pieces()):
-            require_sensor(piece, settings, name)
+            if check is not None:
+                check(piece)
             if piece.t.size:
                 size, last_t = size + piece.t.size, int(piece.t[-1])
             kept = [piece] if number == 0 else []
@@ -428,7 +431,8 @@ class RunPredictor:
 
     def _pieced(self, pieces: Callable[[], Iterator[Events]], name: str) -> PiecedRecording:
         """Return a recording, whose camera motion is subtracted if the run's is."""
-        recording, camera = PiecedRecording.checked(pieces, self.settings, name), self.settings.camera
+        check = partial(require_sensor, settings=self.settings, name=name)
+        recording, camera = PiecedRecording.checked(pieces, check), self.settings.camera
         if camera is None:
             return recording
         steady = camera.stabilize(concatenated([*pieces()]), self.settings.size)

@@ -12,10 +12,10 @@ from snnlab.data.events import Events
 from snnlab.data.events.frames import EventBatch
 from snnlab.data.events.recording import polarity_dtype
 from snnlab.data.events.representation import DROPPED, Counts, FrameBuilder
-from snnlab.data.events.step_events import SensorMap
 from snnlab.errors import ConfigError
 from snnlab.session.opened_run import OpenedRun, hot_pixel_mask
 from snnlab.session.prediction import RunPredictor
+from snnlab.step_events import SensorMap
 
 
 def sensor_of(run: OpenedRun) -> SensorMap:

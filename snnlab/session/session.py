@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, wraps
 from pathlib import Path
 from types import FunctionType
@@ -39,11 +40,12 @@ from snnlab.session.weights import (
     checkpoint_file,
     find_trained_before,
     init_from,
+    initial_run,
     load_weights,
+    take_weights,
     verify_identities,
     warn_of_other_dt,
 )
-from snnlab.zoo import run_path
 
 if TYPE_CHECKING:
     import lightning as L
@@ -150,7 +152,8 @@ class Session:
     def settings(self) -> DataSettings:
         """The settings that all datasets share; importing the plugins comes first."""
         import_plugins(self.experiment)
-        return read_settings(self.experiment.data)[0]
+        settings = read_settings(self.experiment.data)[0]
+        return settings if self.experiment.quantize is None else settings.in_whole_numbers()
 
     @cached_property
     def built(self) -> BuiltNetwork:
@@ -167,9 +170,15 @@ class Session:
         if self.run is not None:
             load_weights(network, self.run, self.checkpoint)
         elif self.experiment.init_from is not None:
-            _log.info(init_from(network, run_path(self.experiment.init_from), self.settings.step_ms))
+            initial = initial_run(self.experiment.init_from, self.experiment.seed)
+            whole = self.experiment.trainer.get("max_epochs") == 0
+            _log.info(init_from(network, initial, self.settings.step_ms, whole=whole))
         elif self.experiment.foreign_weights is not None:
-            _log.info(provided("model.weights.file")(network, self.experiment.foreign_weights))
+            whole = self.experiment.quantize is not None
+            real = make_network(replace(self.experiment, quantize=None), self.settings).network if whole else network
+            _log.info(provided("model.weights.file")(real, self.experiment.foreign_weights))
+            if whole:
+                take_weights(network, real.state_dict())
         if self.experiment.quantize is not None:
             check_widths(groups_of(network))
         return network

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from snnlab.data.duplicates import FEW_EVENTS
-from snnlab.errors import ConfigError, DamagedError, RunFolderError
+from snnlab.errors import ConfigError, DamagedError, DataError, RunFolderError, join_names
 from snnlab.nn import Network
 from snnlab.nn.neurons.whole_membrane import WholeMembrane
 from snnlab.nn.quantization import fit_scales, groups_of, is_scale, whole_name
-from snnlab.runs.recorded import RunFiles, read_run, read_run_if_ended
+from snnlab.runs.recorded import RunFiles, is_row_record, read_recorded_seed, read_run, read_run_if_ended
 from snnlab.runs.run_folder import CONFIG, RESULT, SPLIT, TRAINED_ON, WEIGHTS, CheckpointName, write_trained_on
+from snnlab.safe_tensors import read_safe_tensors
 from snnlab.training.checkpoints import network_weights, tensors_hash
 from snnlab.zoo import is_packaged, run_label, run_path
 
@@ -51,12 +52,43 @@ def checkpoint_file(folder: Path, checkpoint: CheckpointName) -> Path:
     return path
 
 
+def initial_run(init_from: str, seed: int) -> Path:
+    """Return the folder of the run that `init_from` names; of the record of a row that of the seed, RECORD/SEED."""
+    run = run_path(init_from)
+    return run / str(seed) if is_row_record(run) else run
+
+
+def _is_recorded_seed(run: Path) -> bool:
+    return run.name.isdecimal() and not run.is_dir() and is_row_record(run.parent)
+
+
+def weights_of_seeds(folder: Path) -> dict[int, dict[str, Tensor]]:
+    """Return the recorded weights of a row by seed, without the seeds whose weights were too large.
+
+    Raises:
+        DataError: if the file is missing or damaged.
+    """
+    found: dict[int, dict[str, Tensor]] = {}
+    for name, value in read_safe_tensors(folder / WEIGHTS).items():
+        seed, _, own = name.partition("/")
+        if not seed.isdecimal():
+            raise DataError(folder / WEIGHTS, f"{name} is of no seed", "restore it from a copy")
+        found.setdefault(int(seed), {})[own] = value
+    return found
+
+
 def run_weights(run: Path, checkpoint: CheckpointName) -> dict[str, Tensor]:
-    """Return the weights that a run has written, on the CPU.
+    """Return the weights that a run has written, or those of RECORD/SEED, on the CPU.
 
     Raises:
         RunFolderError: if there are none, they are damaged, or they are not those of its result.
     """
+    if _is_recorded_seed(run):
+        found, seed = weights_of_seeds(run.parent), int(run.name)
+        if seed not in found:
+            hint = f"it has those of {join_names(map(str, sorted(found)))}"
+            raise RunFolderError(run.parent, f"has no weights of a seed {seed}", hint)
+        return found[seed]
     path = checkpoint_file(run, checkpoint)
     weights, ended = network_weights(path), read_run_if_ended(run)
     recorded = ended.weights.get(checkpoint) if ended else None
@@ -90,32 +122,49 @@ def warn_of_other_dt(run: Path, step: float | None) -> None:
         _log.warning("%s was made for steps of %g ms, and these %s: %s", run, dt, length, what)
 
 
-def init_from(network: Network, run: Path, step: float | None) -> str:
+def init_from(network: Network, run: Path, step: float | None, *, whole: bool = False) -> str:
     """Load a run's weights where name and shape are equal, and return a log line.
 
     Args:
         network: The network.
-        run: The folder of the run.
+        run: The folder of the run, or RECORD/SEED.
         step: Length of a step of the network, ms.
+        whole: Whether the network is not trained, so that no tensor may stay random.
     """
     try:
         weights = run_weights(run, "best")
-    except RunFolderError as error:
+    except (RunFolderError, DataError) as error:
         raise RunFolderError("init_from", error) from error
-    own = network.state_dict()
-    weights = {whole_name(name, own): value for name, value in weights.items()}
-    taken = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    taken, own = take_weights(network, weights), network.state_dict()
     if not taken:
         raise ConfigError(
             "init_from", f"no layer of {run_label(run)} has the name and shape of a layer of this network"
         )
-    network.load_state_dict(taken, strict=False)
-    if any(isinstance(module, WholeMembrane) for module in network.modules()) and not any(map(is_scale, taken)):
-        fit_scales(groups_of(network))
     warn_of_other_dt(run, step)
     new = [name for name in own if name not in taken and not is_scale(name)]
+    if whole and new:
+        raise ConfigError(
+            "init_from", f"{run_label(run)} has no {new[0]}, and a network of no epoch would keep a random one"
+        )
     rest = f"; random: {', '.join(new)}" if new else ""
     return f"loaded {len(taken)} of {len(own)} tensors from {run_label(run)}{rest}"
+
+
+def take_weights(network: Network, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Load the weights whose name and shape are those of a network, and return them by their names there.
+
+    Args:
+        network: The network; one in whole numbers gets scales for real weights.
+        weights: The weights.
+    """
+    own = network.state_dict()
+    named = {whole_name(name, own): value for name, value in weights.items()}
+    taken = {name: value for name, value in named.items() if name in own and own[name].shape == value.shape}
+    network.load_state_dict(taken, strict=False)
+    is_whole = any(isinstance(module, WholeMembrane) for module in network.modules())
+    if taken and is_whole and not any(map(is_scale, taken)):
+        fit_scales(groups_of(network))
+    return taken
 
 
 TRAINED_BEFORE = "trained_before"
@@ -165,7 +214,7 @@ def find_trained_before(experiment: Experiment, data: EventDataModule, *, warn: 
         RunFolderError: if that run's folder cannot be read.
     """
     weights = experiment.foreign_weights
-    found = _trained_before(experiment.init_from, weights and weights.file, data)
+    found = _trained_before(experiment.init_from, experiment.seed, weights and weights.file, data)
     if found is None:
         return None
     run = found["run"]
@@ -201,13 +250,19 @@ def read_trained_before(folder: Path, data: EventDataModule) -> dict[str, Any] |
     except DamagedError:
         config = RunFiles(folder).config
         weights = (config.get("model") or {}).get("weights") or {}
-        return _trained_before(config.get("init_from"), weights.get("file"), data)
+        return _trained_before(config.get("init_from"), config["seed"], weights.get("file"), data)
 
 
-def _trained_before(init_from: str | None, weights_file: str | None, data: EventDataModule) -> dict[str, Any] | None:
+def _trained_before(
+    init_from: str | None, seed: int, weights_file: str | None, data: EventDataModule
+) -> dict[str, Any] | None:
     if init_from is None:
         return None if weights_file is None else {"run": weights_file, "val": None, "test": None}
-    run = run_path(init_from)
+    run = initial_run(init_from, seed)
+    if _is_recorded_seed(run):  # it has no list of its recordings, but the hash of its split
+        made = read_recorded_seed(run).provenance
+        same = (made.get("split_hash"), made.get("data_fingerprint")) == (data.split.hash, data.store.fingerprint)
+        return {"run": str(run), "val": [] if same else None, "test": [] if same else None}
     seen = trained_on_mask(run, data.store, data.identities)
     if seen is None:
         return {"run": run_label(run), "val": None, "test": None}
@@ -230,7 +285,7 @@ def record_trained_on(folder: Path, experiment: Experiment, data: EventDataModul
     own = data.split.train[store.sizes[data.split.train] >= FEW_EVENTS]
     found = [store.hashes[own], *([] if data.identities is None else [data.identities[data.split.train]])]
     if experiment.init_from is not None:
-        run = run_path(experiment.init_from)
+        run = initial_run(experiment.init_from, experiment.seed)
         before, seen = RunFiles(run).trained_on(), trained_on_mask(run, store, None)
         found += [] if before is None else [before]
         found += [] if seen is None else [store.hashes[seen & (store.sizes >= FEW_EVENTS)]]

@@ -16,7 +16,7 @@ _REFERENCE = "See `"
 
 def first_sentence(thing: Any) -> str:
     """Return the first sentence of a docstring, or an empty text."""
-    paragraph = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+    paragraph = " ".join((inspect.getdoc(inspect.unwrap(thing)) or "").split("\n\n")[0].split())
     return re.split(r"(?<=\.)\s", paragraph)[0]
 
 

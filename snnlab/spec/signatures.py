@@ -24,9 +24,13 @@ LONG_LIST = 20
 
 def fields_of(factory: Callable[..., Any], supplied: Collection[str] = ()) -> dict[str, Field]:
     """Return the fields of `factory` by name, without the arguments in `supplied`, which the caller passes."""
-    known = getattr(factory, "__fields__", None)
+    known = getattr(inspect.unwrap(factory, stop=_has_fields), "__fields__", None)
     fields = _fields_of_signature(factory) if known is None else known
     return {name: field for name, field in fields.items() if name not in supplied}
+
+
+def _has_fields(factory: Callable[..., Any]) -> bool:
+    return hasattr(factory, "__fields__")
 
 
 def _fields_of_signature(factory: Callable[..., Any]) -> dict[str, Field]:
@@ -77,13 +81,14 @@ def checks_arguments(factory: F) -> F:
     call = target.__init__ if isinstance(factory, type) else target
     if call in (object.__init__, Declared.__init__):  # nothing to check, or checked
         return target
-    names = list(inspect.signature(call).parameters)
     known: dict[str, Field] = {}
+    names: list[str] = []
 
     @functools.wraps(call)
     def checked(*args: Any, **kwargs: Any) -> Any:
         if not known:
             known.update(fields_of(call))
+            names.extend(inspect.signature(call).parameters)
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
             if name in known and (problem := known[name].range_or_choice_problem(value)):
                 raise ConfigError(name, problem)
@@ -182,8 +187,8 @@ def _known_settings_text(label: str, known: Mapping[str, Field], suggestion: str
 _SECTION = re.compile(r"^(?=(?:Args|Attributes|Shape|Returns|Raises|Source):)", re.M)
 
 
-def _with_unit(field: Field, text: str) -> str:
-    return field.name if not field.unit or re.search(rf"\b{re.escape(field.unit)}\b", text) else str(field)
+def _with_unit(field: Field) -> str:
+    return field.name if not field.unit or re.search(rf"\b{re.escape(field.unit)}\b", field.help) else str(field)
 
 
 def _indented(text: str) -> str:
@@ -194,13 +199,14 @@ def _indented(text: str) -> str:
 
 def document_arguments(kind: Callable[..., Any]) -> None:
     """Rewrite the Args of a docstring: all arguments in order with their units, those of its bases too."""
+    if not kind.__doc__:
+        return
     fields = fields_of(kind)
-    texts = argument_texts(kind) | {name: field.help for name, field in fields.items() if field.help}
-    names = [name for name in inspect.signature(kind).parameters if name in texts and name in fields]
-    if not kind.__doc__ or not names:
+    names = [name for name in inspect.signature(kind).parameters if name in fields and fields[name].help]
+    if not names:
         return
     summary, *sections = _SECTION.split(inspect.cleandoc(kind.__doc__))
-    lines = (_indented(f"{_with_unit(fields[name], texts[name])}: {texts[name]}".rstrip()) for name in names)
+    lines = (_indented(f"{_with_unit(fields[name])}: {fields[name].help}".rstrip()) for name in names)
     arguments = "\n".join(["Args:", *lines])
     others = (section for section in sections if not section.startswith("Args:"))
     kind.__doc__ = "\n\n".join(section.rstrip() for section in (summary, arguments, *others))

@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snnlab.data.events.step_events import SensorMap, plain_sensor, step_us
 from snnlab.kernels.vectors import LANES
+from snnlab.step_events import SensorMap, plain_sensor, step_us
 from snnlab.streaming.spike_raster import NO_RASTER
 from snnlab.streaming.stream_layers import StreamLayer
 

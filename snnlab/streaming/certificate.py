@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from snnlab.data.events.step_events import StepColumns
 from snnlab.nn.dense_loops import DenseLoops
 from snnlab.nn.layer import Counts, only_spikes
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron, cast_coefficients, named_neurons
 from snnlab.nn.record import evaluation, state_variables
+from snnlab.step_events import StepColumns
 from snnlab.streaming.event_stream import EventStream
 from snnlab.streaming.grid_proof import GridProof, grid_proofs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -150,36 +150,51 @@ class LiveInput:
 
 
 class RecordedInput:
-    """The events of a recording, in pieces.
+    """The events of a recording, of which a piece is in memory.
 
     Args:
-        events: Columns t (us), x, y, p.
-        position: Index of the first event.
+        pieces: Columns t (us), x, y, p, some at a time, from the first event on.
+        size: Number of all events.
+        position: Index of the first event that is read.
         start_us: Time that is added to all events, us.
     """
 
     num_bad = num_lines = 0
     first_bad: BadLine | None = None
 
-    def __init__(self, events: Columns, *, position: int = 0, start_us: int = 0) -> None:
-        self._events, self._start_us = events, start_us
-        self.position, self.arrived_s = position, 0.0
+    def __init__(self, pieces: Iterator[Columns], size: int, *, position: int = 0, start_us: int = 0) -> None:
+        self._pieces, self._size, self._start_us = pieces, size, start_us
+        self._held: Columns = {name: np.zeros(0, np.int64) for name in "txyp"}
+        self._before = self._held  # the last events before the position
+        self.position, self.arrived_s = 0, 0.0
         self.origin_us: int | None = -start_us
+        self.closed = False
+        while self.position < position and not self.closed:
+            self._hold()
+            self._take(position - self.position)
         self.closed = False
 
     def read(self, timeout_s: float | None) -> Columns | None:
         """Return the next events."""
-        return self._take(self.position + _PIECE)
+        self._hold()
+        return self._take(_PIECE)
 
-    def _take(self, stop: int) -> Columns:
-        """Return the events before an index."""
+    def _hold(self) -> None:
+        """Hold some of the next events, if there are any."""
+        while not self._held["t"].size and (piece := next(self._pieces, None)) is not None:
+            self._held = piece
+
+    def _take(self, count: int) -> Columns:
+        """Return so many of the events that are held."""
         self.arrived_s = now_s()
-        part = slice(self.position, stop)
-        found = {name: column[part] for name, column in self._events.items()}
-        found["t"] = found["t"] + self._start_us
-        self.position = min(part.stop, self._events["t"].size)
-        self.closed = self.position == self._events["t"].size
-        return found
+        found = {name: column[:count] for name, column in self._held.items()}
+        self._held = {name: column[count:] for name, column in self._held.items()}
+        self._before = {
+            name: np.concatenate([self._before[name], found[name][-_SEEN_EVENTS:]])[-_SEEN_EVENTS:] for name in found
+        }
+        self.position += found["t"].size
+        self.closed = self.position >= self._size or not found["t"].size
+        return found | {"t": found["t"] + self._start_us}
 
     def run(self, loop: LiveLoop, return_at: float) -> int:
         """Let a compiled loop feed its events."""
@@ -187,12 +202,12 @@ class RecordedInput:
         return loop.run(return_at)
 
     def checksum(self, position: int) -> bytes:
-        """Return the SHA-256 of the events before a position."""
-        part = slice(max(0, position - _SEEN_EVENTS), position)
-        return hashlib.sha256(b"".join(self._events[name][part].tobytes() for name in "txyp")).digest()
+        """Return the SHA-256 of the events before the position, which is that of the last events read."""
+        return hashlib.sha256(b"".join(self._before[name].tobytes() for name in "txyp")).digest()
 
     def close(self) -> None:
-        """Do nothing: the recording is in memory."""
+        """Close the recording."""
+        self._pieces = iter(())
 
 
 class PacedInput(RecordedInput):
@@ -205,32 +220,33 @@ class PacedInput(RecordedInput):
 
     def __init__(
         self,
-        events: Columns,
+        pieces: Iterator[Columns],
+        size: int,
         speed: float,
         wait: Callable[[], None] | None = None,
         *,
         position: int = 0,
         start_us: int = 0,
     ) -> None:
-        super().__init__(events, position=position, start_us=start_us)
+        super().__init__(pieces, size, position=position, start_us=start_us)
         self._speed, self._wait, self._begun_s = speed, wait, 0.0
 
     def read(self, timeout_s: float | None) -> Columns | None:
         """Return the events up to now; wait for the next one."""
-        t = self._events["t"]
+        self._hold()
+        t = self._held["t"]
         if not self._begun_s and t.size:
             if self._wait is not None:
                 self._wait()
-            first = min(self.position, t.size - 1)
-            self._begun_s = now_s() - t[first] / 1e6 / self._speed
+            self._begun_s = now_s() - t[0] / 1e6 / self._speed
         end = None if timeout_s is None else now_s() + timeout_s
         while t.size:
             now = now_s()
-            stop = int(np.searchsorted(t, (now - self._begun_s) * self._speed * 1e6, "right"))
-            if stop > self.position or self.position == t.size:
-                return self._take(stop)
+            count = int(np.searchsorted(t, (now - self._begun_s) * self._speed * 1e6, "right"))
+            if count:
+                return self._take(count)
             if end is not None and now >= end:
                 return None
-            rest = self._begun_s + t[self.position] / 1e6 / self._speed - now
+            rest = self._begun_s + t[0] / 1e6 / self._speed - now
             time.sleep(max(_PACE_S, min(_LOOK_S, rest if end is None else min(rest, end - now))))
         return self._take(0)

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from snnlab.compiled import places_of
-from snnlab.data.events.step_events import SensorMap, plain_sensor
 from snnlab.errors import ConfigError, DataError
 from snnlab.kernels.trace import describe
 from snnlab.kernels.vectors import LANES
 from snnlab.nn.network import Network, build_network
 from snnlab.nn.network_form import Shape, network_form
 from snnlab.nn.neurons.base import Neuron
+from snnlab.step_events import SensorMap, plain_sensor
 from snnlab.streaming.buffers import (
     CLOCK,
     HOUR_US,

@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
+
+from snnlab.files import load_arrays
 
 from .conftest import Outcome
 
@@ -62,7 +63,7 @@ def test_overfit_fits_one_batch_and_reports_it(workplace: Path, snnlab: Snnlab, 
     assert result["metrics"]["val/accuracy"] == 1.0
     assert result["selection"]["epochs"] < 20  # it stopped when all were right
     assert not any(key.startswith("test/") for key in result["metrics"])
-    predictions = np.load(folder / "predictions.npz")
+    predictions = load_arrays(folder / "predictions.npz")
     assert sorted(predictions["val_recording"]) == split["train"]
     assert (predictions["val_readout"].argmax(1) == predictions["val_target"]).all()
 

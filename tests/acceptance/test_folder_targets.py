@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from snnlab import load
 from snnlab.data.data_settings import build_dataset
+from snnlab.files import load_arrays
 
 from ..refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
@@ -139,7 +140,7 @@ def test_a_network_learns_values_of_a_table(blobs: Path, snnlab: Snnlab) -> None
     done = snnlab("train", *given)
     folder, metrics = record(done)
     assert metrics["test/r2"] > 0.5  # the mean, which ignores the events, has 0
-    arrays = np.load(folder / "predictions.npz")
+    arrays = load_arrays(folder / "predictions.npz")
     target, answer = arrays["test_target"], arrays["test_readout"]
     assert target.shape == answer.shape == (12, 2)
     assert arrays["test_answers"].shape == (12, 10, 2)
@@ -179,7 +180,7 @@ def test_a_network_learns_values_of_a_table(blobs: Path, snnlab: Snnlab) -> None
 
 def test_a_network_learns_labels_over_time(halves: Path, snnlab: Snnlab) -> None:
     folder, metrics = record(snnlab("train", *experiment(halves, "steps", "cross_entropy_steps")))
-    arrays = np.load(folder / "predictions.npz")
+    arrays = load_arrays(folder / "predictions.npz")
     target, answers = arrays["test_target"], arrays["test_answers"]
     assert target.shape == answers.shape == (12, 10)
     assert (target[:, 9] == -100).all()
@@ -194,20 +195,28 @@ def test_a_network_learns_labels_over_time(halves: Path, snnlab: Snnlab) -> None
     assert right > sum(known) / has_label.sum() + 0.05
     again, found = evaluated(snnlab("evaluate", str(folder)))
     assert found["metrics"]["test/accuracy"] == metrics["test/accuracy"]
-    assert np.array(found["confusion"]).sum() == has_label.sum()
+    counts = np.array(found["confusion"])
+    assert counts.sum() == has_label.sum()
+    there = counts.sum(1) > 0
+    assert found["balanced_accuracy"] == pytest.approx((counts.diagonal()[there] / counts[there].sum(1)).mean())
     np.testing.assert_allclose(found["accuracy_over_time"][:9], (answers == target).mean(0)[:9])
     assert found["accuracy_over_time"][9] is None
     changes = (target[:, 1:] != target[:, :-1]) & (target[:, 1:] != -100) & (target[:, :-1] != -100)
     assert sum(one["onsets"] for one in found["onsets"].values()) == changes.sum() > 0
     assert_rows_match_the_answers(folder, arrays, snnlab)
     assert (again / "confusion.png").stat().st_size > 5000
+    done = snnlab("robust", str(folder), "--disturb", "weight_noise", "--levels", "0,1", "--repetitions", "1")
+    assert done.status == 0, done.err
+    with np.load(Path(done.out.splitlines()[-1]) / "robustness.npz") as measured:
+        parts = measured["weight_noise/right"][0, 0]
+    np.testing.assert_allclose(parts, ((answers == target) & has_label).sum(1) / has_label.sum(1), atol=1e-6)
 
 
 def test_labels_go_with_the_windows_of_long_recordings(halves: Path, snnlab: Snnlab) -> None:
     given = experiment(halves, "steps", "cross_entropy_steps", "stride_ms: 40")
     given += ["data.duration_ms=50", "data.num_bins=5", "trainer.max_epochs=1"]
     folder, _ = record(snnlab("train", *given))
-    arrays = np.load(folder / "predictions.npz")
+    arrays = load_arrays(folder / "predictions.npz")
     starts, target = arrays["test_start_us"], arrays["test_target"]
     assert sorted(np.unique(starts)) == [0, 40_000, 80_000]
     assert (target[starts == 0] >= 0).all()

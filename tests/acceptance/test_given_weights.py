@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
 
+from snnlab.files import load_arrays, write_npz
 from snnlab.session import Session
 
 from ..refusals import assert_error_has, assert_text_has
@@ -79,7 +79,7 @@ def test_a_record_has_the_answers_of_given_weights_and_not_the_weights(given: Gi
     row = given.root / "records" / "points" / "theirs"
     (entry,) = json.loads((row / "result.json").read_text())["runs"]
     assert entry["has_weights"] is False
-    assert np.load(row / "predictions.npz")["answer"].shape == (1, 64)
+    assert load_arrays(row / "predictions.npz")["answer"].shape == (1, 64)
     assert (row / "weights.safetensors").stat().st_size < 100
     assert call(given.root, *CHECK).status == 0
 
@@ -90,9 +90,9 @@ def test_a_check_compares_the_answers_of_the_file(given: Given, tmp_path: Path, 
     shutil.copytree(given.root, root)
     if harm == "answer":
         path = root / "records" / "points" / "theirs" / "predictions.npz"
-        arrays = dict(np.load(path))
+        arrays = load_arrays(path)
         arrays["answer"][0, :3] = (arrays["answer"][0, :3] + 1) % 3
-        np.savez(path, **arrays)
+        write_npz(path, arrays)
     elif harm == "other weights":
         content = torch.load(root / "theirs.pt", weights_only=True)
         content["model_state_dict"] = {name: -value for name, value in content["model_state_dict"].items()}

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from snnlab import load, train
+from snnlab.files import load_arrays
 
 from ..refusals import assert_text_has
 from .conftest import DRAWN, Outcome
@@ -62,7 +63,7 @@ def test_export_has_them_in_ms_next_to_the_trained_parameter(
 ) -> None:
     out = tmp_path / "weights.npz"
     assert snnlab("export", str(run), "--what", "weights", "--out", str(out)).status == 0
-    arrays = np.load(out)
+    arrays = load_arrays(out)
     np.testing.assert_allclose(arrays["weights/lif1.tau_mem_ms"].ravel(), taus, rtol=1e-6)
     np.testing.assert_allclose(np.exp(arrays["weights/lif1.learned.tau_mem"]).ravel(), taus, rtol=1e-6)
     assert arrays["weights/lif1.v_threshold"] != 1.0

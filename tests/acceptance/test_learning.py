@@ -16,6 +16,7 @@ from ..marks import mostly_long
 from ..refusals import assert_error_has
 from .conftest import FAST, Outcome
 
+ROOT = Path(__file__).parents[2]
 BARE = (*FAST, "logger=none", "test=false")
 RULES = ("sltt", "ottt", "eprop", "d_rtrl", "ostl", "fptt", "stdp")
 RULE = '''
@@ -118,3 +119,14 @@ def test_a_rule_of_ten_lines_trains_resumes_and_is_compared(
     assert all(0 < cosine <= 1 for cosine, *_ in compared.values())
     misspelt = snnlab("train", *FAST, *own[:1], "learning={type: decayed, rates: 1}", "loss=tet")
     assert_error_has(misspelt.error, "learning.rates", "rate")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "first", ["learning=ottt loss=tet model=conv_lif data=nmnist", "learning=eprop experiment=ecg_brf"]
+)
+def test_the_commands_of_the_page_train_on_real_recordings(first: str, real_data: Path, tmp_path: Path) -> None:
+    assert f"snnlab train {first} data.root=FOLDER\n" in (ROOT / "docs" / "learning.md").read_text()
+    few = ("trainer.max_epochs=1", "+trainer.limit_train_batches=2", "+trainer.limit_val_batches=1", "test=false")
+    own = (f"data.root={real_data}", "data.download=false", "trainer.accelerator=cpu", f"output_dir={tmp_path}")
+    assert math.isfinite(train(*first.split(), *own, *few, "logger=none").metrics["val/loss"])

@@ -15,7 +15,7 @@ from snnlab.config.folders import config_folder, description
 from snnlab.nn import LAYERS
 from snnlab.nn.losses.readout_losses import CrossEntropy
 from snnlab.nn.surrogate import Triangle
-from snnlab.spec.docstrings import argument_texts, first_sentence
+from snnlab.spec.docstrings import first_sentence
 from snnlab.spec.signatures import fields_of
 
 from ..refusals import assert_text_has
@@ -76,9 +76,9 @@ def test_a_layer_is_listed_with_its_settings(snnlab: Snnlab):
     done = snnlab("list", "layers", "conv2d")
     assert done.out.startswith(f"conv2d: {first_sentence(LAYERS.get('conv2d', ''))}\n")
     listed = rows(done.out)
-    settings, texts = fields_of(LAYERS.get("conv2d", "")), argument_texts(LAYERS.get("conv2d", ""))
-    assert listed["out_channels"] == [settings["out_channels"].kind, "required", texts["out_channels"]]
-    assert listed["bias"] == [settings["bias"].kind, "true", texts["bias"]]
+    settings = fields_of(LAYERS.get("conv2d", ""))
+    for name, default in (("out_channels", "required"), ("bias", "true")):
+        assert listed[name] == [settings[name].kind, default, settings[name].help]
     assert "in_shape" not in listed
 
 
@@ -86,7 +86,7 @@ def test_a_neurons_settings_have_units_and_the_texts_of_its_base(snnlab: Snnlab)
     listed = rows(snnlab("list", "neurons", "lif").out)
     lif = LAYERS.get("lif", "")
     assert listed["tau_mem"][:3] == [fields_of(lif)["tau_mem"].kind, "ms", "20.0"]
-    assert listed["v_threshold"] == [fields_of(lif)["v_threshold"].kind, "1.0", argument_texts(lif)["v_threshold"]]
+    assert listed["v_threshold"] == [fields_of(lif)["v_threshold"].kind, "1.0", fields_of(lif)["v_threshold"].help]
     assert "dt" not in listed
 
 

@@ -16,6 +16,7 @@ from lightning.pytorch.trainer.connectors import accelerator_connector
 from snnlab import load, train
 from snnlab.config.compose import compose_experiment
 from snnlab.errors import ConfigError
+from snnlab.files import load_arrays
 from snnlab.session import Session
 from snnlab.session.processes import Processes, batch_norm_note, find_processes
 
@@ -99,7 +100,7 @@ def test_two_processes_are_one_with_twice_the_batch(
     assert rows[0][0] == rows[1][0]
     numbers = [[float(number) for row in each[1:] for number in row.split(",")] for each in rows]
     assert numbers[1] == pytest.approx(numbers[0], rel=1e-5, abs=1e-9)
-    predictions = [dict(np.load(run / "predictions.npz")) for run in (one, two)]
+    predictions = [load_arrays(run / "predictions.npz") for run in (one, two)]
     assert predictions[0].keys() == predictions[1].keys()
     for name in ("val_recording", "val_target", "test_recording", "test_target"):
         assert np.array_equal(predictions[0][name], predictions[1][name])

@@ -16,6 +16,7 @@ import torch
 
 from snnlab import load, train
 from snnlab.cli.report import write_report
+from snnlab.files import load_arrays
 from snnlab.kernels import function
 from snnlab.runs.run_folder import locked
 
@@ -85,7 +86,7 @@ def assert_same(one: Path, other: Path) -> None:
         assert weights[0].keys() == weights[1].keys()
         assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0]), name
         assert states[0]["epoch"] == states[1]["epoch"]
-    predictions = [dict(np.load(run / "predictions.npz")) for run in (one, other)]
+    predictions = [load_arrays(run / "predictions.npz") for run in (one, other)]
     assert predictions[0].keys() == predictions[1].keys()
     assert all(np.array_equal(predictions[0][key], predictions[1][key]) for key in predictions[0])
     assert result(one)["metrics"] == result(other)["metrics"]

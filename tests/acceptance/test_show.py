@@ -167,6 +167,7 @@ def test_help_and_files_need_no_heavy_import():
     assert not heavy(*commands, modules=("torch", "hydra", "omegaconf", "rich", "matplotlib"))
 
 
+@pytest.mark.long
 def test_neither_imports_packages_of_training_alone():
     commands = (["show"], ["list"], ["list", "losses", "cross_entropy"])
     assert not heavy(*commands, modules=("lightning", "tonic", "torchmetrics", "tensorboard", "matplotlib"))

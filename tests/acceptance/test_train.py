@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -22,6 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from snnlab import train
 from snnlab.errors import ConfigError
+from snnlab.files import load_arrays
 from snnlab.training.module import SpikingModule
 
 from ..refusals import assert_error_has, assert_raises, assert_text_has
@@ -145,7 +145,7 @@ def test_a_run_has_the_files_and_the_figures_that_are_promised(
     assert "neuron" not in config
     assert config.plots == {"recordings": 1, "every_epochs": 12}
 
-    predictions = np.load(folder / "predictions.npz")
+    predictions = load_arrays(folder / "predictions.npz")
     assert predictions["test_readout"].shape == (8, 10)
     assert predictions["test_answers"].shape == (8, 4)
     assert predictions["layers"].tolist() == ["lif1"]

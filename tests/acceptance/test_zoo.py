@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,14 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from scipy.io import loadmat
 
 import snnlab as package
 from snnlab.cards import read_card_file
+from snnlab.config.recorded_run import compose_run
 from snnlab.data.sources.mnist import are_digit_identities, digit_identities
 from snnlab.data.sources.saccades import SaccadeDigits
+from snnlab.data.splits import TEST
 from snnlab.errors import RunFolderError
 from snnlab.runs.recorded import RunFiles, read_run
 from snnlab.safe_tensors import read_safe_tensors
+from snnlab.session import Session
 from snnlab.session.model_card import card_lines, zoo_card
 from snnlab.zoo import CARD_FILE, FOLDER, is_packaged, run_label, run_path, zoo_names
 
@@ -117,6 +123,37 @@ def test_it_is_shown_and_exported_and_evaluated_outside_of_its_folder(
     assert sorted(path.name for path in FOLDER.rglob("*")) == before
 
 
+@pytest.mark.parametrize("name", ["ecg", "smnist", "yin_yang"])
+def test_each_of_a_set_without_a_camera_predicts_a_file_as_its_card_says(
+    name: str, workplace: Path, real_data: Path, snnlab: Snnlab
+) -> None:
+    folder = {"ecg": "ecg_qtdb", "smnist": "smnist"}.get(name)
+    if folder is not None and not (real_data / folder).is_dir():
+        pytest.skip(f"no {folder} in {real_data}")
+    given = [] if folder is None else [f"data.root={real_data}", "data.download=false"]
+    dataset = Session(compose_run(run_path(f"zoo:{name}"), given, use="data")).dataset
+    right, tests = [], np.flatnonzero(dataset.split == TEST)[:5]
+    labels = loadmat(real_data / "ecg_qtdb" / "QTDB_test.mat")["y"][:5, :-1].argmax(-1) if name == "ecg" else None
+    for place, index in enumerate(tests):
+        events = dataset.read(int(index))
+        lines = (f"{t},{x}" for t, x in zip(events.t.tolist(), events.x.tolist(), strict=True))
+        (workplace / "one.csv").write_text("\n".join(["t,x", *lines]) + "\n")
+        done = snnlab("predict", f"zoo:{name}", "one.csv")
+        assert done.status == 0, done.err
+        rows = list(csv.DictReader(done.out.splitlines()))
+        if labels is not None:
+            answers = np.concatenate(
+                [
+                    np.full(round((float(row["end_ms"]) - float(row["start_ms"])) / 4), int(row["answer"]))
+                    for row in rows
+                ]
+            )
+            right.append((answers == labels[place]).mean())
+        else:
+            right.append(float(int(rows[0]["answer"]) == dataset.targets[index]))
+    assert np.mean(right) > 0.7
+
+
 def test_a_training_starts_with_its_weights_and_records_its_name(
     workplace: Path, digits_store: str, snnlab: Snnlab
 ) -> None:
@@ -148,6 +185,20 @@ def test_a_mistake_is_refused_in_a_line(
 
 
 def test_they_are_listed(snnlab: Snnlab) -> None:
-    lines = snnlab("list", "zoo").out.splitlines()
+    head, *lines = snnlab("list", "zoo").out.splitlines()
     assert [line.split()[0] for line in lines] == zoo_names()
+    assert_text_has(head, "data", "train/val/test", "seed", "accuracy", "licence", "robustness")
+    of_ecg = next(line for line in lines if line.startswith("ecg "))
+    assert_text_has(of_ecg, "ecg_qtdb", "557/61/141", "83.9% test", "ODC-By 1.0", "weights")
     assert_text_has(snnlab("list", "zoo", "saccade_digits").out, DIGITS, "18,200", "Apache-2.0")
+
+
+def test_spoken_digits_are_recognized_through_lauscher(real_data: Path, snnlab: Snnlab) -> None:
+    pytest.importorskip("lauscher", reason="lauscher is not installed (the extra audio)")
+    folder = real_data / "spoken_digits" / "recordings"  # test recordings of the set's own split
+    files = [folder / f"{digit}_{person}_0.wav" for person in ("jackson", "theo") for digit in range(10)]
+    done = snnlab("predict", "zoo:spoken_digits", *map(str, files))
+    assert done.status == 0, done.err
+    answers = [row["name"] for row in csv.DictReader(io.StringIO(done.out))]
+    right = sum(answer == path.name[0] for answer, path in zip(answers, files, strict=True))
+    assert right >= 12  # 74 % of all test recordings are

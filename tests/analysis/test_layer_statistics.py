@@ -132,6 +132,7 @@ def test_a_neuron_of_all_steps_at_once_has_membrane_statistics(kind: str, frames
     assert sum(layer.spiking.membrane_histogram) == u.numel()
 
 
+@pytest.mark.long
 def test_weights_of_single_steps_count_in_the_membrane(frames: Tensor, measured: Measured):
     settings = {"type": "glif", "init": "value"}
     found = []

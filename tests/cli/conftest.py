@@ -35,9 +35,9 @@ class Outcome(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def digits_store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return a store_dir where saccade_digits is packed once for all tests, those of other folders too."""
-    return f"data.store_dir={tmp_path_factory.getbasetemp() / 'digits'}"
+def digits_store(digits_folder: Path) -> str:
+    """Return the setting of the folder where saccade_digits is packed."""
+    return f"data.store_dir={digits_folder}"
 
 
 @pytest.fixture

@@ -108,6 +108,7 @@ def test_it_is_in_the_reference(folder: Path, monkeypatch: pytest.MonkeyPatch):
     assert "--scale MS" in page
 
 
+@pytest.mark.long
 def test_the_command_of_the_documentation_runs(tmp_path: Path):
     page = (Path(__file__).parents[2] / "docs" / "extend.md").read_text(encoding="utf-8")
     text = page.partition("```python\n# my_commands/parameters.py\n")[2].partition("```")[0]

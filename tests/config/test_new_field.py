@@ -91,6 +91,7 @@ def test_it_is_completed(checkout: Path, line: str, words: str) -> None:
     assert run(checkout, line=f"snnlab train {line}").stdout == f"{words}\n"
 
 
+@pytest.mark.long
 def test_it_is_listed_documented_and_recorded(checkout: Path) -> None:
     done = run(checkout, "-c", SCRIPT)
     assert done.returncode == 0, done.stderr

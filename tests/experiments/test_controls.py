@@ -14,7 +14,7 @@ import torch
 from snnlab.experiments.controls import judge_controls, renaming_p_value
 from snnlab.experiments.suite_plan import RunSpec
 from snnlab.experiments.suite_state import RunState, SuiteState
-from snnlab.files import write_json
+from snnlab.files import load_arrays, write_json
 from snnlab.runs.recorded import read_run
 
 from ..refusals import assert_text_has
@@ -96,7 +96,7 @@ def shuffled(tmp_path: Path, accuracy: float, classes: int, repeats: int = 1) ->
     for cell, right in ((REFERENCE, 0.9), (SHUFFLED, accuracy)):
         write_run(tmp_path / cell.folder, right, classes)
         path = tmp_path / cell.folder / "predictions.npz"
-        arrays = dict(np.load(path))
+        arrays = load_arrays(path)
         np.savez(path, **{**arrays, "test_recording": np.arange(len(arrays["test_target"])) // repeats})
     (said,) = judge_controls(SuiteState(tmp_path, {cell: RunState("completed") for cell in (REFERENCE, SHUFFLED)}), [])
     return said

@@ -119,8 +119,13 @@ def test_a_job_that_is_stopped_may_end_at_a_checkpoint(worker: SubmititWorker, t
     assert future.result(60) == "interrupted"
 
 
-def test_a_job_that_is_closed_leaves_no_process(worker: SubmititWorker, tasks: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+def test_a_job_that_is_closed_leaves_no_process(
+    worker: SubmititWorker, tasks: Any, tmp_path: Path, handler: Any
+) -> None:
+    before = signal.signal(signal.SIGINT, handler)
     worker.submit(tasks.until_stopped, str(tmp_path))
+    signal.signal(signal.SIGINT, before)
     wait_until(lambda: (tmp_path / "begun").exists() and (tmp_path / "begun").read_text())
     process = Path("/proc") / (tmp_path / "begun").read_text()
     if not process.parent.is_dir():

@@ -9,7 +9,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from snnlab.cli.main import run
 from snnlab.errors import ConfigError, RunFolderError
@@ -155,6 +157,47 @@ def test_published_results_are_not_ranked_and_faint_where_the_test_chose_them(su
     assert table.faint == [0, 1]
     assert [row[6].split(":")[0] for row in table.rows] == ["test", "unknown", "validation"]
     assert all(row.method not in ("Careful", "Silent") for row in part.rows)
+
+
+@pytest.mark.parametrize(
+    ("each", "margin", "number", "fact"),
+    [
+        ([90.0, 89.0, 91.0, 90.0], 3.0, 4, "agree within 3 points"),
+        ([90.0, 89.0, 91.0, 90.0], 0.5, 4, "agreement not shown"),
+        ([80.0, 81.0, 79.0], 3.0, 4, "agreement not shown"),
+        ([90.0, 91.0], 3.0, 5, "4 of 5 seeds"),
+    ],
+)
+def test_a_method_agrees_with_a_published_one_within_a_margin_and_not_before_all_seeds(
+    tmp_path: Path, each: list[float], margin: float, number: int, fact: str
+):
+    node = {**ENOUGH, "name": "Five", "accuracy": 90.0, "method": "ours", "each": each, "margin": margin}
+    page = {"published": [node], "seeds": list(range(number))}
+    part = read_table(make_suite(tmp_path / "s", {"ours": [0.9, 0.91, 0.89, 0.9]}, seeds=range(4), page=page)).parts[0]
+    said = [line for line in remarks(part) if "published Five" in line]
+    assert len(said) == 1
+    assert_text_has(said[0], fact)
+
+
+def test_labels_over_time_have_a_balanced_accuracy_and_the_jackknifes_interval(tmp_path: Path):
+    folder, rng = make_suite(tmp_path / "s", {"one": [0.5]}, seeds=[0]), np.random.default_rng(0)
+    targets = np.where(rng.random((30, 200)) < 0.1, -100, rng.choice(3, (30, 200), p=[0.8, 0.1, 0.1]))
+    answers = np.where(rng.random((30, 200)) < 0.7 + 0.2 * rng.random((30, 1)), targets.clip(0), 2)
+    arrays = {"recording": np.arange(30), "target": targets, "readout": np.eye(3)[answers], "answers": answers}
+    np.savez(folder / "runs/digits/one/0/predictions.npz", **{f"test_{key}": one for key, one in arrays.items()})
+    (part,) = read_table(folder).parts
+    found, there = part.rows[0].values, targets >= 0
+    assert found["balanced_accuracy"].mean == pytest.approx(
+        np.mean([(answers == targets)[targets == number].mean() for number in range(3)])
+    )
+    right, kept = (answers == targets) & there, np.arange(30)
+    without = np.array([right[kept != k].sum() / there[kept != k].sum() for k in kept])
+    error = np.sqrt(29 / 30 * ((without - without.mean()) ** 2).sum())
+    low, high = found["test_accuracy"].low, found["test_accuracy"].high
+    assert low is not None
+    assert high is not None
+    assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, 29) * error, rel=0.02)
+    assert "balanced (%)" in tables(part)[0].head
 
 
 def test_incomplete_published_results_are_not_shown(tmp_path: Path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snnlab.experiments.verdicts import MethodResults, read_test, split_follows_seed, verdicts
+from snnlab.experiments.verdicts import MethodResults, are_paired, read_test, verdicts
 from snnlab.runs.statistics import accuracy_interval, independent_recordings
 from snnlab.target_kinds import IGNORED
 
@@ -70,13 +70,19 @@ def test_comparisons_without_a_verdict_do_not_count_in_holms_method(methods: lis
     assert_text_has(found[1].sentence, "no", "verdict")
 
 
-def test_seeds_are_paired_only_where_the_split_follows_them(methods: list[MethodResults]):
+def test_seeds_are_paired_only_where_the_split_or_the_initial_weights_follow_them(methods: list[MethodResults]):
     splits = [f"split {seed}" for seed in range(5)]
     one, other = (method(name, of.right, splits) for name, of in zip("ab", methods, strict=False))
-    assert split_follows_seed(one, other)
-    assert not split_follows_seed(methods[0], methods[1])
-    assert not split_follows_seed(one, methods[1])
-    assert len(verdicts([one, other])[0].difference.variance.of_seeds) == 1
+    assert are_paired(one, other)
+    assert not are_paired(methods[0], methods[1])
+    assert not are_paired(one, methods[1])
+    begun = [each._replace(origins=[f"float/{seed}" for seed in range(5)]) for each in methods[:2]]
+    assert are_paired(*begun)
+    assert not are_paired(begun[0], methods[1])
+    assert not are_paired(*(each._replace(origins=["zoo:one"] * 5) for each in methods[:2]))
+    assert not are_paired(begun[0], begun[1]._replace(seeds=[1, 2, 3, 4, 5]))
+    for pair in ([one, other], begun):
+        assert len(verdicts(pair)[0].difference.variance.of_seeds) == 1
     assert len(verdicts(methods[:2])[0].difference.variance.of_seeds) == 2
 
 

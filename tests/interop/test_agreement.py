@@ -20,7 +20,7 @@ from ..zoo.networks import NETWORKS, SIZES
 pytestmark = pytest.mark.peers
 ATAN = ("neuron.detach_reset=true", "neuron.surrogate={type: atan, alpha: 2.0}")
 # `make test` has one, `make check` these two more, `make slow` the rest.
-FAST, LONG = {"sew_gesture"}, {"plif_conv5"}
+LONG = {"sew_gesture", "plif_conv5"}
 STEPS = 2
 
 
@@ -51,10 +51,7 @@ def assert_near(found: Tensor | None, expected: Tensor | None, fraction: float, 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        name if name in FAST else pytest.param(name, marks=pytest.mark.long if name in LONG else pytest.mark.slow)
-        for name in jelly.MAKE
-    ],
+    [pytest.param(name, marks=pytest.mark.long if name in LONG else pytest.mark.slow) for name in jelly.MAKE],
 )
 def test_it_loads_spikingjellys_weights_and_gives_its_outputs_and_gradients(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from snnlab import load
-from snnlab.data.events.step_events import columns_of
 from snnlab.data.formats import ReadOptions, read_file
 from snnlab.interop.c99.c_folder import files_of, sizes
 from snnlab.interop.c99.c_network import c_network
 from snnlab.nn.integer_targets import INTEGER_TARGETS
 from snnlab.nn.network_form import NetworkForm, network_form
 from snnlab.nn.quantization import quantize_network
+from snnlab.step_events import columns_of
 
 from .forms import NETWORKS, form_of, of_frames, recorded, sensor
 from .test_brf_networks import composed, first_frames

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from snnlab.interop.c99.c_folder import certify_c, compiler
 from snnlab.interop.c99.c_network import c_network
 from snnlab.interop.onnx_network import HAS_ONNX, onnx_network
 from snnlab.interop.onnx_run import certify_onnx
+from snnlab.nn import INTEGER_TARGETS
 from snnlab.nn.dense_loops import DenseLoops
+from snnlab.nn.integer_targets import IntegerTarget
 from snnlab.nn.network_form import Currents, network_form
 from snnlab.nn.neurons.base import plain_loops
 from snnlab.streaming.event_stream import EventStream
@@ -20,13 +23,29 @@ from snnlab.streaming.event_stream import EventStream
 from ..nn.test_quantization import SHAPE, draw, frames, whole_network
 from .forms import recorded, sensor
 
+DELAYED: dict[str, dict[str, Any]] = {
+    "c1": {"type": "conv2d", "out_channels": 4, "kernel_size": 3, "delay": {"max": "3 steps"}},
+    "n1": {"type": "lif", "tau_mem": 5.0},
+    "flatten": {"type": "flatten"},
+    "l2": {"type": "linear", "out_features": 3, "bias": False, "delay": {"max": "4 steps"}},
+    "n2": {"type": "cuba_li"},
+}
+ADAPTIVE = DELAYED | {"n1": {"type": "alif", "adaptation": 0.5, "tau_adapt": 30.0, "adaptive": 3, "tau_mem": 5.0}}
+
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "seed", [3, pytest.param(14, marks=pytest.mark.slow), pytest.param(17, marks=pytest.mark.slow)]
+    "drawn",
+    [
+        *(pytest.param(draw(seed), id=str(seed), marks=[pytest.mark.slow] if seed > 3 else []) for seed in (3, 14, 17)),
+        pytest.param((DELAYED, INTEGER_TARGETS.build("int8", {}, "quantize")), id="delayed"),
+        pytest.param((ADAPTIVE, INTEGER_TARGETS.build("int8", {}, "quantize")), id="adaptive"),
+    ],
 )
-def test_compiled_loops_dense_loops_stream_c_and_onnx_have_the_same_bits(seed: int) -> None:
-    layers, target = draw(seed)
+def test_compiled_loops_dense_loops_stream_c_and_onnx_have_the_same_bits(
+    drawn: tuple[dict[str, Any], IntegerTarget],
+) -> None:
+    (layers, target), seed = drawn, 3
     network, x = whole_network(layers, target, seed), frames(seed)
     with torch.no_grad(), plain_loops():
         expected = network(x)[0]

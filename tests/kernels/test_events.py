@@ -66,15 +66,10 @@ def outputs_and_gradients(net: Network, lengths: Tensor | None) -> tuple[list[Te
     return parts, list(torch.autograd.grad(torch.stack(sums).sum(), [*net.parameters(), *before["n1"]]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "pooling"),
-    [
-        ("lif", "max"),
-        *(
-            pytest.param(kind, list(POOLS)[at % 3], marks=pytest.mark.long)
-            for at, kind in enumerate(("late", "value", "cuba", "learned", "given"))
-        ),
-    ],
+    [(kind, list(POOLS)[at % 3]) for at, kind in enumerate(("lif", "late", "value", "cuba", "learned", "given"))],
 )
 def test_blocks_of_time_change_no_spike_and_no_gradient(
     kind: str, pooling: str, monkeypatch: pytest.MonkeyPatch

@@ -67,7 +67,7 @@ def _params() -> Iterator[Any]:
 
 
 @interpreted
-@pytest.mark.parametrize("case", mostly_long(list(_params()), 16, 40))
+@pytest.mark.parametrize("case", mostly_long(list(_params()), 8, 40))
 def test_it_equals_the_plain_loop(case: Callable[[], KernelCase]) -> None:
     assert_kernel_equals_loop(run, case())
 
@@ -125,13 +125,13 @@ FIXED_AND_LEARNED = [pytest.param(n, ("", "neuron")[at % 2], id=f"{n}-{at % 2}")
 
 
 @interpreted
-@pytest.mark.parametrize(("name", "per"), mostly_long(FIXED_AND_LEARNED, 6, 14))
+@pytest.mark.parametrize(("name", "per"), mostly_long(FIXED_AND_LEARNED, 3, 14))
 def test_every_preset_equals_the_plain_loop(name: str, per: str) -> None:
     assert_preset_equals_loop(name, per, (7,), T, LENGTHS)
 
 
 @interpreted
-@pytest.mark.parametrize(("kind", "reset", "detach"), mostly_long(DIALECTS, 4, 12))
+@pytest.mark.parametrize(("kind", "reset", "detach"), mostly_long(DIALECTS, 2, 12))
 def test_recurrent_neurons_equal_the_plain_loop(kind: str, reset: str, detach: bool) -> None:
     feedback = ("dense", "conv")[DIALECTS.index((kind, reset, detach)) % 2]
     rec: Any = recurrent(kind, feedback, per="neuron", detach_reset=detach, **RESETS[reset])

@@ -50,6 +50,7 @@ def assert_close(found: Tensor, expected: Tensor) -> None:
     assert gradient_error(found, expected) <= ERRORS[expected.dtype]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("graded", "density", "size", "dtype"),
     [

@@ -22,6 +22,7 @@ from snnlab.kernels import function, trace
 from snnlab.kernels.trace import EXACT, StepGraph, Symbol, UntraceableError, with_slope
 from snnlab.nn import LIF, NEURONS
 
+from ..marks import mostly_long
 from ..refusals import assert_raises
 
 T, B = 5, 3
@@ -69,7 +70,9 @@ DIALECTS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "settings"), DIALECTS, ids=lambda given: str(given).replace("'", ""))
+@pytest.mark.parametrize(
+    ("kind", "settings"), mostly_long(DIALECTS, len(DIALECTS) // 2), ids=lambda given: str(given).replace("'", "")
+)
 def test_outputs_and_gradients_are_those_of_autograd(kind: str, settings: dict[str, Any]) -> None:
     per = ("", "layer", "neuron")[DIALECTS.index((kind, settings)) % 3]
     own = {"in_shape": (4,), "dt": 1.0}

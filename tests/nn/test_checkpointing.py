@@ -68,10 +68,9 @@ def answer(net: Network, lengths: Tensor | None, dtype: torch.dtype = torch.floa
     return found | {f"buffer {name}": b.double() for name, b in net.named_buffers()}
 
 
+@pytest.mark.long
 @pytest.mark.compiled
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "conv" else pytest.mark.long) for name in NETWORKS]
-)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_it_is_the_same_network(name: str) -> None:
     layers, at = NETWORKS[name], list(NETWORKS).index(name)
     segments, lengths = (4, 1, 50)[at % 3], None if at in (0, 4) else torch.tensor([11, 0, 3, 8, 4])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.nn import build_network
-from snnlab.nn.operations import fan_out
+from snnlab.nn.fan_out import fan_out
 
 from ..refusals import assert_raises
 

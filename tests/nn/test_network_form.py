@@ -38,6 +38,7 @@ DELAYED: dict[str, dict[str, dict[str, Any]]] = {
     "conv": {"conv": {**CONV, "delay": {"max": "3 steps"}}, "lif": LIF},
     "linear": {"flatten": FLATTEN, "fc": {**FC, "delay": {"max": "5 steps", "count": 2}}, "lif": LIF},
     "feedback": {"conv": CONV, "lif": {**LIF, "recurrent": {"type": "conv", "delay": {"max": "3 steps"}}}},
+    "outputs": {"flatten": FLATTEN, "axons": {"type": "delay", "delay": {"max": "4 steps"}}, "fc": FC, "lif": LIF},
     "dense_feedback": {"flatten": FLATTEN, "fc": FC, "lif": {**LIF, "recurrent": {"delay": {"max": "4 steps"}}}},
 }
 
@@ -97,6 +98,9 @@ def test_delays_are_maps_of_earlier_values(kind: str) -> None:
         ({"conv": CONV, "psn": {"type": "sliding_psn"}}, "psn"),
         ({"conv": CONV, "glif": {"type": "glif", "conductance_per_step": True}}, "glif"),
         ({"lif": {**LIF, "recurrent": True}}, "lif"),
+        ({"delay": {"type": "delay", "delay": {"max": "3 steps"}}, "conv": CONV}, "delay"),
+        ({"delay": {"type": "delay"}, "lif": LIF}, "delay"),
+        ({"conv": CONV, "lif": LIF, "delay": {"type": "delay"}}, "delay"),
     ],
 )
 def test_a_network_without_a_form_is_refused_by_its_layer(layers: dict[str, Any], at: str) -> None:

@@ -20,6 +20,8 @@ from snnlab.nn.neurons.base import SurrogateNeuron
 from snnlab.nn.neurons.whole_membrane import make_whole
 from snnlab.nn.surrogate import spike
 
+from ..marks import mostly_long
+
 # Settings of each kind beside its defaults; together they choose every form of its equations.
 LEAKY: list[dict[str, Any]] = [
     {"v_leak": 0.25, "decay": "euler", "input_gain": "average"},
@@ -183,7 +185,7 @@ def test_their_text_computes_what_the_step_does(kind: str, settings: dict[str, A
 def test_those_of_whole_numbers_have_each_setting_in_units(kind: str) -> None:
     leak = {} if kind == "iaf" else {"tau_mem": 10.0, "v_leak": 0.1}
     neuron = build(kind, {"reset": "value", "v_reset": -0.25, "floor": -0.5, **leak})
-    whole = make_whole(neuron, INTEGER_TARGETS.build("int8", {}, "quantize"), 1, 0)
+    whole = make_whole(neuron, INTEGER_TARGETS.build("int8", {}, "quantize"), 1, 0, 0)
     whole.set_scale(torch.tensor([0.64]))
     vars(whole)["weight_scale"] = 0.64
     found = equations_of_neuron(whole)
@@ -224,7 +226,7 @@ def cases(kind: str) -> RenderedEquations | str:
     return equations_of_kind(NEURONS.get(kind, "neuron"))
 
 
-@pytest.mark.parametrize(("kind", "choice"), CHOICES, ids=str)
+@pytest.mark.parametrize(("kind", "choice"), mostly_long(CHOICES, 19), ids=str)
 def test_the_cases_of_a_kind_compute_what_their_choice_does(kind: str, choice: dict[str, Any]) -> None:
     (words,) = [f"{name}: {str(v).lower() if v is True else v}" for name, v in choice.items()] or [""]
     found = cases(kind)

@@ -150,6 +150,7 @@ def test_there_are_never_more_than_a_few_plans() -> None:
     assert len(line._plans) == planning._MAX_PLANS
 
 
+@pytest.mark.long
 def test_two_threads_share_one_plan_and_get_the_same_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
     made, start, make = [], Barrier(2), planning.make_plan
     net, inputs = network(), [frames(0.5), frames(0.3)]

@@ -85,12 +85,12 @@ def answer(
 
 
 def some(count: int) -> list[Any]:
-    """Return names of a convolution, a neuron and a pooling each; all but the first cases are marked long."""
+    """Return names of a convolution, a neuron and a pooling each."""
     names = [list(each) for each in (CONVOLUTIONS, NEURONS, POOLS)]
-    cases = [[each[(at * (1 + n // 2) + n) % len(each)] for n, each in enumerate(names)] for at in range(count)]
-    return [pytest.param(*case, marks=pytest.mark.long if at else ()) for at, case in enumerate(cases)]
+    return [[each[(at * (1 + n // 2) + n) % len(each)] for n, each in enumerate(names)] for at in range(count)]
 
 
+@pytest.mark.long
 @pytest.mark.compiled
 @pytest.mark.parametrize(("conv", "kind", "pooling"), some(4))
 def test_it_is_the_same_convolution(conv: str, kind: str, pooling: str) -> None:

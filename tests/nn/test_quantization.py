@@ -6,6 +6,7 @@ Axes: T steps, B samples, then C, H, W or features.
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from snnlab.nn.neurons.whole_membrane import WholeMembrane, watch_overflow
 from snnlab.nn.quantization import (
     check_widths,
     clipped_share,
+    end_with_readout,
     fit_scales,
     groups_of,
     quantize_network,
@@ -46,10 +48,13 @@ def towards_zero(product: Ints, bits: int) -> Ints:
 
 
 class Interpreter:
-    """Runs layers in 64-bit integers."""
+    """Runs layers in 64-bit integers; its input is so many times as large as that of the real network."""
 
-    def __init__(self, layers: dict[str, dict[str, Any]], network: Network, target: IntegerTarget) -> None:
-        self.layers, self.target = layers, target
+    def __init__(
+        self, layers: dict[str, dict[str, Any]], network: Network, target: IntegerTarget, parts: int = 1
+    ) -> None:
+        self.layers, self.target, self.parts = layers, target, parts
+        self.input_bits = int(np.ceil(np.log2(parts)))
         self.values = {name: part.double().numpy() for name, part in network.state_dict().items()}
         self.states: dict[str, dict[str, Ints]] = {}
         self.overflows = 0
@@ -67,14 +72,14 @@ class Interpreter:
 
     def neuron_after(self, layer: str) -> str:
         names = list(self.layers)
-        kinds = ("lif", "cuba_lif", "iaf", "li", "cuba_li", "integrator")
+        kinds = ("lif", "cuba_lif", "iaf", "alif", "li", "cuba_li", "integrator")
         return next(name for name in names[names.index(layer) :] if self.layers[name]["type"] in kinds)
 
     def factors(self, name: str) -> tuple[float, float, float]:
         """Return a, b and the gain of neurons."""
         node: dict[str, Any] = {"tau_mem": 20.0, "tau_syn": 10.0} | self.layers[name]
         kind = node["type"]
-        a = 1.0 if kind in ("iaf", "integrator") else np.exp(-1.0 / node["tau_mem"])
+        a = 1.0 if kind in ("iaf", "integrator") else node.get("beta", np.exp(-1.0 / node["tau_mem"]))
         b = np.exp(-1.0 / node["tau_syn"])
         gain = node.get("input_gain", "average" if kind in ("li", "cuba_lif", "cuba_li") else 1.0)
         if gain == "average":
@@ -85,6 +90,11 @@ class Interpreter:
     def scale(self, neuron: str) -> np.ndarray:
         key = f"{neuron}.log_scale"
         return np.exp(self.values[key if key in self.values else f"{neuron}.neuron.log_scale"])
+
+    def shift(self, neuron: str) -> int:
+        """Return the shift of the weights before neurons that are not those of the input."""
+        is_first = neuron == self.neuron_after(next(iter(self.layers)))
+        return max(self.target.weight_shift, self.input_bits if is_first else 0)
 
     def weights(self, layer: str, key: str, neuron: str, factor: float, most: int, shift: int) -> Ints | None:
         real = self.tensor(key)
@@ -99,7 +109,7 @@ class Interpreter:
         return np.stack([self.step(frame) for frame in x])
 
     def step(self, x: Ints) -> np.ndarray:
-        factor, shift = 1.0, self.target.weight_shift
+        factor = 1.0
         result: np.ndarray = x
         for name, node in self.layers.items():
             kind = node["type"]
@@ -107,11 +117,15 @@ class Interpreter:
                 neuron = self.neuron_after(name)
                 pools = [self.layers[other] for other in list(self.layers)[list(self.layers).index(name) :]]
                 after = pools[: [*self.layers].index(neuron) - [*self.layers].index(name)]
-                whole = factor / np.prod([n["kernel_size"] ** 2 for n in after if n["type"] == "avg_pool"])
+                cells = np.prod([n["kernel_size"] ** 2 for n in after if n["type"] == "avg_pool"])
+                whole, shift = factor / cells, self.shift(neuron)
+                up = shift
+                if name == next(iter(self.layers)):
+                    whole, up = whole * 2**self.input_bits / self.parts, shift - self.input_bits
                 w = self.weights(name, f"{name}.weight", neuron, whole, self.target.most_weight(name), 0)
-                bias = self.weights(name, f"{name}.bias", neuron, whole, self.target.most_bias, shift)
+                bias = self.weights(name, f"{name}.bias", neuron, 1.0 / cells, self.target.most_bias, shift)
                 assert w is not None
-                x = convolve(x, w << shift, node.get("stride", 1)) if kind == "conv2d" else (w << shift) @ x
+                x = convolve(x, w << up, node.get("stride", 1)) if kind == "conv2d" else (w << up) @ x
                 x = x if bias is None else x + bias.reshape(-1, *[1] * (x.ndim - 1))
                 factor = 1.0
             elif kind == "avg_pool":
@@ -129,17 +143,16 @@ class Interpreter:
     def neurons(self, name: str, node: dict[str, Any], x: Ints) -> tuple[Ints, np.ndarray]:
         target, kind = self.target, node["type"]
         a, b, _ = self.factors(name)
-        unit = self.scale(name) / 2.0**target.weight_shift
+        shift = self.shift(name)
+        unit = self.scale(name) / 2.0**shift
         unit = unit.reshape(()) if unit.size == 1 else unit.reshape(-1, *[1] * (x.ndim - 1))
         rest = np.broadcast_to(nearest(node.get("v_leak", 0.0) / unit), x.shape)
-        state = self.states.setdefault(name, {"v": rest, "i": np.zeros_like(x), "s": np.zeros_like(x)})
+        state = self.states.setdefault(name, {"v": rest} | {key: np.zeros_like(x) for key in "isw"})
         if node.get("recurrent"):
             w = self.weights(name, f"{name}.feedback.weight", name, 1.0, target.most_weight(f"{name}.feedback"), 0)
             assert w is not None
             s = state["s"]
-            x = x + (
-                (w << target.weight_shift) @ s if x.ndim == 1 else convolve(np.pad(s, PAD), w << target.weight_shift)
-            )
+            x = x + ((w << shift) @ s if x.ndim == 1 else convolve(np.pad(s, PAD), w << shift))
         bits = target.decay_bits
         if kind.startswith("cuba"):
             x = self.fit(x, target.current_overflow)
@@ -153,12 +166,20 @@ class Interpreter:
         if kind in ("li", "cuba_li", "integrator"):
             state["v"] = u
             return u, u.astype(np.float32) * unit.astype(np.float32)
-        threshold = nearest(node.get("v_threshold", 1.0) / unit)
+        threshold = nearest(node.get("v_threshold", 1.0) / unit) + state["w"]
         if node.get("spikes") == "several":
             s = np.where(u > 0, u, 0) // threshold
         else:
             s = (u > threshold if node.get("threshold") == "strict" else u >= threshold).astype(np.int64)
         lost = nearest(node.get("v_threshold", 1.0) * reset_part(node, a) / unit)
+        if node.get("adapted_reset"):
+            lost = threshold
+        if kind == "alif":
+            rho = np.exp(-1.0 / node["tau_adapt"])
+            rise = node["adaptation"] * ((1 - rho) if "adaptation_gain" in node else 1.0)
+            adapts = np.arange(len(x)) >= len(x) - node.get("adaptive", len(x))
+            jump = np.where(adapts.reshape(-1, *[1] * (x.ndim - 1)), nearest(rise / unit), 0)
+            state["w"] = self.fit(towards_zero(state["w"] * nearest(rho * 2**bits), bits) + jump * s)
         v = u - s * lost if node.get("reset", "subtract") == "subtract" else (1 - s) * u
         if "floor" in node:
             v = np.maximum(v, nearest(node["floor"] / unit))
@@ -167,6 +188,7 @@ class Interpreter:
 
 
 PAD = ((0, 0), (1, 1), (1, 1))
+READOUT_NODE = {"type": "li", "beta": 0.0, "input_gain": 1.0}  # y[t] = x[t]
 
 
 def reset_part(node: dict[str, Any], a: float) -> float:
@@ -265,6 +287,94 @@ def test_networks_at_random_equal_an_interpreter_in_integers_also_where_numbers_
     assert spikes > 10
 
 
+def test_levels_as_input_and_a_network_without_a_readout_equal_the_interpreter() -> None:
+    spikes = 0
+    for seed in range(12):
+        layers, target = draw(seed)
+        del layers["out"]
+        parts = (255, 256, 100, 2)[seed % 4]
+        torch.manual_seed(seed)
+        network = build_network(layers, in_shape=SHAPE, dt=1.0, num_steps=T).network.eval()
+        end_with_readout(network, target)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.mul_(2.5)
+        check = list(network.state_dict())
+        end_with_readout(network, target)  # once is enough
+        assert list(network.state_dict()) == check
+        quantize_network(network, target, input_denominator=parts)
+        rng = np.random.default_rng(seed)
+        x = rng.integers(1, parts + 1, (T, B, *SHAPE)) * (rng.random((T, B, *SHAPE)) < 0.3)
+        with torch.no_grad(), plain_loops():
+            found, _ = network(torch.from_numpy(x.astype(np.float32)))
+        for sample in range(B):
+            interpreter = Interpreter({**layers, "whole_readout": READOUT_NODE}, network, target, parts)
+            expected = interpreter.run(x[:, sample])
+            assert np.array_equal(found[:, sample].numpy(), expected.astype(np.float32)), (seed, layers, vars(target))
+            spikes += interpreter.states["n2"]["s"].any()
+    assert spikes > 5
+
+
+def test_a_readout_is_not_added_for_a_target_without_one_nor_in_place_of_a_layer() -> None:
+    linear = {"type": "linear", "out_features": 2}
+    network = build_network({"l": linear}, in_shape=(3,), dt=1.0).network
+    with assert_raises(ConfigError, "model.layers.l", "IAF"):
+        end_with_readout(network, INTEGER_TARGETS.build("speck", {}, "quantize"))
+    assert [name for name, _ in network.layers()] == ["l"]
+    network = build_network({"whole_readout": linear}, in_shape=(3,), dt=1.0).network
+    with assert_raises(ConfigError, "model.layers.whole_readout"):
+        end_with_readout(network, INTEGER_TARGETS.build("int8", {}, "quantize"))
+
+
+ADAPTIVE: list[dict[str, Any]] = [
+    {"adaptation": 0.3, "tau_adapt": 20.0},
+    {"adaptation": 0.8, "tau_adapt": 100.0, "adaptive": 2, "threshold": "strict"},
+    {"adaptation": 1.8, "tau_adapt": 30.0, "adaptation_gain": "1-rho", "adapted_reset": True, "recurrent": True},
+    {"adaptation": 0.2, "tau_adapt": 15.0, "reset": "value", "v_leak": 0.05, "input_gain": "1-a", "v_threshold": 0.2},
+    {"adaptation": 0.5, "tau_adapt": 60.0, "input_gain": "average", "v_threshold": 0.4},
+]
+
+
+@pytest.mark.parametrize("state_bits", [24, 13])
+def test_adaptive_thresholds_equal_the_interpreter(state_bits: int) -> None:
+    adapted, overflowed = 0, 0
+    for seed, node in enumerate(ADAPTIVE):
+        layers = {
+            "c1": {"type": "conv2d", "out_channels": 4, "kernel_size": 3},
+            "n1": {"type": "alif", "tau_mem": 8.0, **node},
+            "flatten": {"type": "flatten"},
+            "l2": {"type": "linear", "out_features": 6},
+            "n2": {"type": "alif", "tau_mem": 12.0, "adaptation": 0.1, "tau_adapt": 40.0},
+            "l3": {"type": "linear", "out_features": 3, "bias": False},
+            "out": {"type": "li"},
+        }
+        settings = {"state_bits": state_bits, "weight_shift": 4, "scales": ("channel", "layer")[seed % 2]}
+        target = INTEGER_TARGETS.build("int8", settings, "quantize")
+        network, x = whole_network(layers, target, seed), frames(seed)
+        for loops in (plain_loops(), nullcontext()):
+            with torch.no_grad(), loops:
+                found, _ = network(x)
+            for sample in range(B):
+                interpreter = Interpreter(layers, network, target)
+                expected = interpreter.run(x[:, sample].numpy().astype(np.int64))
+                assert np.array_equal(found[:, sample].numpy(), expected.astype(np.float32)), node
+                adapted += interpreter.states["n1"]["w"].any()
+                overflowed += interpreter.overflows > 0
+    assert adapted >= (2 * B * len(ADAPTIVE) if state_bits == 24 else 1)
+    assert (overflowed > 0) == (state_bits == 13)
+
+
+def test_an_adaptation_of_no_unit_is_refused() -> None:
+    layers = {
+        "l": {"type": "linear", "out_features": 2, "bias": False},
+        "n": {"type": "alif", "adaptation": 0.0001, "tau_adapt": 20.0},
+    }
+    network = build_network(layers, in_shape=(3,), dt=1.0).network
+    groups = quantize_network(network, INTEGER_TARGETS.build("int8", {"weight_shift": 0}, "quantize"))
+    with assert_raises(ConfigError, "model.layers.n.adaptation", "quantize.weight_shift=4"):
+        check_widths(groups)
+
+
 def test_numbers_of_speck_are_those_of_sinabs_discretize() -> None:
     """The rule of sinabs.backend.dynapcnn.discretize, written out: one factor of a layer, halves to even."""
     rng = np.random.default_rng(5)
@@ -353,6 +463,60 @@ def test_wide_integers_have_nearly_the_outputs_and_the_gradients_of_the_real_net
         assert all(gradient is not None and gradient.abs().max() > 0 for gradient in scales)
 
 
+DELAYED: dict[str, dict[str, Any]] = {
+    "flatten": {"type": "flatten"},
+    "back": {"type": "delay", "delay": "2 steps"},
+    "l1": {"type": "linear", "out_features": 6, "delay": {"max": "6 steps", "count": 3, "initial": "even"}},
+    "n1": {"type": "lif", "tau_mem": 7.0, "reset": "subtract", "threshold": "inclusive"},
+    "l2": {"type": "linear", "out_features": 3, "bias": False, "delay": {"max": "4 steps"}, "every": 2},
+    "r": {"type": "integrator"},
+}
+
+
+def test_delays_move_whole_numbers_unchanged() -> None:
+    target = INTEGER_TARGETS.build("int8", {"weight_bits": 5, "weight_shift": 3}, "quantize")
+    network, x = whole_network(DELAYED, target, 3), frames(3)
+    values: dict[str, Any] = {name: part.double().numpy() for name, part in network.state_dict().items()}
+    with torch.no_grad(), plain_loops():
+        found = network(x)[0][:, 0].numpy()
+    scales = {neuron: np.exp(values[f"{neuron}.log_scale"]) for neuron in ("n1", "r")}
+    w1, b1 = (
+        nearest(values[whole_name(f"l1.{part}", values)] / scales["n1"].reshape(-1, *[1] * more) * 2.0**shift)
+        for part, more, shift in (("weight", 2, 0), ("bias", 0, 3))
+    )
+    w2 = nearest(values[whole_name("l2.weight", values)] / scales["r"])
+    assert max(abs(w1).max(), abs(w2).max()) == 15
+    last: Any = network.get_submodule("l2")
+    delays = last.delays.steps().numpy()
+    decay, threshold = nearest(np.exp(-1 / 7.0) * 4096), nearest(8.0 / scales["n1"])
+    inputs, spikes, v, total = x[:, 0].flatten(1).numpy().astype(np.int64), [], np.zeros(6, np.int64), np.zeros(3)
+    for t in range(T):
+        past = [inputs[t - 2 - m] if t - 2 - m >= 0 else 0 * inputs[0] for m in range(7)]
+        v = towards_zero(decay * v, 12) + b1 + 8 * sum(w1[:, :, k] @ past[3 * k] for k in range(3))
+        spikes.append((v >= threshold).astype(np.int64))
+        v = v - threshold * spikes[-1]
+        if t % 2 == 1:
+            sent = [[spikes[t - d][i] if t >= d else 0 for i, d in enumerate(row)] for row in delays[..., 0]]
+            total = total + 8 * (w2[..., 0] * np.array(sent)).sum(1)
+        assert np.array_equal(nearest(found[t] / (scales["r"] / 8)), total), t
+    assert 10 < np.sum(spikes) < 6 * T
+
+
+@pytest.mark.parametrize("pool_first", [True, False])
+def test_a_mean_before_weights_divides_no_bias_and_one_after_them_does(pool_first: bool) -> None:
+    conv = {"conv": {"type": "conv2d", "out_channels": 4, "kernel_size": 3}}
+    pool = {"pool": {"type": "avg_pool", "kernel_size": 2}}
+    layers = {**(pool | conv if pool_first else conv | pool), "readout": {"type": "integrator"}}
+    real = build_network(layers, in_shape=SHAPE, dt=1.0).network.eval()
+    with torch.no_grad():
+        real.get_parameter("conv.weight").mul_(0.1)
+    whole = copy.deepcopy(real)
+    quantize_network(whole, INTEGER_TARGETS.build("int8", {"weight_shift": 2}, "quantize"))
+    with torch.no_grad():
+        one, other = (each(frames(0)[:3])[0] for each in (real, whole))
+    assert (one - other).abs().max() < 0.03 * one.abs().max()
+
+
 def test_scales_follow_the_inputs_that_are_active() -> None:
     """One large weight of an input that is always silent is clipped, so that the others are finer."""
     layers = {"l": {"type": "linear", "out_features": 1, "bias": False}, "n": {"type": "integrator"}}
@@ -375,7 +539,7 @@ def test_scales_follow_the_inputs_that_are_active() -> None:
 REFUSED: dict[str, tuple[dict[str, dict[str, Any]], dict[str, Any], str, tuple[str, ...]]] = {
     "a leak on Speck": ({"n": {"type": "lif"}}, {"type": "speck"}, "n", ("IAF",)),
     "no floor on Speck": ({"n": {"type": "iaf"}}, {"type": "speck"}, "n.floor", ("floor: -1",)),
-    "neurons without a rule": ({"n": {"type": "alif"}}, {}, "n", ("ALIF", "LIF")),
+    "neurons without a rule": ({"n": {"type": "adlif"}}, {}, "n", ("AdLIF", "LIF")),
     "weights at the end": ({}, {}, "l", ("integrator",)),
     "a norm": ({"norm": {"type": "batch_norm"}, "n": {"type": "lif"}}, {}, "norm", ("fold",)),
     "two layers of weights": (
@@ -396,6 +560,16 @@ REFUSED: dict[str, tuple[dict[str, dict[str, Any]], dict[str, Any], str, tuple[s
         "n.v_threshold",
         ("quantize.state_bits", "16", "32,767"),
     ),
+    "delays that are learned": (
+        {
+            "n": {"type": "lif"},
+            "l2": {"type": "linear", "out_features": 2, "delay": {"max": "4 steps", "learn": True}},
+            "r": {"type": "li"},
+        },
+        {},
+        "l2",
+        ("delay.learn: false",),
+    ),
     "a decay that is too slow": (
         {"n": {"type": "lif", "tau_mem": 9e4}},
         {},
@@ -414,6 +588,22 @@ def test_what_has_no_rule_or_does_not_fit_is_refused_by_name(name: str) -> None:
     target = INTEGER_TARGETS.build(kind, {key: settings[key] for key in settings.keys() - {"type"}}, "quantize")
     with assert_raises(ConfigError, f"model.layers.{place}", *words):
         check_widths(quantize_network(network, target))
+
+
+def test_sums_and_states_that_single_precision_may_not_hold_are_refused() -> None:
+    layers = {"l": {"type": "linear", "out_features": 1, "bias": False}, "n": {"type": "lif"}}
+    for inputs in (8000, 8400):  # times 2,047, below and above 2^24
+        network = build_network(layers, in_shape=(inputs,), dt=1.0).network
+        with torch.no_grad():
+            network.get_parameter("l.weight").fill_(1.0)
+        groups = quantize_network(network, INTEGER_TARGETS.build("int8", {"weight_bits": 12}, "quantize"))
+        if inputs == 8000:
+            check_widths(groups)
+            continue
+        with assert_raises(ConfigError, "model.layers.l", "17,194,800", "16,777,216", "quantize.weight_bits"):
+            check_widths(groups)
+    with assert_raises(ConfigError, "quantize.state_bits", 24, 25):
+        INTEGER_TARGETS.build("int8", {"state_bits": 25}, "quantize")
 
 
 def test_a_name_of_no_layer_is_refused_and_states_are_recorded_as_whole_numbers() -> None:

@@ -156,6 +156,7 @@ def test_batch_norm_with_lengths_and_gru_break_the_graph_and_give_the_same(layer
     assert_compiles(network(layers), inputs(), "eager", whole=False, lengths=LENGTHS)
 
 
+@pytest.mark.long
 def test_a_backend_that_is_named_is_refused_by_the_compiler_in_words() -> None:
     torch.compiler.reset()
     with pytest.raises((ValueError, Unsupported), match="backend"):

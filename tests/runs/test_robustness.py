@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 
 from snnlab.runs.plots.robustness_plot import draw_robustness
-from snnlab.runs.robustness import RobustnessCurve, area_table, robustness_csv, robustness_table
+from snnlab.runs.robustness import RobustnessCurve, area_table, curves_of, pooled, robustness_csv, robustness_table
 from snnlab.runs.statistics import mean_interval
 
 
-def curve(levels: tuple[float, ...] = (0.0, 0.1, 0.4), repetitions: int = 3, number: int = 40) -> RobustnessCurve:
+def curve(
+    levels: tuple[float, ...] = (0.0, 0.1, 0.4), repetitions: int = 3, number: int = 40, name: str = "noise"
+) -> RobustnessCurve:
     rng = np.random.default_rng(0)
     right = rng.random((len(levels), repetitions, number)) < np.linspace(0.95, 0.4, len(levels))[:, None, None]
-    return RobustnessCurve("noise", "mV", levels, right, np.ones((len(levels), repetitions)), np.arange(number))
+    return RobustnessCurve(name, "mV", levels, right, np.ones((len(levels), repetitions)), np.arange(number))
 
 
 def test_the_area_is_that_of_trapezoids_over_the_range_of_the_levels():
@@ -61,10 +63,58 @@ def test_tables_and_csv_have_each_level():
 
 
 def test_the_plot_has_a_panel_of_its_own_levels_for_each_disturbance():
-    figure = draw_robustness([curve(), curve((8.0, 4.0, 2.0, 1.0)), curve((0.0, 1.0))])
+    figure = draw_robustness({"": [curve(), curve((8.0, 4.0, 2.0, 1.0), name="bits"), curve((0.0, 1.0), name="lost")]})
     panels = [ax for ax in figure.axes if ax.get_visible()]
     assert [[text.get_text() for text in ax.get_xticklabels()] for ax in panels] == [
         ["0", "0.1", "0.4"],
         ["8", "4", "2", "1"],
         ["0", "1"],
     ]
+
+
+def test_the_arrays_of_curves_give_them_again_and_damaged_ones_are_refused():
+    first, second = curve(), curve((16.0, 8.0))._replace(name="precision")
+    arrays = {f"{one.name}/{what}": value for one in (first, second) for what, value in one.arrays().items()}
+    arrays["cluster"] = first.clusters
+    again = curves_of(arrays)
+    assert [(one.name, one.levels, one.area) for one in again] == [
+        (one.name, one.levels, one.area) for one in (first, second)
+    ]
+    wrong = {
+        "noise/right": [
+            first.right[:2],
+            first.right[..., :5],
+            first.right.astype(int),
+            first.right + 0.5,
+            first.right[0],
+        ],
+        "noise/level": [arrays["noise/level"][:2], arrays["noise/level"] * np.nan, np.array(["a", "b", "c"])],
+        "noise/spikes": [first.spikes[:1], first.spikes * np.inf],
+        "cluster": [first.clusters[:3], first.clusters[None]],
+    }
+    for name, values in wrong.items():
+        for value in values:
+            with pytest.raises(ValueError, match=r"noise|precision"):
+                curves_of({**arrays, name: value})
+    for name in arrays:
+        if not name.endswith("/right"):
+            with pytest.raises(ValueError, match=r"noise|precision"):
+                curves_of({key: value for key, value in arrays.items() if key != name})
+
+
+def test_the_parts_of_labels_over_time_have_areas_and_intervals():
+    one = curve()
+    parts = one._replace(right=(one.right * 0.5 + 0.25))
+    assert parts.area == pytest.approx(one.area * 0.5 + 0.25)
+    assert parts.interval(1) == mean_interval(parts.right[1], parts.clusters)
+    assert curves_of({**{f"noise/{what}": value for what, value in parts.arrays().items()}, "cluster": parts.clusters})
+
+
+def test_curves_of_several_networks_are_pooled_only_at_the_same_levels():
+    one, other = curve(), curve()._replace(right=~curve().right)
+    both = pooled([one, other])
+    assert both.right.shape == (3, 6, 40)
+    assert both.area == pytest.approx(0.5)
+    assert both.areas[:3].tolist() == one.areas.tolist()
+    with pytest.raises(ValueError, match="levels"):
+        pooled([one, curve((0.0, 0.1, 0.5))])

@@ -14,7 +14,10 @@ from scipy import stats
 
 from snnlab.runs.statistics import (
     accuracy_interval,
+    agreement,
+    balanced_accuracy,
     compare_methods,
+    confusion,
     holm,
     independent_recordings,
     inspection_factor,
@@ -212,3 +215,21 @@ def test_holm_multiplies_the_smallest_by_all_and_never_falls():
 
 def test_each_inspection_costs_more_than_the_one_before():
     assert [inspection_factor(look) for look in (1, 2, 3)] == [1, 4, 9]
+
+
+@pytest.mark.parametrize(("shift", "shown"), [(0.0, True), (0.008, False), (-0.02, False)])
+def test_means_agree_if_welchs_interval_lies_within_the_margin(shift: float, shown: bool):
+    one = [0.8440, 0.8493, 0.8613, 0.8513, 0.8508]
+    other = [0.8391 + shift, 0.8552 + shift, 0.8520 + shift, 0.8601 + shift]
+    found = agreement(one, other, 0.013)
+    expected = stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.9)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.shown == shown == bool(expected.low > -0.013 and expected.high < 0.013)
+    assert agreement([0.5, 0.5], [0.5, 0.5], 0.01).shown
+
+
+def test_a_rare_class_counts_as_much_as_a_frequent_one_in_the_balanced_accuracy():
+    rng = np.random.default_rng(0)
+    targets, answers = rng.choice(4, 500, p=[0.9, 0.05, 0.05, 0.0]), rng.integers(0, 4, 500)
+    each = [np.mean(answers[targets == number] == number) for number in range(3)]
+    assert balanced_accuracy(confusion(targets, answers, 4)) == pytest.approx(np.mean(each))

@@ -102,9 +102,8 @@ class Gain(nn.Module):
 
 
 @pytest.fixture(scope="session")
-def digits_store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return a folder where saccade_digits is packed once for all tests."""
-    return str(tmp_path_factory.mktemp("digits"))
+def digits_store(digits_folder: Path) -> str:
+    return str(digits_folder)
 
 
 @pytest.fixture(scope="session")

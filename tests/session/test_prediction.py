@@ -192,7 +192,7 @@ def test_windows_of_a_cameras_file_are_those_of_all_its_events_and_it_is_never_w
             most.append(piece.t.size)
             yield piece
 
-    found = [*split_windows(PiecedRecording.checked(pieces, settings, "one"), settings)]
+    found = [*split_windows(PiecedRecording.checked(pieces), settings)]
     t = t - t[0]
     stride = changed.get("stride_ms")
     starts = [0] if stride is None else range(0, max(0, int(t[-1]) + 1 - 60_000) + stride * 1000, stride * 1000)
@@ -212,6 +212,14 @@ def test_a_late_mistake_of_a_cameras_file_is_named_by_its_event_before_anything_
     columns = (t * 0, t * 0, t >> 16, t >> 8 & 255, t & 255)
     (tmp_path / "one.bin").write_bytes(np.stack(columns, 1).astype(np.uint8).tobytes())
     with assert_raises(DataError, "one.bin", "300001"):
-        PiecedRecording.checked(
-            lambda: read_pieces(tmp_path / "one.bin", ReadOptions(), (4, 3, 2)), _settings(), "one.bin"
-        )
+        PiecedRecording.checked(lambda: read_pieces(tmp_path / "one.bin", ReadOptions(), (4, 3, 2)))
+
+
+def test_where_times_may_fall_events_are_in_the_order_of_the_file(tmp_path: Path) -> None:
+    t = np.array([10, 30, 20, 40])
+    columns = (t * 0, t * 0, t >> 16, t >> 8 & 255, t & 255)
+    (tmp_path / "one.bin").write_bytes(np.stack(columns, 1).astype(np.uint8).tobytes())
+    with assert_raises(DataError, "one.bin", "event 2"):
+        list(read_pieces(tmp_path / "one.bin", ReadOptions(), (4, 3, 2)))
+    found = read_pieces(tmp_path / "one.bin", ReadOptions(), (4, 3, 2), may_fall=True)
+    assert np.concatenate([piece.t for piece in found]).tolist() == [0, 20, 10, 30]

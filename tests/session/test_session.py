@@ -20,8 +20,8 @@ from ..refusals import assert_raises
 
 
 @pytest.fixture(scope="module")
-def digits_store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"data.store_dir={tmp_path_factory.mktemp('digits')}"
+def digits_store(digits_folder: Path) -> str:
+    return f"data.store_dir={digits_folder}"
 
 
 @pytest.fixture

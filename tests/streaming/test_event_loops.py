@@ -125,8 +125,12 @@ NEURONS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", mostly_long(list(NEURONS), 14, 6))
-def test_all_neurons_equal_dense_loops(kind: str) -> None:
+# A loop for each place of each kind is compiled, for more than a second: tests of kinds use the same networks.
+KINDS = mostly_long(list(NEURONS), 1, 16)
+
+
+def neurons_of(kind: str) -> tuple[Network, tuple[int, ...]]:
+    """Return a network with two layers of neurons of a kind, and the shape of its input."""
     layers = {
         "conv": {"type": "conv2d", "out_channels": 5, "kernel_size": 3, "padding": 1, "bias": False},
         "first": NEURONS[kind],
@@ -138,7 +142,13 @@ def test_all_neurons_equal_dense_loops(kind: str) -> None:
         "readout": {"type": "cuba_li" if kind == "cuba" else "li"},
     }
     shape = (2, 9, 11)
-    spikes = assert_equals_dense_loops(random_network(layers, shape), random_steps(shape, 120, 12), shape)
+    return random_network(layers, shape), shape
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_neurons_equal_dense_loops(kind: str) -> None:
+    network, shape = neurons_of(kind)
+    spikes = assert_equals_dense_loops(network, random_steps(shape, 120, 12), shape)
     assert spikes["first"] > 100
     assert spikes["second"] > 5
 
@@ -156,7 +166,7 @@ CONVOLUTIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
-@pytest.mark.parametrize("kind", CONVOLUTIONS)
+@pytest.mark.parametrize("kind", mostly_long(list(CONVOLUTIONS), 2))
 @pytest.mark.parametrize("shape", [(2, 13, 12), (18, 7, 150)], ids=str)
 def test_all_convolutions_equal_dense_loops(kind: str, shape: tuple[int, ...]) -> None:
     layers = {
@@ -182,7 +192,8 @@ POOLINGS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize(
-    ("kind", "before"), [*((kind, False) for kind in POOLINGS), pytest.param("max", True, id="max-currents")]
+    ("kind", "before"),
+    [*mostly_long([(kind, False) for kind in POOLINGS], 2), pytest.param("max", True, id="max-currents")],
 )
 def test_all_poolings_equal_dense_loops(kind: str, before: bool) -> None:
     pool, lif = {"pool": POOLINGS[kind]}, {"lif": {"type": "lif"}}
@@ -270,6 +281,17 @@ GRAPHS: dict[str, dict[str, Any]] = {
         },
         **END,
     },
+    "delayed_outputs": {
+        "conv": {**CONV, "out_channels": 4},
+        "lif": LIF,
+        "axons": {"type": "delay", "delay": "2 steps"},
+        "conv2": {**CONV, "out_channels": 6, "groups": 2, "stride": 2},
+        "lif2": LIF,
+        "flatten": {"type": "flatten"},
+        "axons2": {"type": "delay", "delay": {"max": "4 steps"}},
+        "out": END["out"],
+        "lif3": LIF,
+    },
     "delayed_feedback": {
         "fc": END["out"],
         "lif": {**LIF, "recurrent": {"delay": {"max": "5 steps"}}},
@@ -277,6 +299,7 @@ GRAPHS: dict[str, dict[str, Any]] = {
         "lif2": {**LIF, "recurrent": {"delay": {"max": "1 steps", "initial": "1 steps"}}},
     },
 }
+GRAPH_KINDS = mostly_long(list(GRAPHS), 1)
 FEATURES = ("recurrent", "delayed", "delayed_feedback")
 
 
@@ -285,7 +308,7 @@ def shape_of(kind: str) -> tuple[int, ...]:
     return (40,) if kind in FEATURES else (2, 9, 11)
 
 
-@pytest.mark.parametrize("kind", GRAPHS)
+@pytest.mark.parametrize("kind", GRAPH_KINDS)
 def test_sums_of_branches_and_feedback_equal_dense_loops(kind: str) -> None:
     shape = shape_of(kind)
     network = random_network(GRAPHS[kind], shape)
@@ -294,17 +317,10 @@ def test_sums_of_branches_and_feedback_equal_dense_loops(kind: str) -> None:
     assert all(spikes.values())
 
 
-@pytest.mark.parametrize("kind", [kind for kind in NEURONS if kind.startswith("tonic")])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if str(kind.values[0]).startswith("tonic")])
 def test_neurons_with_a_leak_above_their_threshold_spike_without_any_event(kind: str) -> None:
-    layers = {
-        "conv": {"type": "conv2d", "out_channels": 5, "kernel_size": 3, "bias": False},
-        "first": NEURONS[kind],
-        "pool": {"type": "max_pool", "kernel_size": 2},
-        "flatten": {"type": "flatten"},
-        "out": {"type": "linear", "out_features": 20, "bias": False},
-        "second": {"type": "lif", "v_threshold": 0.2},
-    }
-    spikes = assert_equals_dense_loops(random_network(layers, (2, 9, 9)), random_steps((2, 9, 9), 40, 0), (2, 9, 9))
+    network, shape = neurons_of(kind)
+    spikes = assert_equals_dense_loops(network, random_steps(shape, 40, 0), shape)
     assert spikes["first"] > 50
     assert spikes["second"] > 0
 

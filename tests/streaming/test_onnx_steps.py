@@ -7,7 +7,17 @@ import pytest
 
 from snnlab.streaming.event_stream import EventStream
 
-from .test_event_loops import GRAPHS, NEURONS, POOLINGS, frame_of, random_network, random_steps, shape_of
+from .test_event_loops import (
+    GRAPH_KINDS,
+    GRAPHS,
+    KINDS,
+    NEURONS,
+    POOLINGS,
+    frame_of,
+    random_network,
+    random_steps,
+    shape_of,
+)
 from .test_grid_proof import LAYERS, SHAPE, grid_network
 
 pytest.importorskip("onnxruntime", reason="onnx and onnxruntime are not installed")
@@ -19,7 +29,7 @@ EXACT_POOLINGS = ("max", "sum", "overlapping", "gaps")
 LI = {"type": "li"}
 
 
-@pytest.mark.parametrize("kind", ["all", *NEURONS])
+@pytest.mark.parametrize("kind", ["all", *KINDS])
 def test_onnx_runtime_runs_the_same_step(kind: str) -> None:
     """On a grid its sums have the same bits, and its neurons' operations are those of the engine."""
     if kind == "all":
@@ -42,7 +52,7 @@ def test_onnx_runtime_runs_the_same_step(kind: str) -> None:
         other.reset()
 
 
-@pytest.mark.parametrize("kind", GRAPHS)
+@pytest.mark.parametrize("kind", GRAPH_KINDS)
 def test_onnx_runtime_runs_branches_and_feedback(kind: str) -> None:
     shape = shape_of(kind)
     network = random_network(GRAPHS[kind], shape)

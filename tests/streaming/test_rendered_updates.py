@@ -67,7 +67,8 @@ def random_layers(random: np.random.Generator, neuron: dict[str, Any]) -> dict[s
     }
 
 
-@pytest.mark.parametrize("kind", mostly_long(list(NEURONS), 2, 5))
+@pytest.mark.long
+@pytest.mark.parametrize("kind", mostly_long(list(NEURONS), 1, 6))
 def test_random_networks_of_all_neurons_equal_dense_loops(kind: str) -> None:
     random = np.random.default_rng(sorted(NEURONS).index(kind))
     network = random_network(random_layers(random, NEURONS[kind]), SHAPE)
@@ -147,6 +148,7 @@ def with_neurons(neuron: Neuron) -> Network:
     return network
 
 
+@pytest.mark.long
 def test_a_users_neuron_that_stays_above_a_threshold_of_its_own_spikes_again() -> None:
     network = with_neurons(Fixed())
     (layer, _) = stream_layers(network_form(network, SHAPE))
@@ -154,6 +156,7 @@ def test_a_users_neuron_that_stays_above_a_threshold_of_its_own_spikes_again() -
     assert assert_equals_dense_loops(network, random_steps(SHAPE, 60, 16), SHAPE)["own"] > 100
 
 
+@pytest.mark.long
 def test_a_users_neuron_with_an_exponential_and_a_division_is_certified() -> None:
     network = with_neurons(Soft())
     steps = random_steps(SHAPE, 60, 16)
@@ -164,6 +167,7 @@ def test_a_users_neuron_with_an_exponential_and_a_division_is_certified() -> Non
     assert 0 < found.layers["own"].step_distance < 1e-5
 
 
+@pytest.mark.long
 def test_neurons_that_fill_up_a_vector_never_spike() -> None:
     """They have the values of the last channel, which spikes without input here."""
     layers = {

@@ -17,19 +17,17 @@ from snnlab.streaming.buffers import CLOCK
 from snnlab.streaming.event_stream import EventStream
 from snnlab.streaming.stream_state import StateEntry, read_state, write_state
 
+from ..marks import mostly_long
 from ..refusals import assert_raises
-from .test_event_loops import END, GRAPHS, NEURONS, random_network, random_steps, shape_of
+from .test_event_loops import END, GRAPH_KINDS, GRAPHS, KINDS, neurons_of, random_network, random_steps, shape_of
 
-SHAPE = (2, 9, 11)
 HOSTILE = [np.nan, np.inf, -np.inf, -1.0, 0.5, 3e38, 1e9, 255.0, -(2.0**62), 2.0**62]
 
 
 def network_of(kind: str) -> tuple[Network, tuple[int, ...]]:
     if kind in GRAPHS:
         return random_network(GRAPHS[kind], shape_of(kind)), shape_of(kind)
-    conv = {"type": "conv2d", "out_channels": 5, "kernel_size": 3, "padding": 1, "bias": False}
-    layers = {"conv": conv, "first": NEURONS[kind], "pool": {"type": "max_pool", "kernel_size": 2}, **END}
-    return random_network(layers, SHAPE), SHAPE
+    return neurons_of(kind)
 
 
 def events_of(shape: tuple[int, ...], number: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -40,7 +38,7 @@ def events_of(shape: tuple[int, ...], number: int, seed: int = 0) -> dict[str, n
     return {"t": t, "x": x, "y": y, "p": p}
 
 
-@pytest.mark.parametrize("kind", [*NEURONS, *GRAPHS])
+@pytest.mark.parametrize("kind", [*KINDS, *GRAPH_KINDS])
 def test_a_state_is_all_that_a_stream_carries_on(kind: str) -> None:
     network, shape = network_of(kind)
     events = events_of(shape, 60)
@@ -60,7 +58,7 @@ def test_a_state_is_all_that_a_stream_carries_on(kind: str) -> None:
     assert all(map(np.array_equal, one.state(), other.state()))
 
 
-@pytest.mark.parametrize("kind", ["lif", "sinabs", "alif", "recurrent_late", "shortcut", "delayed_conv"])
+@pytest.mark.parametrize("kind", mostly_long(["lif", "sinabs", "alif", "recurrent_conv", "shortcut", "delayed"], 2))
 def test_values_that_no_stream_has_are_refused_and_change_nothing(kind: str) -> None:
     network, shape = network_of(kind)
     stream, random = EventStream(network, shape), np.random.default_rng(0)

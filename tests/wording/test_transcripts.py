@@ -7,6 +7,7 @@ without the settings that follow it; WORK is the working folder.
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -51,8 +52,13 @@ def words_of(typed: str, digits_store: str) -> list[str]:
 
 @pytest.mark.parametrize("exchange", PARAMS)
 def test_a_mistake_prints_its_transcript_and_writes_nothing(
-    exchange: Exchange, surroundings: Path, snnlab: Callable[..., Outcome], digits_store: str
+    exchange: Exchange,
+    surroundings: Path,
+    snnlab: Callable[..., Outcome],
+    digits_store: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # of plugins
     before = set(surroundings.rglob("*"))
     done = snnlab(*words_of(exchange.typed, digits_store))
     lines = done.err.replace(str(surroundings), "WORK").splitlines()

@@ -11,13 +11,13 @@ import shutil
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import filelock
 import numpy as np
@@ -47,13 +47,21 @@ _MEASURED_S = 1.0
 # Time that a worker continues after SIGTERM, so that the parent can end it.
 _GRACE_S = 5
 _CHUNK = 16
+# Bytes of a column that are read back at once.
+_READ = 1 << 20
 _CHUNKS_IN_FLIGHT = 3
 """Per worker: enough to keep it busy, few enough to keep memory bounded when writing is slower."""
 _source: Source | None = None
 
 
-def read_all(source: Source, workers: int = 0, max_serial_s: float = 0.0) -> Generator[Events | Unusable]:
+Recording: TypeAlias = "Events | Unusable | Iterator[Events]"
+"""A recording, the reason why it cannot be used, or the pieces of a large one, which raise a DataError with it."""
+
+
+def read_all(source: Source, workers: int = 0, max_serial_s: float = 0.0) -> Generator[Recording]:
     """Yield every recording, checked, in the source's order, or the reason why it cannot be used.
+
+    The pieces of a large recording are read in this process, before the next recording.
 
     Args:
         source: The dataset.
@@ -65,7 +73,7 @@ def read_all(source: Source, workers: int = 0, max_serial_s: float = 0.0) -> Gen
     """
     done, started = 0, time.perf_counter()
     while done < len(source) and (workers <= 1 or not _should_start_workers(done, len(source), started, max_serial_s)):
-        yield _read_checked(source, done)
+        yield _pieces_of(source, done) or _read_checked(source, done)
         done += 1
     if done == len(source):
         return
@@ -74,7 +82,9 @@ def read_all(source: Source, workers: int = 0, max_serial_s: float = 0.0) -> Gen
         workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(source,)
     )
     try:
-        yield from _read_in_order(pool, range(done, len(source)), workers * _CHUNKS_IN_FLIGHT)
+        found = _read_in_order(pool, range(done, len(source)), workers * _CHUNKS_IN_FLIGHT)
+        for index, recording in enumerate(found, done):
+            yield recording or _pieces_of(source, index) or _read_checked(source, index)
     except BrokenProcessPool as error:
         raise DataError(
             source.label,
@@ -90,8 +100,8 @@ def _should_start_workers(done: int, size: int, started: float, max_serial_s: fl
     return max_serial_s == 0 or (done > 0 and passed > _MEASURED_S and passed / done * (size - done) > max_serial_s)
 
 
-def _read_in_order(pool: ProcessPoolExecutor, indices: range, in_flight: int) -> Iterator[Events | Unusable]:
-    pending: deque[Future[list[Events | Unusable]]] = deque()
+def _read_in_order(pool: ProcessPoolExecutor, indices: range, in_flight: int) -> Iterator[Events | Unusable | None]:
+    pending: deque[Future[list[Events | Unusable | None]]] = deque()
     for start in indices[::_CHUNK]:
         pending.append(pool.submit(_read_chunk, start, min(start + _CHUNK, indices.stop)))
         if len(pending) == in_flight:
@@ -108,9 +118,24 @@ def _start_worker(source: Source) -> None:
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))
 
 
-def _read_chunk(start: int, stop: int) -> list[Events | Unusable]:
-    assert _source is not None
-    return [_read_checked(_source, index) for index in range(start, stop)]
+def _read_chunk(start: int, stop: int) -> list[Events | Unusable | None]:
+    """Return recordings; None for a large one, which the parent reads in pieces."""
+    source = _source
+    assert source is not None
+    return [_read_checked(source, at) if _pieces_of(source, at) is None else None for at in range(start, stop)]
+
+
+def _pieces_of(source: Source, index: int) -> Iterator[Events] | None:
+    """Return the pieces of a large recording, which are checked as they are read; None: it is read at once."""
+    pieces = getattr(source, "pieces", None)
+    found: Iterator[Events] | None = None if pieces is None else pieces(index)
+    return None if found is None else _checked(found, source, index)
+
+
+def _checked(pieces: Iterator[Events], source: Source, index: int) -> Iterator[Events]:
+    for piece in pieces:
+        check_events(piece, source.sensor_size, source.name(index))
+        yield piece
 
 
 def _read_checked(source: Source, index: int) -> Events | Unusable:
@@ -155,15 +180,54 @@ class StoreWriter:
 
     def append(self, events: Events) -> None:
         """Write one checked recording."""
-        content = hashlib.blake2b(digest_size=8)
+        columns = self._write(events)
+        self._end(events.t.size, events.t[-1] if events.t.size else -1, (column.data for column in columns))
+
+    def append_pieces(self, pieces: Iterable[Events]) -> None:
+        """Write one recording of which a piece is in memory; nothing of it is kept if one of them cannot be used.
+
+        Raises:
+            DataError: that of a piece.
+        """
+        before = {key: (file.tell(), self._hashes[key].copy()) for key, file in self._files.items()}
+        size, last_t = 0, -1
+        try:
+            for events in pieces:
+                self._write(events)
+                size, last_t = size + events.t.size, events.t[-1] if events.t.size else last_t
+        except DataError:
+            for key, (start, digest) in before.items():
+                self._files[key].truncate(start)
+                self._files[key].seek(start)
+                self._hashes[key] = digest
+            raise
+        self._end(size, last_t, self._written({key: start for key, (start, _) in before.items()}))
+
+    def _write(self, events: Events) -> list[np.ndarray]:
+        columns = []
         for key, file in self._files.items():
             column = np.ascontiguousarray(getattr(events, key), dtype=self._types[key])
             file.write(column.data)
             self._hashes[key].update(column.data)
-            content.update(column.data)
-        self._contents.append(int.from_bytes(content.digest(), "little"))
-        self._sizes.append(events.t.size)
-        self._last_t.append(int(events.t[-1]) if events.t.size else -1)
+            columns.append(column)
+        return columns
+
+    def _written(self, starts: Mapping[str, int]) -> Iterator[bytes]:
+        """Yield what the columns hold from some places on, one column after the other."""
+        for key, start in starts.items():
+            self._files[key].flush()
+            with (self.folder / f"{key}.bin").open("rb") as file:
+                file.seek(start)
+                while content := file.read(_READ):
+                    yield content
+
+    def _end(self, size: int, last_t: int, content: Iterable[bytes | memoryview]) -> None:
+        digest = hashlib.blake2b(digest_size=8)
+        for part in content:
+            digest.update(part)
+        self._contents.append(int.from_bytes(digest.digest(), "little"))
+        self._sizes.append(size)
+        self._last_t.append(int(last_t))
 
     def append_bad(self, reason: str) -> None:
         """Write a recording without events in place of one that cannot be used."""
@@ -209,7 +273,7 @@ _MAX_BAD_FROM_START = 20
 _FEW = 10
 # File in a store: the folder of the original recordings.
 ORIGIN = "origin.txt"
-Recordings = Iterable[Events | Unusable]
+Recordings = Iterable[Recording]
 Progress = Callable[[Recordings, int, str], Recordings]
 """Wraps the recordings to show progress; its other arguments are their number and a title."""
 
@@ -219,8 +283,9 @@ class Source(Protocol):
 
     Optional attributes: `origin`, the folder of the recordings; `display_name`, their name for users; `identities`,
     what each recording shows, uint64 `[R]`, equal numbers for equal digits, also in other datasets;
-    `verify_identities`, a method that raises a DataError if they contradict the recordings; and `split_not_packed`,
-    True if split and groups are not in the fingerprint and may differ from those at packing.
+    `verify_identities`, a method that raises a DataError if they contradict the recordings; `pieces`, a method that
+    returns the pieces of a recording that is too large for memory, and None for one that `read` returns; and
+    `split_not_packed`, True if split and groups are not in the fingerprint and may differ from those at packing.
     """
 
     @property
@@ -347,25 +412,31 @@ def _build(
 
 
 def _pack(
-    source: Source, folder: Path, progress: Progress | None, reading: Generator[Events | Unusable], on_bad: OnBad
+    source: Source, folder: Path, progress: Progress | None, reading: Generator[Recording], on_bad: OnBad
 ) -> None:
     with _write_errors(folder):
         writer = StoreWriter(folder, source.sensor_size)
     reasons: list[str] = []
     max_bad = len(source) if on_bad == "skip" else min(_MAX_BAD_FROM_START, len(source))
-    with writer, closing(reading) as recordings:
-        iterator = (
-            progress(recordings, len(source), f"packing {getattr(source, 'display_name', source.label)}")
-            if progress
-            else recordings
-        )
+    with writer, closing(reading) as recordings, ExitStack() as shown:
+        iterator: Recordings = recordings
+        if progress:
+            iterator = progress(recordings, len(source), f"packing {getattr(source, 'display_name', source.label)}")
+            if isinstance(iterator, Generator):  # it ends what it shows, before an error is printed
+                shown.enter_context(closing(iterator))
         for index, events in enumerate(iterator):
             with _write_errors(folder):
                 if isinstance(events, Unusable):
                     reasons.append(events.reason)
                     writer.append_bad(events.reason)
-                else:
+                elif isinstance(events, Events):
                     writer.append(events)
+                else:
+                    try:
+                        writer.append_pieces(events)
+                    except DataError as error:
+                        reasons.append(str(error))
+                        writer.append_bad(str(error))
             if len(reasons) == index + 1 == max_bad:
                 raise DataError("", f"{reasons[0]}\n  and so are {_format_others(index, len(source))}")
         with _write_errors(folder):

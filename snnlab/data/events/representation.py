@@ -228,6 +228,10 @@ class Representation(Declared, ABC):
     look_ahead_steps: ClassVar[float] = 0.0
     merge: bool = False
 
+    def denominator(self, columns: int) -> int | None:
+        """Return N if all values are whole numbers of 1/N, for a number of columns; else None."""
+        return None
+
     def channels(self, polarities: int) -> int:
         """Return the number of channels C of frames, for a number of polarities."""
         return 1 if self.merge else polarities
@@ -254,6 +258,10 @@ class Counts(Representation):
     """The number of events in each cell."""
 
     cellwise = True
+
+    def denominator(self, columns: int) -> int | None:
+        """Return 1."""
+        return 1
 
     def event_lists(self, binned: BinnedEvents) -> EventFrames | None:
         """Return the frames as lists of events, if possible and if the events are on a CPU; else None."""
@@ -297,6 +305,10 @@ class Rate(Counts):
 
     needs_times = True
 
+    def denominator(self, columns: int) -> int | None:
+        """Return None."""
+        return None
+
     def from_counts(self, counts: Tensor, steps: Steps) -> Tensor:
         """Return the rates."""
         return counts.mul_(1000 * steps.num_bins / steps.duration_us)
@@ -307,6 +319,10 @@ class Relative(Counts):
     """The number of events in each cell, divided by the largest count of the frame: 0 to 1."""
 
     cellwise = False
+
+    def denominator(self, columns: int) -> int | None:
+        """Return None."""
+        return None
 
     def from_counts(self, counts: Tensor, steps: Steps) -> Tensor:
         """Divide by each frame's largest count; a frame without events stays 0."""
@@ -398,6 +414,12 @@ class Level(Representation):
             return (x.float() + 1) / columns
         low, high = self.range
         return low + x.float() * ((high - low) / max(columns - 1, 1))
+
+    def denominator(self, columns: int) -> int | None:
+        """Return the number of levels, 1 where they are the numbers 1 to W, or None for another range."""
+        if self.range is None:
+            return columns
+        return 1 if [*self.range] == [1, columns] else None
 
     def frame_size(self, size: SensorSize) -> tuple[int, int]:
         """Return a width of 1."""

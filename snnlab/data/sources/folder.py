@@ -14,7 +14,17 @@ from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
 from snnlab.data.formats import SOUND_SUFFIXES, SUFFIXES, ReadOptions, TimeOrigin, TimeUnit, read_file
 from snnlab.data.sources.file_names import discover_names, fields_of_names
-from snnlab.data.sources.label_table import Discovery, Entry, FileTargets, LabelInterval, OnBadLabel, discover_table
+from snnlab.data.sources.label_table import (
+    BY_FILE,
+    Discovery,
+    Entry,
+    FileTargets,
+    LabelInterval,
+    OnBadLabel,
+    discover_table,
+    divide_by_time,
+)
+from snnlab.data.sources.long_file import LongFile, is_long
 from snnlab.data.splits import (
     PART_BY_NAME,
     TEST,
@@ -145,6 +155,8 @@ def _skipped_note(root: Path, paths: Sequence[Path], why: str) -> str:
     return f"skipped, {why}: {shown}{more}"
 
 
+# Of a sum of fractions.
+_ROUNDING = 1e-6
 # More digits than any class number has.
 _DIGITS = 18
 
@@ -279,6 +291,9 @@ class Folder:
             of one file are the only groups.
         test_groups: Groups for testing, such as [user5], instead of test_fraction; null: none.
         test_fraction: Fraction of the recordings for testing, if no test recordings are given.
+        split_by_time: Fractions of each file's segments, in the order of their start, for training, validation and
+            testing, such as [0.7, 0.1, 0.2], for few long files; segments that overlap a later part are left out and
+            counted. null: a file's segments are in one part.
         time_unit: Unit of the times: s, ms, us or ns. Camera formats are always in us.
         time_origin: Time 0: `first`, a recording's first event, or `zero`, the time 0 of the file.
         sort: Whether unsorted events are sorted by time; otherwise they are an error.
@@ -316,6 +331,7 @@ class Folder:
         group_by: str | None = None,
         test_groups: Sequence[str | int] | None = None,
         test_fraction: Annotated[float, between(0, 1, with_high=False)] = 0.2,
+        split_by_time: Annotated[Sequence[float], between(0, 1)] | None = None,
         time_unit: TimeUnit = "us",
         time_origin: TimeOrigin = "first",
         sort: bool = False,
@@ -345,6 +361,8 @@ class Folder:
         if table is None:
             _check_needs_no_table(targets, group_by, test_groups, on_bad_label, fields)
         _check_test_numbers(test_numbers, test_groups, fields)
+        if split_by_time is not None:
+            _check_split_by_time(split_by_time, labels, targets, test_groups)
         suffixes = SUFFIXES if ear is None else SOUND_SUFFIXES
         if table is not None:
             if names is not None:
@@ -355,11 +373,16 @@ class Folder:
             found = discover_names(self.root, names, files, test_numbers, on_bad_label)
         else:
             found = discover_folders(self.root, suffixes)
+        if split_by_time is not None:
+            _check_no_other_parts(found.entries)
+            found = divide_by_time(found, split_by_time)
         self._kind: FileTargets = targets
         self._rows = found.entries
         self._entries, self.class_names, self.targets = annotate(found.entries, targets)
         self.num_classes = len(self.class_names)
-        merged = merge_groups([entry.path for entry in self._entries], [entry.group for entry in self._entries])
+        # Divided by time, the segments of a file and a part are a group: they depend on each other.
+        files = [entry.path if split_by_time is None else (entry.path, entry.part) for entry in self._entries]
+        merged = merge_groups(files, [entry.group for entry in self._entries])
         people = None if test_groups is None else list(map(str, test_groups))
         self.groups = merged.groups
         self.split = assign_parts(self._entries, strata(self.targets, len(self)), merged, test_fraction, people)
@@ -367,6 +390,7 @@ class Folder:
         self.display_name = name or self.label
         self.notes = [f"{self.display_name}: {note}" for note in (self._summary(table), *found.notes)]
         self._last: tuple[Path, Events] | None = None
+        self._long: dict[Path, LongFile] = {}
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the reading options, and every recording's file, size, modification time and label.
@@ -422,6 +446,28 @@ class Folder:
             return events
         return self._segment(events, entry, index)
 
+    def pieces(self, index: int) -> Iterator[Events] | None:
+        """Return a large camera's file, or a segment of it, in pieces; None: `read` reads it at once.
+
+        Raises:
+            DataError: as `read`, while the pieces are read.
+        """
+        entry = self._entries[index]
+        return self._read_pieces(entry, index) if is_long(entry.path, self.reading) else None
+
+    def _read_pieces(self, entry: Entry, index: int) -> Iterator[Events]:
+        opened = self._long.get(entry.path)
+        if opened is None:
+            opened = self._long[entry.path] = LongFile(entry.path, self.reading, self.sensor_size)
+        start, end = _to_us(entry.start_ms), None if math.isinf(entry.end_ms) else _to_us(entry.end_ms)
+        following = (_to_us(other.start_ms) for other in self._entries[index + 1 :] if other.path == entry.path)
+        is_empty = True
+        for piece in opened.segment(start, end, next(following, NO_END)):
+            is_empty = False
+            yield piece
+        if is_empty and (start > 0 or end is not None):
+            raise DataError(self.name(index), "no events in this segment")
+
     def _read_file(self, path: Path) -> Events:
         """Read a whole file, which must be sorted by time, since segments are cut by time."""
         events = read_file(path, self.reading, self.sensor_size)
@@ -468,7 +514,7 @@ class Folder:
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle without the file that was read last."""
-        return vars(self) | {"_last": None}
+        return vars(self) | {"_last": None, "_long": {}}
 
 
 def _format_exact(ms: float) -> str:
@@ -493,6 +539,31 @@ def _check_needs_no_table(
         raise ConfigError("test_groups", "needs data.labels, a table that defines groups, or {group} in data.names")
     if on_bad_label != "fail" and not fields:
         raise ConfigError("on_bad_label", "needs data.labels, a table of labels, or data.names")
+
+
+def _check_split_by_time(
+    fractions: Sequence[float], labels: str | None, targets: FileTargets, test_groups: Sequence[str | int] | None
+) -> None:
+    if len(fractions) != 3 or abs(sum(fractions) - 1) > _ROUNDING or fractions[0] == 0:
+        problem = f"must be three fractions for training, validation and testing whose sum is 1, got {list(fractions)}"
+        raise ConfigError("split_by_time", problem)
+    if labels is None:
+        raise ConfigError("split_by_time", "needs data.labels, a table with start_ms and end_ms of segments")
+    if targets == "steps":
+        raise ConfigError("split_by_time", "with data.targets=steps a file is one recording", "use several files")
+    if test_groups is not None:
+        raise ConfigError("", "give split_by_time or test_groups, not both")
+
+
+def _check_no_other_parts(entries: Sequence[Entry]) -> None:
+    if any(entry.part is not None for entry in entries):
+        raise DataError("data.split_by_time", "the table's column split says the parts already")
+    if any(entry.group is not None for entry in entries):
+        raise DataError(
+            "data.split_by_time",
+            "the table has groups, which are never divided",
+            f"data.group_by={BY_FILE} uses no groups",
+        )
 
 
 def _check_test_numbers(

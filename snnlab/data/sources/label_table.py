@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from snnlab.data.formats import LONGEST
-from snnlab.data.splits import PART_BY_NAME, VAL, LineErrors
+from snnlab.data.splits import PART_BY_NAME, TEST, TRAIN, VAL, LineErrors
 from snnlab.errors import DataError, did_you_mean, join_names
 from snnlab.files import open_regular
 
@@ -124,6 +124,43 @@ def discover_table(
     notes = [f"columns not used: {join_names(unused)}"] if unused else []
     notes += [f"left out (data.on_bad_label=skip): {errors.text(table)}"] if errors.found else []
     return Discovery(entries, [*notes, *_time_notes(entries)])
+
+
+def divide_by_time(found: Discovery, fractions: Sequence[float]) -> Discovery:
+    """Return the segments with their parts: of each file the first ones train, the next validate, the last ones test.
+
+    A segment that ends after the first one of a later part begins is left out, so that no time is in two parts; a note
+    counts them.
+
+    Args:
+        found: The segments of a table without groups and parts.
+        fractions: Fractions of a file's segments for training, validation and testing.
+
+    Raises:
+        DataError: if a file has too few segments, or all of a part are left out.
+    """
+    of_file: dict[Path, list[Entry]] = {}
+    for entry in sorted(found.entries, key=lambda entry: (entry.start_ms, entry.end_ms)):
+        of_file.setdefault(entry.path, []).append(entry)
+    part_of: dict[tuple[Path, float, float], int] = {}
+    wanted = [(part, share) for part, share in zip((TRAIN, VAL, TEST), fractions, strict=True) if share > 0]
+    for path, segments in of_file.items():
+        later = [max(1, round(share * len(segments))) for _, share in wanted[1:]]
+        first, ends = len(segments) - sum(later), math.inf
+        for (part, _), number in reversed([*zip(wanted, [first, *later], strict=True)]):
+            segments, own = segments[: len(segments) - number], segments[len(segments) - number :]
+            kept = [entry for entry in own if entry.end_ms <= ends]
+            if number < 1 or not kept:
+                raise DataError(
+                    "data.split_by_time",
+                    f"{path} has {len(of_file[path])} segments, too few for {len(wanted)} parts without overlaps",
+                )
+            part_of |= {_segment(entry): part for entry in kept}
+            ends = own[0].start_ms
+    entries = [entry._replace(part=part_of[_segment(entry)]) for entry in found.entries if _segment(entry) in part_of]
+    left = len(found.entries) - len(entries)
+    note = f"left out, since they overlap a later part (data.split_by_time): {left:,} segments"
+    return Discovery(entries, [*found.notes, *([note] if left else [])])
 
 
 def _without_contradictions(

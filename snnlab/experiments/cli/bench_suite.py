@@ -196,9 +196,9 @@ def _require_builds(plan: SuitePlan, specs: list[RunSpec]) -> None:
 
 # Imported late: they bring Lightning, which takes three seconds.
 def _import_session():
-    from snnlab.experiments.session import suite_check, suite_records, trial
+    from snnlab.experiments.session import disturbed_rows, suite_check, suite_records, trial
 
-    return suite_records, trial, suite_check
+    return suite_records, trial, suite_check, disturbed_rows
 
 
 def _build_error(plan: SuitePlan, dataset: str, method: str) -> SnnlabError | None:
@@ -241,6 +241,8 @@ def read_bench_request(overrides: list[str], config_dir: str | Path | None) -> B
 def plan_suite(wanted: BenchRequest, command: str) -> tuple[SuitePlan, list[RunSpec]]:
     """Return a suite, united with the content of its folder, and the requested trainings."""
     request, settings, user_dir, folder = wanted
+    if settings.robustness is not None:
+        _import_session()[3].robustness_request(settings.robustness)  # refuses an unknown disturbance
     content = read_suite_yaml(folder) if is_begun(folder) else None
     suite_ = unite_suite(settings, request.choice, content)
     user_dir_text = None if user_dir is None else str(user_dir)
@@ -304,7 +306,10 @@ def _run_missing(plan: SuitePlan, specs: list[RunSpec], started: float) -> Suite
     with executor(plan.suite, plan.folder, trial.train_task) as workers:
         runner = SuiteRunner(plan, specs, state, work, workers, started, tables)
         runner.run()
-    if runner.trained and state.count("completed"):
+    measured = _import_session()[3].measure_rows(plan, specs, state) if plan.suite.robustness else 0
+    if measured:
+        tables()
+    if (runner.trained or measured) and state.count("completed"):
         write_report(plan.folder)
         state.spent = runner.timer.spent()
         state.write()

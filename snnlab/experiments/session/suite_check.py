@@ -29,6 +29,7 @@ from snnlab.config.schema import Experiment
 from snnlab.console import quiet_lightning
 from snnlab.errors import ConfigError, RunFolderError, did_you_mean
 from snnlab.experiments.row_record import RowRecord, folders_of_rows
+from snnlab.experiments.session.disturbed_rows import check_disturbed_answers
 from snnlab.experiments.session.seed_check import (
     ACCURACY_TOLERANCE,
     LOSS_TOLERANCE,
@@ -48,13 +49,11 @@ from snnlab.experiments.session.suite_records import (
     recorded_match,
     suite_of_page,
     suite_page,
-    weights_of_seeds,
 )
 from snnlab.experiments.session.trial import silence_console
 from snnlab.experiments.space import Space
 from snnlab.experiments.suite_plan import RunSpec, SuitePlan
 from snnlab.experiments.suite_reading import (
-    GIVEN,
     SUITE_PAGE,
     SUITE_STATE,
     energy_of,
@@ -74,6 +73,7 @@ from snnlab.session.build_store import find_duplicates
 from snnlab.session.fit import evaluate_stage, size_metrics
 from snnlab.session.session import Session
 from snnlab.session.training import run
+from snnlab.session.weights import weights_of_seeds
 from snnlab.spec.override_texts import written
 from snnlab.spec.signatures import has_parameter
 
@@ -198,7 +198,7 @@ class _Row:
                 text = f"not those of the record, but those of seed {same[0].seed} are, of the same processor"
                 yield ComparedItem(f"{spec}: outputs", False, text)
         if recorded and recorded[0].method == self.plan.suite.first_method(recorded[0].dataset):
-            yield _repeat_first_epoch(self.plan, recorded[0], self.record)
+            yield from _repeat_first_epoch(self.plan, recorded[0], self.record)
 
     def _machine(self, spec: RunSpec) -> tuple[Any, ...]:
         return _machine(self.record.run(spec.seed).provenance)
@@ -211,7 +211,7 @@ class _Row:
             yield from compare_settings(spec, record, experiment)
             if bool(entry.get("tuned")) != (self.plan.suite.tuning_settings(spec.method) is not None):
                 yield ComparedItem(f"{spec}: tuned", False, f"{entry.get('tuned')} recorded, otherwise in the suite")
-            given = self.plan.suite.methods[spec.method].role == GIVEN
+            given = _is_untrained(experiment)
             if bool(own) != bool(entry.get("has_weights")):
                 text = "has weights, but the record says no" if own else "its weights are missing"
                 yield self.missing.item(f"{spec}: weights", text, spec)
@@ -223,6 +223,10 @@ class _Row:
                 tested = evaluate_test(experiment, folder if own else None)
                 self.duplicates = tested.duplicates
                 yield from self._compare_test(spec, experiment, tested)
+                if self.plan.suite.robustness and spec.seed == self.record.seeds[0]:
+                    run_folder = folder if own else None
+                    session = Session(experiment, run_folder or Path(), run=run_folder)
+                    yield from check_disturbed_answers(spec, self.plan.suite.robustness, record.folder, session)
             elif different := different_numbers(record, spec.seed, experiment, None, 0.0):
                 yield ComparedItem(f"{spec}: result", False, shown(different))
 
@@ -331,8 +335,8 @@ def _check_description(
 def _different_page(plan: SuitePlan, page: Mapping[str, Any], records: Path) -> list[str]:
     """Return what a record's `suite.yaml` says otherwise than the suite, as texts; only what tables read."""
     now = suite_page(plan)
-    keys = ("name", "command", "match", "tune", "controls", "published")
-    found = unequal({key: (now[key] or None, page.get(key) or None) for key in keys})
+    keys = ("name", "command", "match", "tune", "controls", "published", "robustness")
+    found = unequal({key: (now.get(key) or None, page.get(key) or None) for key in keys})
     place = str(records / SUITE_PAGE)
     found += unequal({"energy": (energy_of(now["energy"], place), energy_of(page.get("energy"), place))})
     for method, node in now["methods"].items():
@@ -381,19 +385,27 @@ def _different_state(
     return found
 
 
-def _repeat_first_epoch(plan: SuitePlan, spec: RunSpec, record: RowRecord) -> ComparedItem:
-    """Train the first epoch of a run again, and compare its metrics.
+def _is_untrained(experiment: Experiment) -> bool:
+    """Return whether a network is tested with the initial weights that the experiment names."""
+    return experiment.has_given_weights and experiment.trainer.get("max_epochs") == 0
+
+
+def _repeat_first_epoch(plan: SuitePlan, spec: RunSpec, record: RowRecord) -> Iterator[ComparedItem]:
+    """Train the first epoch of a run again, and compare its metrics; nothing without an epoch to train.
 
     Losses and accuracies must be near the recorded ones; on another processor, where sums are rounded differently and
     two trainings differ as much as two seeds, near those of any recorded seed.
     """
     what = f"{spec}: first epoch"
     recorded = {seed: rows[0] for seed in record.seeds if (rows := record.run(seed).epoch_rows())}
-    if spec.seed not in recorded:
-        return ComparedItem(what, False, f"not in {METRICS}")
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / "run"
         experiment = replace(_compose(plan, spec, record, folder), test=False)
+        if _is_untrained(experiment):
+            return
+        if spec.seed not in recorded:
+            yield ComparedItem(what, False, f"not in {METRICS}")
+            return
         session = _OneEpochSession(experiment, folder)
         with silence_console():
             made = run(session, time.perf_counter())
@@ -404,7 +416,8 @@ def _repeat_first_epoch(plan: SuitePlan, spec: RunSpec, record: RowRecord) -> Co
     # A column that the record lacks may be newer, unless it is a score.
     names = [name for name in dict.fromkeys([*again, *then]) if name in then or name in scores]
     if all(again.get(name) == then.get(name) for name in names):
-        return ComparedItem(what, True, f"{len(names)} metrics are equal in every digit")
+        yield ComparedItem(what, True, f"{len(names)} metrics are equal in every digit")
+        return
     here = _machine(made.provenance) == _machine(record.run(spec.seed).provenance)
     compared = [then] if here else list(recorded.values())
     if here and any(again[name] == then.get(name) for name in scores if name.endswith("loss")):
@@ -423,7 +436,7 @@ def _repeat_first_epoch(plan: SuitePlan, spec: RunSpec, record: RowRecord) -> Co
     limits = (
         f"loss within {LOSS_TOLERANCE:.0%}, accuracy within {100 * ACCURACY_TOLERANCE:g} points of the recorded seeds"
     )
-    return ComparedItem(what, not wrong, f"{shown} ({limits})")
+    yield ComparedItem(what, not wrong, f"{shown} ({limits})")
 
 
 def _short(text: str | None) -> str:

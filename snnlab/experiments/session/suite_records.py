@@ -21,8 +21,9 @@ import yaml
 from torch import Tensor
 
 from snnlab.config.recorded_run import compose_run
-from snnlab.errors import DataError, RunFolderError, join_names
+from snnlab.errors import RunFolderError, join_names
 from snnlab.experiments.row_record import SCHEMA, RowRecord
+from snnlab.experiments.session.disturbed_rows import write_disturbed_answers
 from snnlab.experiments.suite_plan import SuitePlan
 from snnlab.experiments.suite_reading import (
     SUITE_PAGE,
@@ -40,9 +41,9 @@ from snnlab.runs.public_parts import public_config, public_result
 from snnlab.runs.recorded import RecordedRun, RunFiles, flat, is_row_record, resolve_references
 from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS, RESULT, WEIGHTS, config_text
 from snnlab.runs.runs_table import settings_beyond_seed
-from snnlab.safe_tensors import read_safe_tensors, write_safe_tensors
+from snnlab.safe_tensors import write_safe_tensors
 from snnlab.session.session import Session
-from snnlab.session.weights import run_weights
+from snnlab.session.weights import run_weights, weights_of_seeds
 from snnlab.spec.override_texts import key_of
 from snnlab.target_kinds import kind_of
 
@@ -192,6 +193,7 @@ def write_row(folder: Path, runs: Sequence[SuiteRun], overrides: Sequence[str] =
         write_text(folder / METRICS, _csv_text(rows))
         write_safe_tensors(folder / WEIGHTS, weights)
         write_npz(folder / PREDICTIONS, {"seed": np.array([one.seed for one in seeds])} | of_row | of_seeds)
+        write_disturbed_answers(folder, runs)
     except OSError as error:
         raise unwritable(folder, error, "--records") from error
     return sum(path.stat().st_size for path in folder.iterdir())
@@ -339,21 +341,6 @@ def _weights_that_fit(folder: Path, seeds: Sequence[_RecordedSeed]) -> dict[str,
 def fit_together(weights: Iterable[Tensor]) -> bool:
     """Return whether weights fit into a row's file."""
     return sum(value.numel() * value.element_size() for value in weights) <= MOST_BYTES
-
-
-def weights_of_seeds(folder: Path) -> dict[int, dict[str, Tensor]]:
-    """Return the recorded weights of a row by seed, without the seeds whose weights were too large.
-
-    Raises:
-        DataError: if the file is missing or damaged.
-    """
-    found: dict[int, dict[str, Tensor]] = {}
-    for name, value in read_safe_tensors(folder / WEIGHTS).items():
-        seed, _, own = name.partition("/")
-        if not seed.isdecimal():
-            raise DataError(folder / WEIGHTS, f"{name} is of no seed", "restore it from a copy")
-        found.setdefault(int(seed), {})[own] = value
-    return found
 
 
 def _csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

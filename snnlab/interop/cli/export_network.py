@@ -28,7 +28,8 @@ def export_nir(
 ) -> None:
     """Write the network of a run as a NIR file, for other libraries and chips.
 
-    What NIR cannot say is refused, with the layer and the setting to change.
+    What NIR cannot say is refused, with the layer and the setting to change. A network in whole numbers, of iaf
+    neurons, is written with them, and what they cost is printed: answers on validation recordings.
 
     Args:
         nir: file of the network
@@ -42,7 +43,9 @@ def export_nir(
     """
     folder = run_path(run)
     console_logging()
-    experiment = compose_run(folder, overrides, config_dir, "data" if lossy or fold_norm else "network")
+    is_whole = compose_run(folder, config_dir=config_dir, use="record").quantize is not None
+    measures = lossy or fold_norm or is_whole
+    experiment = compose_run(folder, overrides, config_dir, "data" if measures else "network")
     if "download" in experiment.data:  # a measurement is no reason to fetch a dataset
         experiment = replace(experiment, data={**experiment.data, "download": False})
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from snnlab.data.events.step_events import SensorMap, events_by_step, plain_sensor
 from snnlab.errors import ConfigError
 from snnlab.interop.c99.c_folder import (
     EVENT,
@@ -28,6 +27,7 @@ from snnlab.interop.c99.page import page
 from snnlab.interop.session.open_form import FormOptions, open_form
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.run_events import frames_of, sensor_of
+from snnlab.step_events import SensorMap, events_by_step, plain_sensor
 
 
 def export_c(run: Path, target: Path, options: FormOptions) -> Iterator[str]:

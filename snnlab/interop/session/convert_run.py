@@ -17,7 +17,6 @@ from matplotlib.image import imsave
 from snnlab.config.schema import Experiment
 from snnlab.data.data_module import EventDataModule
 from snnlab.data.data_settings import DataSettings
-from snnlab.data.events.frames import Batch
 from snnlab.errors import ConfigError
 from snnlab.interop.relu_conversion import (
     InputKind,
@@ -97,7 +96,7 @@ def convert_run(
     yield f"the ReLU layers answer {right:,} of {val.size:,} validation recordings correctly"
     scales = measure_scales(
         network,
-        (batch.x.flatten(0, 1) for batch in _batches(data, train)),
+        (batch.x.flatten(0, 1) for batch in data.batches_of(train)),
         train.size * frames,
         request.percentile,
         request.per,
@@ -203,17 +202,11 @@ def _spiking(experiment: Experiment, converted: SpikingLayers, steps: int, frame
     )
 
 
-def _batches(data: EventDataModule, items: np.ndarray) -> Iterator[Batch]:
-    size = data.settings.batch_size
-    for first in range(0, items.size, size):
-        yield data.on_after_batch_transfer(data.gather_events(items[first : first + size]), 0)
-
-
 @torch.no_grad()
 def _curve(network: Network, session: Session, data: EventDataModule, items: np.ndarray) -> StepCurve:
     """Return the right answers and the spikes of a network after each step."""
     right, spikes = torch.zeros(session.settings.steps), torch.zeros(session.settings.steps, dtype=torch.float64)
-    for batch in _batches(data, items):
+    for batch in data.batches_of(items):
         y, _ = network(batch.x, lengths=batch.lengths)
         right += (session.loss.answers(y) == batch.targets).sum(1)
         spikes += step_spikes(network, batch.x, lengths=batch.lengths).sum(1)

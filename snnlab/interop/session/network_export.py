@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from snnlab.config.schema import Experiment
 from snnlab.errors import DataError
 from snnlab.interop import nir_metadata
+from snnlab.interop.integer_network import integer_network, is_whole
 from snnlab.interop.nir_export import Exported, to_graph
 from snnlab.interop.nir_files import write_graph
 from snnlab.interop.nir_import import from_graph
@@ -19,6 +22,7 @@ from snnlab.interop.speck import assignment_lines, fit
 from snnlab.nn import Network
 from snnlab.nn.fold_norm import fold_norm
 from snnlab.nn.layer import only_spikes
+from snnlab.nn.quantization import real_name
 from snnlab.runs.run_folder import CheckpointName
 from snnlab.session.session import Session
 
@@ -75,11 +79,15 @@ def export_nir(experiment: Experiment, run: Path, target: Path, options: NirOpti
     session.use_threads()
     network = session.network.eval()
     written = fold_norm(network) if options.fold_norm else network
+    if is_whole(network):
+        written = integer_network(network).network
     lines = [*assignment_lines(fit(written))] if options.speck else []
     readout = session.experiment.loss.get("readout")
     exported = to_graph(written, lossy=options.lossy, readout=readout if isinstance(readout, str) else None)
     lines += _lost_lines(exported)
-    if options.fold_norm:
+    if is_whole(network):
+        lines.append(f"in whole numbers: {_measure(session, _real_network(session), written)}")
+    elif options.fold_norm:
         lines.append(f"fold_norm rounds: {_measure(session, network, written)}")
     if exported.lost:
         lines.append(f"as NIR says it: {_measure(session, network, as_nir_says(exported.graph))}")
@@ -90,6 +98,14 @@ def export_nir(experiment: Experiment, run: Path, target: Path, options: NirOpti
     rule = f"by forward Euler in steps of {step}, an input of 1 as a current of 1 during its step"
     yield f"meant to be read {rule}: snnlab import --ignore-metadata {option_text(meant)}"
     yield f"{len(exported.graph.nodes)} nodes, {len(exported.graph.edges)} edges"
+
+
+def _real_network(session: Session) -> Network:
+    """Return the network with the real weights that whole numbers are rounded from."""
+    real = Session(replace(session.experiment, quantize=None)).built.network
+    weights = {real_name(name): value for name, value in session.network.state_dict().items()}
+    real.load_state_dict({name: weights[name] for name in real.state_dict()})
+    return real.eval()
 
 
 def _lost_lines(exported: Exported) -> Iterator[str]:
@@ -121,20 +137,16 @@ def _measure(session: Session, network: Network, other: Network) -> str:
     items = data.epoch_items(data.split.val)[:MOST_RECORDINGS]
     if not len(items):
         return "not measured (no validation recordings)"
-    return str(compare(session, network, other, [int(item) for item in items]))
+    return str(compare(session, network, other, items))
 
 
 @torch.no_grad()
-def compare(session: Session, network: Network, other: Network, items: Sequence[int]) -> ExportComparison:
+def compare(session: Session, network: Network, other: Network, items: np.ndarray) -> ExportComparison:
     """Return how two networks differ on recordings of a session's data, in evaluation mode."""
-    size = session.settings.batch_size
     same = right = right_other = 0
     spikes = [0, 0]
     classes = session.settings.targets == "class"
-    for start in range(0, len(items), size):
-        batch = session.data.frame_builder(
-            session.data.gather_events(torch.tensor(items[start : start + size]).numpy())
-        )
+    for batch in session.data.batches_of(items):
         answers = []
         for index, each in enumerate((network, other)):
             counts: dict[str, torch.Tensor] = {}

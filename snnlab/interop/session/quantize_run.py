@@ -25,6 +25,7 @@ from snnlab.interop.session.import_run import require_new, write_run
 from snnlab.nn import INTEGER_TARGETS
 from snnlab.nn.fold_norm import fold_norm
 from snnlab.nn.integer_targets import IntegerTarget
+from snnlab.nn.layer import TemporalLayer
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron, plain_loops
 from snnlab.nn.neurons.recurrent import Feedback, Recurrent
@@ -33,6 +34,7 @@ from snnlab.nn.quantization import (
     WholeGroup,
     check_widths,
     clipped_share,
+    end_with_readout,
     fit_scales,
     groups_of,
     quantize_network,
@@ -81,10 +83,12 @@ def quantize_run(experiment: Experiment, run: Path, folder: Path, options: Quant
     target: IntegerTarget = INTEGER_TARGETS.build(settings.pop("type", None), settings, "quantize")
     source = Session(replace(experiment, quantize=None), folder, run=run, checkpoint=options.checkpoint)
     source.build("loss", "network")
+    denominator = source.settings.denominator()
     network = source.network.eval()
     if options.fold_norm:
         network = fold_norm(network).eval()
         experiment = _with_layers(experiment, network)
+    end_with_readout(network, target)
     groups_of(network)  # refuses what has no rule before recordings are read
     data = source.data
     train, val = (data.epoch_items(part)[: options.recordings] for part in (data.split.train, data.split.val))
@@ -92,17 +96,18 @@ def quantize_run(experiment: Experiment, run: Path, folder: Path, options: Quant
         advice = "set fit_on=train" if experiment.fit_on == "train_and_val" else "set data.val_fraction=0.1"
         raise ConfigError("quantize", "there are no validation recordings to measure on", advice)
     activity = _activity(network, data, train)
-    whole = _quantized(network, target, activity)
+    whole = _quantized(network, target, activity, denominator)
     check_widths(groups_of(whole))
     yield f"scales from {train.size:,} training recordings, answers to {val.size:,} validation recordings"
     if (seen := trained_on_mask(run, data.store, data.identities)) is not None and (many := int(seen[val].sum())):
         yield f"the network was trained on {many:,} of these validation recordings: only the difference says something"
-    real, all_whole = (_answers(each, source, data, val) for each in (network, whole))
-    alone = {
-        group.name: _answers(_quantized(network, target, activity, group.name), source, data, val)
-        for group in groups_of(network)
-    }
-    sums = _overflows(whole, data, val)
+    real, all_whole = _answers(network, source, data, val), _answers(whole, source, data, val, denominator)
+    alone = {}
+    for group in groups_of(network):
+        levels = denominator if group.inputs[0].is_first else 1  # of the network's input
+        one_whole = _quantized(network, target, activity, levels, only=group.name)
+        alone[group.name] = _answers(one_whole, source, data, val, levels)
+    sums = _overflows(whole, data, val, denominator)
     yield from _table(groups_of(whole), real, all_whole, alone, sums, val.size).text().splitlines()
     worst = max(alone, key=lambda name: alone[name].loss)
     yield f"the layer that loses most: {worst}"
@@ -135,19 +140,23 @@ def _with_layers(experiment: Experiment, network: Network) -> Experiment:
 
 
 def _quantized(
-    network: Network, target: IntegerTarget, activity: Mapping[str, Tensor], only: str | None = None
+    network: Network,
+    target: IntegerTarget,
+    activity: Mapping[str, Tensor],
+    denominator: int,
+    *,
+    only: str | None = None,
 ) -> Network:
     """Return a copy of a network in whole numbers, or with only some neurons in whole numbers."""
     whole = copy.deepcopy(network)
-    fit_scales(quantize_network(whole, target, only=only), activity)
+    fit_scales(quantize_network(whole, target, only=only, input_denominator=denominator), activity)
     return whole.eval()
 
 
-def _batches(data: EventDataModule, items: np.ndarray) -> Iterator[tuple[Batch, np.ndarray]]:
-    size = data.settings.batch_size
-    for first in range(0, items.size, size):
-        part = items[first : first + size]
-        yield data.on_after_batch_transfer(data.gather_events(part), 0), part
+def _inputs(data: EventDataModule, items: np.ndarray, denominator: int) -> Iterator[tuple[Batch, Tensor]]:
+    """Yield batches with their frames, whole numbers of 1/denominator, as these whole numbers."""
+    for batch in data.batches_of(items):
+        yield batch, batch.x if denominator == 1 else (batch.x * denominator).round()
 
 
 @torch.no_grad()
@@ -162,7 +171,8 @@ def _activity(network: Network, data: EventDataModule, items: np.ndarray) -> dic
         many[name] += channels.shape[1]
 
     def before(name: str, module: Any, inputs: tuple[Any, ...]) -> None:
-        add(name, inputs[0])
+        x = inputs[0]
+        add(name, x.flatten(0, 1) if isinstance(module, TemporalLayer) else x)
 
     def after(name: str, module: Recurrent, inputs: Any, output: Any) -> None:
         y = output[0].flatten(0, 1)
@@ -177,7 +187,7 @@ def _activity(network: Network, data: EventDataModule, items: np.ndarray) -> dic
             else:
                 hooks.append(one.module.register_forward_pre_hook(partial(before, one.name)))
     try:
-        for batch, _ in _batches(data, items):
+        for batch in data.batches_of(items):
             network(batch.x, lengths=batch.lengths)
     finally:
         for hook in hooks:
@@ -186,13 +196,16 @@ def _activity(network: Network, data: EventDataModule, items: np.ndarray) -> dic
 
 
 @torch.no_grad()
-def _answers(network: Network, session: Session, data: EventDataModule, items: np.ndarray) -> NetworkAnswers:
+def _answers(
+    network: Network, session: Session, data: EventDataModule, items: np.ndarray, denominator: int = 1
+) -> NetworkAnswers:
     """Return how a network answers recordings."""
     right, loss = 0, 0.0
-    for batch, part in _batches(data, items):
+    for batch, x in _inputs(data, items, denominator):
         counts: dict[str, Tensor] = {}
-        y, _ = network(batch.x, lengths=batch.lengths, counts=counts)
-        loss += float(session.loss_with_class_counts(y, batch.targets, batch.lengths, counts)[0]) * len(part)
+        y, _ = network(x, lengths=batch.lengths, counts=counts)
+        mean, _ = session.loss_with_class_counts(y, batch.targets, batch.lengths, counts)
+        loss += float(mean) * batch.lengths.numel()
         if session.settings.targets == "class":
             right += int((session.loss.readout(y, batch.lengths).argmax(-1) == batch.targets).sum())
     return NetworkAnswers(right if session.settings.targets == "class" else None, loss / items.size)
@@ -206,7 +219,7 @@ class Overflows(NamedTuple):
 
 
 @torch.no_grad()
-def _overflows(network: Network, data: EventDataModule, items: np.ndarray) -> dict[str, Overflows]:
+def _overflows(network: Network, data: EventDataModule, items: np.ndarray, denominator: int) -> dict[str, Overflows]:
     """Return by the name of the neurons which sums did not fit."""
     names = {group.neuron: group.name for group in groups_of(network)}
     over: dict[str, Counter[int]] = {name: Counter() for name in names.values()}
@@ -220,9 +233,9 @@ def _overflows(network: Network, data: EventDataModule, items: np.ndarray) -> di
             over[name][int(current[-1][at])] += int(mask[at].sum())
 
     with plain_loops(), watch_overflow(watch):
-        for batch, part in _batches(data, items):
-            current.append(part)
-            network(batch.x, lengths=batch.lengths)
+        for batch, x in _inputs(data, items, denominator):
+            current.append(batch.index.numpy())
+            network(x, lengths=batch.lengths)
     return {name: Overflows(sum(found.values()) / max(many[name], 1), found) for name, found in over.items()}
 
 

@@ -424,8 +424,13 @@ class EProp(EligibilityRule):
         errors = within[0][None] if len(decay) == 1 else torch.diag_embed(within[0]).movedim(-2, 0)
         hidden = [at for at, one in enumerate(layers.values()) if not one.is_readout]
         if self.feedback != "symmetric":
+            # The random weights stand in place of the readout's, so that the gain behind these counts.
+            gain = 1.0 if readout is None else readout.step.derivative(OUTPUT, INPUT)
+            assert gain is not None
             parts = [
-                errors @ self.get_buffer(f"errors_to_{name}") for name, one in layers.items() if not one.is_readout
+                (errors * gain) @ self.get_buffer(f"errors_to_{name}")
+                for name, one in layers.items()
+                if not one.is_readout
             ]
         elif len(decay) == 1:
             parts = [own[at].by_leak for at in hidden]

@@ -21,6 +21,7 @@ from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 from snnlab.errors import ConfigError, join_names
 from snnlab.kernels.reference import unroll
 from snnlab.nn.delays import Delays
+from snnlab.nn.fan_out import fan_out
 from snnlab.nn.layer import EXTRA_PREFIX, Counts
 from snnlab.nn.losses.loss import (
     REGULARIZERS,
@@ -33,7 +34,6 @@ from snnlab.nn.losses.loss import (
 )
 from snnlab.nn.losses.spike_targets import spikes_at_most_once
 from snnlab.nn.neurons.base import Neuron, cast_coefficients, to_full_precision
-from snnlab.nn.operations import fan_out
 from snnlab.nn.surrogate import Surrogate, observe_membranes
 from snnlab.spec.declared import setting
 from snnlab.spec.interval import Positive, above, below

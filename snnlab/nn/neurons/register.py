@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 from snnlab.errors import ConfigError
@@ -13,6 +15,8 @@ from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.learn import InShape
 from snnlab.nn.neurons.recurrent import Feedback, FeedbackSetting, Recurrent, feedback
 from snnlab.registry import Registry
+from snnlab.spec.docstrings import argument_texts
+from snnlab.spec.field import Field
 from snnlab.spec.signatures import checks_arguments, document_arguments, fields_of
 
 N = TypeVar("N", bound=type[Neuron])
@@ -26,7 +30,7 @@ class NeuronRegistry(Registry):
 
         def decorate(neuron: N) -> N:
             document_arguments(neuron)
-            super(NeuronRegistry, self).register(name)(_with_recurrence(checks_arguments(neuron)))
+            super(NeuronRegistry, self).register(name)(_WithRecurrence(checks_arguments(neuron)))
             return neuron
 
         return decorate
@@ -35,14 +39,19 @@ class NeuronRegistry(Registry):
 NEURONS = NeuronRegistry("neuron", within=LAYERS)
 
 
-def _with_recurrence(neuron: type[Neuron]) -> Callable[..., Neuron]:
-    """Return a function that takes the neuron's settings and `recurrent`, with a matching signature."""
-    own, fields = inspect.signature(neuron).parameters, fields_of(neuron)
+# A neuron's class with the setting `recurrent`. It has no docstring: readers unwrap it to the class. Signature and
+# fields are read when they are asked for: at each start nobody asks for those of all neurons.
+class _WithRecurrence:
+    def __init__(self, neuron: type[Neuron]) -> None:
+        self.neuron = neuron
+        functools.update_wrapper(self, neuron, ("__module__", "__name__", "__qualname__"), ())
 
-    def build(*args: Any, recurrent: FeedbackSetting = False, in_shape: InShape = None, **settings: Any) -> Neuron:
-        if "in_shape" in own:
+    def __call__(
+        self, *args: Any, recurrent: FeedbackSetting = False, in_shape: InShape = None, **settings: Any
+    ) -> Neuron:
+        if "in_shape" in self._own:
             settings["in_shape"] = in_shape
-        built = neuron(*args, **settings)
+        built = self.neuron(*args, **settings)
         if recurrent is False:
             return built
         if built.parallel or built.reach == "recording":
@@ -50,10 +59,18 @@ def _with_recurrence(neuron: type[Neuron]) -> Callable[..., Neuron]:
         dt = args[0] if args else settings.get("dt")
         return Recurrent(built, recurrent if isinstance(recurrent, Feedback) else feedback(recurrent, in_shape, dt))
 
-    fields |= {name: field for name, field in fields_of(build).items() if name not in fields}
-    added = inspect.signature(build).parameters
-    extra = [added["recurrent"], *([] if "in_shape" in own else [added["in_shape"]])]
-    functools.update_wrapper(build, neuron, ("__module__", "__name__", "__qualname__", "__doc__"), ())
-    build.__signature__ = inspect.Signature([*own.values(), *extra])  # type: ignore[attr-defined]
-    build.__fields__ = fields  # type: ignore[attr-defined]
-    return build
+    @cached_property
+    def _own(self) -> Mapping[str, inspect.Parameter]:
+        return inspect.signature(self.neuron).parameters
+
+    @cached_property
+    def __fields__(self) -> Mapping[str, Field]:
+        own, texts = fields_of(self.neuron), argument_texts(self.neuron)  # which has those of the base
+        added = {name: field for name, field in fields_of(self.__call__).items() if name not in own}
+        return own | {name: replace(field, help=texts.get(name, field.help)) for name, field in added.items()}
+
+    @cached_property
+    def __signature__(self) -> inspect.Signature:
+        added = inspect.signature(self.__call__).parameters
+        extra = [added["recurrent"], *([] if "in_shape" in self._own else [added["in_shape"]])]
+        return inspect.Signature([*self._own.values(), *extra])

@@ -23,6 +23,7 @@ from snnlab.errors import ConfigError
 from snnlab.kernels.trace import Symbol, equals_constant, with_slope
 from snnlab.kernels.whole_numbers import rounded, saturated, scaled, wrapped
 from snnlab.nn.integer_targets import IntegerTarget
+from snnlab.nn.neurons.alif import ALIF, ALIFState
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.cuba_li import CubaLI
 from snnlab.nn.neurons.cuba_lif import CubaLIF
@@ -31,7 +32,14 @@ from snnlab.nn.neurons.integrator import Integrator
 from snnlab.nn.neurons.learn import Number
 from snnlab.nn.neurons.li import LI
 from snnlab.nn.neurons.lif import LIF
-from snnlab.nn.neurons.membrane import LeakyMembrane, SpikingMembrane, SynapticMembrane, spike_count
+from snnlab.nn.neurons.membrane import (
+    LeakyMembrane,
+    MembraneCoefficients,
+    SpikingMembrane,
+    SynapticMembrane,
+    spike_count,
+)
+from snnlab.nn.neurons.time_constants import Decay
 from snnlab.nn.surrogate import Surrogate, heaviside, notify_observers
 from snnlab.spec.declared import no_setting
 
@@ -59,22 +67,38 @@ class WholeCoefficients(NamedTuple):
     floor: Number
 
 
+class WholeThreshold(NamedTuple):
+    """Coefficients of an adaptive threshold in whole numbers.
+
+    Attributes:
+        membrane: Those of the membrane.
+        rho: Factor of the adaptation, in 2^-decay_bits.
+        adaptation: Rise of the threshold with a spike, in units.
+    """
+
+    membrane: WholeCoefficients
+    rho: Number
+    adaptation: Number
+
+
 class WholeMembrane(LeakyMembrane):
     """A membrane in whole numbers; an ordinary neuron becomes one by `make_whole`."""
 
     is_quantized: ClassVar[bool] = True
 
     target: IntegerTarget = no_setting()
+    weight_shift: int = no_setting()
 
-    def begin(self, target: IntegerTarget, channels: int, axes: int) -> None:
+    def begin(self, target: IntegerTarget, channels: int, axes: int, weight_shift: int) -> None:
         """Take a target, with scales of 1.
 
         Args:
             target: Widths, rounding and overflow.
             channels: Number of output channels of the weights before it.
             axes: Number of axes of the layer after the channels.
+            weight_shift: The unit is the weights' scale / 2^weight_shift; at least that of the target.
         """
-        self.target, self.axes = target, axes
+        self.target, self.axes, self.weight_shift = target, axes, weight_shift
         per_channel = target.scales == "channel" and self.spiking
         log_scale = torch.zeros(channels if per_channel else 1, dtype=torch.float64)
         if target.learn_scales:
@@ -93,18 +117,25 @@ class WholeMembrane(LeakyMembrane):
 
     def unit(self) -> Tensor:
         """Return the unit of the states, which broadcasts to the layer, float64."""
-        unit = self.scale() / 2.0**self.target.weight_shift
+        unit = self.scale() / 2.0**self.weight_shift
         return unit.reshape(()) if unit.numel() == 1 else unit.view(-1, *[1] * self.axes)
 
     def gain(self) -> Tensor:
         """Return the gain of the input, `[C]` or `[1]`, float64."""
-        return _double(super().coefficients().g, self.log_scale).flatten()
+        return _double(self.real_membrane().g, self.log_scale).flatten()
+
+    def real_membrane(self) -> MembraneCoefficients:
+        """Return the coefficients of the membrane of the real neuron."""
+        return super().coefficients()
 
     def coefficients(self) -> Any:
-        """Return `WholeCoefficients`, in double precision."""
-        k, unit = super().coefficients(), self.unit()
-        in_units = partial(_in_units, unit=unit, to_even=self.target.rounds_to_even)
-        whole_factor = partial(_whole_factor, size=2.0**self.target.decay_bits, like=unit)
+        """Return coefficients in whole numbers, in double precision."""
+        return self.whole_membrane()
+
+    def whole_membrane(self) -> WholeCoefficients:
+        """Return those of the membrane."""
+        k, unit, whole_factor = self.real_membrane(), self.unit(), self.whole_factor
+        in_units = partial(self.in_units, unit=unit)
         fires = isinstance(self, SpikingMembrane)
         floor = getattr(self, "floor", None)
         return WholeCoefficients(
@@ -118,6 +149,24 @@ class WholeMembrane(LeakyMembrane):
             unit,
             -torch.inf if floor is None else in_units(floor),
         )
+
+    def in_units(self, value: Number, unit: Tensor) -> Number:
+        """Return a value of the real neuron as a whole number of units."""
+        return _in_units(value, unit, to_even=self.target.rounds_to_even)
+
+    def whole_factor(self, factor: Number) -> Number:
+        """Return the factor of a decay in 2^-decay_bits."""
+        return _whole_factor(factor, 2.0**self.target.decay_bits, self.log_scale)
+
+    def stated_numbers(self) -> dict[str, Number]:
+        """Return the whole numbers that settings state, by their name."""
+        k = self.whole_membrane()
+        return {"v_leak": k.c} | ({"v_threshold": k.v_threshold, "v_reset": k.v_reset} if self.spiking else {})
+
+    def decay_factors(self) -> list[tuple[Decay, Number]]:
+        """Return the decays with their factors in whole numbers."""
+        k = self.whole_membrane()
+        return list(zip(self.decays(), (k.a, k.b), strict=False))
 
     def initial_state(self, x: Tensor) -> Any:
         state, unit = super().initial_state(x), self.unit()
@@ -147,7 +196,7 @@ class WholeMembrane(LeakyMembrane):
 
     def definitions(self) -> dict[str, str]:
         own, target = super().definitions(), self.target
-        found = {"unit": f"unit = weight_scale / {2**target.weight_shift}"}
+        found = {"unit": f"unit = weight_scale / {2**self.weight_shift}"}
         for name in {"a", "b"} & own.keys():
             formula = own[name].rpartition(" = ")[2]
             found[name] = (
@@ -182,7 +231,11 @@ class WholeSpiking(WholeMembrane, SpikingMembrane):
     """A membrane that spikes, in whole numbers; its surrogate gradient is that of the real membrane."""
 
     def _spike(self, u: Tensor, k: Any) -> Tensor:
-        distance = u - k.v_threshold
+        return self.spike_at(k.v_threshold, u, k)
+
+    def spike_at(self, threshold: Tensor, u: Tensor, k: Any) -> Tensor:
+        """Return the spikes of a membrane u at a threshold; the surrogate's unit is that of v_threshold."""
+        distance = u - threshold
         if not isinstance(u, Symbol):
             notify_observers(distance * k.unit, self.surrogate, k.v_threshold * k.unit)
         slope = partial(_slope, self.surrogate, k.v_threshold.detach(), k.unit.detach())
@@ -211,6 +264,47 @@ class WholeCubaLIF(WholeSynapse, WholeSpiking, CubaLIF):
     """`cuba_lif` in whole numbers."""
 
 
+class WholeALIF(WholeSpiking, ALIF):
+    """`alif` in whole numbers; its adaptation is in units of the threshold, which it raises."""
+
+    def begin(self, target: IntegerTarget, channels: int, axes: int, weight_shift: int) -> None:
+        if self.adapted_reset and self.input_gain == "average":
+            problem = "has no rule for whole numbers with input_gain: average"
+            raise ConfigError("adapted_reset", problem, "set adapted_reset: false")
+        super().begin(target, channels, axes, weight_shift)
+
+    def real_membrane(self) -> MembraneCoefficients:
+        return ALIF.coefficients(self).membrane
+
+    def coefficients(self) -> Any:
+        k, membrane = ALIF.coefficients(self), self.whole_membrane()
+        return WholeThreshold(membrane, self.whole_factor(k.rho), self.in_units(k.adaptation, self.unit()))
+
+    def stated_numbers(self) -> dict[str, Number]:
+        return super().stated_numbers() | {"adaptation": self.coefficients().adaptation}
+
+    def decay_factors(self) -> list[tuple[Decay, Number]]:
+        k = self.coefficients()
+        return [(self.membrane_decay, k.membrane.a), (self.adaptation_decay, k.rho)]
+
+    def definitions(self) -> dict[str, str]:
+        real_rho = self.adaptation_decay.definition("rho").rpartition(" = ")[2]
+        rise = f"adaptation * (1 - {real_rho})" if self.adaptation_gain == "1-rho" else "adaptation"
+        return super().definitions() | {
+            "rho": f"rho = floor({2**self.target.decay_bits} * {real_rho} + 0.5)",
+            "adaptation": f"floor({rise} / unit + 0.5)",
+        }
+
+    def step(self, x: Tensor, state: ALIFState, coefficients: Any) -> tuple[Tensor, ALIFState]:
+        k = coefficients
+        u = self.integrate(state.v, self.fit(x, self.input_overflow), k.membrane)
+        threshold = state.w + k.membrane.v_threshold
+        s = self.spike_at(threshold, u, k.membrane)
+        v = self._reset(u, s, k.membrane._replace(r=threshold) if self.adapted_reset else k.membrane)
+        kept = scaled(state.w, k.rho, self.target.decay_bits)
+        return s, ALIFState(v, self.fit(kept + k.adaptation * s, "saturate"))
+
+
 class WholeLI(WholeMembrane, LI):
     """`li` in whole numbers."""
 
@@ -224,12 +318,12 @@ class WholeIntegrator(WholeMembrane, Integrator):
 
 
 WHOLE: dict[type[Neuron], type[WholeMembrane]] = {
-    **{LIF: WholeLIF, IAF: WholeIAF, CubaLIF: WholeCubaLIF},
+    **{LIF: WholeLIF, IAF: WholeIAF, CubaLIF: WholeCubaLIF, ALIF: WholeALIF},
     **{LI: WholeLI, CubaLI: WholeCubaLI, Integrator: WholeIntegrator},
 }
 
 
-def make_whole(neuron: Neuron, target: IntegerTarget, channels: int, axes: int) -> WholeMembrane:
+def make_whole(neuron: Neuron, target: IntegerTarget, channels: int, axes: int, weight_shift: int) -> WholeMembrane:
     """Make a neuron one in whole numbers, in place: its settings and what it learns stay.
 
     Args:
@@ -237,6 +331,7 @@ def make_whole(neuron: Neuron, target: IntegerTarget, channels: int, axes: int) 
         target: Widths, rounding and overflow.
         channels: Number of output channels of the weights before it.
         axes: Number of axes of the layer after the channels.
+        weight_shift: As for `WholeMembrane.begin`.
     """
     kind = WHOLE.get(type(neuron))
     if kind is None:
@@ -244,7 +339,7 @@ def make_whole(neuron: Neuron, target: IntegerTarget, channels: int, axes: int) 
         raise ConfigError("", f"{type(neuron).__name__} has no rule for whole numbers", f"these have one: {kinds}")
     neuron.__class__ = kind
     assert isinstance(neuron, WholeMembrane)
-    neuron.begin(target, channels, axes)
+    neuron.begin(target, channels, axes, weight_shift)
     return neuron
 
 

@@ -24,6 +24,8 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 # Okabe and Ito's colours, distinct with any colour blindness; of two lines one is dashed in addition.
 BLUE, VERMILION, GREY, INK = "#0072B2", "#D55E00", "#999999", "#222222"
+# Their colours for several series, in this order.
+SERIES = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHED = (0, (4, 2))
 WIDTH_INCHES, DPI = 4.8, 128
 TEXT, SMALL = 10.0, 8.5

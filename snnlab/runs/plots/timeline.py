@@ -12,7 +12,7 @@ from snnlab.data.sources.label_table import LabelInterval
 from snnlab.runs.plots import style
 
 # Okabe and Ito's colours; further labels begin again.
-_COLOURS = (style.BLUE, style.VERMILION, "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#F0E442", style.GREY)
+_COLOURS = (*style.SERIES, "#F0E442", style.GREY)
 # Recordings that are drawn, and labels that a legend lists.
 _MOST_LINES, _MOST_LABELS, _LEGEND_COLUMNS = 40, 20, 4
 

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 
 from snnlab.data.events import Events
-from snnlab.data.events.step_events import StepColumns, events_by_step
 from snnlab.data.formats import read_file
 from snnlab.nn.fold_norm import fold_norm
 from snnlab.nn.layers.norm import BatchNorm
@@ -23,6 +22,7 @@ from snnlab.session.loading import load
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.prediction import RunPredictor
 from snnlab.session.run_events import frames_of
+from snnlab.step_events import StepColumns, events_by_step
 from snnlab.streaming.certificate import Certificate, LayerCertificate, certify
 from snnlab.streaming.event_stream import EventStream
 from snnlab.streaming.session.open_stream import stream

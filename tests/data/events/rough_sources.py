@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,14 @@ from snnlab.data.events import Events
 
 
 class Slow(ToySource):
-    """The same recordings, each after a while; the same store."""
+    """The same recordings, each after a pause in seconds; the same store."""
+
+    def __init__(self, pause: float = 0.01, *, journal: Path | None = None) -> None:
+        super().__init__(journal=journal)
+        self.pause = pause
 
     def read(self, index: int) -> Events:
-        time.sleep(0.01)
+        time.sleep(self.pause)
         return super().read(index)
 
 

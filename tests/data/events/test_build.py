@@ -91,6 +91,22 @@ def test_if_no_first_recording_can_be_read_the_rest_is_not_tried(
     assert _folders(tmp_path / "stores") == []
 
 
+def test_what_is_shown_has_ended_before_an_error_is_printed(tmp_path: Path) -> None:
+    shown: list[str] = []
+
+    def progress(recordings: Recordings, total: int, text: str) -> Recordings:
+        shown.append(text)
+        try:
+            yield from recordings
+        finally:
+            shown.append("end")
+
+    with pytest.raises(DataError) as caught:
+        open_or_build(_AllBad(30), tmp_path, progress=progress)
+    assert shown == ["packing toy", "end"]
+    assert caught.tb is not None  # which has kept the frames until now
+
+
 class _FirstBad(ToySource):
     def read(self, index: int) -> Events:
         if index < 25:

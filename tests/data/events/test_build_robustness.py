@@ -9,6 +9,8 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,7 +31,7 @@ BUILD = """
     from rough_sources import Slow
     if __name__ == "__main__":
         print("begins", flush=True)
-        open_or_build(Slow(), Path(sys.argv[1]), workers=int(sys.argv[2]))
+        open_or_build(Slow(pause=float(sys.argv[3])), Path(sys.argv[1]), workers=int(sys.argv[2]))
     """
 
 
@@ -37,14 +39,22 @@ def folders(store_dir: Path) -> list[str]:
     return sorted(path.name for path in store_dir.iterdir() if path.is_dir())
 
 
-def kill_while_it_builds(store_dir: Path, workers: int, delay: float) -> None:
-    """Start packing, which takes 0.4 s and the start of the workers, and kill it and them after a while."""
-    process = start(BUILD, store_dir, workers)
+@contextmanager
+def killed_at_the_end(store_dir: Path, workers: int, pause: float) -> Iterator[None]:
+    """Start packing 37 recordings, with a pause at each; kill it and its workers when the block ends."""
+    process = start(BUILD, store_dir, workers, pause)
     assert process.stdout is not None
     assert process.stdout.readline() == "begins\n"
-    time.sleep(delay)
+    yield
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+
+
+def wait_for_a_half(store_dir: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not any(path.name.endswith(".building") for path in store_dir.glob("*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def assert_absent_or_whole_and_built(store_dir: Path) -> list[str]:
@@ -63,14 +73,20 @@ def assert_absent_or_whole_and_built(store_dir: Path) -> list[str]:
 @pytest.mark.parametrize("times", [4, pytest.param(20, marks=pytest.mark.slow)])
 def test_whenever_it_is_killed_the_store_is_absent_or_whole(tmp_path: Path, times: int, workers: int) -> None:
     delays = random.Random(times + workers)
-    halves = 0
     for number in range(times):
         store_dir = tmp_path / str(number)
         for _ in range(1 + number % 2):  # some are killed again, on what the first one left
-            kill_while_it_builds(store_dir, workers, delays.uniform(0, 2.0 if workers else 0.5))
+            with killed_at_the_end(store_dir, workers, pause=0.01):
+                time.sleep(delays.uniform(0, 2.0 if workers else 0.5))
         store_dir.mkdir(exist_ok=True)  # it may not have been made
-        halves += any(name.endswith(".building") for name in assert_absent_or_whole_and_built(store_dir))
-    assert halves  # some of the delays end on the way
+        assert_absent_or_whole_and_built(store_dir)
+
+
+def test_a_half_that_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
+    with killed_at_the_end(tmp_path, 0, pause=10):
+        wait_for_a_half(tmp_path)
+    left = assert_absent_or_whole_and_built(tmp_path)
+    assert [name.endswith(".building") for name in left] == [True]
 
 
 @pytest.mark.long

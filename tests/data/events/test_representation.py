@@ -176,6 +176,14 @@ def test_with_a_range_the_first_and_the_last_column_are_its_ends() -> None:
         _make("level", range=[1, 1])
 
 
+def test_whole_levels_are_the_numbers_from_one_to_the_number_of_columns() -> None:
+    plain, whole = _make("level"), _make("level", range=[1, W])
+    assert torch.equal(whole(_batch()).x, (plain(_batch()).x * W).round())
+    found = [one.representation.denominator(W) for one in (plain, whole, _make(), _make("rate"))]
+    assert found == [W, 1, 1, None]
+    assert _make("level", range=[1, W + 1]).representation.denominator(W) is None
+
+
 @pytest.mark.parametrize("overlap", [1, 142, 143, 400])
 def test_an_overlapping_frame_has_the_first_events_of_the_next_one(overlap: int) -> None:
     batch = _batch()

@@ -262,3 +262,68 @@ def test_polarities_that_are_named_are_read(tmp_path: Path) -> None:
     assert folder.fingerprint() != Folder(str(tmp_path), SENSOR, test_fraction=0).fingerprint()
     with assert_raises(ConfigError, "polarity_values", 3, "sensor_size", 2):
         Folder(str(tmp_path), SENSOR, polarity_values=[1, 2, 3])
+
+
+def long_file(root: Path, *lines: str) -> Folder:
+    """Return the segments of a file of ten seconds, 60 % for training, 20 % each for validation and testing."""
+    write(root / "long.npy", 0, ms=10_000)
+    (root / "labels.csv").write_text("\n".join(["path,label,start_ms,end_ms,group,split", *lines]) + "\n")
+    return Folder(str(root), SENSOR, "labels.csv", split_by_time=[0.6, 0.2, 0.2])
+
+
+def test_a_long_file_is_divided_by_time_and_what_overlaps_a_later_part_is_left_out(tmp_path: Path) -> None:
+    rows = [f"long.npy,{'ab'[n % 2]},{1000 * n},{1000 * n + (1001 if n == 5 else 1000)},," for n in (9, *range(9))]
+    folder = long_file(tmp_path, *rows)
+    starts = [float(folder.name(index).rpartition("(")[2].split()[0]) for index in range(len(folder))]
+    parts = {
+        part: sorted(start for start, own in zip(starts, folder.split, strict=True) if own == part)
+        for part in (0, 1, 2)
+    }
+    assert parts == {0: [0, 1000, 2000, 3000, 4000], 2: [6000, 7000], 1: [8000, 9000]}
+    assert_lines_have(folder.notes[2:], ("data.split_by_time", "1 segments"))
+    # What is alike stays together: a part of a file is a group.
+    assert folder.groups is not None
+    assert len({*zip(folder.groups.tolist(), folder.split.tolist(), strict=True)}) == np.unique(folder.groups).size == 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "facts"),
+    [
+        (["long.npy,a,0,100,,", "long.npy,b,100,200,,"], ("long.npy", 2, 3)),
+        (["long.npy,a,0,,,", "long.npy,b,100,,,", "long.npy,b,200,,,"], ("long.npy", 3)),
+        (["long.npy,a,0,100,ann,", "long.npy,b,100,200,ann,"], ("groups", "data.group_by=path")),
+        (["long.npy,a,0,100,,train", "long.npy,b,100,200,,train"], ("split",)),
+    ],
+    ids=["few", "overlapping", "groups", "split"],
+)
+def test_segments_that_time_cannot_divide_are_refused(
+    rows: list[str], facts: tuple[object, ...], tmp_path: Path
+) -> None:
+    with assert_raises(DataError, "data.split_by_time", *facts):
+        long_file(tmp_path, *rows)
+
+
+def test_a_single_long_file_is_refused_with_the_setting_that_divides_it(tmp_path: Path) -> None:
+    root = table(tmp_path, "0.npy,a,0,100,,", "0.npy,b,200,300,,")
+    with assert_raises(DataError, "", "data.split_by_time"):
+        Folder(str(root), SENSOR, "labels.csv")
+
+
+@pytest.mark.parametrize(
+    ("settings", "facts"),
+    [
+        ({"split_by_time": [0.5, 0.5]}, ("split_by_time", 0.5)),
+        ({"split_by_time": [0.5, 0.2, 0.2]}, ("split_by_time", 1)),
+        ({"split_by_time": [0.6, 0.2, 0.2], "labels": None}, ("split_by_time", "data.labels")),
+        ({"split_by_time": [0.6, 0.2, 0.2], "targets": "steps"}, ("split_by_time", "data.targets=steps")),
+        ({"split_by_time": [0.6, 0.2, 0.2], "test_groups": ["ann"]}, ("split_by_time", "test_groups")),
+    ],
+    ids=["two", "sum", "folders", "steps", "groups"],
+)
+def test_settings_that_cannot_divide_by_time_are_refused(
+    settings: dict[str, Any], facts: tuple[object, ...], tmp_path: Path
+) -> None:
+    root = table(tmp_path, "0.npy,a,0,100,ann,", "0.npy,b,200,300,ann,")
+    with assert_raises(ConfigError, "", *facts):
+        with_table: dict[str, Any] = {"labels": "labels.csv"} | settings
+        Folder(str(root), SENSOR, **with_table)

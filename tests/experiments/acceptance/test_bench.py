@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from ...acceptance.calling import call
+from ...acceptance.test_learning import RULE
 from ...cli.browser import COUNT, clicks, in_a_browser, seen
 from ...refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
@@ -272,6 +273,23 @@ def test_the_page_of_a_suite_has_its_tables_controls_figures_and_command_offline
     assert re.search("<tr class=faint><td>Theirs</td>.*not comparable", text)
     assert "snnlab bench suite=points" in text
     assert "http" not in re.sub('src="data:[^"]*"', "", text)
+
+
+@pytest.mark.long
+def test_a_suite_trains_a_rule_of_ones_own_beside_bptt(workplace: Path, snnlab: Snnlab):
+    (workplace / "my_decayed_rule.py").write_text(RULE)
+    (workplace / "mine" / "suite").mkdir(parents=True)
+    short = SUITE.partition("methods:")[0].replace("num_bins=8", "num_bins=8, loss=tet, model=mlp_lif")
+    own = "{bptt: [], own: ['learning={type: decayed}']}"
+    common = "[trainer.max_epochs=1, trainer.accelerator=cpu, monitors=null, plots=null]"
+    text = f"# snnlab bench suite=rules\n# Rules.\n{short}methods: {own}\nseeds: [0]\ncommon: {common}\nengine: here\n"
+    (workplace / "mine" / "suite" / "rules.yaml").write_text(text)
+    done = snnlab("bench", "suite=rules", "--config-dir", "mine", "plugins=[my_decayed_rule]")
+    assert done.status == 0, done.err
+    assert {cell["method"]: cell["status"] for cell in states(workplace / "outputs" / "suite_rules")} == {
+        "bptt": "completed",
+        "own": "completed",
+    }
 
 
 @in_a_browser

@@ -55,6 +55,33 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+# Networks of another record, which are not trained.
+WHOLE = f"""
+datasets:
+  points: [experiment=yin_yang, "init_from={PUBLISHED}/yin_yang/yin_yang/lif"]
+methods:
+  whole: [quantize=int8, quantize.weight_bits=4]
+seeds: [0, 7]
+common: [trainer.max_epochs=0, trainer.accelerator=cpu, monitors=null, plots=null, threads=1]
+engine: here
+"""
+
+
+def test_networks_of_a_record_are_tested_without_a_training_and_their_record_has_no_weights(tmp_path: Path) -> None:
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite" / "points.yaml").write_text(WHOLE)
+    bench_suite.suite("suite=points", f"folder={tmp_path / 'runs'}", config_dir=tmp_path)
+    bench_suite.write_records(tmp_path / "runs", str(tmp_path / "records"))
+    row = RowRecord.read(tmp_path / "records" / "points" / "whole")
+    assert not any(one["has_weights"] for one in row.runs)
+    accuracies = [one["result"]["metrics"]["test/accuracy"] for one in row.runs]
+    assert all(0.8 < accuracy < 0.98 for accuracy in accuracies)
+    assert accuracies[0] != accuracies[1]
+    assert [one["result"]["selection"]["trained_before"]["test"] for one in row.runs] == [0, 0]
+    found = checked(tmp_path, tmp_path / "records")
+    assert [(one.what.partition(": ")[2], one.same) for one in found] == [("test", True)] * 2, found
+
+
 def checked(root: Path, records: Path, *overrides: str) -> list[ComparedItem]:
     wanted = bench_suite.read_bench_request(["suite=points", *overrides], root)
     return list(check_suite(*bench_suite.plan_suite(wanted._replace(folder=root / "none"), ""), records))
@@ -210,11 +237,17 @@ def test_a_training_is_repeated_from_the_configuration_of_a_record() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_published_records_have_three_seeds_of_every_row_and_weights_of_the_first(name: str) -> None:
     suite = parse_settings(read_suite(name, None))
-    rows = [(one, method) for one in suite.datasets for method in suite.methods if suite.trains(method, one)]
+    # A record may have some datasets of a suite, and has all rows of these.
+    recorded = [one for one in suite.datasets if (PUBLISHED / name / one).is_dir()]
+    assert recorded
+    rows = [(one, method) for one in recorded for method in suite.methods if suite.trains(method, one)]
     for dataset, method in rows:
         record, given = RowRecord.read(PUBLISHED / name / dataset / method), suite.methods[method].role == GIVEN
-        assert record.seeds[:3] == ([0] if given else [0, 1, 2])
-        assert record.runs[0]["has_weights"] is not given
+        trained = record.run(0).selection["epochs"] > 0
+        wanted = [0, 1, 2] if trained else list(suite.seeds)[:3]  # recorded networks are those that there are
+        assert record.seeds[:3] == ([0] if given else wanted)
+        # Without a training the weights are those of another file.
+        assert record.runs[0]["has_weights"] is trained
         assert all(one["result"]["provenance"]["git"]["dirty"] is False for one in record.runs)
 
 

@@ -43,7 +43,7 @@ def relu_run(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Pat
     return folder / done.out.splitlines()[-1]
 
 
-@pytest.mark.parametrize("kind", ["constant", "events"])
+@pytest.mark.parametrize("kind", [pytest.param("constant", marks=pytest.mark.long), "events"])
 def test_a_run_is_converted_and_every_command_takes_the_folder(
     kind: str, relu_run: Path, workplace: Path, digit: Path, snnlab: Snnlab
 ) -> None:

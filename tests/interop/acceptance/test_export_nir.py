@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -90,6 +91,28 @@ def test_a_network_that_the_chip_cannot_have_is_refused_and_nothing_is_written(
     assert done.status == 2
     assert_text_has(done.err, "speck", "lif1", "iaf")
     assert not [*workplace.iterdir()]
+
+
+def test_a_run_in_whole_numbers_is_written_with_them_for_the_chip_and_says_what_they_cost(
+    digits_store: str, snnlab: Snnlab, tmp_path: Path
+) -> None:
+    iaf = ("neuron=iaf", "neuron.floor=-1", "~model.layers.readout", "data.downsample=4")
+    last = "+model.layers.iaf2={type: iaf, floor: -1, after: out}"
+    run = train(*WHOLE, *BRIEF, digits_store, *iaf, last, "quantize=speck", f"output_dir={tmp_path}/runs").folder
+    target = tmp_path / "a.nir"
+    done = snnlab("export", str(run), "--nir", str(target), "--lossy", "--for", "speck")
+    assert done.status == 0, done.err
+    recordings = load(run).data.split.val.size
+    assert_text_has(done.out, "Speck: 2 layers", "in whole numbers", f"of {recordings}", "right", "spikes")
+    nodes = read_graph(target).graph.nodes
+    weight = torch.as_tensor(nodes["fc1"].weight)
+    assert torch.equal(weight, weight.round())
+    assert 64 < weight.abs().max() <= 128
+    layer: Any = load(run).network.get_submodule("fc1")
+    assert torch.equal(weight, layer.weight)
+    done = snnlab("import", str(target), "--out", str(tmp_path / "imported"))
+    assert done.status == 0, done.err
+    assert torch.equal(load(tmp_path / "imported").network.state_dict()["fc1.weight"], weight)
 
 
 def test_a_network_with_one_output_is_imported_as_a_regression(snnlab: Snnlab, tmp_path: Path) -> None:

@@ -57,6 +57,15 @@ def test_a_training_starts_with_them_and_its_run_needs_the_file_no_more(
     assert_error_has(done.error, "model.weights.file", weights)
 
 
+def test_they_are_made_whole_numbers_with_scales_of_their_own(weights: Path, workplace: Path, snnlab: Snnlab) -> None:
+    given = (f"model.weights.file={weights}", RENAME, "optimizer.lr=1e-9", "quantize=int8")
+    done = snnlab("train", *PATTERNS, *given)
+    assert done.status == 0, done.err
+    network: Any = package.load(Path(done.out.splitlines()[-1])).network
+    assert (network.fc1.weight / 2**6 == 127).all()
+    assert torch.allclose(network.lif1.scale(), torch.tensor(0.01 / 127, dtype=torch.float64), rtol=0.01)
+
+
 MISTAKES: list[tuple[list[str], list[object]]] = [
     (["model.weights.file=nowhere.pt"], ["model.weights.file", "nowhere.pt"]),
     (["model.weights.file=''"], ["model.weights.file", "empty"]),

@@ -15,9 +15,10 @@ import torch
 from snnlab import load
 from snnlab.nn.integer_targets import table_lines
 from snnlab.nn.neurons.whole_membrane import WholeMembrane
+from snnlab.zoo import run_path
 
 from ...refusals import assert_error_has, assert_text_has
-from .conftest import Outcome
+from .conftest import WHOLE, Outcome
 
 Snnlab = Callable[..., Outcome]
 ROOT = Path(__file__).parents[3]
@@ -66,6 +67,28 @@ def test_the_stream_has_the_bits_of_the_whole_numbers(digits_run: Path, tmp_path
     assert done.status == 0, done.err + done.out
 
 
+@pytest.mark.long  # packs 70,000 digits
+def test_grey_values_become_whole_numbers_and_a_network_needs_no_readout(
+    real_data: Path, tmp_path: Path, snnlab: Snnlab
+) -> None:
+    if not (real_data / "smnist").is_dir():
+        pytest.skip(f"no smnist in {real_data}")
+    out, given = tmp_path / "whole", (f"data.root={real_data}", "data.download=false")
+    done = snnlab("quantize", "zoo:smnist", "quantize=int8", *given, "--recordings", "40", "--out", str(out))
+    assert done.status == 0, done.err
+    record = json.loads((out / "result.json").read_text())["provenance"]["quantized"]
+    assert abs(record["real"]["right"] - record["whole"]["right"]) <= 1
+    assert abs(record["real"]["loss"] - record["whole"]["loss"]) < 0.05
+    real, whole = (load(run, overrides=given) for run in (run_path("zoo:smnist"), out))
+    first: Any = whole.network.get_submodule("fc1")
+    assert 100 < first.weight.abs().max() <= 127  # of one grey level, without a shift
+    x = torch.randint(0, 256, (784, 8, 1, 1)) * (torch.rand(784, 8, 1, 1) < 0.2)
+    with torch.no_grad():
+        expected, found = real.network(x / 255)[0], whole.network(x.float())[0]
+    assert found.shape == expected.shape
+    assert (found - expected)[-1].abs().mean() < 0.25 * expected[-1].abs().mean()
+
+
 def test_a_layer_that_overflows_is_named_with_its_recording(digits_run: Path, tmp_path: Path, snnlab: Snnlab) -> None:
     given = ("quantize=int8", "quantize.state_bits=15", "quantize.weight_shift=4", "--recordings", "30")
     done = snnlab("quantize", str(digits_run), *given, "--out", str(tmp_path / "whole"))
@@ -108,8 +131,19 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
         "model.layers.lif1.v_threshold",
         ("quantize.state_bits", "127"),
     ),
+    "an input of real numbers": (
+        ("quantize=int8", "data.representation=rate"),
+        "data.representation",
+        ("data.representation=counts",),
+    ),
     "a layer of no name": (("quantize=int8", "quantize.layer_bits={conv9: 4}"), "quantize.layer_bits.conv9", ("fc1",)),
 }
+
+
+def test_a_training_on_real_numbers_is_refused(digits_store: str, snnlab: Snnlab) -> None:
+    done = snnlab("train", *WHOLE, digits_store, "quantize=int8", "data.representation=relative")
+    assert done.status == 2
+    assert_error_has(done.error, "data.representation", "data.representation=counts")
 
 
 @pytest.mark.parametrize("name", MISTAKES)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from numpy.typing import NDArray
 
 from snnlab.nn import BuiltNetwork
 from snnlab.nn.neurons.base import set_backend
+from snnlab.session.rule_gradient import compare_gradients
 from snnlab.session.session import Session
 
 from .tasks import assert_equal, batch_of, gradients, make_rule
@@ -130,3 +134,15 @@ def test_bptt_of_the_whole_network_is_real_time_recurrent_learning() -> None:
     time_constant = ours.pop("readout.learned.tau_mem")  # log of tau in steps: d decay / d log tau = -decay log decay
     decay = torch.exp(-torch.exp(-ecg_network().network.get_parameter("readout.learned.tau_mem").detach()))
     assert_equal(ours | {"decay": time_constant / (-decay * decay.log())}, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["eprop", "ostl", "d_rtrl", "sltt"])
+def test_the_page_says_how_far_each_rule_is_from_real_time_recurrent_learning(rule: str) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "learning.md").read_text()
+    (row,) = re.findall(rf"^\| `{rule}` ((?:\| [\d.]+, [\d.]+ )+)\|$", page, re.M)
+    said = [float(number) for number in re.findall(r"[\d.]+", row)]
+    ours, expected = both(rule)
+    names = ("fc1.weight", "brf1.feedback.weight", "brf1.neuron.omega", "out.weight")
+    found = [compare_gradients({name: ours[name]}, {name: expected[name]})[name.partition(".")[0]] for name in names]
+    assert [part for one in found for part in (one.cosine, one.norm)] == pytest.approx(said, abs=0.0051)

@@ -140,8 +140,9 @@ def test_eprop_filters_with_the_leak_of_the_readout_so_that_a_layer_without_feed
     assert not torch.allclose(found[2]["fc.weight"], found[1]["fc.weight"], rtol=1e-2)
 
 
-def test_random_feedback_sends_the_errors_by_fixed_weights() -> None:
-    built = built_network({"fc": FC, "neurons": LIF, "out": OUT})
+@pytest.mark.parametrize("readout", [{}, {"readout": {"type": "li"}}], ids=["without_memory", "leaky"])
+def test_random_feedback_sends_the_errors_by_fixed_weights(readout: dict[str, dict[str, Any]]) -> None:
+    built = built_network({**MEMORYLESS, **readout})
     rule = make_rule("eprop", built, feedback="random")
     random, symmetric = (
         gradients(rule, built, batch_of())[0],

@@ -29,6 +29,7 @@ def _images(folder: Path) -> dict[str, list[int]]:
     return {tag: [image.step for image in events.Images(tag)] for tag in events.Tags()["images"]}
 
 
+@pytest.mark.long
 def test_every_few_epochs_and_at_the_end_all_plots_are_written(tmp_path: Path, fit: Fit) -> None:
     fit(Plots(recordings=2, every_epochs=2), max_epochs=3)
     images = _images(tmp_path)

@@ -18,7 +18,6 @@ from snnlab.errors import ConfigError
 from snnlab.streaming.pages import page_server
 from snnlab.streaming.pages.page_server import PageServer, open_port, packed
 
-from ...marks import mostly_long
 from ...refusals import assert_raises
 
 
@@ -112,7 +111,8 @@ def test_bytes_that_are_no_request_and_browsers_that_vanish_leave_the_server_run
     assert ask(port).status == 200
 
 
-@pytest.mark.parametrize("sent", mostly_long([b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\n"], 1))
+@pytest.mark.long  # waits for deadlines
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\n"])
 def test_many_connections_without_a_request_lock_nobody_out(port: int, sent: bytes) -> None:
     with ExitStack() as opened, closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as owner:
         owner.request("GET", "/")
