@@ -98,6 +98,7 @@ def test_a_loss_that_is_no_number_is_found():
     assert kinds(statistics(layer("lif1"), loss=float("nan"))) == [("loss", "")]
 
 
+@pytest.mark.long
 def test_neurons_with_several_spikes_a_step_are_never_saturated(measured: Measured):
     from snnlab.nn import build_network
 

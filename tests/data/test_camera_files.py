@@ -17,6 +17,7 @@ from snnlab.data.formats import ReadOptions, read_file
 from snnlab.errors import DataError
 
 from ..fixtures.camera_files import events as made, write_aedat2, write_aedat4, write_es
+from ..marks import mostly_long
 from ..refusals import assert_raises
 from .test_formats import SENSOR, WRITERS, ZERO
 
@@ -251,7 +252,7 @@ WHOLE |= {"real.dat": real("ncars_obj_004397_td.dat", 400), "real.es": real("dvs
 WHOLE |= {"real.aedat4": real("davis346.aedat4", 12_000), "real.aedat": real("dvs128_pendulum.aedat", 8000)}
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", mostly_long(list(WHOLE), 9))
 def test_a_file_cut_anywhere_or_with_changed_bytes_is_read_or_named(name: str, tmp_path: Path, real_data: Path) -> None:
     whole, path, rng = WHOLE[name](tmp_path, real_data), tmp_path / f"damaged_{name}", np.random.default_rng(0)
     for size in range(0, len(whole), 1 + len(whole) // 200):

@@ -57,6 +57,7 @@ def test_bushy_cells_spike_when_those_of_lauscher_do() -> None:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.peers
 def test_the_whole_chain_is_that_of_lauscher_spike_for_spike() -> None:
     pytest.importorskip("lauscher", reason="lauscher is not installed (the extra audio)")

@@ -50,7 +50,7 @@ def test_a_missing_array_is_named_with_those_that_are_there(tmp_path: Path) -> N
         read_mat(tmp_path / "none.mat", ("x",))
 
 
-@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("compressed", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_file_cut_or_changed_anywhere_gives_one_line_or_arrays(tmp_path: Path, compressed: bool) -> None:
     path = written(tmp_path, ARRAYS, compressed=compressed)
     whole = path.read_bytes()

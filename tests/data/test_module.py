@@ -281,6 +281,7 @@ def _fitted(store: Store, split: Split, trainer: Any, mix: dict[str, Any] | None
     return frames
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("tiny_store", "kind"),
     [((5, 4, 2), "mixup"), ((5, 1, 1), "cutmix"), ((5, 4, 2), "eventmix")],

@@ -57,6 +57,7 @@ def test_missing_optuna_is_reported(monkeypatch: pytest.MonkeyPatch):
         require_optuna()
 
 
+@pytest.mark.long
 def test_no_more_trials_begin_than_are_to_finish(folder: Path):
     shared = study(folder)
     begun = [shared.next_trial() for _ in range(3)]
@@ -113,6 +114,7 @@ def test_optunas_heartbeat_is_not_for_those_who_ask_and_tell(folder: Path):
             own_study.ask()
 
 
+@pytest.mark.long
 def test_what_was_killed_while_it_was_proposed_is_no_trial(folder: Path):
     shared = study(folder)
     shared.study.ask()

@@ -82,6 +82,7 @@ def test_each_task_is_a_job_of_its_own(worker: SubmititWorker, tmp_path: Path) -
     assert len([path for path in (tmp_path / "jobs").iterdir() if path.name.isdigit()]) == 2
 
 
+@pytest.mark.long
 def test_a_job_whose_time_is_over_is_put_into_the_queue_again(
     worker: SubmititWorker, tasks: Any, tmp_path: Path
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_job_that_is_stopped_may_end_at_a_checkpoint(worker: SubmititWorker, t
     assert future.result(60) == "interrupted"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
 def test_a_job_that_is_closed_leaves_no_process(
     worker: SubmititWorker, tasks: Any, tmp_path: Path, handler: Any

@@ -176,6 +176,7 @@ def test_the_import_of_a_file_takes_less_than_3_seconds(real_data: Path, tmp_pat
     assert sum(os.times()[:4]) - began < 3
 
 
+@pytest.mark.long
 def test_the_recurrent_network_of_the_paper_is_one_with_its_interpreter(real_data: Path) -> None:
     file = read_graph(foreign(real_data, "03_rnn/braille_noDelay_bias_zero.nir"))
     read: ReadNetwork = read_network(file, "braille", NIRReadOptions(dt=0.1, discretization="euler", reset="zero"))

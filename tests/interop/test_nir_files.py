@@ -395,6 +395,7 @@ def test_a_linear_map_of_one_row_is_read_and_of_several_refused(tmp_path: Path) 
         load(tmp_path / "b.nir")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 @pytest.mark.parametrize("discretization", ["exact", "euler"])
 def test_neurons_that_spike_without_input_as_in_the_files_of_the_nir_paper_are_read(

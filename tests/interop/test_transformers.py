@@ -192,6 +192,7 @@ FAST = ("qkformer", "spike_driven")
 LONG = ("token", "spikformer", "spike_driven_transformer")
 
 
+@pytest.mark.long
 @pytest.mark.peers
 @pytest.mark.parametrize(
     "name",

@@ -69,9 +69,8 @@ def test_derivatives_by_input_and_states_are_those_of_autograd(name: str) -> Non
         torch.testing.assert_close(ours, part)
 
 
-@pytest.mark.parametrize(
-    "name", ["learned", pytest.param("brf", marks=pytest.mark.long), pytest.param("adex", marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["learned", "brf", "adex"])
 def test_the_compiled_loop_gives_the_values_of_pytorch(name: str) -> None:
     _, found, k, x, state = traced(name)
     lengths, derivatives = torch.tensor([6, 2]), forward_derivatives(found, x.dtype)

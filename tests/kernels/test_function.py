@@ -109,6 +109,7 @@ def test_without_gradients_the_outputs_are_the_same() -> None:
         assert torch.equal(part, with_graph[name])
 
 
+@pytest.mark.long
 @pytest.mark.compiled
 def test_the_number_of_threads_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "MIN_VALUES", 0)

@@ -124,6 +124,7 @@ def assert_preset_equals_loop(name: str, per: str, shape: tuple[int, ...], num_s
 FIXED_AND_LEARNED = [pytest.param(n, ("", "neuron")[at % 2], id=f"{n}-{at % 2}") for at, n in enumerate(PRESETS)]
 
 
+@pytest.mark.long
 @interpreted
 @pytest.mark.parametrize(("name", "per"), mostly_long(FIXED_AND_LEARNED, 3, 14))
 def test_every_preset_equals_the_plain_loop(name: str, per: str) -> None:

@@ -63,6 +63,7 @@ def cell(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return names
 
 
+@pytest.mark.long
 def test_it_trains_by_rendered_loops_and_as_the_plain_loop_does(cell: dict[str, Any]) -> None:
     target = torch.randint(4, (16,))
     x = torch.rand(20, 16, 10) * (1 + target[:, None] * torch.linspace(0, 1, 10))

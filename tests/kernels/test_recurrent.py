@@ -146,6 +146,7 @@ def test_without_gradients_the_outputs_are_the_same(kind: str, feedback: str) ->
     assert torch.equal(state.neuron.v, with_graph["state.neuron.v"])
 
 
+@pytest.mark.long
 @pytest.mark.compiled
 def test_the_number_of_threads_of_the_steps_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rec, x = build("alif", per="neuron"), drive(T, B, 7)

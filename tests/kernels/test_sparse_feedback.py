@@ -101,6 +101,7 @@ def test_recurrent_layers_equal_the_plain_loop(
             assert gradient_error(part, other[name]) <= 1e-10, name
 
 
+@pytest.mark.long
 def test_the_number_of_threads_changes_nothing(always: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     rec, x = recurrent("alif", shape=(N,), recurrent={"bias": True}), drive(T, B, N)
     alone = outcome(rec, "numba", x)

@@ -150,6 +150,7 @@ def test_errors_name_their_place(kind: str, settings: dict[str, Any], dt: float 
         INITS.build(kind, settings, "model.init", dt=dt)
 
 
+@pytest.mark.long
 def test_neurons_without_decay_or_membrane_are_rejected() -> None:
     with assert_raises(ConfigError, "", "forget"):
         impulse_response(IAF())

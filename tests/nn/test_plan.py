@@ -48,6 +48,7 @@ def step(net: Network, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     return y.detach(), [p.grad.clone() for p in net.parameters() if p.grad is not None]
 
 
+@pytest.mark.long
 def test_a_kind_of_input_is_planned_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Plan] = []
     make = planning.make_plan
@@ -175,6 +176,7 @@ def test_two_threads_share_one_plan_and_get_the_same_outputs(monkeypatch: pytest
         assert all(torch.equal(a, b) for a, b in zip(gradients, of_right, strict=True))
 
 
+@pytest.mark.long
 def test_observers_of_another_thread_are_not_called() -> None:
     net, seen, start, end = network(), list[str](), Barrier(2), Barrier(2)
 
@@ -246,6 +248,7 @@ def test_a_convolution_returns_channels_last_memory_for_any_input(channels: int)
     assert seen[0].permute(0, 2, 3, 1).is_contiguous()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("density", [0.02, 0.5])
 def test_few_events_are_summed_one_by_one_and_many_as_frames(density: float, monkeypatch: pytest.MonkeyPatch) -> None:
     from snnlab.kernels import events

@@ -106,15 +106,10 @@ def test_it_is_the_same_convolution(conv: str, kind: str, pooling: str) -> None:
 SURROGATES = ("superspike", "atan", "triangle", "rectangular", "sigmoid")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("surrogate", "pool", "conv"),
-    [
-        ("superspike", "average", "bias"),
-        *(
-            pytest.param(surrogate, pool, conv, marks=pytest.mark.long)
-            for surrogate, pool, conv in zip(SURROGATES, [*POOLS, "average"], CONVOLUTIONS, strict=True)
-        ),
-    ],
+    [("superspike", "average", "bias"), *zip(SURROGATES, [*POOLS, "average"], CONVOLUTIONS, strict=True)],
 )
 def test_gradients_of_only_the_outputs_are_the_same(surrogate: str, pool: str, conv: str) -> None:
     convolution = CONVOLUTIONS[conv]

@@ -104,6 +104,7 @@ def test_it_is_the_same_network(kind: str, pooling: str) -> None:
         assert error < 1e-4, f"{name} is off by {error:.1e}"
 
 
+@pytest.mark.long
 @pytest.mark.compiled
 @pytest.mark.parametrize("threads", [1])
 def test_gradients_do_not_depend_on_the_threads(threads: int) -> None:

@@ -14,6 +14,8 @@ from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.stages import SpikeConvolution
 
+from ..marks import mostly_long
+
 pytestmark = pytest.mark.compiled
 
 Node = Mapping[str, Any]
@@ -74,7 +76,7 @@ def answer(net: Network) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
 
 
 @pytest.mark.parametrize("segments", [0, 3], ids=["kept", "recomputed"])
-@pytest.mark.parametrize("between", BETWEEN.values(), ids=BETWEEN)
+@pytest.mark.parametrize("between", mostly_long([pytest.param(one, id=name) for name, one in BETWEEN.items()], 1))
 def test_it_is_the_same_network(between: Mapping[str, Node], segments: int, always: list[bool]) -> None:
     net, plain = network(between), network(between, fuses=False)
     net.configure(checkpoint_segments=segments)

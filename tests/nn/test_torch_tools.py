@@ -163,9 +163,8 @@ def test_a_backend_that_is_named_is_refused_by_the_compiler_in_words() -> None:
         torch.compile(network(backend="numba"), backend="eager")(inputs())
 
 
-@pytest.mark.parametrize(
-    ("given", "strict"), [({"lengths": LENGTHS}, False), pytest.param({}, True, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("given", "strict"), [({"lengths": LENGTHS}, False), ({}, True)])
 def test_it_exports_for_a_number_of_steps_and_any_batch(given: dict[str, Tensor], strict: bool) -> None:
     made, x = network(conv("lif"), (2, 8, 8)).eval(), inputs(2, 8, 8)
     batch = torch.export.Dim("batch", min=2)

@@ -157,6 +157,7 @@ def test_a_record_without_the_seed_or_with_a_damaged_result_is_refused(tmp_path:
         _ = begun(copied, 1).network
 
 
+@pytest.mark.long
 def test_a_record_was_not_trained_on_what_its_own_split_tests_and_nothing_is_known_of_another(store_dir: Path) -> None:
     own = ("experiment=yin_yang", f"init_from={ROW}", "seed=2", f"data.store_dir={store_dir}")
     same, other = (Session.composed(*own, *more) for more in ((), ("data.num_test=50", "data.num_train=100")))

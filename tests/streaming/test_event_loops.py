@@ -191,6 +191,7 @@ POOLINGS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "before"),
     [*mostly_long([(kind, False) for kind in POOLINGS], 2), pytest.param("max", True, id="max-currents")],

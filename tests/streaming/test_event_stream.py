@@ -45,6 +45,7 @@ def outputs(stream: EventStream, *pieces: Any) -> np.ndarray:
     return np.concatenate([*found, stream.finish()[None]])
 
 
+@pytest.mark.long
 def test_a_stream_in_pieces_equals_single_steps(network: Network) -> None:
     events = recording()
     whole = outputs(EventStream(network), events)

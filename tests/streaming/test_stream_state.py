@@ -58,6 +58,7 @@ def test_a_state_is_all_that_a_stream_carries_on(kind: str) -> None:
     assert all(map(np.array_equal, one.state(), other.state()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", mostly_long(["lif", "sinabs", "alif", "recurrent_conv", "shortcut", "delayed"], 2))
 def test_values_that_no_stream_has_are_refused_and_change_nothing(kind: str) -> None:
     network, shape = network_of(kind)

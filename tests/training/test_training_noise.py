@@ -43,6 +43,7 @@ def begin(noise: TrainingNoise, step: int, batch: int = 0) -> None:
     noise.on_train_batch_start(SimpleNamespace(global_step=step), None, None, batch)  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 def test_the_gradient_is_that_of_the_noisy_weights_and_the_step_that_of_the_clean_ones():
     net = network()
     clean = {name: p.detach().clone() for name, p in net.named_parameters()}
@@ -82,6 +83,7 @@ def test_frozen_weights_and_a_batch_that_fails_keep_the_clean_weights():
     assert all(torch.equal(p, of) for p, of in zip(net.parameters(), clean, strict=True))
 
 
+@pytest.mark.long
 def test_a_training_with_noise_is_recorded_repeated_and_another_one(tmp_path: Any, digits_store: str):
     runs = [
         load(train(*RUN, digits_store, f"output_dir={tmp_path}/{place}", f"model.noise={level}").folder)

@@ -69,7 +69,8 @@ def assert_absent_or_whole_and_built(store_dir: Path) -> list[str]:
     return left
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("times", [4, pytest.param(20, marks=pytest.mark.slow)])
 def test_whenever_it_is_killed_the_store_is_absent_or_whole(tmp_path: Path, times: int, workers: int) -> None:
     delays = random.Random(times + workers)

@@ -86,6 +86,7 @@ def test_overrides_of_a_training_are_accepted(override: str):
 SWEEPS = sorted((config_folder() / "sweep").glob("*.yaml"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_a_sweep_is_valid_and_all_its_values_build(path: Path):
     _, space = parse_settings(read_sweep(path.stem, None))

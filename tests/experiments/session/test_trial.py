@@ -22,6 +22,7 @@ def task(folder: Path, *overrides: str) -> RunTask:
     return RunTask(str(folder / "run"), given, None, str(folder))
 
 
+@pytest.mark.long
 def test_a_half_written_result_is_archived_and_the_run_resumes(workplace: Path, digits_store: str):
     first = train_task(task(workplace, digits_store))
     assert first["status"] == "completed"
@@ -34,6 +35,7 @@ def test_a_half_written_result_is_archived_and_the_run_resumes(workplace: Path, 
     assert (workplace / "run" / "result_damaged.json").exists()
 
 
+@pytest.mark.long
 def test_a_finished_trial_is_not_trained_again(workplace: Path, digits_store: str):
     first = train_task(task(workplace, digits_store))
     weights = workplace / "run" / "checkpoints" / "last.ckpt"

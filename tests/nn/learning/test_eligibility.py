@@ -104,7 +104,8 @@ def test_ostl_of_one_recurrent_layer_is_backpropagation_through_time(name: str) 
     assert torch.equal(found[0][2]["neurons"], found[1][2]["neurons"])
 
 
-@pytest.mark.parametrize("steps", [1, pytest.param(4, marks=pytest.mark.long), 100])
+@pytest.mark.long
+@pytest.mark.parametrize("steps", [1, 4, 100])
 @pytest.mark.parametrize("rule", ["eprop", "d_rtrl", "ostl"])
 def test_the_gradient_does_not_depend_on_the_steps_at_once(rule: str, steps: int) -> None:
     found = []
@@ -126,6 +127,7 @@ def test_without_neighbours_d_rtrl_is_ostl_and_with_them_it_is_not() -> None:
         assert torch.allclose(*found, rtol=1e-9) != neighbours
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("own_leaks", [False, True])
 def test_eprop_filters_with_the_leak_of_the_readout_so_that_a_layer_without_feedback_is_exact(own_leaks: bool) -> None:
     readout: dict[str, Any] = {"type": "li"}

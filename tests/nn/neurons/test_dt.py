@@ -71,8 +71,9 @@ def test_the_familys_defaults_are_invariant() -> None:
     assert {"lif", "cuba_lif", "li", "cuba_li", "iaf"} <= set(INVARIANT)
 
 
+@pytest.mark.long
 @pytest.mark.compiled
-@pytest.mark.parametrize("rate_per_ms", [pytest.param(0.3, marks=pytest.mark.long), 1.0])
+@pytest.mark.parametrize("rate_per_ms", [0.3, 1.0])
 @pytest.mark.parametrize("name", SPIKING)
 def test_the_rate_for_the_same_events_hardly_depends_on_the_bins(name: str, rate_per_ms: float) -> None:
     counts = events(rate_per_ms)

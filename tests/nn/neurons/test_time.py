@@ -79,6 +79,7 @@ def test_exact_current_and_membrane_have_the_closed_form_of_two_exponentials() -
     assert membrane == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.long
 def test_the_averaged_gain_is_the_mean_over_impulses_at_all_moments_of_a_step() -> None:
     """Compare with fine steps: one impulse at every moment of the first step, each read at the step's end."""
     dt, fine = 10.0, 1000

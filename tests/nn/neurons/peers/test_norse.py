@@ -116,6 +116,7 @@ def formula(drive: Drive, *, b: float = 0.0, w_rec: Tensor | None = None, x: Ten
     return Run(torch.stack(outputs), torch.stack(membranes))
 
 
+@pytest.mark.long
 def test_norse_lif_has_the_gradient_of_norses_formula() -> None:
     drive = noise(torch.float64, 0.2, 0.8)
     assert_agree(
@@ -123,6 +124,7 @@ def test_norse_lif_has_the_gradient_of_norses_formula() -> None:
     )
 
 
+@pytest.mark.long
 def test_norse_lif_box_has_the_gradient_of_norses_formula() -> None:
     drive = noise(torch.float64, 0.6, 2.0)
     assert_agree("norse_lif_box by formula", run(build("norse_lif_box", torch.float64), drive), formula(drive), drive)
