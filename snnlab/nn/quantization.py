@@ -27,7 +27,9 @@ from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.recurrent import Feedback, Recurrent
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.whole_membrane import WHOLE, WholeMembrane, make_whole
+from snnlab.nn.neurons.whole_kinds import WHOLE, make_whole
+from snnlab.nn.neurons.whole_membrane import WholeMembrane
+from snnlab.nn.neurons.whole_neuron import WholeNeuron
 
 # Parts of the largest weight at which weights may be clipped.
 _CLIPS = torch.linspace(0.3, 1.0, 29, dtype=torch.float64)
@@ -48,7 +50,7 @@ class WholeWeight(nn.Module):
         input_denominator: The input is so many times as large as that of the real weights.
     """
 
-    def __init__(self, neuron: WholeMembrane, least: int, most: int, factor: float, input_denominator: int = 1) -> None:
+    def __init__(self, neuron: WholeNeuron, least: int, most: int, factor: float, input_denominator: int = 1) -> None:
         super().__init__()
         self._neuron = [neuron]  # in a list, so that it is no part of this module
         self.least, self.most, self.input_denominator = least, most, input_denominator
@@ -222,9 +224,10 @@ def fit_scales(groups: Collection[WholeGroup], activity: Mapping[str, Tensor] | 
     """
     for group in groups:
         neuron = group.neuron
-        assert isinstance(neuron, WholeMembrane)
+        assert isinstance(neuron, WholeNeuron)
         neuron.set_scale(torch.ones(1))
         if neuron.target.fits_all:
+            assert isinstance(neuron, WholeMembrane)
             neuron.set_scale(_fitting_scale(group, neuron))
             continue
         whole = [_whole_weight(one) for one in group.inputs]
@@ -255,7 +258,7 @@ def check_widths(groups: Collection[WholeGroup], place: str = "model.layers") ->
     """
     for group in groups:
         neuron, at = group.neuron, f"{place}.{group.name}"
-        assert isinstance(neuron, WholeMembrane)
+        assert isinstance(neuron, WholeNeuron)
         target = neuron.target
         with torch.no_grad():
             stated, factors = neuron.stated_numbers(), neuron.decay_factors()
@@ -463,7 +466,7 @@ class _GroupReader:
             if feedback.delays is not None or feedback.bias is not None:
                 self._refuse(name, "a feedback with delays or a bias has no rule for whole numbers", "leave them out")
             inputs.append(WeightedInput(f"{name}.feedback", feedback, 1.0))
-        if type(neuron) not in WHOLE and not isinstance(neuron, WholeMembrane):
+        if type(neuron) not in WHOLE and not isinstance(neuron, WholeNeuron):
             kinds = ", ".join(one.__name__ for one in WHOLE)
             self._refuse(name, f"{type(neuron).__name__} has no rule for whole numbers", f"choose one of {kinds}")
         per_neuron = set(getattr(neuron, "learn_per", {}).values()) | set(getattr(neuron, "per_neuron", ()))

@@ -21,7 +21,7 @@ from snnlab.data.data_module import EventDataModule
 from snnlab.data.dataset import Dataset
 from snnlab.errors import ConfigError, did_you_mean
 from snnlab.files import unwritable, write_json, write_npz, write_text
-from snnlab.nn.neurons.whole_membrane import WholeMembrane
+from snnlab.nn.neurons.whole_neuron import WholeNeuron
 from snnlab.runs.early_exit import at_threshold, early_exit_csv, early_exit_curve, fastest_threshold, recorded_answers
 from snnlab.runs.onsets import onset_errors
 from snnlab.runs.plots.answers import draw_early_exit, draw_predictions
@@ -90,7 +90,7 @@ def evaluate(
         of_part = (arrays[f"{part}_target"], arrays[f"{part}_readout"].argmax(-1))
         found_onsets = onset_errors(*of_part, list(values["accuracy_of_class"]), settings.step_ms)
         values["onsets"] = {name: one._asdict() for name, one in found_onsets.items()}
-    if widths := {one.target.state_bits for one in session.network.modules() if isinstance(one, WholeMembrane)}:
+    if widths := {one.target.state_bits for one in session.network.modules() if isinstance(one, WholeNeuron)}:
         values["membrane_bits"] = max(widths)
     values["imported"] = ended is not None and ended.imported is not None
     if early_exit:

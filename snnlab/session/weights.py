@@ -16,7 +16,7 @@ import numpy as np
 from snnlab.data.duplicates import FEW_EVENTS
 from snnlab.errors import ConfigError, DamagedError, DataError, RunFolderError, join_names
 from snnlab.nn import Network
-from snnlab.nn.neurons.whole_membrane import WholeMembrane
+from snnlab.nn.neurons.whole_neuron import WholeNeuron
 from snnlab.nn.quantization import fit_scales, groups_of, is_scale, whole_name
 from snnlab.runs.recorded import RunFiles, is_row_record, read_recorded_seed, read_run, read_run_if_ended
 from snnlab.runs.run_folder import CONFIG, RESULT, SPLIT, TRAINED_ON, WEIGHTS, CheckpointName, write_trained_on
@@ -161,7 +161,7 @@ def take_weights(network: Network, weights: Mapping[str, Tensor]) -> dict[str, T
     named = {whole_name(name, own): value for name, value in weights.items()}
     taken = {name: value for name, value in named.items() if name in own and own[name].shape == value.shape}
     network.load_state_dict(taken, strict=False)
-    is_whole = any(isinstance(module, WholeMembrane) for module in network.modules())
+    is_whole = any(isinstance(module, WholeNeuron) for module in network.modules())
     if taken and is_whole and not any(map(is_scale, taken)):
         fit_scales(groups_of(network))
     return taken

@@ -32,6 +32,8 @@ DELAYED: dict[str, dict[str, Any]] = {
 }
 ADAPTIVE = DELAYED | {"n1": {"type": "alif", "adaptation": 0.5, "tau_adapt": 30.0, "adaptive": 3, "tau_mem": 5.0}}
 
+OSCILLATOR = {"type": "brf", "equation_dt": 10.0, "input_gain": 60.0, "omega": [2.0, 12.0], "recurrent": True}
+
 
 @pytest.mark.long
 @pytest.mark.parametrize(
@@ -40,6 +42,7 @@ ADAPTIVE = DELAYED | {"n1": {"type": "alif", "adaptation": 0.5, "tau_adapt": 30.
         *(pytest.param(draw(seed), id=str(seed), marks=[pytest.mark.slow] if seed > 3 else []) for seed in (3, 14, 17)),
         pytest.param((DELAYED, INTEGER_TARGETS.build("int8", {}, "quantize")), id="delayed"),
         pytest.param((ADAPTIVE, INTEGER_TARGETS.build("int8", {}, "quantize")), id="adaptive"),
+        pytest.param((DELAYED | {"n1": OSCILLATOR}, INTEGER_TARGETS.build("int8", {}, "quantize")), id="oscillators"),
     ],
 )
 def test_compiled_loops_dense_loops_stream_c_and_onnx_have_the_same_bits(

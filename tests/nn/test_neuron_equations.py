@@ -17,7 +17,8 @@ from snnlab.nn import NEURONS, Neuron
 from snnlab.nn.integer_targets import INTEGER_TARGETS
 from snnlab.nn.neuron_equations import Line, RenderedEquations, equations_of_kind, equations_of_neuron
 from snnlab.nn.neurons.base import SurrogateNeuron
-from snnlab.nn.neurons.whole_membrane import make_whole
+from snnlab.nn.neurons.brf import BRF
+from snnlab.nn.neurons.whole_kinds import make_whole
 from snnlab.nn.surrogate import spike
 
 from ..marks import mostly_long
@@ -96,7 +97,7 @@ def build(kind: str, settings: dict[str, Any]) -> Neuron:
 def number(neuron: Neuron, name: str) -> float:
     """Return what a name in an equation stands for: a setting, a learned quantity, the length of a step."""
     if name == "dt":
-        return 0.002 if type(neuron).__name__ == "BRF" else DT  # its frequencies are per second
+        return 0.002 if isinstance(neuron, BRF) else DT  # its frequencies are per second
     learned = getattr(neuron, "learned", {})
     if hasattr(neuron, "value"):
         found = neuron.value(name)  # type: ignore[operator]
@@ -181,10 +182,19 @@ def test_their_text_computes_what_the_step_does(kind: str, settings: dict[str, A
     assert_computes_the_step(kind, neuron, found)
 
 
-@pytest.mark.parametrize("kind", ["lif", "cuba_lif", "iaf"])
-def test_those_of_whole_numbers_have_each_setting_in_units(kind: str) -> None:
-    leak = {} if kind == "iaf" else {"tau_mem": 10.0, "v_leak": 0.1}
-    neuron = build(kind, {"reset": "value", "v_reset": -0.25, "floor": -0.5, **leak})
+RESET: dict[str, Any] = {"reset": "value", "v_reset": -0.25, "floor": -0.5}
+WHOLE_KINDS: list[tuple[str, dict[str, Any]]] = [
+    ("lif", {"tau_mem": 10.0, "v_leak": 0.1, **RESET}),
+    ("cuba_lif", {"tau_mem": 10.0, "v_leak": 0.1, **RESET}),
+    ("iaf", RESET),
+    ("alif", {"tau_mem": 10.0, "tau_adapt": 20.0, "adaptation": 5.0}),
+    ("brf", {"omega": [30.0, 30.0], "damping": [2.0, 2.0]}),
+]
+
+
+@pytest.mark.parametrize(("kind", "settings"), WHOLE_KINDS, ids=str)
+def test_those_of_whole_numbers_have_each_setting_in_units(kind: str, settings: dict[str, Any]) -> None:
+    neuron = build(kind, settings)
     whole = make_whole(neuron, INTEGER_TARGETS.build("int8", {}, "quantize"), 1, 0, 0)
     whole.set_scale(torch.tensor([0.64]))
     vars(whole)["weight_scale"] = 0.64

@@ -18,7 +18,8 @@ from snnlab.errors import ConfigError
 from snnlab.nn import INTEGER_TARGETS, Network, build_network
 from snnlab.nn.integer_targets import IntegerTarget, Loihi2
 from snnlab.nn.neurons.base import plain_loops
-from snnlab.nn.neurons.whole_membrane import WholeMembrane, watch_overflow
+from snnlab.nn.neurons.brf import BRFState
+from snnlab.nn.neurons.whole_neuron import WholeNeuron, watch_overflow
 from snnlab.nn.quantization import (
     check_widths,
     clipped_share,
@@ -72,13 +73,15 @@ class Interpreter:
 
     def neuron_after(self, layer: str) -> str:
         names = list(self.layers)
-        kinds = ("lif", "cuba_lif", "iaf", "alif", "li", "cuba_li", "integrator")
+        kinds = ("lif", "cuba_lif", "iaf", "alif", "brf", "li", "cuba_li", "integrator")
         return next(name for name in names[names.index(layer) :] if self.layers[name]["type"] in kinds)
 
     def factors(self, name: str) -> tuple[float, float, float]:
         """Return a, b and the gain of neurons."""
         node: dict[str, Any] = {"tau_mem": 20.0, "tau_syn": 10.0} | self.layers[name]
         kind = node["type"]
+        if kind == "brf":
+            return 0.0, 0.0, node["equation_dt"] / 1000 * node["input_gain"]
         a = 1.0 if kind in ("iaf", "integrator") else node.get("beta", np.exp(-1.0 / node["tau_mem"]))
         b = np.exp(-1.0 / node["tau_syn"])
         gain = node.get("input_gain", "average" if kind in ("li", "cuba_lif", "cuba_li") else 1.0)
@@ -153,6 +156,9 @@ class Interpreter:
             assert w is not None
             s = state["s"]
             x = x + ((w << shift) @ s if x.ndim == 1 else convolve(np.pad(s, PAD), w << shift))
+        if kind == "brf":
+            s = state["s"] = self.oscillators(name, node, self.fit(x), unit)
+            return s, s
         bits = target.decay_bits
         if kind.startswith("cuba"):
             x = self.fit(x, target.current_overflow)
@@ -185,6 +191,23 @@ class Interpreter:
             v = np.maximum(v, nearest(node["floor"] / unit))
         state["v"], state["s"] = v, s
         return s, s
+
+
+    def oscillators(self, name: str, node: dict[str, Any], x: Ints, unit: np.ndarray) -> Ints:
+        bits, dt = self.target.decay_bits, node["equation_dt"] / 1000
+        own = f"{name}.neuron" if node.get("recurrent") else name
+        omega, damping = (np.abs(self.values[f"{own}.{key}"]) for key in ("omega", "damping"))
+        turn = nearest(2**bits * dt * omega)
+        most = np.floor(2**bits * (np.sqrt(1 - (turn / 2**bits) ** 2) - dt * damping)).astype(np.int64)
+        state = self.states[name]
+        v, w, q = state["v"], state["w"], state.get("q", np.zeros_like(x))
+        kept = np.maximum(most - (nearest(dt * 2**bits) * q >> 8), 0)
+        state["v"] = self.fit(x + towards_zero(kept * v, bits) - towards_zero(turn * w, bits))
+        state["w"] = self.fit(towards_zero(kept * w, bits) + towards_zero(turn * v, bits))
+        threshold = nearest(node.get("v_threshold", 1.0) / unit) + (nearest(1.0 / unit) * q >> 8)
+        s = (state["v"] > threshold).astype(np.int64)
+        state["q"] = np.minimum((nearest(node.get("gamma", 0.9) * 2**bits) * q >> bits) + 256 * s, 4095)
+        return s
 
 
 PAD = ((0, 0), (1, 1), (1, 1))
@@ -364,6 +387,65 @@ def test_adaptive_thresholds_equal_the_interpreter(state_bits: int) -> None:
     assert (overflowed > 0) == (state_bits == 13)
 
 
+OSCILLATORS: list[dict[str, Any]] = [
+    {"omega": [2.0, 6.0], "damping": [0.0, 1.0]},
+    {"omega": [5.0, 30.0], "damping": [0.0, 20.0], "v_threshold": 0.5, "recurrent": True},
+    {"omega": [2.0, 38.0], "gamma": 0.97, "v_threshold": 0.2},
+]
+
+
+@pytest.mark.parametrize("state_bits", [24, 14])
+def test_oscillators_equal_the_interpreter(state_bits: int) -> None:
+    spikes, overflowed, highest = 0, 0, 0
+    for seed, node in enumerate(OSCILLATORS):
+        oscillator = {"type": "brf", "equation_dt": 10.0, "input_gain": 60.0}
+        layers = {
+            "c1": {"type": "conv2d", "out_channels": 4, "kernel_size": 3},
+            "n1": {**oscillator, **node},
+            "flatten": {"type": "flatten"},
+            "l2": {"type": "linear", "out_features": 6},
+            "n2": {**oscillator, "omega": [1.0, 2.0]},
+            "l3": {"type": "linear", "out_features": 3, "bias": False},
+            "out": {"type": "li"},
+        }
+        decay_bits = (12, 8, 10)[seed]
+        settings = {"state_bits": state_bits, "weight_shift": 4, "decay_bits": decay_bits}
+        target = INTEGER_TARGETS.build("int8", settings, "quantize")
+        network, x = whole_network(layers, target, seed), frames(seed)
+        for loops in (plain_loops(), nullcontext()):
+            with torch.no_grad(), loops:
+                found, _ = network(x)
+            for sample in range(B):
+                interpreter = Interpreter(layers, network, target)
+                expected = interpreter.run(x[:, sample].numpy().astype(np.int64))
+                assert np.array_equal(found[:, sample].numpy(), expected.astype(np.float32)), node
+                spikes += interpreter.states["n1"]["s"].sum()
+                overflowed += interpreter.overflows > 0
+                highest = max(highest, interpreter.states["n1"]["q"].max())
+    assert spikes > 0
+    assert (overflowed > 0) == (state_bits == 14)
+    assert highest > 256  # a second spike while the first one is not forgotten
+
+
+@pytest.mark.parametrize("decay_bits", [12, 6])
+def test_an_oscillator_without_damping_grows_by_less_than_two_units_a_step(decay_bits: int) -> None:
+    layers: dict[str, dict[str, Any]] = {
+        "l": {"type": "linear", "out_features": 50, "bias": False},
+        "n": {"type": "brf", "equation_dt": 10.0, "omega": [1.0, 98.0], "damping": [0.0, 0.0], "v_threshold": 1e4},
+    }
+    torch.manual_seed(0)
+    network = build_network(layers, in_shape=(3,), dt=1.0).network
+    quantize_network(network, INTEGER_TARGETS.build("int8", {"decay_bits": decay_bits, "weight_shift": 0}, "quantize"))
+    state, sizes = None, []
+    with torch.no_grad():
+        for step in range(300):
+            _, state = network(torch.full((1, 1, 3), 1000.0 * (step == 0)), state)
+            (neuron,) = (part for part in state.values() if isinstance(part, BRFState))
+            sizes.append(torch.hypot(neuron.v.double(), neuron.w.double()))
+    assert sizes[0].count_nonzero() > 40
+    assert all((after < before + 2.0).all() for before, after in zip(sizes, sizes[1:], strict=False))
+
+
 def test_an_adaptation_of_no_unit_is_refused() -> None:
     layers = {
         "l": {"type": "linear", "out_features": 2, "bias": False},
@@ -413,7 +495,7 @@ def test_a_watched_overflow_names_the_sample() -> None:
     x[:, 1] = 40.0
     seen: list[tuple[str, list[bool]]] = []
 
-    def watch(neuron: WholeMembrane, over: Tensor) -> None:
+    def watch(neuron: WholeNeuron, over: Tensor) -> None:
         seen.append((type(neuron).__name__, over.flatten(1).any(1).tolist()))
 
     with torch.no_grad(), plain_loops(), watch_overflow(watch):
@@ -529,7 +611,7 @@ def test_scales_follow_the_inputs_that_are_active() -> None:
     activity[0] = 0.0
     fit_scales([group])
     neuron = group.neuron
-    assert isinstance(neuron, WholeMembrane)
+    assert isinstance(neuron, WholeNeuron)
     before = float(neuron.scale())
     fit_scales([group], {"l": activity})
     assert float(neuron.scale()) < before

@@ -29,7 +29,7 @@ from snnlab.nn.layer import TemporalLayer
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron, plain_loops
 from snnlab.nn.neurons.recurrent import Feedback, Recurrent
-from snnlab.nn.neurons.whole_membrane import watch_overflow
+from snnlab.nn.neurons.whole_neuron import watch_overflow
 from snnlab.nn.quantization import (
     WholeGroup,
     check_widths,

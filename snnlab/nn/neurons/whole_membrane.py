@@ -3,28 +3,23 @@
     i[t] = fit(trunc(b * i[t-1] / 2^n) + x[t])
     u[t] = fit(trunc(a * v[t-1] / 2^n) + j[t] + c)
 
-All numbers are whole, in units of the weights' scale / 2^shift (`snnlab.nn.integer_targets`); fit saturates or wraps.
 Spike and reset are those of the neuron. A readout returns its membrane times the unit.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.kernels.trace import Symbol, equals_constant, with_slope
-from snnlab.kernels.whole_numbers import rounded, saturated, scaled, wrapped
+from snnlab.kernels.whole_numbers import scaled
 from snnlab.nn.integer_targets import IntegerTarget
 from snnlab.nn.neurons.alif import ALIF, ALIFState
-from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.cuba_li import CubaLI
 from snnlab.nn.neurons.cuba_lif import CubaLIF
 from snnlab.nn.neurons.iaf import IAF
@@ -40,11 +35,8 @@ from snnlab.nn.neurons.membrane import (
     spike_count,
 )
 from snnlab.nn.neurons.time_constants import Decay
-from snnlab.nn.surrogate import Surrogate, heaviside, notify_observers
-from snnlab.spec.declared import no_setting
-
-Watch = Callable[["WholeMembrane", Tensor], None]
-_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
+from snnlab.nn.neurons.whole_neuron import WholeNeuron, slope_in_units, spike_in_units
+from snnlab.nn.surrogate import Surrogate, notify_observers
 
 
 class WholeCoefficients(NamedTuple):
@@ -81,48 +73,11 @@ class WholeThreshold(NamedTuple):
     adaptation: Number
 
 
-class WholeMembrane(LeakyMembrane):
-    """A membrane in whole numbers; an ordinary neuron becomes one by `make_whole`."""
+class WholeMembrane(WholeNeuron, LeakyMembrane):
+    """A leaky membrane in whole numbers."""
 
-    is_quantized: ClassVar[bool] = True
-
-    target: IntegerTarget = no_setting()
-    weight_shift: int = no_setting()
-
-    def begin(self, target: IntegerTarget, channels: int, axes: int, weight_shift: int) -> None:
-        """Take a target, with scales of 1.
-
-        Args:
-            target: Widths, rounding and overflow.
-            channels: Number of output channels of the weights before it.
-            axes: Number of axes of the layer after the channels.
-            weight_shift: The unit is the weights' scale / 2^weight_shift; at least that of the target.
-        """
-        self.target, self.axes, self.weight_shift = target, axes, weight_shift
-        per_channel = target.scales == "channel" and self.spiking
-        log_scale = torch.zeros(channels if per_channel else 1, dtype=torch.float64)
-        if target.learn_scales:
-            self.log_scale = nn.Parameter(log_scale.float())
-        else:
-            self.register_buffer("log_scale", log_scale)
-
-    def scale(self) -> Tensor:
-        """Return the weights' scale, `[C]` or `[1]`, float64; the input's gain is part of the weights."""
-        return self.log_scale.double().exp()
-
-    def set_scale(self, scale: Tensor) -> None:
-        """Set the weights' scale."""
-        with torch.no_grad():
-            self.log_scale.copy_(scale.double().log().expand_as(self.log_scale))
-
-    def unit(self) -> Tensor:
-        """Return the unit of the states, which broadcasts to the layer, float64."""
-        unit = self.scale() / 2.0**self.weight_shift
-        return unit.reshape(()) if unit.numel() == 1 else unit.view(-1, *[1] * self.axes)
-
-    def gain(self) -> Tensor:
-        """Return the gain of the input, `[C]` or `[1]`, float64."""
-        return _double(self.real_membrane().g, self.log_scale).flatten()
+    def real_gain(self) -> Number:
+        return self.real_membrane().g
 
     def real_membrane(self) -> MembraneCoefficients:
         """Return the coefficients of the membrane of the real neuron."""
@@ -150,27 +105,13 @@ class WholeMembrane(LeakyMembrane):
             -torch.inf if floor is None else in_units(floor),
         )
 
-    def in_units(self, value: Number, unit: Tensor) -> Number:
-        """Return a value of the real neuron as a whole number of units."""
-        return _in_units(value, unit, to_even=self.target.rounds_to_even)
-
-    def whole_factor(self, factor: Number) -> Number:
-        """Return the factor of a decay in 2^-decay_bits."""
-        return _whole_factor(factor, 2.0**self.target.decay_bits, self.log_scale)
-
     def stated_numbers(self) -> dict[str, Number]:
-        """Return the whole numbers that settings state, by their name."""
         k = self.whole_membrane()
         return {"v_leak": k.c} | ({"v_threshold": k.v_threshold, "v_reset": k.v_reset} if self.spiking else {})
 
     def decay_factors(self) -> list[tuple[Decay, Number]]:
-        """Return the decays with their factors in whole numbers."""
         k = self.whole_membrane()
         return list(zip(self.decays(), (k.a, k.b), strict=False))
-
-    def initial_state(self, x: Tensor) -> Any:
-        state, unit = super().initial_state(x), self.unit()
-        return type(state)(*(rounded(part.double() / unit).to(x.dtype) for part in state))
 
     def step(self, x: Tensor, state: Any, coefficients: Any) -> tuple[Tensor, Any]:
         y, after = super().step(self.fit(x, self.input_overflow), state, coefficients)
@@ -181,14 +122,6 @@ class WholeMembrane(LeakyMembrane):
         """What an input does that is too large."""
         return "saturate"
 
-    def fit(self, value: Tensor, overflow: str) -> Tensor:
-        """Return a sum as a whole number of the states' width."""
-        fit = wrapped if overflow == "wrap" else saturated
-        held = fit(value, self.target.state_bits, without_least=self.target.without_least)
-        if not isinstance(value, Symbol):
-            _notify(self, value, held)
-        return held
-
     def integrate(self, v: Tensor, j: Tensor, k: Any) -> Tensor:
         kept = v if equals_constant(k.a, 1.0) else scaled(v, k.a, self.target.decay_bits)
         drive = kept + j
@@ -196,7 +129,7 @@ class WholeMembrane(LeakyMembrane):
 
     def definitions(self) -> dict[str, str]:
         own, target = super().definitions(), self.target
-        found = {"unit": f"unit = weight_scale / {2**self.weight_shift}"}
+        found = self.defined_in_units(*(("v_threshold", "v_reset", "floor") if self.spiking else ()))
         for name in {"a", "b"} & own.keys():
             formula = own[name].rpartition(" = ")[2]
             found[name] = (
@@ -209,8 +142,7 @@ class WholeMembrane(LeakyMembrane):
             for factor in {"a", "b"} & own.keys():  # the real ones; those of the step are whole
                 formula = re.sub(rf"\b{factor}\b", f"({own[factor].rpartition(' = ')[2]})", formula)
             found[name] = formula if formula == "0" else f"floor({formula} / unit + 0.5)"
-        in_units = ("v_threshold", "v_reset", "floor") if self.spiking else ()
-        return found | {name: f"floor({name} / unit + 0.5)" for name in in_units}
+        return found
 
 
 class WholeSynapse(WholeMembrane, SynapticMembrane):
@@ -235,11 +167,7 @@ class WholeSpiking(WholeMembrane, SpikingMembrane):
 
     def spike_at(self, threshold: Tensor, u: Tensor, k: Any) -> Tensor:
         """Return the spikes of a membrane u at a threshold; the surrogate's unit is that of v_threshold."""
-        distance = u - threshold
-        if not isinstance(u, Symbol):
-            notify_observers(distance * k.unit, self.surrogate, k.v_threshold * k.unit)
-        slope = partial(_slope, self.surrogate, k.v_threshold.detach(), k.unit.detach())
-        return with_slope(partial(heaviside, self.strict), distance, slope)
+        return spike_in_units(self.surrogate, self.strict, u, threshold, k.v_threshold, k.unit)
 
     def _several_spikes(self, u: Tensor, k: Any) -> Tensor:
         threshold = k.v_threshold.detach()
@@ -317,66 +245,5 @@ class WholeIntegrator(WholeMembrane, Integrator):
     """`integrator` in whole numbers."""
 
 
-WHOLE: dict[type[Neuron], type[WholeMembrane]] = {
-    **{LIF: WholeLIF, IAF: WholeIAF, CubaLIF: WholeCubaLIF, ALIF: WholeALIF},
-    **{LI: WholeLI, CubaLI: WholeCubaLI, Integrator: WholeIntegrator},
-}
-
-
-def make_whole(neuron: Neuron, target: IntegerTarget, channels: int, axes: int, weight_shift: int) -> WholeMembrane:
-    """Make a neuron one in whole numbers, in place: its settings and what it learns stay.
-
-    Args:
-        neuron: The neuron.
-        target: Widths, rounding and overflow.
-        channels: Number of output channels of the weights before it.
-        axes: Number of axes of the layer after the channels.
-        weight_shift: As for `WholeMembrane.begin`.
-    """
-    kind = WHOLE.get(type(neuron))
-    if kind is None:
-        kinds = ", ".join(one.__name__ for one in WHOLE)
-        raise ConfigError("", f"{type(neuron).__name__} has no rule for whole numbers", f"these have one: {kinds}")
-    neuron.__class__ = kind
-    assert isinstance(neuron, WholeMembrane)
-    neuron.begin(target, channels, axes, weight_shift)
-    return neuron
-
-
-@contextmanager
-def watch_overflow(watch: Watch) -> Iterator[None]:
-    """Call a function with neurons and a mask, `[B, ...]`, of sums that did not fit; within `plain_loops`."""
-    token = _watch.set(watch)
-    try:
-        yield
-    finally:
-        _watch.reset(token)
-
-
-def _notify(neuron: WholeMembrane, value: Tensor, held: Tensor) -> None:
-    if (watch := _watch.get()) is not None:
-        watch(neuron, value != held)
-
-
-def _in_units(value: Number, unit: Tensor, *, to_even: bool) -> Number:
-    if equals_constant(value, 0.0):
-        return value
-    return rounded(_double(value, unit) / unit, to_even=to_even)
-
-
-def _double(value: Number, like: Tensor) -> Tensor:
-    return torch.as_tensor(value, dtype=torch.float64, device=like.device)
-
-
-def _whole_factor(factor: Number, size: float, like: Tensor) -> Number:
-    if isinstance(factor, float) and factor in (0.0, 1.0):
-        return factor
-    return rounded(_double(factor, like) * size).clamp(max=size)
-
-
-def _slope(surrogate: Surrogate, v_threshold: Tensor, unit: Tensor, distance: Tensor) -> Tensor:
-    return surrogate.derivative(distance * unit, v_threshold * unit) * unit
-
-
 def _slope_at(surrogate: Surrogate, v_threshold: Tensor, unit: Tensor, u: Tensor) -> Tensor:
-    return _slope(surrogate, v_threshold, unit, u - v_threshold)
+    return slope_in_units(surrogate, v_threshold, unit, u - v_threshold)

@@ -14,7 +14,7 @@ import torch
 
 from snnlab import load
 from snnlab.nn.integer_targets import table_lines
-from snnlab.nn.neurons.whole_membrane import WholeMembrane
+from snnlab.nn.neurons.whole_neuron import WholeNeuron
 from snnlab.zoo import run_path
 
 from ...refusals import assert_error_has, assert_text_has
@@ -40,7 +40,7 @@ def test_a_run_becomes_whole_numbers_and_every_command_takes_its_folder(
     assert abs(record["real"]["right"] - record["whole"]["right"]) <= 6
     assert list(record["alone"]) == ["lif1", "readout"]
     opened = load(out)
-    neurons = [module for module in opened.network.modules() if isinstance(module, WholeMembrane)]
+    neurons = [module for module in opened.network.modules() if isinstance(module, WholeNeuron)]
     assert len(neurons) == 2
     layer: Any = opened.network.get_submodule("fc1")
     weight = layer.weight / 2**6
