@@ -36,6 +36,8 @@ _CLIPS = torch.linspace(0.3, 1.0, 29, dtype=torch.float64)
 _AXES = {nn.Linear: 0, nn.Conv1d: 1, nn.Conv2d: 2}
 # What happens where a setting is a whole number of 0 units.
 _ZEROS = {"v_threshold": "each step would spike", "adaptation": "nothing would adapt"}
+# What a number says of its setting, where it is not the setting's own.
+_SAYS = {"gamma": "lets the threshold rise to"}
 # The readout of a network that has none.
 READOUT = "whole_readout"
 
@@ -268,11 +270,10 @@ def check_widths(groups: Collection[WholeGroup], place: str = "model.layers") ->
                 needed = int(values.max()).bit_length() + 1
                 raise ConfigError(
                     f"{at}.{setting}",
-                    f"is {values.max():,.0f} units, and quantize.state_bits={target.state_bits} holds"
+                    f"{_SAYS.get(setting, 'is')} {values.max():,.0f} units, and quantize.state_bits={target.state_bits} holds"
                     f" {target.most_state:,}",
-                    f"set quantize.state_bits={needed}, or a smaller quantize.weight_shift"
-                    if needed <= EXACT_BITS
-                    else "set a smaller quantize.weight_shift or quantize.weight_bits",
+                    f"set {_smaller_numbers(neuron)}"
+                    + (f", or quantize.state_bits={needed}" if needed <= EXACT_BITS else ""),
                 )
             is_zero = setting in _ZEROS and not torch.as_tensor(getattr(neuron, setting)).any()
             # A neuron of a layer may have an adaptation of 0, and none may have such a threshold.
@@ -299,6 +300,15 @@ def check_widths(groups: Collection[WholeGroup], place: str = "model.layers") ->
                     f"its weights sum to {total:,.0f}, and sums are exact below {2**EXACT_BITS:,}",
                     "set a smaller quantize.weight_bits",
                 )
+
+
+def _smaller_numbers(neuron: WholeNeuron) -> str:
+    """Return the settings that make the numbers of a neuron's settings smaller."""
+    target = neuron.target
+    per_channel = ["quantize.scales=layer"] if neuron.scale().numel() > 1 else []
+    # Levels of the input can need a larger shift than the setting.
+    shifted = ["a smaller quantize.weight_shift"] if 0 < target.weight_shift == neuron.weight_shift else []
+    return " or ".join([*per_channel, *shifted, "a smaller quantize.weight_bits"])
 
 
 @torch.no_grad()

@@ -192,7 +192,6 @@ class Interpreter:
         state["v"], state["s"] = v, s
         return s, s
 
-
     def oscillators(self, name: str, node: dict[str, Any], x: Ints, unit: np.ndarray) -> Ints:
         bits, dt = self.target.decay_bits, node["equation_dt"] / 1000
         own = f"{name}.neuron" if node.get("recurrent") else name
@@ -444,6 +443,19 @@ def test_an_oscillator_without_damping_grows_by_less_than_two_units_a_step(decay
             sizes.append(torch.hypot(neuron.v.double(), neuron.w.double()))
     assert sizes[0].count_nonzero() > 40
     assert all((after < before + 2.0).all() for before, after in zip(sizes, sizes[1:], strict=False))
+
+
+def test_a_threshold_that_spikes_raise_beyond_the_states_is_refused() -> None:
+    layers = {
+        "l": {"type": "linear", "out_features": 2, "bias": False},
+        "n": {"type": "brf", "equation_dt": 10.0, "input_gain": 100.0, "gamma": 0.9},
+    }
+    network = build_network(layers, in_shape=(3,), dt=1.0).network
+    with torch.no_grad():
+        network.get_submodule("l").weight.fill_(12.7)  # the unit is 1 / 640, the threshold 640, its most 11 times that
+    groups = quantize_network(network, INTEGER_TARGETS.build("int8", {"state_bits": 13}, "quantize"))
+    with assert_raises(ConfigError, "model.layers.n.gamma", "7,040", "4,095"):
+        check_widths(groups)
 
 
 def test_an_adaptation_of_no_unit_is_refused() -> None:
