@@ -270,8 +270,8 @@ def check_widths(groups: Collection[WholeGroup], place: str = "model.layers") ->
                 needed = int(values.max()).bit_length() + 1
                 raise ConfigError(
                     f"{at}.{setting}",
-                    f"{_SAYS.get(setting, 'is')} {values.max():,.0f} units, and quantize.state_bits={target.state_bits} holds"
-                    f" {target.most_state:,}",
+                    f"{_SAYS.get(setting, 'is')} {values.max():,.0f} units, and"
+                    f" quantize.state_bits={target.state_bits} holds {target.most_state:,}",
                     f"set {_smaller_numbers(neuron)}"
                     + (f", or quantize.state_bits={needed}" if needed <= EXACT_BITS else ""),
                 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import nullcontext
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -442,7 +443,7 @@ def test_an_oscillator_without_damping_grows_by_less_than_two_units_a_step(decay
             (neuron,) = (part for part in state.values() if isinstance(part, BRFState))
             sizes.append(torch.hypot(neuron.v.double(), neuron.w.double()))
     assert sizes[0].count_nonzero() > 40
-    assert all((after < before + 2.0).all() for before, after in zip(sizes, sizes[1:], strict=False))
+    assert all((after < before + 2.0).all() for before, after in pairwise(sizes))
 
 
 def test_a_threshold_that_spikes_raise_beyond_the_states_is_refused() -> None:
