@@ -46,6 +46,8 @@ def checkpoint_file(folder: Path, checkpoint: CheckpointName) -> Path:
             )
         read_run_if_ended(folder)  # refuses a record
         return folder / WEIGHTS
+    if not folder.exists():
+        raise RunFolderError(folder, "there is no such folder", f"a relative path begins at {Path.cwd()}")
     if not path.is_file():
         why = "the run ended before it was written" if files.has(CONFIG) else "it is not a run folder"
         raise RunFolderError(folder, f"there is no checkpoints/{checkpoint}.ckpt in it", why)
