@@ -142,9 +142,10 @@ def test_a_training_may_begin_with_the_weights_of_a_run(
     done = snnlab("train", *again, "model.layers.fc1.out_features=17")
     assert done.status == 2
     assert_error_has(done.error, "init_from", "layer")
-    done = snnlab("train", *again[:-2], "init_from=nowhere", f"output_dir={tmp_path}")
-    assert done.status == 2
-    assert_error_has(done.error, "init_from", "checkpoints/best.ckpt")
+    for folder, fact in (("nowhere", Path.cwd()), (tmp_path, "checkpoints/best.ckpt")):
+        done = snnlab("train", *again[:-2], f"init_from={folder}", f"output_dir={tmp_path}")
+        assert done.status == 2
+        assert_error_has(done.error, "init_from", folder, fact)
 
 
 def test_a_folder_that_is_no_run_is_named(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
