@@ -11,8 +11,14 @@ from snnlab.cli.command import Checkpoint, ConfigDir, File, Milliseconds, Plugin
 from snnlab.cli.predict import named_plugins
 from snnlab.config.recorded_run import compose_run
 from snnlab.console import console_logging, say
+from snnlab.spec.field import Help
 from snnlab.spec.interval import between
 from snnlab.zoo import run_path
+
+Compared = Annotated[int, "number", between(1, 1000), Help("number of test recordings that are compared")]
+Overwrites = Annotated[bool, Help("overwrite an earlier export")]
+StepLength = Annotated[Milliseconds, Help("length of a step, by default that of the run")] | None
+FoldNorm = Annotated[bool, Help("fold batch normalizations into the layer before them")]
 
 
 @command("export --nir")
@@ -21,7 +27,7 @@ def export_nir(
     *overrides: str,
     nir: Annotated[str, "file", File((".nir",))],
     lossy: bool = False,
-    fold_norm: bool = False,
+    fold_norm: FoldNorm = False,
     for_: Literal["speck"] | None = None,
     checkpoint: Checkpoint = "best",
     config_dir: ConfigDir = None,
@@ -35,7 +41,6 @@ def export_nir(
         nir: file of the network
         lossy: write the nearest that NIR can say, and print what is lost and how many answers on validation recordings
             differ; snnlab import still reads it back exactly
-        fold_norm: fold batch normalizations into the layer before them
         for_: check the chip's limits, and assign layers to its cores
 
     Examples:
@@ -61,10 +66,10 @@ def export_c(
     run: Run,
     *,
     c: Annotated[str, "folder"],
-    recordings: Annotated[int, "number", between(1, 1000)] = 3,
-    force: bool = False,
-    dt: Milliseconds | None = None,
-    fold_norm: bool = False,
+    recordings: Compared = 3,
+    force: Overwrites = False,
+    dt: StepLength = None,
+    fold_norm: FoldNorm = False,
     checkpoint: Checkpoint = "best",
     plugins: Plugins = None,
 ) -> None:
@@ -77,10 +82,6 @@ def export_c(
 
     Args:
         c: new folder of the network
-        recordings: number of test recordings that are compared
-        force: overwrite an earlier export
-        dt: length of a step, by default that of the run
-        fold_norm: fold batch normalizations into the layer before them
 
     Examples:
         snnlab export RUN --c board
@@ -101,10 +102,10 @@ def export_onnx(
     *,
     onnx: Annotated[str, "file", File((".onnx",))],
     all_steps: bool = False,
-    recordings: Annotated[int, "number", between(1, 1000)] = 3,
-    force: bool = False,
-    dt: Milliseconds | None = None,
-    fold_norm: bool = False,
+    recordings: Compared = 3,
+    force: Overwrites = False,
+    dt: StepLength = None,
+    fold_norm: FoldNorm = False,
     checkpoint: Checkpoint = "best",
     plugins: Plugins = None,
 ) -> None:
@@ -118,10 +119,6 @@ def export_onnx(
     Args:
         onnx: file of the model
         all_steps: the model takes the frames of all steps at once, in a loop
-        recordings: number of test recordings that are compared
-        force: overwrite an earlier file
-        dt: length of a step, by default that of the run
-        fold_norm: fold batch normalizations into the layer before them
 
     Examples:
         snnlab export RUN --onnx network.onnx
