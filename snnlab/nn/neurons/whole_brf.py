@@ -54,7 +54,7 @@ class WholeBRF(WholeNeuron, BRF):
         return WholeBRFCoefficients(
             kept,
             rotation,
-            self.whole_factor(real.dt),
+            rounded(unit.new_tensor(size * min(real.dt, 1.0))),
             self.whole_factor(real.gamma),
             self.in_units(self.v_threshold, unit),
             self.in_units(1.0, unit),
