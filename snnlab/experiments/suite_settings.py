@@ -265,7 +265,7 @@ def _check_table_settings(suite: Suite) -> None:
         energy_of(suite.energy, PLACE)
         check_published(suite.published, PLACE)
         for node in suite.published:
-            check_names([node["method"]] if node.get("method") else [], suite.methods, f"{PLACE}.published", "method")
+            check_names(node.get("methods") or [], suite.methods, f"{PLACE}.published", "method")
     except RunFolderError as error:
         raise ConfigError(error.place, error.message, error.hint, error.allowed) from error
 

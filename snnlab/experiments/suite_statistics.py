@@ -24,7 +24,8 @@ from snnlab.target_kinds import IGNORED
 # Fields without which a published result cannot be judged.
 _REQUIRED = ("name", "accuracy", "architecture", "steps", "params", "protocol")
 _NUMBERS = ("accuracy", "steps", "params")
-_AGREEMENT = "{method: brf, each: [84.4, 84.9], margin: 1.3}, in percent and points"
+_KNOWN = ("dataset", *_REQUIRED, "selection", "source", "methods", "each", "margin")
+_AGREEMENT = "{methods: [brf], each: [84.4, 84.9], margin: 1.3}, in percent and points"
 _SELECTIONS = ("test", "validation", "unknown")
 
 
@@ -38,7 +39,7 @@ class PublishedResult(NamedTuple):
         protocol: How it was measured, as text.
         selection: Recordings that chose the epoch: test, validation or unknown.
         source: Its publication, or None.
-        method: The method here that should have the same accuracy, or None.
+        methods: The methods here that should have the same accuracy.
         each: The accuracies of its runs.
         margin: The difference of the mean accuracies that would matter.
     """
@@ -51,7 +52,7 @@ class PublishedResult(NamedTuple):
     protocol: str
     selection: str
     source: str | None
-    method: str | None = None
+    methods: Sequence[str] = ()
     each: Sequence[float] = ()
     margin: float = 0.0
 
@@ -70,6 +71,8 @@ def check_published(nodes: Sequence[Mapping[str, Any]], place: str) -> None:
     """Check the numbers of published results."""
     for node in nodes:
         where = f"{place}.published: {node.get('name', 'without a name')}"
+        if unknown := [str(key) for key in node if key not in _KNOWN]:
+            raise RunFolderError(where, f"unknown setting {unknown[0]!r}", allowed=_KNOWN)
         for key in _NUMBERS:
             if not has_form(node.get(key), float):
                 raise RunFolderError(where, f"{key} must be a number, got {node[key]!r}")
@@ -79,13 +82,13 @@ def check_published(nodes: Sequence[Mapping[str, Any]], place: str) -> None:
 
 
 def _check_agreement(node: Mapping[str, Any], where: str) -> None:
-    """Check the settings of a published result that a method here should agree with."""
-    forms: Mapping[str, Any] = {"method": str, "each": [float], "margin": float}
+    """Check the settings of a published result that methods here should agree with."""
+    forms: Mapping[str, Any] = {"methods": [str], "each": [float], "margin": float}
     given = [key for key in forms if node.get(key) is not None]
     if wrong := [key for key in given if not has_form(node[key], forms[key]) or (key == "each" and None in node[key])]:
         raise RunFolderError(where, f"{wrong[0]} cannot be {node[wrong[0]]!r}", _AGREEMENT)
     if given and (len(given) < len(forms) or len(node["each"]) < 2 or not node["margin"] > 0):
-        raise RunFolderError(where, "agreement needs a method, each accuracy and a margin above 0", _AGREEMENT)
+        raise RunFolderError(where, "agreement needs methods, each accuracy and a margin above 0", _AGREEMENT)
 
 
 def published_results(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple[list[PublishedResult], list[str]]:
@@ -108,7 +111,7 @@ def published_results(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple
         accuracy, steps, params = float(node["accuracy"]) / 100.0, int(node["steps"]), float(node["params"])
         details = str(node["architecture"]), steps, params, str(node["protocol"])
         each, margin = [value / 100 for value in node.get("each") or ()], (node.get("margin") or 0.0) / 100
-        agrees = node.get("method"), each, margin
+        agrees = node.get("methods") or (), each, margin
         found.append(PublishedResult(name, accuracy, *details, selection, node.get("source"), *agrees))
     return sorted(found, key=lambda one: -one.accuracy), problems
 

@@ -340,10 +340,10 @@ def remarks(part: DatasetTables) -> list[str]:
 
 
 def agreements(part: DatasetTables) -> list[str]:
-    """Return for each published result that a method should agree with whether it does, as a sentence."""
+    """Return for each published result that methods should agree with whether each does, as a sentence."""
     rows, said = {row.method: row for row in part.rows}, []
-    for one in part.published:
-        row = rows.get(one.method or "")
+    for one, method in [(theirs, method) for theirs in part.published for method in theirs.methods]:
+        row = rows.get(method)
         if row is None or "test_accuracy" not in row.values:
             continue
         each, what = row.values["test_accuracy"].each, f"{row.method} and the published {one.name}"

@@ -57,9 +57,10 @@ def test_a_method_may_be_only_its_overrides():
         ({"tune": {"space": {"a": [1]}, "workers": 2}}, ("suite.tune.workers",)),
         ({"published": [{"name": "N", "accuracy": "99"}]}, ("suite.published: N", "accuracy", 99)),
         ({"published": [{"name": "N", "accuracy": 0.99}]}, ("suite.published: N", "accuracy")),
-        ({"published": [{"name": "N", "method": "a", "each": [1.0, 2.0]}]}, ("suite.published: N", "margin")),
-        ({"published": [{"name": "N", "method": "a", "each": ["x"], "margin": 1}]}, ("suite.published: N", "each")),
-        ({"published": [{"name": "N", "method": "z", "each": [1, 2], "margin": 1}]}, ("suite.published", "z")),
+        ({"published": [{"name": "N", "method": "a"}]}, ("suite.published: N", "method", "methods")),
+        ({"published": [{"name": "N", "methods": ["a"], "each": [1.0, 2.0]}]}, ("suite.published: N", "margin")),
+        ({"published": [{"name": "N", "methods": ["a"], "each": ["x"], "margin": 1}]}, ("suite.published: N", "each")),
+        ({"published": [{"name": "N", "methods": ["z"], "each": [1, 2], "margin": 1}]}, ("suite.published", "z")),
         ({"method": {}}, ("suite.method", "methods")),
     ],
 )

@@ -171,7 +171,7 @@ def test_published_results_are_not_ranked_and_faint_where_the_test_chose_them(su
 def test_a_method_agrees_with_a_published_one_within_a_margin_and_not_before_all_seeds(
     tmp_path: Path, each: list[float], margin: float, number: int, fact: str
 ):
-    node = {**ENOUGH, "name": "Five", "accuracy": 90.0, "method": "ours", "each": each, "margin": margin}
+    node = {**ENOUGH, "name": "Five", "accuracy": 90.0, "methods": ["ours"], "each": each, "margin": margin}
     page = {"published": [node], "seeds": list(range(number))}
     part = read_table(make_suite(tmp_path / "s", {"ours": [0.9, 0.91, 0.89, 0.9]}, seeds=range(4), page=page)).parts[0]
     said = [line for line in remarks(part) if "published Five" in line]
