@@ -230,10 +230,16 @@ def _within(within: object) -> str:
 
 
 def different_curve(before: np.ndarray | None, arrays: Mapping[str, np.ndarray], equal: bool) -> list[str]:
-    """Return the difference of the accuracies over time, `[T]`, as a list of texts."""
+    """Return the difference of the accuracies over time, `[T]`, as a list of texts.
+
+    The records of 28 November 2026 in the morning have none. Where one is lost, the table lacks a row, which the
+    comparison with table.txt finds.
+    """
+    if before is None:
+        return []
     now = accuracy_over_time(arrays)
-    if before is None or now is None:
-        return [] if before is now else [f"accuracy_over_time: {'not ' * (before is None)}recorded"]
+    if now is None:
+        return ["accuracy_over_time: recorded"]
     if before.shape != now.shape:
         return [f"accuracy_over_time: {len(before)} steps recorded, {len(now)} now"]
     most = float(np.abs(before - now).max())

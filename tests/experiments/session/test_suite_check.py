@@ -342,6 +342,17 @@ def edit_record(row: Path, of_runs: Callable[[list[Any]], list[Any]], names: set
     write_safe_tensors(row / "weights.safetensors", kept)
 
 
+def test_a_lost_curve_is_found_by_the_table_and_a_record_may_have_none(remembered: Check, tmp_path: Path) -> None:
+    records, row = remembered.copy(tmp_path)
+    with np.load(row / "predictions.npz") as stored:
+        arrays = {name: values for name, values in stored.items() if name != "accuracy_over_time"}
+        assert len(arrays) < len(stored.files)
+    write_npz(row / "predictions.npz", arrays)
+    assert failed(remembered.run(records)) == {"table.txt"}
+    (records / "table.txt").write_text(table_text(records))
+    assert not failed(remembered.run(records))
+
+
 def test_a_seed_that_is_there_twice_is_refused(remembered: Check, tmp_path: Path) -> None:
     records, row = remembered.copy(tmp_path)
     of_seeds = {"seed", "answer", "accuracy_over_time"}
