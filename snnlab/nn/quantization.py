@@ -24,13 +24,35 @@ from snnlab.nn.layers.dropout import Dropout
 from snnlab.nn.layers.elementwise import Delay
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.network import Network
+from snnlab.nn.neurons.alif import ALIF
 from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.brf import BRF
+from snnlab.nn.neurons.cuba_li import CubaLI
+from snnlab.nn.neurons.cuba_lif import CubaLIF
+from snnlab.nn.neurons.iaf import IAF
+from snnlab.nn.neurons.integrator import Integrator
+from snnlab.nn.neurons.li import LI
+from snnlab.nn.neurons.lif import LIF
 from snnlab.nn.neurons.recurrent import Feedback, Recurrent
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.whole_kinds import WHOLE, make_whole
-from snnlab.nn.neurons.whole_membrane import WholeMembrane
+from snnlab.nn.neurons.whole_brf import WholeBRF
+from snnlab.nn.neurons.whole_membrane import (
+    WholeALIF,
+    WholeCubaLI,
+    WholeCubaLIF,
+    WholeIAF,
+    WholeIntegrator,
+    WholeLI,
+    WholeLIF,
+    WholeMembrane,
+)
 from snnlab.nn.neurons.whole_neuron import WholeNeuron
 
+# The neurons that have a rule.
+WHOLE: dict[type[Neuron], type[WholeNeuron]] = {
+    **{LIF: WholeLIF, IAF: WholeIAF, CubaLIF: WholeCubaLIF, ALIF: WholeALIF, BRF: WholeBRF},
+    **{LI: WholeLI, CubaLI: WholeCubaLI, Integrator: WholeIntegrator},
+}
 # Parts of the largest weight at which weights may be clipped.
 _CLIPS = torch.linspace(0.3, 1.0, 29, dtype=torch.float64)
 _AXES = {nn.Linear: 0, nn.Conv1d: 1, nn.Conv2d: 2}
@@ -183,6 +205,26 @@ def quantize_network(
                 parametrize.register_parametrization(one.module, "bias", bias)
     fit_scales(groups)
     return groups
+
+
+def make_whole(neuron: Neuron, target: IntegerTarget, channels: int, axes: int, weight_shift: int) -> WholeNeuron:
+    """Make a neuron one in whole numbers, in place: its settings and what it learns stay.
+
+    Args:
+        neuron: The neuron.
+        target: Widths, rounding and overflow.
+        channels: Number of output channels of the weights before it.
+        axes: Number of axes of the layer after the channels.
+        weight_shift: As for `WholeNeuron.begin`.
+    """
+    kind = WHOLE.get(type(neuron))
+    if kind is None:
+        kinds = ", ".join(one.__name__ for one in WHOLE)
+        raise ConfigError("", f"{type(neuron).__name__} has no rule for whole numbers", f"these have one: {kinds}")
+    neuron.__class__ = kind
+    assert isinstance(neuron, WholeNeuron)
+    neuron.begin(target, channels, axes, weight_shift)
+    return neuron
 
 
 def _require_of_target(group: WholeGroup, target: IntegerTarget, place: str) -> None:

@@ -18,7 +18,7 @@ from snnlab.nn.integer_targets import INTEGER_TARGETS
 from snnlab.nn.neuron_equations import Line, RenderedEquations, equations_of_kind, equations_of_neuron
 from snnlab.nn.neurons.base import SurrogateNeuron
 from snnlab.nn.neurons.brf import BRF
-from snnlab.nn.neurons.whole_kinds import make_whole
+from snnlab.nn.quantization import make_whole
 from snnlab.nn.surrogate import spike
 
 from ..marks import mostly_long
