@@ -453,7 +453,9 @@ def test_a_threshold_that_spikes_raise_beyond_the_states_is_refused() -> None:
     }
     network = build_network(layers, in_shape=(3,), dt=1.0).network
     with torch.no_grad():
-        network.get_submodule("l").weight.fill_(12.7)  # the unit is 1 / 640, the threshold 640, its most 11 times that
+        dict(network.named_parameters())["l.weight"].fill_(
+            12.7
+        )  # the unit is 1 / 640, the threshold 640, its most 11 times that
     groups = quantize_network(network, INTEGER_TARGETS.build("int8", {"state_bits": 13}, "quantize"))
     with assert_raises(ConfigError, "model.layers.n.gamma", "7,040", "4,095"):
         check_widths(groups)
