@@ -54,8 +54,9 @@ def test_loops_are_recompiled_when_one_that_they_call_from_another_file_has_chan
     )
 
     def said(step: str) -> str:
+        # -B: Python would take its own bytecode of a file that changed within a second and kept its size.
         helper.write_text(f"from numba import njit\n@njit\ndef step(x):\n    return {step}\n")
-        return subprocess.run([sys.executable, str(loop)], capture_output=True, text=True, check=True).stdout
+        return subprocess.run([sys.executable, "-B", str(loop)], capture_output=True, text=True, check=True).stdout
 
     assert [said("x + 1"), said("x + 1"), said("x + 3")] == ["2 0\n", "2 1\n", "4 0\n"]
 
