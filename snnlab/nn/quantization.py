@@ -309,13 +309,11 @@ def check_widths(groups: Collection[WholeGroup], place: str = "model.layers") ->
         for setting, value in stated.items():
             values = torch.as_tensor(value).abs()
             if values.max() > target.most_state:
-                needed = int(values.max()).bit_length() + 1
                 raise ConfigError(
                     f"{at}.{setting}",
                     f"{_SAYS.get(setting, 'is')} {values.max():,.0f} units, and"
                     f" quantize.state_bits={target.state_bits} holds {target.most_state:,}",
-                    f"set {_smaller_numbers(neuron)}"
-                    + (f", or quantize.state_bits={needed}" if needed <= EXACT_BITS else ""),
+                    f"set {_fitting_settings(groups, neuron, values)}",
                 )
             is_zero = setting in _ZEROS and not torch.as_tensor(getattr(neuron, setting)).any()
             # A neuron of a layer may have an adaptation of 0, and none may have such a threshold.
@@ -344,13 +342,27 @@ def check_widths(groups: Collection[WholeGroup], place: str = "model.layers") ->
                 )
 
 
-def _smaller_numbers(neuron: WholeNeuron) -> str:
-    """Return the settings that make the numbers of a neuron's settings smaller."""
-    target = neuron.target
-    per_channel = ["quantize.scales=layer"] if neuron.scale().numel() > 1 else []
-    # Levels of the input can need a larger shift than the setting.
-    shifted = ["a smaller quantize.weight_shift"] if 0 < target.weight_shift == neuron.weight_shift else []
-    return " or ".join([*per_channel, *shifted, "a smaller quantize.weight_bits"])
+def _fitting_settings(groups: Collection[WholeGroup], neuron: WholeNeuron, values: Tensor) -> str:
+    """Return the settings with which numbers of a neuron fit, where one does not."""
+    target, found = neuron.target, list[str]()
+    needed = int(values.max()).bit_length() + 1
+    if needed <= EXACT_BITS:
+        found.append(f"quantize.state_bits={needed}")
+    shift = neuron.weight_shift - max(_missing_bits(group) for group in groups)
+    if neuron.weight_shift == target.weight_shift and shift >= 0:  # levels of the input can need a larger shift
+        found.append(f"quantize.weight_shift={shift}")
+    if neuron.scale().numel() > 1 and values.min() <= target.most_state:
+        found.append("quantize.scales=layer")
+    return " or ".join(found or ["a smaller quantize.weight_bits"])
+
+
+@torch.no_grad()
+def _missing_bits(group: WholeGroup) -> int:
+    """Return the bits that the states of neurons lack for the numbers that settings state."""
+    neuron = group.neuron
+    assert isinstance(neuron, WholeNeuron)
+    largest = max(torch.as_tensor(value).abs().max().item() for value in neuron.stated_numbers().values())
+    return max(0, int(largest).bit_length() + 1 - neuron.target.state_bits)
 
 
 @torch.no_grad()
