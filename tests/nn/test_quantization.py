@@ -6,6 +6,8 @@ Axes: T steps, B samples, then C, H, W or features.
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any
@@ -349,6 +351,19 @@ def test_a_readout_is_not_added_for_a_target_without_one_nor_in_place_of_a_layer
         end_with_readout(network, INTEGER_TARGETS.build("int8", {}, "quantize"))
 
 
+def equal_interpreters(layers: dict[str, dict[str, Any]], target: IntegerTarget, seed: int) -> Iterator[Interpreter]:
+    """Yield an interpreter for each sample, by the plain and the usual loops, whose outputs were the network's."""
+    network, x = whole_network(layers, target, seed), frames(seed)
+    for loops in (plain_loops(), nullcontext()):
+        with torch.no_grad(), loops:
+            found, _ = network(x)
+        for sample in range(B):
+            interpreter = Interpreter(layers, network, target)
+            expected = interpreter.run(x[:, sample].numpy().astype(np.int64))
+            assert np.array_equal(found[:, sample].numpy(), expected.astype(np.float32)), layers
+            yield interpreter
+
+
 ADAPTIVE: list[dict[str, Any]] = [
     {"adaptation": 0.3, "tau_adapt": 20.0},
     {"adaptation": 0.8, "tau_adapt": 100.0, "adaptive": 2, "threshold": "strict"},
@@ -373,16 +388,9 @@ def test_adaptive_thresholds_equal_the_interpreter(state_bits: int) -> None:
         }
         settings = {"state_bits": state_bits, "weight_shift": 4, "scales": ("channel", "layer")[seed % 2]}
         target = INTEGER_TARGETS.build("int8", settings, "quantize")
-        network, x = whole_network(layers, target, seed), frames(seed)
-        for loops in (plain_loops(), nullcontext()):
-            with torch.no_grad(), loops:
-                found, _ = network(x)
-            for sample in range(B):
-                interpreter = Interpreter(layers, network, target)
-                expected = interpreter.run(x[:, sample].numpy().astype(np.int64))
-                assert np.array_equal(found[:, sample].numpy(), expected.astype(np.float32)), node
-                adapted += interpreter.states["n1"]["w"].any()
-                overflowed += interpreter.overflows > 0
+        for interpreter in equal_interpreters(layers, target, seed):
+            adapted += interpreter.states["n1"]["w"].any()
+            overflowed += interpreter.overflows > 0
     assert adapted >= (2 * B * len(ADAPTIVE) if state_bits == 24 else 1)
     assert (overflowed > 0) == (state_bits == 13)
 
@@ -411,17 +419,10 @@ def test_oscillators_equal_the_interpreter(state_bits: int) -> None:
         decay_bits = (12, 8, 10)[seed]
         settings = {"state_bits": state_bits, "weight_shift": 4, "decay_bits": decay_bits}
         target = INTEGER_TARGETS.build("int8", settings, "quantize")
-        network, x = whole_network(layers, target, seed), frames(seed)
-        for loops in (plain_loops(), nullcontext()):
-            with torch.no_grad(), loops:
-                found, _ = network(x)
-            for sample in range(B):
-                interpreter = Interpreter(layers, network, target)
-                expected = interpreter.run(x[:, sample].numpy().astype(np.int64))
-                assert np.array_equal(found[:, sample].numpy(), expected.astype(np.float32)), node
-                spikes += interpreter.states["n1"]["s"].sum()
-                overflowed += interpreter.overflows > 0
-                highest = max(highest, interpreter.states["n1"]["q"].max())
+        for interpreter in equal_interpreters(layers, target, seed):
+            spikes += interpreter.states["n1"]["s"].sum()
+            overflowed += interpreter.overflows > 0
+            highest = max(highest, interpreter.states["n1"]["q"].max())
     assert spikes > 0
     assert (overflowed > 0) == (state_bits == 14)
     assert highest > 256  # a second spike while the first one is not forgotten
@@ -459,6 +460,26 @@ def test_a_threshold_that_spikes_raise_beyond_the_states_is_refused() -> None:
     groups = quantize_network(network, INTEGER_TARGETS.build("int8", {"state_bits": 13}, "quantize"))
     with assert_raises(ConfigError, "model.layers.n.gamma", "7,040", "4,095"):
         check_widths(groups)
+
+
+def test_the_shift_that_is_named_lets_the_thresholds_of_all_layers_fit() -> None:
+    layers: dict[str, dict[str, Any]] = {}
+    for number, features in enumerate((20, 3), 1):
+        layers[f"l{number}"] = {"type": "linear", "out_features": features, "bias": False}
+        layers[f"n{number}"] = {"type": "brf", "equation_dt": 10.0}
+
+    def check(**settings: int) -> None:
+        torch.manual_seed(0)
+        network = build_network(layers, in_shape=(500,), dt=1.0).network
+        check_widths(quantize_network(network, INTEGER_TARGETS.build("int8", settings, "quantize")))
+
+    with pytest.raises(ConfigError) as caught:
+        check()
+    assert caught.value.key == "model.layers.n1.v_threshold"
+    (shift,) = re.findall(r"quantize\.weight_shift=(\d)", caught.value.hint)
+    check(weight_shift=int(shift))
+    with pytest.raises(ConfigError):
+        check(weight_shift=int(shift) + 1)
 
 
 def test_an_adaptation_of_no_unit_is_refused() -> None:

@@ -232,8 +232,7 @@ def _within(within: object) -> str:
 def different_curve(before: np.ndarray | None, arrays: Mapping[str, np.ndarray], equal: bool) -> list[str]:
     """Return the difference of the accuracies over time, `[T]`, as a list of texts.
 
-    The records of 28 November 2026 in the morning have none. Where one is lost, the table lacks a row, which the
-    comparison with table.txt finds.
+    The oldest records have none. Where one is lost, the table lacks a row, which the comparison with table.txt finds.
     """
     if before is None:
         return []
