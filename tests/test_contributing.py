@@ -154,7 +154,7 @@ def test_it_takes_one_file_one_yaml_and_one_test():
     ]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_its_test_passes_and_so_do_those_for_all_neurons(said: str):
     assert re.search(r"\d\d passed", said)
 

@@ -213,7 +213,7 @@ def _read(files: Mapping[str, Path]) -> tuple[dict[str, str], dict[str, dict[str
             for registry, entry, target in _registered(node):
                 described = _described(sources, module, target)
                 if registry == "NEURONS" and described is not None:
-                    described = _with_feedback(sources, described)
+                    described = _of_layer(sources, described)
                 for of in (registry, wider.get(registry)):
                     if of in kinds:
                         entries[kinds[of]][entry] = described
@@ -256,12 +256,13 @@ def _described(sources: Sources, module: Module, target: ast.AST) -> Described |
     return sources.described(module, name)
 
 
-def _with_feedback(sources: Sources, described: Described) -> Described:
-    """Return the arguments of a neuron with the one that its registry adds."""
+def _of_layer(sources: Sources, described: Described) -> Described:
+    """Return the arguments of a neuron with those that its registry adds."""
     module = sources.module("snnlab.nn.neurons.recurrent")
     assert module is not None
     annotation = sources.annotation(module, ast.Name("FeedbackSetting"))
-    return described._replace(arguments={**described.arguments, "recurrent": (annotation, "False")})
+    added = {"recurrent": (annotation, "False"), "output": ("str | None", "None")}
+    return described._replace(arguments={**described.arguments, **added})
 
 
 _sources = lru_cache(1)(lambda: Sources(module_file))

@@ -38,6 +38,7 @@ from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron, plain_loops
 from snnlab.nn.neurons.nir_node import INCLUSIVE, next_below
 from snnlab.nn.neurons.recurrent import ConvFeedback, DenseFeedback, Feedback
+from snnlab.nn.neurons.state_output import StateOutput
 
 Shape = tuple[int, ...]
 # Names of the nodes whose output a layer's input is the sum of.
@@ -443,6 +444,8 @@ class _Writer:
             self.weights[below(path, name)] = (node, name)
 
     def _write_neurons(self, layer: Neuron, path: str, sources: Sources, shape: Shape) -> Sources:
+        if isinstance(layer, StateOutput):
+            return self._no_node(sources, path, f"output: {layer.variable}", "output: null")
         neuron, feedback = layer.parts()
         if not isinstance(feedback, Feedback):
             return self._write_population(neuron, path, path, sources, shape)

@@ -24,6 +24,7 @@ from snnlab.kernels.trace import Node, UntraceableError
 from snnlab.nn.neurons.base import Neuron, cast_coefficients, named_neurons
 from snnlab.nn.neurons.learn import number_text
 from snnlab.nn.neurons.recurrent import Recurrent
+from snnlab.nn.neurons.state_output import StateOutput
 from snnlab.spec.annotations import matches_type
 from snnlab.spec.field import Field
 from snnlab.spec.signatures import fields_of
@@ -111,12 +112,15 @@ def equations_of_neuron(neuron: Neuron) -> RenderedEquations | str:
 
     Terms whose coefficient is 0, and factors of 1, are left out.
     """
-    if not isinstance(neuron, Recurrent):
+    if not isinstance(neuron, Recurrent | StateOutput):
         return _rendered(neuron, exact=True)
     found = _rendered(neuron.neuron, exact=True)
     if isinstance(found, str):
         return found
     graph = Formulas()
+    if isinstance(neuron, StateOutput):
+        y = Line("y", True, [Case(graph.make("x", name=neuron.variable), False)])
+        return RenderedEquations([*found.lines, y], found.values)
     y = graph.make("before", name="s" if neuron.spiking else "y")
     arriving = graph.make("add", graph.make("x", name="input"), graph.make("mul", graph.number("W"), y))
     return RenderedEquations([Line("x", True, [Case(arriving, False)]), *found.lines], found.values)

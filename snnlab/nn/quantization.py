@@ -35,6 +35,7 @@ from snnlab.nn.neurons.li import LI
 from snnlab.nn.neurons.lif import LIF
 from snnlab.nn.neurons.recurrent import Feedback, Recurrent
 from snnlab.nn.neurons.register import NEURONS
+from snnlab.nn.neurons.state_output import StateOutput
 from snnlab.nn.neurons.whole_brf import WholeBRF
 from snnlab.nn.neurons.whole_membrane import (
     WholeALIF,
@@ -524,6 +525,8 @@ class _GroupReader:
         if self.pending is None:
             self._refuse(name, "no weights are before these neurons", "put a layer with weights before them")
         assert self.pending is not None
+        if isinstance(module, StateOutput):
+            self._refuse(name, f"output: {module.variable} has no rule for whole numbers", "set output: null")
         inputs, neuron = [self.pending], module
         if isinstance(module, Recurrent):
             neuron, feedback = module.neuron, module.feedback

@@ -103,7 +103,7 @@ def test_a_signal_before_the_first_batch_records_an_interrupted_run(workplace: P
     assert_text_has(hint, f"snnlab train resume={record.parent}")
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_ctrl_c_stops_a_grid_and_not_only_its_run(workplace: Path, digits_store: str):
     code, _, err = stopped("-m", "seed=0,1", *LONG, digits_store, signals=[signal.SIGINT])
     assert code == 130, err

@@ -228,7 +228,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, digits_store: 
     assert_same(resumed(run), whole)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_requeued_slurm_job_resumes_its_run(tmp_path: Path, digits_store: str, whole: Path):
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
@@ -255,7 +255,7 @@ def copy(tmp_path: Path, stopped: Path) -> Path:
     return Path(shutil.copytree(stopped, tmp_path / "copy"))
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_tensorboard_shows_each_step_once(copy: Path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -300,7 +300,7 @@ def test_a_schedule_of_the_whole_run_becomes_longer_with_it(tmp_path: Path, digi
     assert np.array_equal(load(run).epochs["lr"][3:], load(longer).epochs["lr"][3:])
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_longer_run_that_is_killed_before_its_first_batch_is_a_longer_run(tmp_path: Path, digits_store: str):
     given = (digits_store, "scheduler=warmup_cosine", "weight_averaging={type: swa, start: 0.5}")
     run = trained(tmp_path / "run", (*given, "trainer.max_epochs=1"))
@@ -443,7 +443,7 @@ def test_a_run_that_is_training_is_not_resumed(snnlab: Callable[..., Outcome], s
     assert_error_has(done.error, stopped, "process")
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_record_of_a_search_survives_a_resumed_run(tmp_path: Path, digits_store: str):
     run = trained(tmp_path / "run", (digits_store, "trainer.max_epochs=1"))
     search = {"trials": 20, "chosen_by": "val/loss, one seed", "val_size": 100, "seeds": []}

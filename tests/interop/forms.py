@@ -112,6 +112,13 @@ NETWORKS: dict[str, tuple[Layers, tuple[int, ...]]] = {
         },
         (150,),
     ),
+    "the membrane of neurons that spike": (
+        {
+            **{"fc": {"type": "linear", "out_features": 30}, "n": LIF, "out": {"type": "linear", "out_features": 4}},
+            "readout": {"type": "alif", "reset_delay": True, "adapted_reset": True, "output": "v"},
+        },
+        (150,),
+    ),
 }
 
 

@@ -157,7 +157,7 @@ def test_a_network_drawn_at_random_is_equal_in_every_bit_to_an_interpreter_of_in
             assert np.array_equal(dense.states[name]["v"].ravel(), v[t].ravel())
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_its_stream_has_the_same_bits(tmp_path: Path) -> None:
     network, steps, frames, expected = random_network(1, tmp_path)
     found = certify(network, EventStream(network), steps, frames)

@@ -249,6 +249,7 @@ def test_what_nir_cannot_say_is_refused_or_comes_back_from_a_lossy_graph(name: s
         {"type": "linear", "out_features": 3},
         {"type": "linear", "out_features": 3, "delay": {"max": 4}},
         {**LIF, "recurrent": {"delay": {"max": 4}}},
+        {**LIF, "output": "v"},
         {"type": "residual", "connect": "iand", "layers": {"lif": LIF}},
     ],
 )

@@ -182,7 +182,7 @@ def test_without_gradients_the_outputs_are_the_same() -> None:
         assert torch.equal(part, with_graph[name])
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_compiled_for_a_gpu_no_neuron_contracts_a_product(tmp_path: Path) -> None:
     script = Path(__file__).with_name("triton_ahead.py")
     root = Path(__file__).parents[2]

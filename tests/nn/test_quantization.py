@@ -688,6 +688,8 @@ REFUSED: dict[str, tuple[dict[str, dict[str, Any]], dict[str, Any], str, tuple[s
         "l2",
         ("delay.learn: false",),
     ),
+    "a membrane as output": ({"n": {"type": "lif", "output": "v"}}, {}, "n", ("output: v", "output: null")),
+    "a late reset of an adaptive threshold": ({"n": {"type": "alif", "reset_delay": True}}, {}, "n.reset_delay", ()),
     "a decay that is too slow": (
         {"n": {"type": "lif", "tau_mem": 9e4}},
         {},

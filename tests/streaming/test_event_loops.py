@@ -126,7 +126,7 @@ NEURONS: dict[str, dict[str, Any]] = {
 
 
 # A loop for each place of each kind is compiled, for more than a second: tests of kinds use the same networks.
-KINDS = mostly_long(list(NEURONS), 1, 16)
+KINDS = mostly_long(list(NEURONS), 1, 8)
 
 
 def neurons_of(kind: str) -> tuple[Network, tuple[int, ...]]:
@@ -166,7 +166,7 @@ CONVOLUTIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
-@pytest.mark.parametrize("kind", mostly_long(list(CONVOLUTIONS), 2))
+@pytest.mark.parametrize("kind", mostly_long(list(CONVOLUTIONS), 2, 4))
 @pytest.mark.parametrize("shape", [(2, 13, 12), (18, 7, 150)], ids=str)
 def test_all_convolutions_equal_dense_loops(kind: str, shape: tuple[int, ...]) -> None:
     layers = {

@@ -45,6 +45,7 @@ class ALIF(AdaptiveThreshold):
             threshold that is higher by `adaptation`, whatever its rho.
         adapted_reset: Whether reset `subtract` subtracts A, the adapted threshold, and not v_threshold.
         detach_reset: Whether the reset has no gradient; the threshold has one in any case.
+        reset_delay: Whether the reset acts one step after its spike; then w, too, holds the spikes before this step.
 
     Shape:
         x: `[T, B, ...]`; state: `ALIFState(v, w)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the
@@ -58,6 +59,7 @@ class ALIF(AdaptiveThreshold):
     nir: ClassVar[NIRNode | None] = NIRNode("LIF", LEAKY)
     adapts: Tensor | None = no_setting()
     adaptive: int | None = None
+    reset_delay: bool = False
     adaptation_gain: Literal[1, "1-rho"] = 1
     adapted_reset: bool = False
 
@@ -81,22 +83,30 @@ class ALIF(AdaptiveThreshold):
 
     def step(self, x: Tensor, state: ALIFState, coefficients: ThresholdCoefficients) -> tuple[Tensor, ALIFState]:
         k = coefficients
-        u = self.integrate(state.v, x, k.membrane)
         threshold = k.adaptation * state.w + k.membrane.v_threshold
-        s = self.spike_at(threshold, u, k.membrane)
-        v = self._reset(u, s, self._reset_coefficients(threshold, k.membrane) if self.adapted_reset else k.membrane)
-        return s, ALIFState(v, k.rho * state.w + s)
+        if not self.reset_delay:
+            u = self.integrate(state.v, x, k.membrane)
+            s = self.spike_at(threshold, u, k.membrane)
+            v = self._reset(u, s, self._reset_coefficients(threshold, k.membrane))
+            return s, ALIFState(v, k.rho * state.w + s)
+        s_before = self.spike_at(threshold, state.v, k.membrane)
+        w = k.rho * state.w + s_before
+        threshold = k.adaptation * w + k.membrane.v_threshold
+        u = self._after_late_reset(state.v, x, s_before, self._reset_coefficients(threshold, k.membrane))
+        return self.spike_at(threshold, u, k.membrane), ALIFState(u, w)
 
     def info(self) -> NeuronInfo:
         own, rise = super().info(), self.adaptation
         if self.adaptation_gain == "1-rho":
             rise = torch.as_tensor(super().coefficients().relaxation).detach() * rise
         rising = Firing(self.v_threshold, strict=self.strict, rise=rise, rising=self.adaptive)
-        reset = AfterSpike("subtract", adapted=True) if self.adapted_reset else own.reset
+        reset = AfterSpike("subtract", adapted=True, delayed=self.reset_delay) if self.adapted_reset else own.reset
         return replace(own, firing=rising, reset=reset)
 
     def _reset_coefficients(self, threshold: Tensor, k: MembraneCoefficients) -> MembraneCoefficients:
-        """Return coefficients with a reset by the adapted threshold, or by its part according to `average`."""
+        """Return coefficients of the reset: with `adapted_reset` by the adapted threshold, or its part in `average`."""
+        if not self.adapted_reset:
+            return k
         return k._replace(r=threshold if self.input_gain != "average" else threshold * (k.r / k.v_threshold))
 
 

@@ -42,6 +42,8 @@ class Neuron(Declared, TemporalLayer, ABC):
     Args:
         recurrent: Whether the neurons' outputs feed back to them one step later: `true`, or the feedback's settings,
             `{type: dense, autapses: false}`. Every neuron takes it.
+        output: Variable of the state, such as `v`, that is the layer's output in place of its spikes; None: its own
+            output. Every neuron takes it.
 
     Shape:
         x: `[T, B, ...]`; state: a NamedTuple of `[B, ...]`; returns `[T, B, ...]` and the state.

@@ -433,13 +433,14 @@ class SpikingMembrane(SurrogateNeuron, LeakyMembrane):
             s = self._several_spikes(u, k) if self.graded else self._spike(u, k)
             after = self._reset(u, s, k)
             return s, after if self.floor is None else self._above_floor(after, k)
-        s_before = self._spike(v, k)
-        if self.reset == "value":
-            after = self._reset(v, s_before, k)
-            u = self.integrate(after, j, k)
-        else:
-            u = self._reset(self.integrate(v, j, k), s_before, k)
+        u = self._after_late_reset(v, j, self._spike(v, k), k)
         return self._spike(u, k), u
+
+    def _after_late_reset(self, v: Tensor, j: Tensor, s_before: Tensor, k: MembraneCoefficients) -> Tensor:
+        """Return the membrane of a step in which the spikes of the step before reset it."""
+        if self.reset == "value":
+            return self.integrate(self._reset(v, s_before, k), j, k)
+        return self._reset(self.integrate(v, j, k), s_before, k)
 
     def info(self) -> NeuronInfo:
         found: list[DtWarning] = []

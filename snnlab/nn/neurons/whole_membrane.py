@@ -199,6 +199,8 @@ class WholeALIF(WholeSpiking, ALIF):
         if self.adapted_reset and self.input_gain == "average":
             problem = "has no rule for whole numbers with input_gain: average"
             raise ConfigError("adapted_reset", problem, "set adapted_reset: false")
+        if self.reset_delay:
+            raise ConfigError("reset_delay", "has no rule for whole numbers in alif", "set reset_delay: false")
         super().begin(target, channels, axes, weight_shift)
 
     def real_membrane(self) -> MembraneCoefficients:

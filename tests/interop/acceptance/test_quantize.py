@@ -67,7 +67,7 @@ def test_the_stream_has_the_bits_of_the_whole_numbers(digits_run: Path, tmp_path
     assert done.status == 0, done.err + done.out
 
 
-@pytest.mark.long  # packs 70,000 digits
+@pytest.mark.slow  # packs 70,000 digits
 def test_grey_values_become_whole_numbers_and_a_network_needs_no_readout(
     real_data: Path, tmp_path: Path, snnlab: Snnlab
 ) -> None:

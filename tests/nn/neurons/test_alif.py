@@ -69,6 +69,27 @@ def test_spikes_states_and_gradients_are_those_of_the_equations(
     assert_agrees(neuron, lambda x: oracle(x, reset, adapted, detach, strict), drive().requires_grad_())
 
 
+def late_oracle(x: Tensor, adapted: bool, detach: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Yin et al. 2021, their code: b[t] = rho b[t-1] + s[t-1], B = theta + jump b[t], and B[t] s[t-1] is subtracted."""
+    v, b, s, spikes, risen = torch.full_like(x[0], LEAK), torch.zeros_like(x[0]), torch.zeros_like(x[0]), [], x[0]
+    for x_t in x:
+        b = RHO * b + s
+        risen = THETA + JUMP * b
+        felt = s.detach() if detach else s
+        v = BETA * v + GAIN * x_t + (1 - BETA) * LEAK - felt * (risen if adapted else THETA)
+        gap = v - risen
+        s = (gap >= 0).to(v.dtype) + HEIGHT / (1 + (gap.detach() / (WIDTH * THETA)) ** 2) * (gap - gap.detach())
+        spikes.append(s)
+    return torch.stack(spikes), (v, b)
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+@pytest.mark.parametrize("detach", [False, True])
+def test_a_late_reset_has_spikes_states_and_gradients_of_the_equations(adapted: bool, detach: bool) -> None:
+    neuron = ALIF(**SETTINGS, reset_delay=True, adapted_reset=adapted, detach_reset=detach)
+    assert_agrees(neuron, lambda x: late_oracle(x, adapted, detach), drive().requires_grad_())
+
+
 def test_inclusive_and_strict_differ_on_a_membrane_that_just_reaches_the_risen_threshold() -> None:
     x, state = torch.ones(1, 1, 1), ALIFState(torch.full((1, 1), 0.5), torch.ones(1, 1))  # u = 1.25 = 1 + 0.25
     spikes = [
