@@ -129,7 +129,7 @@ class Precision(Disturbance):
     def disturb(self, network: Network, x: Tensor, rng: torch.Generator) -> int:
         stored = [value for value in (*network.parameters(), *network.buffers()) if value.is_floating_point()]
         for _, neuron in list(named_neurons(network)):
-            inner = neuron.neuron if isinstance(neuron, Recurrent) else neuron
+            inner = neuron.parts()[0]
             inner.map_quantities(self._round)
         for value in stored:
             value.data = self._round(value.data)
@@ -179,7 +179,7 @@ class TimeConstantMismatch(Disturbance):
     unit = "part of tau"
 
     def disturb(self, network: Network, x: Tensor, rng: torch.Generator) -> int:
-        neurons = [(name, n.neuron if isinstance(n, Recurrent) else n) for name, n in named_neurons(network)]
+        neurons = [(name, n.parts()[0]) for name, n in named_neurons(network)]
         shapes = _output_shapes(network, x)
 
         def factor(shape: tuple[int, ...]) -> Tensor:
@@ -281,7 +281,7 @@ def _wrap_neurons(network: Network, wrapped: Callable[[Neuron], Neuron | None]) 
     """Replace neurons, those of a recurrent layer within it, and return how many."""
     count = 0
     for name, neuron in list(named_neurons(network)):
-        inner = neuron.neuron if isinstance(neuron, Recurrent) else neuron
+        inner = neuron.parts()[0]
         new = wrapped(inner)
         if new is None:
             continue

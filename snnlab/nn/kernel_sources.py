@@ -13,7 +13,6 @@ from snnlab.kernels.function import Backend, Kernel, kernel_for
 from snnlab.nn.blocks import Loop
 from snnlab.nn.network import BuiltNetwork, Network, Shape
 from snnlab.nn.neurons.base import Neuron, cast_coefficients, named_neurons
-from snnlab.nn.neurons.recurrent import Recurrent
 from snnlab.nn.plan import InputSpec, make_plan
 from snnlab.nn.stages import NamedLayers, Stage
 
@@ -44,7 +43,7 @@ def layers_rounding_differently(built: BuiltNetwork, backend: Backend) -> list[s
     """Return the layers whose neurons a backend rounds differently from the plain loop."""
     found = []
     for name, layer in named_neurons(built.network) if backend != "reference" else ():
-        neuron = layer.neuron if isinstance(layer, Recurrent) else layer
+        neuron = layer.parts()[0]
         if neuron.approximate:
             kernel = _kernel(layer, built.shapes.get(name, (1,)))
             found += [] if isinstance(kernel, str) or kernel[0].traced.step.exact else [name]
@@ -103,7 +102,7 @@ def _stage_text(stage: Stage, shape: Shape, not_fused: Mapping[str, str]) -> str
 
 def _kernel(layer: Neuron, shape: Shape) -> tuple[Kernel, frozenset[str]] | str:
     """Return a neuron's kernel with the names of its per-neuron coefficients, or as text why it has no kernel."""
-    neuron = layer.neuron if isinstance(layer, Recurrent) else layer
+    neuron = layer.parts()[0]
     if neuron.parallel:
         return "a matrix product over time, PyTorch's"
     x = torch.zeros(1, 1, *shape, requires_grad=True)

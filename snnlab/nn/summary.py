@@ -20,7 +20,7 @@ from snnlab.nn.layers import DelayedConnections
 from snnlab.nn.network import BuiltNetwork, Network, Shape
 from snnlab.nn.neurons.base import Neuron, named_neurons, plain_loops
 from snnlab.nn.neurons.info import NeuronInfo
-from snnlab.nn.neurons.recurrent import Feedback, Recurrent
+from snnlab.nn.neurons.recurrent import Feedback
 from snnlab.nn.neurons.time_constants import Constant
 from snnlab.nn.record import evaluation
 
@@ -252,7 +252,7 @@ class Learned(NamedTuple):
 def learned(network: nn.Module) -> Iterator[Learned]:
     """Yield the values that the neurons of a network learn; for a decay factor also its time constant."""
     for layer, outer in named_neurons(network):
-        neuron = outer.neuron if isinstance(outer, Recurrent) else outer
+        neuron = outer.parts()[0]
         yield from (Learned(layer, *each) for each in neuron.learned_values())
 
 

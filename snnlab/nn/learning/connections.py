@@ -21,7 +21,6 @@ from snnlab.nn.layers.dropout import Dropout
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron, cast_coefficients
-from snnlab.nn.neurons.recurrent import Recurrent
 
 LINEAR, CONVOLUTIONS = nn.Linear, (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 WEIGHTED = (LINEAR, *CONVOLUTIONS)
@@ -143,7 +142,7 @@ def derivatives_of(neuron: Neuron, x: Tensor, place: str) -> StepDerivatives:
     Shape:
         x: `[B, ...]`.
     """
-    own = neuron.neuron if isinstance(neuron, Recurrent) else neuron
+    own = neuron.parts()[0]
     state, k = own.initial_state(x), cast_coefficients(own.coefficients(), x)
     learned = frozenset(name for name, part in numbers_of(k).items() if isinstance(part, Tensor) and part.requires_grad)
     found = trace_step(own.step, state, k, learned, dtype=x.dtype, grad=True)

@@ -232,7 +232,7 @@ def _layer_of(connection: Connection, like: Tensor, *, is_readout: bool) -> _Lay
     neuron = connection.neuron
     assert neuron is not None
     step = derivatives_of(neuron, like.new_zeros(1, connection.layer.weight.shape[0]), connection.name)
-    own = neuron.neuron if isinstance(neuron, Recurrent) else neuron
+    own = neuron.parts()[0]
     k = cast_coefficients(own.coefficients(), like)
     learned = {name: value for name, value in step.numbers.items() if isinstance(value, Tensor) and value.requires_grad}
     feedback = neuron.feedback.weights().weight.detach() if isinstance(neuron, Recurrent) else None

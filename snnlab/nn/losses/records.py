@@ -66,7 +66,7 @@ def bind_records(loss: LossTerm, built: BuiltNetwork) -> None:
 
 
 def _variables(neuron: Neuron, built: BuiltNetwork) -> list[str]:
-    own = neuron.neuron if isinstance(neuron, Recurrent) else neuron
+    own = neuron.parts()[0]
     if own.parallel:
         return []
     like = next(built.network.parameters())
