@@ -38,7 +38,6 @@ from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron, plain_loops
 from snnlab.nn.neurons.nir_node import INCLUSIVE, next_below
 from snnlab.nn.neurons.recurrent import ConvFeedback, DenseFeedback, Feedback
-from snnlab.nn.neurons.state_output import StateOutput
 
 Shape = tuple[int, ...]
 # Names of the nodes whose output a layer's input is the sum of.
@@ -444,8 +443,6 @@ class _Writer:
             self.weights[below(path, name)] = (node, name)
 
     def _write_neurons(self, layer: Neuron, path: str, sources: Sources, shape: Shape) -> Sources:
-        if isinstance(layer, StateOutput):
-            return self._no_node(sources, path, f"output: {layer.variable}", "output: null")
         neuron, feedback = layer.parts()
         if not isinstance(feedback, Feedback):
             return self._write_population(neuron, path, path, sources, shape)
@@ -472,6 +469,8 @@ class _Writer:
         found = neuron.in_nir(self.dt) if says_it else None
         if found is None:
             return self._no_node(sources, path, f"the neuron {_layer_kind(neuron)}", "type: lif, cuba_lif or iaf")
+        if not found.kind:
+            return self._no_node(sources, path, *found.lost[0][:2])
         for lost in found.lost:
             self._refuse(path, *lost)
         full = {key: _broadcast(value, shape) for key, value in found.values.items()}

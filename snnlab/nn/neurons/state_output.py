@@ -11,6 +11,7 @@ from torch import Tensor
 from snnlab.errors import ConfigError, did_you_mean
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.info import NeuronInfo
+from snnlab.nn.neurons.nir_node import InNIR, Lost
 from snnlab.nn.neurons.time_constants import Constant
 
 
@@ -55,6 +56,9 @@ class StateOutput(Neuron):
 
     def weighted_input(self, x: Tensor) -> Tensor:
         return self.neuron.weighted_input(x)
+
+    def in_nir(self, dt: float) -> InNIR:
+        return InNIR("", {}, [Lost(f"output: {self.variable}", "output: null", "")])
 
     def learned_values(self) -> Iterator[tuple[str, str, Tensor]]:
         yield from self.neuron.learned_values()
