@@ -20,11 +20,11 @@ class StateOutput(Neuron):
 
         (s[t], state[t]) = neuron(x[t], state[t-1]),   y[t] = state[t].variable
 
-    As a readout, `output: v` is the membrane after its reset; with `reset_delay: true`, before it. The spikes do not
-    leave the layer, and are not counted.
+    As a readout, `output: v` is the membrane after its reset; with `reset_delay: true`, before it. The spikes are
+    not counted.
 
     Args:
-        neuron: The neurons.
+        neuron: The neurons, whose spikes stay within the layer.
         variable: Name of the variable.
 
     Shape:
