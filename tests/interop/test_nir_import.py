@@ -105,7 +105,7 @@ KINDS = [kind for kind in LAYER_OF if hasattr(nir, kind)]  # older versions of n
 FROM_A_FILE = {"tau_mem", "tau_syn", "input_gain", "v_leak", "v_threshold", "v_reset", "per_neuron"}
 FROM_OPTIONS = {"decay", "synapse", "reset", "threshold", "spikes", "floor"}
 # What NIR has no word for, with the value that changes nothing.
-UNSAID = {"reset_delay": False, "v_init": 0.0, "tau_mem_std": 0.0, "learn": (), "recurrent": False}
+UNSAID = {"reset_delay": False, "v_init": 0.0, "tau_mem_std": 0.0, "learn": (), "recurrent": False, "output": None}
 WAYS_TO_TRAIN = {"dt", "in_shape", "surrogate", "detach_reset"}
 RESETS: list[tuple[dict[str, Any], Reading]] = [
     ({}, Reading(STEP, reset="value")),
