@@ -30,6 +30,8 @@ _BROKEN = (
     *(OSError, RuntimeError, EOFError, MemoryError, pickle.UnpicklingError),
     *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
 )
+# The first bytes of a file of torch.save before torch 1.6: the pickle of a number.
+_BEFORE_ARCHIVES = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 # The pickles of torch.save by default.
 _PROTOCOL = 2
 # Operations of pickles that name a class by other texts of the pickle; torch.save does not write them.
@@ -52,7 +54,12 @@ def read_torch_file(path: Path) -> Any:
     except IsADirectoryError as error:
         raise DataError(path, "is a folder", "name a file of torch.save") from error
     except zipfile.BadZipFile as error:
-        raise DataError(path, f"is not a whole file of torch.save ({one_line(error)})") from error
+        with open_regular(path) as file:
+            is_old = file.read(len(_BEFORE_ARCHIVES)) == _BEFORE_ARCHIVES
+        if is_old:
+            again = "save it again: torch.save(torch.load(FILE, map_location='cpu', weights_only=True), NEW_FILE)"
+            raise DataError(path, "was saved before torch 1.6, in another form", again) from error
+        raise DataError(path, f"is not a whole file of torch.save ({one_line(error)})", "copy it again") from error
     except _BROKEN as error:
         raise DataError(path, f"cannot be read as tensors ({printable(one_line(error))})") from error
 

@@ -368,3 +368,10 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path, suffix: str
     os.mkfifo(path)
     with assert_raises(DataError, path, "regular"):
         read_state_dict(path)
+
+
+def test_a_file_of_an_old_torch_is_named_with_the_line_that_saves_it_again(tmp_path: Path) -> None:
+    path = tmp_path / "old.pth"
+    torch.save({"fc.weight": torch.ones(2, 2)}, path, _use_new_zipfile_serialization=False)
+    with assert_raises(DataError, path, "1.6", "torch.save(torch.load(FILE"):
+        read_state_dict(path)

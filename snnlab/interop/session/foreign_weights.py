@@ -18,5 +18,5 @@ def load_foreign(network: Network, weights: ForeignWeights) -> str:
         try:
             loaded = load_state_dict(network, path, weights.rename)
         except DataError as error:
-            raise ConfigError("file", error) from error
+            raise ConfigError("file", f"{error.place}: {error.message}", error.hint) from error
     return loaded_text(loaded, path, file_hash(path))
