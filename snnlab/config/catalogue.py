@@ -258,10 +258,12 @@ def _described(sources: Sources, module: Module, target: ast.AST) -> Described |
 
 def _of_layer(sources: Sources, described: Described) -> Described:
     """Return the arguments of a neuron with those that its registry adds."""
-    module = sources.module("snnlab.nn.neurons.recurrent")
+    module = sources.module("snnlab.nn.neurons.register")
     assert module is not None
-    annotation = sources.annotation(module, ast.Name("FeedbackSetting"))
-    added = {"recurrent": (annotation, "False"), "output": ("str | None", "None")}
+    (as_layer,) = (one for one in module.body if isinstance(one, ast.ClassDef) and one.name == "_AsLayer")
+    (call,) = (one for one in as_layer.body if isinstance(one, ast.FunctionDef) and one.name == "__call__")
+    added = dict(sources.signature(module, call, skipped=1).arguments)
+    del added["in_shape"]  # a neuron that takes it names it, and snnlab passes it
     return described._replace(arguments={**described.arguments, **added})
 
 
