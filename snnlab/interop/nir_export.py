@@ -468,9 +468,7 @@ class _Writer:
         says_it = {"nir", "in_nir"} & {*vars(type(neuron))}
         found = neuron.in_nir(self.dt) if says_it else None
         if found is None:
-            return self._no_node(sources, path, f"the neuron {_layer_kind(neuron)}", "type: lif, cuba_lif or iaf")
-        if not found.kind:
-            return self._no_node(sources, path, *found.lost[0][:2])
+            return self._no_node(sources, path, *neuron.why_no_node())
         for lost in found.lost:
             self._refuse(path, *lost)
         full = {key: _broadcast(value, shape) for key, value in found.values.items()}

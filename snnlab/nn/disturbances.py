@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from snnlab.kernels.trace_cache import map_coefficients
 from snnlab.nn.layer import OWN_SPIKES, Counts
 from snnlab.nn.network import Network
-from snnlab.nn.neurons.base import Neuron, named_neurons
+from snnlab.nn.neurons.base import Neuron, NeuronWrapper, named_neurons
 from snnlab.nn.neurons.recurrent import Recurrent
 from snnlab.registry import Registry
 
@@ -188,7 +188,7 @@ class TimeConstantMismatch(Disturbance):
         return sum(neuron.scale_time_constants(shapes[name], factor) for name, neuron in neurons if name in shapes)
 
 
-class LossySpikes(Neuron):
+class LossySpikes(NeuronWrapper):
     """Neurons some of whose spikes are lost on their way out.
 
     Args:
@@ -198,15 +198,8 @@ class LossySpikes(Neuron):
     """
 
     def __init__(self, neuron: Neuron, probability: float, rng: torch.Generator) -> None:
-        super().__init__(getattr(neuron, "dt", None))
-        self.neuron, self.probability, self.rng = neuron, probability, rng
-        self.spiking, self.graded, self.reach = neuron.spiking, neuron.graded, neuron.reach  # type: ignore[misc]
-
-    def coefficients(self) -> Any:
-        return self.neuron.coefficients()
-
-    def initial_state(self, x: Tensor) -> Any:
-        return self.neuron.initial_state(x)
+        super().__init__(neuron)
+        self.probability, self.rng = probability, rng
 
     def step(self, x: Tensor, state: Any, coefficients: Any) -> tuple[Tensor, Any]:
         y, after = self.neuron.step(x, state, coefficients)
@@ -226,7 +219,7 @@ class LossySpikes(Neuron):
         return y * (torch.rand(y.shape, generator=self.rng) >= self.probability).to(y)
 
 
-class Rounded(Neuron):
+class Rounded(NeuronWrapper):
     """Neurons whose coefficients, or states at the end of each step, are rounded.
 
     Args:
@@ -236,20 +229,12 @@ class Rounded(Neuron):
     """
 
     def __init__(self, neuron: Neuron, coefficient: Callable[[Tensor], Tensor] | None, bits: float | None) -> None:
-        super().__init__(getattr(neuron, "dt", None))
-        self.neuron, self.coefficient, self.bits = neuron, coefficient, bits
-        self.spiking, self.graded, self.reach = neuron.spiking, neuron.graded, neuron.reach  # type: ignore[misc]
-        self.approximate, self.parallel = neuron.approximate, neuron.parallel  # type: ignore[misc]
+        super().__init__(neuron)
+        self.coefficient, self.bits = coefficient, bits
 
     def coefficients(self) -> Any:
         own, coefficient = self.neuron.coefficients(), self.coefficient
         return own if coefficient is None else map_coefficients(own, lambda value: _rounded_number(value, coefficient))
-
-    def initial_state(self, x: Tensor) -> Any:
-        return self.neuron.initial_state(x)
-
-    def weighted_input(self, x: Tensor) -> Tensor:
-        return self.neuron.weighted_input(x)
 
     def step(self, x: Tensor, state: Any, coefficients: Any) -> tuple[Tensor, Any]:
         y, after = self.neuron.step(x, state, coefficients)

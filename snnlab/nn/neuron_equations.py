@@ -308,7 +308,7 @@ def _rendered(neuron: Neuron, *, exact: bool) -> RenderedEquations | str:
         places |= renamed | {name: "1" for name in ones if renamed.get(name) not in fields}
         places |= {name: "0" for name, value in values.items() if _is(value, 0.0)}
         places |= {name: "0" for name in settings if _is(vars(neuron)[name], 0.0) and name not in places}
-    state = neuron.initial_state(torch.zeros(1, *(getattr(neuron, "in_shape", None) or (1,))))
+    state = neuron.rest_of_one_sample()
     try:
         found = equations_of(
             neuron.step,

@@ -57,21 +57,12 @@ def bind_records(loss: LossTerm, built: BuiltNetwork) -> None:
         if layer not in neurons:
             near = did_you_mean(name, neurons)
             raise ConfigError("loss.records", f"there is no layer of neurons '{name}'", near, () if near else neurons)
-        known = _variables(neurons[layer], built)
+        known = neurons[layer].parts()[0].state_variables()
         if variable and variable not in known:
             raise ConfigError("loss.records", f"{layer} has no state '{variable}'", "", known)
         wanted.setdefault(layer, []).append(variable)
     for layer, variables in wanted.items():
         neurons[layer].register_forward_hook(_Recording(variables), with_kwargs=True)
-
-
-def _variables(neuron: Neuron, built: BuiltNetwork) -> list[str]:
-    own = neuron.parts()[0]
-    if own.parallel:
-        return []
-    like = next(built.network.parameters())
-    in_shape = getattr(own, "in_shape", None) or (1,)
-    return [*type(own.initial_state(like.new_zeros(1, *in_shape)))._fields]
 
 
 class _Recording:

@@ -97,6 +97,10 @@ class Neuron(Declared, TemporalLayer, ABC):
         """
         return None
 
+    def why_no_node(self) -> tuple[str, str]:
+        """Return what has no node in NIR, and what to set instead, where `in_nir` is None."""
+        return f"the neuron {type(self).__name__}", "type: lif, cuba_lif or iaf"
+
     def decays(self) -> list[Decay]:
         """Return the decays of its variables, as they were set."""
         return []
@@ -127,6 +131,14 @@ class Neuron(Declared, TemporalLayer, ABC):
     def constants(self) -> list[Constant]:
         """Return the time constants, for `snnlab show`."""
         return []
+
+    def rest_of_one_sample(self) -> Any:
+        """Return the state at rest of one sample, of one neuron if it does not know its shape."""
+        return self.initial_state(torch.zeros(1, *(getattr(self, "in_shape", None) or (1,))))
+
+    def state_variables(self) -> tuple[str, ...]:
+        """Return the names of its state's variables; none if it computes all steps at once."""
+        return () if self.parallel else type(self.rest_of_one_sample())._fields
 
     def parts(self) -> tuple[Neuron, nn.Module | None]:
         """Return the neurons without their feedback, and the feedback; None without one."""
@@ -178,6 +190,47 @@ class Neuron(Declared, TemporalLayer, ABC):
         if counts is not None and done.counts is not None:
             counts[OWN_SPIKES] = done.counts
         return done
+
+
+class NeuronWrapper(Neuron):
+    """Base class of neurons that are other neurons with another output, or other numbers.
+
+    Args:
+        neuron: The other neurons.
+    """
+
+    def __init__(self, neuron: Neuron) -> None:
+        super().__init__(getattr(neuron, "dt", None))
+        self.neuron = neuron
+        for name in ("spiking", "graded", "reach", "approximate", "parallel", "rounds_coefficients"):
+            setattr(self, name, getattr(neuron, name))
+
+    def coefficients(self) -> Any:
+        return self.neuron.coefficients()
+
+    def initial_state(self, x: Tensor) -> Any:
+        return self.neuron.initial_state(x)
+
+    def rest_of_one_sample(self) -> Any:
+        return self.neuron.rest_of_one_sample()
+
+    def weighted_input(self, x: Tensor) -> Tensor:
+        return self.neuron.weighted_input(x)
+
+    def learned_values(self) -> Iterator[tuple[str, str, Tensor]]:
+        return self.neuron.learned_values()
+
+    def map_quantities(self, change: Callable[[Tensor], Tensor]) -> None:
+        self.neuron.map_quantities(change)
+
+    def scale_time_constants(self, shape: tuple[int, ...], factor: Callable[[tuple[int, ...]], Tensor]) -> bool:
+        return self.neuron.scale_time_constants(shape, factor)
+
+    def constants(self) -> list[Constant]:
+        return self.neuron.constants()
+
+    def info(self) -> NeuronInfo:
+        return self.neuron.info()
 
 
 class SurrogateNeuron(Neuron):

@@ -58,7 +58,7 @@ class InNIR(NamedTuple):
     """A neuron as a node of NIR.
 
     Attributes:
-        kind: Its primitive; empty if there is none, which `lost` explains.
+        kind: Its primitive.
         values: Its fields, numbers or a value per channel or neuron, in double precision; times in the unit of dt. The
             threshold is that of a spike at u > v_threshold.
         lost: What it does not say.

@@ -119,3 +119,8 @@ def test_learned_values_are_those_of_the_neurons() -> None:
 def test_a_variable_that_is_not_there_is_named(kind: str, settings: dict[str, Any], facts: tuple[str, ...]) -> None:
     with assert_raises(ConfigError, "lif1.output", *facts):
         NEURONS.build(kind, settings, "lif1", dt=1.0, in_shape=(N,), num_steps=T)
+
+
+def test_a_neuron_whose_parameters_a_device_stores_stays_one() -> None:
+    assert make("lif", output="v").rounds_coefficients
+    assert not make("brf", omega=[8.0, 9.0], output="v").rounds_coefficients
