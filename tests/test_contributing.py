@@ -159,7 +159,7 @@ def test_its_test_passes_and_so_do_those_for_all_neurons(said: str):
     assert re.search(r"\d\d passed", said)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_its_equations_are_listed_and_shown_with_its_settings(said: str):
     assert said.count("    u[t] = 0 if rest[t-1] > 0 else a * v[t-1] + x[t]\n") == 2
     assert "    a = exp(-dt / tau_mem)\n" in said
@@ -167,7 +167,7 @@ def test_its_equations_are_listed_and_shown_with_its_settings(said: str):
     assert "t_refractory = 10 ms" in said
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_both_stream_with_the_bits_of_dense_loops(said: str):
     found = output_of(said, CERTIFY)
     assert [re.search(r"equal to plain dense loops: (0) of [\d,]+ states", text) is not None for text in found] == [
@@ -176,25 +176,25 @@ def test_both_stream_with_the_bits_of_dense_loops(said: str):
     assert [re.search(r"^lif1 +256 +[1-9]", text, re.M) is not None for text in found] == [True] * 2
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_it_is_exported_to_nir_without_its_rest(said: str, checkout: Path):
     assert "refractory" in output_of(said, EXPORT)[0]
     assert (checkout / "refractory_lif.nir").stat().st_size > 0
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_second_ones_equations_have_its_exponential_and_division(said: str):
     assert "k0 * v[t-1] + k1 / (1 + exp(-x[t])) - 0.5 * k1" in output_of(said, show("soft_lif"))[0]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_both_are_in_the_reference(said: str):
     (page,) = output_of(said, "reference")
     assert re.search(r"^#+ .*refractory_lif", page, re.M)
     assert re.search(r"^#+ .*soft_lif", page, re.M)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_it_is_listed_and_trains(said: str):
     assert re.search(r"^refractory_lif +refractory_lif +Leaky", said, re.M)
     assert "outputs/mlp_lif" in said

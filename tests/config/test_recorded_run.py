@@ -11,6 +11,7 @@ import pytest
 from snnlab.config.recorded_run import compose_run
 from snnlab.errors import UnknownSettingError, VersionError
 
+from ..marks import mostly_long
 from ..refusals import assert_raises
 
 ROOT = Path(__file__).parents[2]
@@ -24,8 +25,7 @@ def test_there_are_published_runs() -> None:
     assert len(PUBLISHED) >= 21
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: "/".join(folder.parts[-2:]))
+@pytest.mark.parametrize("folder", mostly_long(PUBLISHED, 1, 40), ids=lambda folder: "/".join(folder.parts[-2:]))
 def test_a_published_run_opens(folder: Path) -> None:
     experiment = compose_run(folder, use="record")
     assert experiment.model["layers"]

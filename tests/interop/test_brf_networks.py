@@ -122,7 +122,7 @@ def run(network: Network, x: Tensor) -> Theirs:
         ("ecg_alif", 4),
         ("smnist_brf", 4),
         ("psmnist_alif", 4),
-        pytest.param("smnist_brf", 200, marks=pytest.mark.long),
+        pytest.param("smnist_brf", 200, marks=pytest.mark.slow),
         pytest.param("smnist_alif", 100, marks=pytest.mark.long),
         pytest.param("psmnist_brf", 100, marks=pytest.mark.long),
         pytest.param("ecg_brf", 141, marks=pytest.mark.long),

@@ -40,8 +40,8 @@ OSCILLATOR = {"type": "brf", "equation_dt": 10.0, "input_gain": 60.0, "omega": [
     "drawn",
     [
         *(pytest.param(draw(seed), id=str(seed), marks=[pytest.mark.slow] if seed > 3 else []) for seed in (3, 14, 17)),
-        pytest.param((DELAYED, INTEGER_TARGETS.build("int8", {}, "quantize")), id="delayed"),
-        pytest.param((ADAPTIVE, INTEGER_TARGETS.build("int8", {}, "quantize")), id="adaptive"),
+        pytest.param((DELAYED, INTEGER_TARGETS.build("int8", {}, "quantize")), id="delayed", marks=pytest.mark.slow),
+        pytest.param((ADAPTIVE, INTEGER_TARGETS.build("int8", {}, "quantize")), id="adaptive", marks=pytest.mark.slow),
         pytest.param((DELAYED | {"n1": OSCILLATOR}, INTEGER_TARGETS.build("int8", {}, "quantize")), id="oscillators"),
     ],
 )

@@ -69,7 +69,10 @@ def outputs_and_gradients(net: Network, lengths: Tensor | None) -> tuple[list[Te
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "pooling"),
-    [(kind, list(POOLS)[at % 3]) for at, kind in enumerate(("lif", "late", "value", "cuba", "learned", "given"))],
+    [
+        pytest.param(kind, list(POOLS)[at % 3], marks=[pytest.mark.slow] * (at > 2))
+        for at, kind in enumerate(("lif", "late", "value", "cuba", "learned", "given"))
+    ],
 )
 def test_blocks_of_time_change_no_spike_and_no_gradient(
     kind: str, pooling: str, monkeypatch: pytest.MonkeyPatch

@@ -16,6 +16,8 @@ from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.stages import FusedEvents
 
+from ..marks import mostly_long
+
 Node = Mapping[str, Any]
 
 SHAPE = (2, 13, 11)
@@ -87,12 +89,12 @@ def answer(
 def some(count: int) -> list[Any]:
     """Return names of a convolution, a neuron and a pooling each."""
     names = [list(each) for each in (CONVOLUTIONS, NEURONS, POOLS)]
-    return [[each[(at * (1 + n // 2) + n) % len(each)] for n, each in enumerate(names)] for at in range(count)]
+    return [tuple(each[(at * (1 + n // 2) + n) % len(each)] for n, each in enumerate(names)) for at in range(count)]
 
 
 @pytest.mark.long
 @pytest.mark.compiled
-@pytest.mark.parametrize(("conv", "kind", "pooling"), some(4))
+@pytest.mark.parametrize(("conv", "kind", "pooling"), mostly_long(some(4), 1, 1))
 def test_it_is_the_same_convolution(conv: str, kind: str, pooling: str) -> None:
     convolution, neuron, pool = CONVOLUTIONS[conv], NEURONS[kind], POOLS[pooling]
     lengths = torch.tensor([7, 0, 3, 1, 9]) if pooling != "another" else None

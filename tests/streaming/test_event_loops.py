@@ -337,7 +337,7 @@ def test_neurons_that_stay_above_the_threshold_spike_without_input() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("target", [3, 9])
+@pytest.mark.parametrize("target", [3, pytest.param(9, marks=pytest.mark.slow)])
 def test_all_layers_of_speck_equal_dense_loops(real_data: Path, target: int) -> None:
     file = foreign_file(real_data, "sinabs/dvs_gesture_params.pt")
     network = composed("model=speck_gesture", "data.dt=1", f"model.weights.file={file}")
