@@ -258,7 +258,9 @@ def plan_suite(wanted: BenchRequest, command: str) -> tuple[SuitePlan, list[RunS
     chosen = request.choice.methods or list(settings.methods), request.choice.datasets or list(settings.datasets)
     specs = plan.run_specs(SuiteSelection(*chosen), settings.seeds)
     if not specs:
-        raise ConfigError("bench", "none of these methods is trained on these datasets")
+        where = {name: settings.methods[name].datasets or list(settings.datasets) for name in chosen[0]}
+        fix = "; ".join(f"{name} has the datasets {', '.join(datasets)}" for name, datasets in where.items())
+        raise ConfigError("datasets", "none of these methods is trained on these datasets", fix)
     for dataset, method in dict.fromkeys((spec.dataset, spec.method) for spec in specs):
         if suite_.tuning_settings(method) is not None:
             tuning_plan(plan, dataset, method, partial(merge_overrides, config_dir=plan.config_dir))
