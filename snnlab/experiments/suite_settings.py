@@ -20,7 +20,7 @@ from snnlab.spec.signatures import check_settings
 
 PLACE = "suite"
 # Settings that name the weights of a given network.
-_WEIGHTS = ("model.weights.file", "init_from")
+GIVEN_WEIGHTS = ("model.weights.file", "init_from")
 CONTROLS = ("shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only")
 # Settings that the suite controls, and what to use in their place.
 _SET_BY_SUITE = {
@@ -232,8 +232,8 @@ def _parse_method(name: str, node: Any) -> Method:
     check_settings(Method, settings, place, "a method")
     method = Method(**settings)
     check_overrides(method.overrides, place)
-    if method.role == GIVEN and not {key_of(text) for text in method.overrides} & set(_WEIGHTS):
-        fix = f"add {_WEIGHTS[0]}=FILE or {_WEIGHTS[1]}=RUN to its overrides"
+    if method.role == GIVEN and not {key_of(text) for text in method.overrides} & set(GIVEN_WEIGHTS):
+        fix = f"add {GIVEN_WEIGHTS[0]}=FILE or {GIVEN_WEIGHTS[1]}=RUN to its overrides"
         raise ConfigError(f"{place}.role", "given needs the weights", fix)
     return method
 

@@ -19,13 +19,14 @@ from snnlab.experiments.session import suite_records
 from snnlab.experiments.session.experiment_files import read_suite
 from snnlab.experiments.session.suite_check import check_suite
 from snnlab.experiments.suite_reading import GIVEN
-from snnlab.experiments.suite_settings import parse_settings
+from snnlab.experiments.suite_settings import GIVEN_WEIGHTS, parse_settings
 from snnlab.experiments.suite_table import FORMATS, read_table, table_text
 from snnlab.experiments.verdicts import read_methods
 from snnlab.runs.provenance import ComparedItem
 from snnlab.runs.public_parts import public_result
 from snnlab.runs.recorded import read_run
 from snnlab.session.weights import checkpoint_file
+from snnlab.spec.override_texts import key_of
 
 from ...refusals import assert_raises
 
@@ -244,8 +245,8 @@ def test_published_records_have_three_seeds_of_every_row_and_weights_of_the_firs
     for dataset, method in rows:
         record, given = RowRecord.read(PUBLISHED / name / dataset / method), suite.methods[method].role == GIVEN
         trained = record.run(0).selection["epochs"] > 0
-        begins = ("init_from=", "model.weights.file=")
-        goes_on = any(text.startswith(begins) for text in (*suite.datasets[dataset], *suite.methods[method].overrides))
+        settings = {key_of(text) for text in (*suite.datasets[dataset], *suite.methods[method].overrides)}
+        goes_on = bool(settings & set(GIVEN_WEIGHTS))
         # Recorded networks are those that there are, as are those that go on from them.
         wanted = [0, 1, 2] if trained and not goes_on else list(suite.seeds)[:3]
         assert record.seeds[:3] == ([0] if given else wanted)
