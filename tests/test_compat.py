@@ -245,7 +245,7 @@ def test_the_bits_of_an_integer_are_a_float(real: type, whole: type) -> None:
     assert njit(lambda bits: as_float(bits))(bits) == -1.5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_onnx_runtime_collects_no_data_in_a_training(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", exc_type=ImportError)
     code = "import snnlab.training.metrics, sys; sys.exit('onnxruntime' not in sys.modules)"

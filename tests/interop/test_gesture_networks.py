@@ -138,7 +138,6 @@ def test_neurobench_recognizes_four_of_four_gestures(foreign: Path, real_data: P
     assert answers(run(of_neurobench(foreign, dt_ms), gestures(real_data, dt_ms, denoised=True, side=32))) == CLASSES
 
 
-@pytest.mark.slow
 @pytest.mark.peers
 @pytest.mark.parametrize("target", one_long(CLASSES))
 def test_all_layers_of_speck_spike_as_in_sinabs(foreign: Path, real_data: Path, target: int) -> None:

@@ -181,7 +181,7 @@ print(peak("VmHWM:") - before)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from Linux's /proc")
 def test_segments_reduce_memory() -> None:
     def megabytes(segments: int) -> float:

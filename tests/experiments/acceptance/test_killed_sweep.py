@@ -80,7 +80,6 @@ def test_a_full_disk_ends_it_with_a_line_and_it_can_be_resumed(
     assert (len(after), {number: after[number] for number in before}) == (2, before)
 
 
-@pytest.mark.slow
 def test_gpus_are_shared_at_first_and_when_resumed(
     workplace: Path, store: str, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
 ):

@@ -205,7 +205,7 @@ def test_trials_with_low_scores_are_pruned_and_count(search: Search):
     assert json.loads((folder / "search.json").read_text())["trials"]["finished"] == 6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_joblib_runs_the_trials_in_processes(search: Search):
     given = (
         *STORED,
