@@ -310,7 +310,10 @@ def test_a_browser_shows_the_page_of_a_suite_and_a_click_sorts_a_table(bench: Be
         (("suite=smoke", "trainer.max_epoch=3"), ("trainer.max_epoch", "max_epochs")),
         (("suite=smoke", "threads=0"), ("threads", 1, 0)),
         (("suite=smook",), ("suite=smook", "smoke")),
-        (("suite=bits_sequences", "methods=[trained_4]", "datasets=[smnist_brf]"), ("datasets", "trained_4", "psmnist")),
+        (
+            ("suite=bits_sequences", "methods=[trained_4]", "datasets=[smnist_brf]"),
+            ("datasets", "trained_4", "psmnist"),
+        ),
     ],
 )
 def test_a_mistake_is_found_before_anything_runs(workplace: Path, snnlab: Snnlab, words: tuple[str, ...], facts: tuple):
