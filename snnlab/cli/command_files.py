@@ -6,9 +6,9 @@ import ast
 import importlib
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -125,18 +125,18 @@ def commands() -> dict[str, list[Command]]:
     folders = {Path(folder): "snnlab.cli" for folder in snnlab.cli.__path__} | folders_of_features("cli")
     for folder, package in folders.items():
         for path in sorted(folder.glob("*.py")):
-            for one in _commands_of(path, f"{package}.{path.stem}"):
+            for one in _commands_of(path.read_text(encoding="utf-8"), f"{package}.{path.stem}"):
                 found.setdefault(one.word, []).append(one)
     return dict(sorted(found.items()))
 
 
-def _commands_of(path: Path, module: str) -> list[Command]:
-    """Return the commands of a file, in its order."""
-    source = path.read_text(encoding="utf-8")
+@cache  # a program that calls many commands would spend as long on reading these files as on a small training
+def _commands_of(source: str, module: str) -> Sequence[Command]:
+    """Return the commands of a file's text, in its order."""
     if f"@{DECORATOR}(" not in source:
         return []
     found = []
-    for node in ast.parse(source, path).body:
+    for node in ast.parse(source).body:
         if not isinstance(node, ast.FunctionDef):
             continue
         for call in node.decorator_list:

@@ -219,15 +219,35 @@ def compose(files: ConfigFiles, overrides: Sequence[str], name: str = PRIMARY) -
             cfg = hydra.compose(name, list(overrides), return_hydra_config=True)
     finally:
         _files.reset(token)
+    values = _bounded_values(cfg)
+    files.choices = files.choices or {str(group): name for group, name in cfg.hydra.runtime.choices.items()}
+    if files.own:
+        _require_own_hydra(values["hydra"], files)
+    return cfg
+
+
+def compose_record(files: ConfigFiles, overrides: Sequence[str]) -> DictConfig:
+    """Compose the only file of a recorded experiment, without Hydra's own node.
+
+    Args:
+        files: The record.
+        overrides: Overrides in Hydra's grammar; without them nothing is left for Hydra to do.
+    """
+    if overrides:
+        return without_hydra(compose(files, overrides))
+    cfg = OmegaConf.create(dict(files.load(PRIMARY).content))
+    _bounded_values(cfg)
+    return cfg
+
+
+def _bounded_values(cfg: DictConfig) -> dict[str, Any]:
+    """Return the values of a configuration with their references; refuse one that is too large, or not printable."""
     raw = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(raw, dict)
     values = {str(key): value for key, value in raw.items()}
     require_bounded(values)
     require_printable({key: value for key, value in values.items() if key != "hydra"})
-    files.choices = files.choices or {str(group): name for group, name in cfg.hydra.runtime.choices.items()}
-    if files.own:
-        _require_own_hydra(values["hydra"], files)
-    return cfg
+    return values
 
 
 @contextmanager

@@ -136,9 +136,9 @@ def plugin_files(names: Sequence[str]) -> dict[str, Path]:
     """
     packages = {name.partition(".")[0] for name in names}
     found: dict[str, Path] = {}
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and (name in names or (name.partition(".")[0] in packages and not is_installed(Path(file)))):
+    for name in [name for name in sys.modules if name.partition(".")[0] in packages]:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and (name in names or not is_installed(Path(file))):
             found[name] = Path(file).resolve()
     return found
 

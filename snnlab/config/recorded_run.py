@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from snnlab.config.compose import check_config, compose_experiment, read_overrides
 from snnlab.config.folders import config_folder, groups, user_folder
 from snnlab.config.hydra_errors import readable_errors
-from snnlab.config.hydra_source import ConfigFiles, compose, without_hydra
+from snnlab.config.hydra_source import ConfigFiles, compose, compose_record
 from snnlab.config.overrides import mark_overrides
 from snnlab.config.plugins import find_recorded_plugins, kept_plugins, plugins_override
 from snnlab.config.references import external_references, has_external_reference, iterate_texts, require_bounded
@@ -317,12 +317,10 @@ def compose_run(
     assert isinstance(raw, dict)
     files = ConfigFiles(record={str(key): value for key, value in raw.items()})
     with readable_errors(files):
-        composed = compose(files, marked)
+        composed = compose_record(files, marked)
     files.choices |= chosen
     with kept_plugins(run):
-        experiment = check_config(
-            without_hydra(composed), files, marked, {key_of(text).partition(".")[0] for text in typed_overrides}
-        )
+        experiment = check_config(composed, files, marked, {key_of(text).partition(".")[0] for text in typed_overrides})
     _require_same_classes(cfg, recorded, run)
     unmasked: dict[str, Any] = {field.name: _unmask(getattr(experiment, field.name)) for field in fields(experiment)}
     experiment = replace(experiment, **{**unmasked, "of_run": run.absolute()})
