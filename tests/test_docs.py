@@ -193,7 +193,7 @@ def test_a_command_of_a_page_works(
     if any(word.endswith("/config.yaml") for word in arguments):  # a copied file has no output folder for its next run
         arguments.append(f"output_dir={tmp_path}")
     short_already = {"resume=RUN", *(word for word in arguments if word.endswith("/config.yaml"))}
-    trains = arguments[0] == "train" and not {"--help", "--cfg", *short_already} & set(arguments)
+    trains = arguments[0] in ("train", "find") and not {"--help", "--cfg", *short_already} & set(arguments)
     if arguments[:1] == ["bench"] and any(word.startswith("suite=") for word in arguments):
         arguments.append("--dry-run")  # tests/experiments/acceptance/test_bench.py trains one
     if arguments[0] in FEWER:

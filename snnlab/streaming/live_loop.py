@@ -116,14 +116,16 @@ def add_outputs(memory: Any, total: Any, windows: Any, y: Any) -> None:
     Shape:
         memory: `[N, K]`; total: `[K]`; y: `[T, K]`.
     """
-    window = windows[0]
+    window = windows[0]  # numba compiles the loops over outputs in a fraction of the time of whole rows
     for row in range(y.shape[0]):
         if window.end == memory.shape[0]:
             first = window.end - window.num_steps
-            total[:] = 0
+            for k in range(total.size):
+                total[k] = 0
             for n in range(window.num_steps):
-                memory[n] = memory[first + n]
-                total += memory[n]  # differences round; they start again here
+                for k in range(total.size):
+                    memory[n, k] = memory[first + n, k]
+                    total[k] += memory[n, k]  # differences round; they start again here
             window.end = window.num_steps
         for k in range(total.size):
             memory[window.end, k] = y[row, k]

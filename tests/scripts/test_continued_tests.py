@@ -26,9 +26,9 @@ def test_skipped():
 def run(folder: Path, whole: str, *options: str) -> tuple[list[int], list[str]]:
     """Return how many passed before, how many now, and how many are left; and the names of these."""
     command = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", str(folder), str(folder)]
-    plugin = ["-p", "scripts.continued_tests", "--continue", str(folder / "passed.txt")]
-    environment = {**os.environ, "WHOLE": whole}
-    done = subprocess.run([*command, *plugin, *options], cwd=ROOT, env=environment, text=True, capture_output=True)
+    plugins = ["-p", "xdist", "-p", "scripts.continued_tests", "--continue", str(folder / "passed.txt")]
+    environment = {**os.environ, "WHOLE": whole, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run([*command, *plugins, *options], cwd=ROOT, env=environment, text=True, capture_output=True)
     found = re.search(r"(\d+) passed before, (\d+) now; (\d+) left", done.stdout)
     assert found, done.stdout + done.stderr
     return [int(text) for text in found.groups()], re.findall(r"left: test_some\.py::(\S+)", done.stdout)
