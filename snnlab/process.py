@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import codecs
 import errno
+import gc
 import io
 import os
 import re
@@ -27,6 +28,9 @@ if sys.platform != "win32":
 _NO_MEMORY = ("failed to map segment", "could not find/load shared object", "cannot allocate memory", "can't allocate")
 # Message of `Path.expanduser`.
 _NO_HOME = "Could not determine home directory."
+# New objects after which a program that starts looks for garbage; Python has 700 or 2,000.
+_OBJECTS_OF_A_START = 100_000
+_USUAL_THRESHOLD: list[int] = []
 
 
 def working_folder_problem() -> str | None:
@@ -212,6 +216,23 @@ def limit_warning_errors() -> None:
     """Limit `python -W error` to warnings of snnlab: warnings of other packages at their import are not our errors."""
     if any(option.partition(":")[0] == "error" for option in sys.warnoptions):
         warnings.filterwarnings("default", module=r"(?!snnlab(\.|$))")
+
+
+def collect_rarely() -> None:
+    """Let Python look for garbage rarely, until `collect_as_usual`.
+
+    A start imports half a million objects, which all stay: to look at them again and again took a quarter of it.
+    """
+    threshold, *others = gc.get_threshold()
+    _USUAL_THRESHOLD.append(threshold)
+    gc.set_threshold(_OBJECTS_OF_A_START, *others)
+
+
+def collect_as_usual() -> None:
+    """End `collect_rarely`: garbage of a training holds much memory. What was imported is never looked at again."""
+    if _USUAL_THRESHOLD:
+        gc.freeze()
+        gc.set_threshold(_USUAL_THRESHOLD.pop(), *gc.get_threshold()[1:])
 
 
 def exit_at_once(status: int) -> NoReturn:

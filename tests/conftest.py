@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import signal
@@ -30,11 +31,9 @@ gc.set_threshold(100_000, 20, 100)
 def pytest_collection_finish() -> None:
     """Never search what was imported for garbage."""
     gc.freeze()
-
-
-def pytest_sessionfinish() -> None:
-    """At its end the interpreter frees all of it, without a word of bindings that something leaked."""
-    gc.unfreeze()
+    # At its end the interpreter frees all of it, without a word of bindings that something leaked. Not before: pytest
+    # searches five times when its session ends.
+    atexit.register(gc.unfreeze)
 
 
 @pytest.fixture(scope="session", autouse=True)

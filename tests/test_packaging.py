@@ -75,7 +75,9 @@ def test_no_data_and_no_outputs_are_packaged(built: tuple[set[str], set[str]]) -
     assert {path.suffix for path in live} == {".html", ".css", ".js", ".py"}
     exported = {path for path in installed if path.parent == PurePosixPath("snnlab/interop/c99/templates")}
     assert {path.name for path in exported} == {"Makefile", "main.c", "network.py.txt"}
-    others = {*installed} - templates - pages - networks - live - exported
+    digits = {PurePosixPath("snnlab/data/sources/digits.csv.gz")}
+    assert digits <= {*installed}
+    others = {*installed} - templates - pages - networks - live - exported - digits
     assert {path.suffix for path in others} <= {".py", ".yaml", ".typed"}
 
 

@@ -23,6 +23,7 @@ def enter() -> NoReturn:
     """Run the command line as a program, with any standard streams, and exit quickly."""
     shield_workers()
     let_openmp_sleep()
+    process.collect_rarely()
     process.open_streams()
     process.limit_warning_errors()
     process.exit_at_once(main())

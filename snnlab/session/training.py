@@ -17,6 +17,7 @@ from snnlab.console import quiet_lightning
 from snnlab.errors import DamagedError, Interrupted, RunFolderError
 from snnlab.files import require_writable
 from snnlab.printable import masked
+from snnlab.process import collect_as_usual
 from snnlab.runs.provenance import ComparedItem, compare_runs, environment_differences
 from snnlab.runs.recorded import RecordedRun, read_run, read_run_if_ended
 from snnlab.runs.run_folder import CONFIG, REPEAT_SUFFIX, Result, locked
@@ -35,6 +36,7 @@ def run(session: Session, started: float) -> Result:
     Args:
         started: `time.perf_counter()` when the command began.
     """
+    collect_as_usual()
     experiment, folder = session.experiment, session.folder
     if requeued := requeued_run(experiment):
         return _train_or_requeue(lambda: resume(requeued, (), None, started, compose_initial=lambda: experiment))
@@ -63,6 +65,7 @@ def resume(
         command: The command line; None: the run is resumed without one.
         compose_initial: Composes the experiment that this process was started with, if not with `resume`.
     """
+    collect_as_usual()
     before = compose_run(run, (), config_dir, "record")
     now = compose_run(run, overrides, config_dir, "training", compose_initial)
     changed = changed_settings(before.record or {}, now.record or {})

@@ -24,7 +24,9 @@ from snnlab.spec.interval import Count, NonNegative, at_least, between
 
 # The allowed encoders, and their steps of 1 ms, which together are as long as a camera recording.
 ENCODERS, STEPS = ("poisson", "latency"), 300
-# Fraction of the digits of scikit-learn for testing.
+# A line for each digit: 64 pixels, and the class. To import scikit-learn for its file would take half a second.
+_DIGITS = Path(__file__).with_name("digits.csv.gz")
+# Fraction of the digits for testing.
 _TEST_FRACTION = 0.2
 _MARGIN = 3  # pixels between the image and the edge of the sensor
 
@@ -81,7 +83,8 @@ class SaccadeDataset(ABC):
 class SaccadeDigits(SaccadeDataset):
     """1,797 digits of 8x8 pixels, each recorded during three saccades of 100 ms; a fifth of each class is for testing.
 
-    Source: digits: Alpaydin and Kaynak, UCI, 1998, from scikit-learn; camera: `snnlab.data.events.simulators`.
+    Source: digits: Alpaydin and Kaynak, UCI, 1998 (CC BY 4.0), the file of scikit-learn; camera:
+    `snnlab.data.events.simulators`.
     """
 
     label = "saccade_digits"
@@ -96,11 +99,9 @@ class SaccadeDigits(SaccadeDataset):
 
     @cached_property
     def _digits(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return scikit-learn's images `[N, 8, 8]` and their classes."""
-        from sklearn.datasets import load_digits
-
-        images, targets = load_digits(return_X_y=True)
-        return images.reshape(-1, 8, 8), targets.astype(np.int64)
+        """Return images `[N, 8, 8]` of values from 0 to 16, and their classes."""
+        table = np.loadtxt(_DIGITS, delimiter=",")
+        return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
 
     @property
     def targets(self) -> np.ndarray:

@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from snnlab.data.events import Events, check_events
+from snnlab.data.events.simulators import digit_image
 from snnlab.data.sources.saccades import SaccadeDigits
 from snnlab.errors import ConfigError
 
@@ -18,9 +19,11 @@ def _same(one: Events, other: Events) -> bool:
 
 def test_its_recordings_are_the_digits_of_scikit_learn() -> None:
     source = SaccadeDigits()
-    _, targets = load_digits(return_X_y=True)
+    images, targets = load_digits(return_X_y=True)
     assert len(source) == targets.size
     np.testing.assert_array_equal(source.targets, targets)
+    for index, image in enumerate(images):
+        np.testing.assert_array_equal(source.image(index), digit_image(image.reshape(8, 8)))
     assert source.targets.max() + 1 == source.num_classes
     assert source.notes == []
 
