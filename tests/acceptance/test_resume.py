@@ -188,13 +188,8 @@ VARIANTS = {
 }
 
 
-# The other variants nearly always fail together with this one, so they run only in make slow.
-OFTEN = ("windows_annealing_and_a_frozen_layer",)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.long if n in OFTEN else pytest.mark.slow) for n in VARIANTS]
-)
+@pytest.mark.slow  # nearly always they fail together with `test_killed_at`
+@pytest.mark.parametrize("name", VARIANTS)
 def test_killed_with(tmp_path: Path, digits_store: str, name: str):
     stops_early = name == "early_stopping"
     places = [f"batch:1:{random.Random(name).randrange(BATCHES)}", "over" if stops_early else "end:0"]
@@ -204,7 +199,7 @@ def test_killed_with(tmp_path: Path, digits_store: str, name: str):
         assert_same(resumed(run), runs[0])
 
 
-@pytest.mark.parametrize("name", ["INT", pytest.param("TERM", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", ["INT", pytest.param("TERM", marks=pytest.mark.slow)])
 def test_a_run_stopped_by_a_signal_resumes_with_the_next_batch(
     tmp_path: Path, digits_store: str, whole: Path, name: str
 ):

@@ -19,8 +19,8 @@ from ..zoo.networks import NETWORKS, SIZES
 
 pytestmark = pytest.mark.peers
 ATAN = ("neuron.detach_reset=true", "neuron.surrogate={type: atan, alpha: 2.0}")
-# `make test` has one, `make check` these two more, `make slow` the rest.
-LONG = {"sew_gesture", "plif_conv5"}
+# `make test` has one, `make check` this one more, `make slow` the rest.
+LONG = {"sew_gesture"}
 STEPS = 2
 
 
