@@ -20,7 +20,7 @@ MAIN_METHODS := snnlab snnlab_cuba snnlab_recompute snnlab_bf16 spikingjelly snn
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check long lint format slow docs calibrate bench gpu clean
+.PHONY: help train test check lint format slow docs calibrate bench gpu clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -37,11 +37,7 @@ train: $(STAMP) ## set everything up and train; ARGS are overrides
 test: $(PEERS) ## set everything up and run the tests; ARGS go to pytest
 	@$(RUN) pytest $(PARALLEL) $(ARGS)
 
-check: $(PEERS) ## checks before a change lands: lint, and beside it the tests and those marked long
-	@$(MAKE) --no-print-directory -j 2 lint long
-
-# pyright has one process, so that the tests begin beside it.
-long: $(PEERS)
+check: lint ## checks before a change lands: lint, then the tests and those marked long
 	@$(RUN) pytest $(PARALLEL) -m "not slow and not gpu" $(ARGS)
 
 lint: $(PEERS) ## formatting, ruff, pyright
