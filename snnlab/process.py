@@ -221,7 +221,7 @@ def limit_warning_errors() -> None:
 def collect_rarely() -> None:
     """Let Python look for garbage rarely, until `collect_as_usual`.
 
-    A start imports half a million objects, which all stay: to look at them again and again took a quarter of it.
+    A start imports half a million objects, which all stay: to look at them again and again took a fifth of it.
     """
     threshold, *others = gc.get_threshold()
     _USUAL_THRESHOLD.append(threshold)
