@@ -30,6 +30,7 @@ _NO_MEMORY = ("failed to map segment", "could not find/load shared object", "can
 _NO_HOME = "Could not determine home directory."
 # New objects after which a program that starts looks for garbage; Python has 700 or 2,000.
 _OBJECTS_OF_A_START = 100_000
+# The number before `collect_rarely`, until `collect_as_usual` takes it.
 _USUAL_THRESHOLD: list[int] = []
 
 
