@@ -24,6 +24,9 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
 os.environ.setdefault("SNNLAB_CACHE", str(user_cache_path("snnlab")))
 # Tests run in several processes at a time, and OpenMP's threads would wait for each other by spinning.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+# A shell lets what it starts in the background ignore Ctrl+C, and so would the processes that tests start and signal.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Garbage is searched for rarely: usually this takes an eighth of the time of compiling and of trainings.
 gc.set_threshold(100_000, 20, 100)
 

@@ -15,7 +15,7 @@ def mostly_long(cases: Sequence[Any], usual: int, long: int | None = None) -> li
     """
     step = -(-len(cases) // usual)
     others = [at for at in range(len(cases)) if at % step]
-    are_long = others[:: 1 if long is None else -(-len(others) // long)]
+    are_long = others[:: 1 if long is None else -(-len(others) // long)] if long != 0 else []
     marks = {at: pytest.mark.long if at in are_long else pytest.mark.slow for at in others}
     params = [
         case if hasattr(case, "marks") else pytest.param(*(case if isinstance(case, tuple) else (case,)))
@@ -32,10 +32,10 @@ def one_long(cases: Iterable[Any]) -> list[Any]:
     return [pytest.param(one, marks=pytest.mark.slow if at else pytest.mark.long) for at, one in enumerate(cases)]
 
 
-def half_slow(cases: Sequence[Any]) -> list[Any]:
-    """Return cases of which every second one that is marked long is marked slow instead."""
+def thinned(cases: Sequence[Any], every: int) -> list[Any]:
+    """Return cases of which those that are marked long are marked slow instead, but for every third, say."""
     found = []
     for number, case in enumerate(cases):
-        marks = [pytest.mark.slow if mark.name == "long" and number % 2 else mark for mark in case.marks]
+        marks = [pytest.mark.slow if mark.name == "long" and number % every else mark for mark in case.marks]
         found.append(pytest.param(*case.values, id=case.id, marks=marks))
     return found

@@ -115,7 +115,7 @@ PLACES = {
 # Worker processes make a difference within an epoch and between epochs; the other places run with them in make slow.
 WITH_WORKERS = ("the last batch of an epoch", "a validation", "a batch at random (1)")
 ALWAYS = ("a batch at random (1)",)
-IN_CHECK = ("a validation", "saving")
+IN_CHECK = ("saving",)
 
 
 def mark_of(name: str, workers: int) -> list[pytest.MarkDecorator]:

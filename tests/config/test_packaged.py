@@ -16,7 +16,7 @@ from snnlab.nn.neurons.base import plain_loops
 from snnlab.session import Session
 from snnlab.session.checks import check_targets
 
-from ..marks import half_slow
+from ..marks import thinned
 
 # Values that files leave to their user, and those that a loss of spikes needs.
 SPIKES = ["model.layers.readout.type=lif"]
@@ -51,7 +51,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("path", half_slow(CASES))
+@pytest.mark.parametrize("path", thinned(CASES, 3))
 def test_it_composes_builds_and_runs_one_forward_pass(path: Path):
     experiment, _ = compose_experiment([f"{path.parent.name}={path.stem}", *NEEDED.get(path.stem, ())], None)
     session = Session(experiment, skip_target_check=True)

@@ -42,7 +42,11 @@ OSCILLATOR = {"type": "brf", "equation_dt": 10.0, "input_gain": 60.0, "omega": [
         *(pytest.param(draw(seed), id=str(seed), marks=[pytest.mark.slow] if seed > 3 else []) for seed in (3, 14, 17)),
         pytest.param((DELAYED, INTEGER_TARGETS.build("int8", {}, "quantize")), id="delayed", marks=pytest.mark.slow),
         pytest.param((ADAPTIVE, INTEGER_TARGETS.build("int8", {}, "quantize")), id="adaptive", marks=pytest.mark.slow),
-        pytest.param((DELAYED | {"n1": OSCILLATOR}, INTEGER_TARGETS.build("int8", {}, "quantize")), id="oscillators"),
+        pytest.param(
+            (DELAYED | {"n1": OSCILLATOR}, INTEGER_TARGETS.build("int8", {}, "quantize")),
+            id="oscillators",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_compiled_loops_dense_loops_stream_c_and_onnx_have_the_same_bits(

@@ -60,9 +60,7 @@ def run_ours(folder: Path, x: np.ndarray, gain: float | None = None, **options: 
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "platform", [pytest.param(p, marks=[pytest.mark.slow] * (k % 5 > 0)) for k, p in enumerate(LAGS)]
-)
+@pytest.mark.parametrize("platform", [pytest.param(p, marks=[pytest.mark.slow] * (k > 0)) for k, p in enumerate(LAGS)])
 def test_all_spikes_of_a_platform_are_met_at_its_lag(folder: Path, platform: str) -> None:
     lag, options = LAGS[platform]
     x, _, theirs = trace(folder, "exact")[0], *trace(folder, platform)[1:]

@@ -70,7 +70,7 @@ def answer(net: Network, lengths: Tensor | None, dtype: torch.dtype = torch.floa
 
 @pytest.mark.long
 @pytest.mark.compiled
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "unpooled")) for n in NETWORKS])
 def test_it_is_the_same_network(name: str) -> None:
     layers, at = NETWORKS[name], list(NETWORKS).index(name)
     segments, lengths = (4, 1, 50)[at % 3], None if at in (0, 4) else torch.tensor([11, 0, 3, 8, 4])

@@ -81,7 +81,7 @@ def answer(net: Network, lengths: Tensor | None) -> tuple[Tensor, NetworkState, 
 @pytest.mark.parametrize(
     ("kind", "pooling"),
     [
-        pytest.param(kind, list(POOLS)[at % 4], marks=[pytest.mark.long if at == 4 else pytest.mark.slow] * bool(at))
+        pytest.param(kind, list(POOLS)[at % 4], marks=[pytest.mark.slow] * (at > 0))
         for at, kind in enumerate([*NEURONS, "late", "learned"])
     ],
 )

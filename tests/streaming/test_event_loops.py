@@ -126,7 +126,7 @@ NEURONS: dict[str, dict[str, Any]] = {
 
 
 # A loop for each place of each kind is compiled, for more than a second: tests of kinds use the same networks.
-KINDS = mostly_long(list(NEURONS), 1, 8)
+KINDS = mostly_long(list(NEURONS), 1, 4)
 
 
 def neurons_of(kind: str) -> tuple[Network, tuple[int, ...]]:

@@ -111,7 +111,7 @@ def network(name: str) -> Network:
 @pytest.mark.parametrize(
     ("name", "equations"),
     [
-        pytest.param("mlp_radlif", radlif, marks=pytest.mark.long),
+        pytest.param("mlp_radlif", radlif, marks=pytest.mark.slow),
         pytest.param("mlp_adlif", adlif, marks=pytest.mark.slow),
         ("mlp_adlif_small", adlif),
     ],

@@ -69,9 +69,13 @@ def assert_absent_or_whole_and_built(store_dir: Path) -> list[str]:
     return left
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("times", [4, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("times", "workers"),
+    [
+        pytest.param(4, 0, marks=pytest.mark.long),
+        *(pytest.param(20, workers, marks=pytest.mark.slow) for workers in (0, 2)),
+    ],
+)
 def test_whenever_it_is_killed_the_store_is_absent_or_whole(tmp_path: Path, times: int, workers: int) -> None:
     delays = random.Random(times + workers)
     for number in range(times):

@@ -188,7 +188,7 @@ OTHERS = [name for name in NAMES if name not in USUAL]
 COMPILED = [
     *(pytest.param(name, marks=pytest.mark.compiled) for name in USUAL),
     *(
-        pytest.param(name, marks=[pytest.mark.compiled, pytest.mark.slow if at % 5 else pytest.mark.long])
+        pytest.param(name, marks=[pytest.mark.compiled, pytest.mark.slow if at % 10 else pytest.mark.long])
         for at, name in enumerate(OTHERS)
     ),
 ]

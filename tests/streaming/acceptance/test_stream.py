@@ -470,7 +470,8 @@ def test_a_stream_that_was_killed_goes_on_from_its_state(
     for part, ending in ((1, signal.SIGTERM), (2, number)):
         events = part * len(whole) // 48  # of 16 bytes: a third of the recording, and two
         source.write_bytes(whole[: 16 * events + 5])
-        with command(*words, "--follow", "--state", str(state)) as process:
+        with command(*words, "--follow", "--state", str(state)) as process, ExitStack() as at_the_end:
+            at_the_end.callback(process.kill)
             assert process.stdout is not None
             ended = np.load(recording)["t"][events - 1] // 20_000
             found += [process.stdout.readline().strip() for _ in range(ended - len(found))]

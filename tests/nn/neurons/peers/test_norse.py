@@ -124,7 +124,7 @@ def test_norse_lif_has_the_gradient_of_norses_formula() -> None:
     )
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_norse_lif_box_has_the_gradient_of_norses_formula() -> None:
     drive = noise(torch.float64, 0.6, 2.0)
     assert_agree("norse_lif_box by formula", run(build("norse_lif_box", torch.float64), drive), formula(drive), drive)
