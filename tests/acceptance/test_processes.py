@@ -126,9 +126,8 @@ def test_several_runs_of_two_processes_after_each_other(tmp_path: Path, digits_s
     assert log.read_text().count("starting 2 processes") == 2  # printed because the first epoch's line takes long
 
 
-@pytest.mark.parametrize(
-    "reference", [pytest.param("whole", marks=pytest.mark.long), pytest.param("noisy", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("reference", ["whole", "noisy"])
 def test_a_killed_process_ends_the_other_and_the_run_is_resumed(
     tmp_path: Path, digits_store: str, reference: str, request: pytest.FixtureRequest
 ):

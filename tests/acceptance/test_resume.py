@@ -110,22 +110,9 @@ PLACES = {
     "saving": "saving:12",
     **{f"a batch at random ({n})": f"batch:{n}:{random.Random(n).randrange(BATCHES)}" for n in range(EPOCHS)},
 }
-
-
-# Worker processes make a difference within an epoch and between epochs; the other places run with them in make slow.
-WITH_WORKERS = ("the last batch of an epoch", "a validation", "a batch at random (1)")
-ALWAYS = ("a batch at random (1)",)
-IN_CHECK = ("saving",)
-
-
-def mark_of(name: str, workers: int) -> list[pytest.MarkDecorator]:
-    if (name in WITH_WORKERS) != (workers == 2) or name not in ALWAYS + IN_CHECK:
-        return [pytest.mark.slow]
-    return [] if name in ALWAYS else [pytest.mark.long]
-
-
+USUAL = ("a batch at random (1)", 2)  # with processes that read; the others run in make slow
 KILLS = [
-    pytest.param(place, workers, id=f"{name}-{workers}", marks=mark_of(name, workers))
+    pytest.param(place, workers, id=f"{name}-{workers}", marks=[] if (name, workers) == USUAL else [pytest.mark.slow])
     for name, place in PLACES.items()
     for workers in (0, 2)
 ]

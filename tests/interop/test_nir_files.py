@@ -21,6 +21,7 @@ from snnlab.interop.nir_options import NIRReadOptions
 from snnlab.interop.nir_tree import NIRError
 from snnlab.nn.record import record
 
+from ..marks import one_long
 from ..refusals import assert_raises, assert_text_has
 from .interpreter import Reading, Trace, interpret
 from .random_graphs import graph_of, nir
@@ -395,8 +396,7 @@ def test_a_linear_map_of_one_row_is_read_and_of_several_refused(tmp_path: Path) 
         load(tmp_path / "b.nir")
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("reset", ["zero", "subtract"])
+@pytest.mark.parametrize("reset", one_long(["zero", "subtract"]))
 @pytest.mark.parametrize("discretization", ["exact", "euler"])
 def test_neurons_that_spike_without_input_as_in_the_files_of_the_nir_paper_are_read(
     tmp_path: Path, reset: Any, discretization: Any

@@ -366,7 +366,7 @@ def test_on_a_grid_of_weights_all_layers_of_speck_equal_the_network(real_data: P
     assert expected.spikes["iaf9"].sum() > 0
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_all_layers_of_neurobench_equal_dense_loops(real_data: Path) -> None:
     file = foreign_file(real_data, "neurobench/dvs_gesture_snn")
     network = composed("model=neurobench_gesture", "data.downsample=4", "data.dt=10", f"model.weights.file={file}")
