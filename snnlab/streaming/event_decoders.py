@@ -194,7 +194,7 @@ def _order(columns: Sequence[str]) -> np.ndarray:
     return np.array([_NAMES.find(name) if name != "-" else -1 for name in columns])
 
 
-_inner = njit(nogil=True, error_model="numpy", inline="always")
+_inner = njit(nogil=True, error_model="numpy", forceinline=True)
 
 
 @_inner

@@ -316,7 +316,8 @@ def run_live(places: Any, outputs: Any, spikes: Any, answers: Any, arrays: Any, 
         now, ends_at = clock_s(), end_of_patience(own, clock)
         if now >= own.return_at:
             return PAUSE
-        arrays.ready[:] = arrays.wanted
+        for n in range(arrays.ready.size):  # as a whole it would take seconds to compile
+            arrays.ready[n] = arrays.wanted[n]
         found = wait_readable(arrays.ready, own.top + 1, max(0.0, min(own.return_at, ends_at) - now + 1e-6))
         if found == 0:
             if clock_s() >= ends_at:
