@@ -33,7 +33,7 @@ def one_long(cases: Iterable[Any]) -> list[Any]:
 
 
 def thinned(cases: Sequence[Any], every: int) -> list[Any]:
-    """Return cases of which those that are marked long are marked slow instead, but for every third, say."""
+    """Return cases of which those that are marked long stay so at each `every`-th place, and are slow elsewhere."""
     found = []
     for number, case in enumerate(cases):
         marks = [pytest.mark.slow if mark.name == "long" and number % every else mark for mark in case.marks]

@@ -43,7 +43,7 @@ FILES = sorted(
 )
 
 
-# A few in `make test`, the others in `make check`.
+# A few in `make test`, a third of the others in `make check`, all in `make slow`.
 FIRST = {"lif", "conv_lif", "mlp_lif", "gru", "sew_resnet", "saccade_digits", "yin_yang", "cross_entropy", "cosine"}
 CASES = [
     pytest.param(path, id=f"{path.parent.name}={path.stem}", marks=() if path.stem in FIRST else pytest.mark.long)

@@ -126,7 +126,12 @@ NEURONS: dict[str, dict[str, Any]] = {
 
 
 # A loop for each place of each kind is compiled, for more than a second: tests of kinds use the same networks.
-KINDS = mostly_long(list(NEURONS), 1, 4)
+# Those of `make check` have several spikes a step, a late reset to a value, a synapse, an adaptation, learned numbers.
+IN_CHECK = ("tonic_several", "delayed_value", "cuba_decay_first", "alif_adapted")
+KINDS = [
+    pytest.param(kind, marks=[pytest.mark.long if kind in IN_CHECK else pytest.mark.slow] * (kind != "lif"))
+    for kind in NEURONS
+]
 
 
 def neurons_of(kind: str) -> tuple[Network, tuple[int, ...]]:
