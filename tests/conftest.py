@@ -70,7 +70,8 @@ def store_dir(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder where saccade_digits, which takes five seconds to make, is packed once for all tests."""
-    return tmp_path_factory.getbasetemp() / "digits"
+    own = tmp_path_factory.getbasetemp()  # within the folder of all test processes, if there are several
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "digits"
 
 
 @pytest.fixture(scope="session")

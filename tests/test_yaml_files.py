@@ -12,6 +12,8 @@ from omegaconf import OmegaConf
 from snnlab.config.folders import config_folder
 from snnlab.yaml_files import ContentError, parse, read_yaml
 
+from .marks import mostly_long
+
 SCALARS = """a: [1e3, -1.5E+3, .5e+3, 1_000, 0x1f, 017, 0o7, 1:20, 1:20.5, .inf, -.INF, .nan]
 b: [2020-01-01, 2020-01-01 10:00:00, yes, No, on, ~, null, '1', "1e3", !!str 3, ++1, 1e, e3]
 c: &c {x: 1, y: [2]}
@@ -20,7 +22,10 @@ d: {<<: *c, y: 3}
 """
 
 
-@pytest.mark.parametrize("path", [None, *sorted(config_folder().rglob("*.yaml"))], ids=lambda path: path and path.stem)
+PATHS = [None, *sorted(config_folder().rglob("*.yaml"))]
+
+
+@pytest.mark.parametrize("path", mostly_long(PATHS, 60), ids=lambda path: path and path.stem)
 def test_values_are_those_of_omegaconf(path: Path | None, tmp_path: Path):
     if path is None:
         path = tmp_path / "scalars.yaml"

@@ -240,6 +240,7 @@ def documented(text: str) -> Callable[[], None]:
     return function
 
 
+@pytest.mark.long
 def test_an_argument_that_a_docstring_documents_exists():
     wrong = []
     for path in (ROOT / "snnlab").rglob("*.py"):
@@ -264,6 +265,7 @@ FIELDS = [
 _UNIT = re.compile(r", (ms|us|Hz|mV|1/ms|pixels|degrees|steps|spikes|thresholds)\b")
 
 
+@pytest.mark.long
 def test_a_docstring_states_no_other_unit_choice_or_default_than_the_field():
     wrong = []
     for kind, field in FIELDS:
@@ -293,6 +295,7 @@ def bases_of(node: ast.ClassDef) -> Iterator[ast.ClassDef]:
             yield from bases_of(classes()[name])
 
 
+@pytest.mark.long
 def test_an_argument_that_a_base_documents_is_not_documented_again():
     repeated = [
         f"{node.name}.{name}"
@@ -307,6 +310,7 @@ def test_an_argument_that_a_base_documents_is_not_documented_again():
 _MISTAKES = re.compile(r"^ *(ConfigError|UnknownSettingError|SnnlabError)\b.*: ", re.M)
 
 
+@pytest.mark.long
 def test_raises_lists_what_a_caller_handles_and_no_mistake_in_a_setting():
     wrong = []
     for path in (ROOT / "snnlab").rglob("*.py"):

@@ -119,7 +119,7 @@ def run(network: Network, x: Tensor) -> Theirs:
     ("name", "number"),
     [
         ("ecg_brf", 4),
-        ("ecg_alif", 4),
+        pytest.param("ecg_alif", 4, marks=pytest.mark.long),
         ("smnist_brf", 4),
         ("psmnist_alif", 4),
         pytest.param("smnist_brf", 200, marks=pytest.mark.slow),
@@ -148,6 +148,7 @@ def test_in_double_precision_every_spike_is_that_of_an_independent_loop(
 SCORES = {"ecg_brf": (158_037, 140_656, 0.8066, 6913.61), "ecg_alif": (129_265, 117_986, 0.6527, 4612.96)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", list(SCORES))
 def test_their_ecg_networks_have_the_scores_of_their_logs_and_ours(
     name: str, real_data: Path, foreign: Path, store_dir: Path

@@ -224,7 +224,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", mostly_long(list(REFUSED), 4))
 def test_what_nir_cannot_say_is_refused_or_comes_back_from_a_lossy_graph(name: str, tmp_path: Path) -> None:
     node, fix = REFUSED[name]
     made = network({"one": node}, (2, 6, 6))

@@ -29,6 +29,7 @@ def test_a_sound_file_is_readable(tmp_path: Path) -> None:
     require_readable(graph_file(tmp_path / "a.nir"))
 
 
+@pytest.mark.long
 def test_a_file_that_hdf5_reads_for_ever_is_refused(tmp_path: Path) -> None:
     path = graph_file(tmp_path / "a.nir")
     content = bytearray(path.read_bytes())

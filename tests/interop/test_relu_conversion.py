@@ -19,6 +19,7 @@ from snnlab.interop.relu_conversion import InputKind, ScalePer, check_convertibl
 from snnlab.nn.fold_norm import fold_norm
 from snnlab.nn.network import BuiltNetwork, Network, build_network
 
+from ..marks import mostly_long
 from ..refusals import assert_raises
 
 SHAPE = (2, 12, 12)
@@ -63,7 +64,7 @@ def spiking(network: BuiltNetwork, per: ScalePer, unit: float, x: Tensor) -> Net
 
 
 @pytest.mark.parametrize("per", ["layer", "channel"])
-@pytest.mark.parametrize("kind", ["constant", "events"])
+@pytest.mark.parametrize("kind", mostly_long(["constant", "events"], 1))
 @torch.no_grad()
 def test_the_mean_output_comes_to_that_of_the_relu_layers_as_one_over_the_steps(per: ScalePer, kind: InputKind) -> None:
     network, x = built(), frames(20)

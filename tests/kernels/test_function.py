@@ -32,7 +32,7 @@ run = partial(function.run, backend="numba")
 JUMP = {**LEARNED, "kind": "jump", "reset": ("subtract", False), "detach": True, "learn": "none"}
 
 
-@pytest.mark.parametrize("case", with_compiled(mostly_long(CASES, 54, 60), 3, 6))
+@pytest.mark.parametrize("case", with_compiled(mostly_long(CASES, 27, 100), 3, 6))
 def test_it_equals_the_plain_loop(case: Callable[[], KernelCase]) -> None:
     assert_kernel_equals_loop(run, case())
 

@@ -21,6 +21,7 @@ from snnlab.kernels import recurrent_loops
 from snnlab.nn import NEURONS
 from snnlab.nn.neurons.recurrent import DenseFeedback, Recurrent
 
+from ..marks import mostly_long
 from ..refusals import assert_raises
 
 T, B = 13, 4
@@ -46,7 +47,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "reset", "detach", "feedback", "per", "choice"), with_compiled(CASES, 2, 3))
+@pytest.mark.parametrize(
+    ("kind", "reset", "detach", "feedback", "per", "choice"), with_compiled(mostly_long(CASES, 25), 2, 3)
+)
 def test_it_equals_the_plain_loop(kind: str, reset: str, detach: bool, feedback: str, per: str, choice: int) -> None:
     dtype, surrogate = (torch.float32, torch.float64)[choice % 2], list(SURROGATES.values())[choice]
     rec = build(kind, feedback, per=per, detach_reset=detach, surrogate=surrogate, **RESETS[reset])

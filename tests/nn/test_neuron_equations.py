@@ -174,7 +174,7 @@ def assert_computes_the_step(kind: str, neuron: Neuron, found: RenderedEquations
     assert len(spikes) > 1
 
 
-@pytest.mark.parametrize(("kind", "settings"), KINDS, ids=str)
+@pytest.mark.parametrize(("kind", "settings"), mostly_long(KINDS, 47), ids=str)
 def test_their_text_computes_what_the_step_does(kind: str, settings: dict[str, Any]) -> None:
     neuron = build(kind, settings)
     found = equations_of_neuron(neuron)

@@ -20,6 +20,8 @@ from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.plan import Plan
 from snnlab.nn.stages import FusedEvents, FusedNeuron, SpikeConvolution, Stage, observe_stages
 
+from ..marks import mostly_long
+
 T, B = 6, 4
 
 
@@ -95,7 +97,7 @@ CHANGES: dict[str, Callable[[Network], Any]] = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("change", mostly_long([pytest.param(change, id=name) for name, change in CHANGES.items()], 5))
 def test_a_network_that_changes_is_planned_anew(change: Callable[[Network], Any]) -> None:
     used, fresh = network(), network()
     step(used, frames())

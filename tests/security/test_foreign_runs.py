@@ -170,7 +170,7 @@ WRITERS: dict[str, Mapping[str, object]] = {
             ("reproduce", "a server"),
             ("reproduce", "checkpoints elsewhere"),
         ],
-        4,
+        2,
     ),
 )
 def test_a_run_that_is_trained_writes_and_sends_nothing_elsewhere(

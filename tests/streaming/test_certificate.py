@@ -16,6 +16,9 @@ from snnlab.streaming.event_stream import EventStream
 from .test_event_loops import frame_of, random_steps
 from .test_grid_proof import SHAPE, grid_network
 
+# For each network a stream is compiled, which takes seconds; `acceptance/test_doctor_stream.py` certifies one.
+pytestmark = pytest.mark.long
+
 
 def certificate(network: Network, most: int = 12) -> Certificate:
     steps = random_steps(SHAPE, 24, most)

@@ -16,6 +16,9 @@ from snnlab.streaming.event_stream import EventStream
 
 from ..refusals import assert_raises
 
+# A stream of a network of its own is compiled, which takes seconds; `acceptance/test_stream.py` runs that of a run.
+pytestmark = pytest.mark.long
+
 SHAPE = (2, 6, 8)
 LAYERS: dict[str, dict[str, Any]] = {
     "conv": {"type": "conv2d", "out_channels": 4, "kernel_size": 3, "bias": False},
@@ -45,7 +48,6 @@ def outputs(stream: EventStream, *pieces: Any) -> np.ndarray:
     return np.concatenate([*found, stream.finish()[None]])
 
 
-@pytest.mark.long
 def test_a_stream_in_pieces_equals_single_steps(network: Network) -> None:
     events = recording()
     whole = outputs(EventStream(network), events)

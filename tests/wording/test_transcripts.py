@@ -37,7 +37,7 @@ def exchanges(path: Path) -> Iterator[Exchange]:
 ALL = [(path.stem, one) for path in sorted(FOLDER.glob("*.txt")) for one in exchanges(path)]
 # `train` has two hundred, which take most of the time.
 PARAMS = [
-    pytest.param(one, id=one.typed, marks=pytest.mark.long if at % (8 if command == "train" else 2) else ())
+    pytest.param(one, id=one.typed, marks=pytest.mark.long if at % (16 if command == "train" else 4) else ())
     for at, (command, one) in enumerate(ALL)
 ]
 

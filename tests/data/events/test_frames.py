@@ -14,6 +14,7 @@ from snnlab.data.events.frames import Batch, EventBatch, frames_of_batch, list_f
 from snnlab.errors import DataError
 from snnlab.event_frames import EventFrames
 
+from ...marks import mostly_long
 from ...refusals import assert_raises
 
 SENSORS: list[SensorSize] = [(5, 4, 3), (5, 4, 2), (5, 4, 1), (5, 1, 2), (5, 1, 1)]
@@ -72,7 +73,7 @@ def _frames(packed: Packed, num_bins: int, duration: int, sensor_size: SensorSiz
 
 @pytest.mark.usefixtures("_either_way")
 @pytest.mark.parametrize("sensor_size", SENSORS)
-@pytest.mark.parametrize(("num_bins", "duration"), [(1, 1), (10, 1000), (7, 1000), (30, 100), (3, 2)])
+@pytest.mark.parametrize(("num_bins", "duration"), mostly_long([(1, 1), (10, 1000), (7, 1000), (30, 100), (3, 2)], 2))
 def test_every_event_of_the_window_is_in_its_frame_once(sensor_size: SensorSize, num_bins: int, duration: int) -> None:
     packed = _packed(0, sensor_size, duration, num_bins)
     x = _frames(packed, num_bins, duration, sensor_size).x

@@ -20,6 +20,8 @@ from snnlab.nn.surrogate import Atan
 from snnlab.runs.console_tables import equation_lines, neuron_properties
 from snnlab.spec.signatures import has_parameter
 
+from ...marks import mostly_long
+
 T, B, SHAPE = 9, 3, (4, 3, 5)
 FILES = {path.stem: path for path in sorted((config_folder() / "neuron").glob("*.yaml"))}
 # They compute all steps at once: tests of their own.
@@ -109,7 +111,7 @@ def chunks(neuron: Neuron, x: Tensor, size: int) -> tuple[Tensor, Any]:
 
 
 @every_kind
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", mostly_long([torch.float64, torch.bfloat16], 1))
 def test_shapes_and_precision_are_those_of_the_input(kind: str, dtype: torch.dtype) -> None:
     neuron = build(kind).to(dtype)
     y, state = neuron(drive(dtype=dtype))
@@ -125,7 +127,7 @@ def test_shapes_and_precision_are_those_of_the_input(kind: str, dtype: torch.dty
 
 
 @every_dialect
-@pytest.mark.parametrize(("size", "dtype"), [(1, torch.float32), (4, torch.bfloat16)])
+@pytest.mark.parametrize(("size", "dtype"), mostly_long([(1, torch.float32), (4, torch.bfloat16)], 1))
 def test_pieces_and_single_steps_equal_the_whole_bit_for_bit(kind: str, size: int, dtype: torch.dtype) -> None:
     neuron, x = build(kind).to(dtype), drive(dtype=dtype)
     whole, last = neuron(x)
@@ -289,7 +291,7 @@ def test_without_input_there_are_no_spikes(kind: str) -> None:
 
 
 @every_kind
-@pytest.mark.parametrize("level", [1e4, -1e4])
+@pytest.mark.parametrize("level", mostly_long([1e4, -1e4], 1))
 def test_input_far_out_of_range_leaves_numbers_that_are_finite(kind: str, level: float) -> None:
     x = torch.full((T, B, *SHAPE), level, requires_grad=True)
     neuron = build(kind)
@@ -303,7 +305,7 @@ def test_input_far_out_of_range_leaves_numbers_that_are_finite(kind: str, level:
 
 
 @every_dialect
-@pytest.mark.parametrize("lengths", [None, [T, 1, 5]])
+@pytest.mark.parametrize("lengths", mostly_long([None, [T, 1, 5]], 1))
 def test_channels_last_memory_is_kept(kind: str, lengths: list[int] | None) -> None:
     x = drive().flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
     y, state = build(kind)(x, lengths=None if lengths is None else torch.tensor(lengths))

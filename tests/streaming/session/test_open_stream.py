@@ -21,6 +21,9 @@ from snnlab.streaming.session.open_stream import stream
 
 from ...refusals import assert_raises
 
+# A stream of a network of its own is compiled, which takes seconds; `acceptance/test_stream.py` runs that of a run.
+pytestmark = pytest.mark.long
+
 
 def settings(**changes: Any) -> DataSettings:
     return DataSettings(**{"sensor_size": [10, 7, 2], "num_classes": 2, "duration_ms": 20.0, "dt": 2.0, **changes})
