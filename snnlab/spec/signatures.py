@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar, cast, get_args, get_origin
+from weakref import WeakKeyDictionary
 
 from snnlab.errors import ConfigError, UnknownSettingError, child_key, did_you_mean, join_names
 from snnlab.spec.annotations import has_choices, is_list
@@ -20,17 +21,26 @@ from snnlab.spec.field import Field, chosen, field_of, require_one, type_problem
 F = TypeVar("F", bound=Callable[..., Any])
 # A message with a "Did you mean" lists no more settings than this.
 LONG_LIST = 20
+# The fields of classes, read once: reading a signature and a docstring takes longer than checking settings with them.
+_of_classes: WeakKeyDictionary[type, dict[str, Field]] = WeakKeyDictionary()
 
 
 def fields_of(factory: Callable[..., Any], supplied: Collection[str] = ()) -> dict[str, Field]:
     """Return the fields of `factory` by name, without the arguments in `supplied`, which the caller passes."""
     known = getattr(inspect.unwrap(factory, stop=_has_fields), "__fields__", None)
-    fields = _fields_of_signature(factory) if known is None else known
-    return {name: field for name, field in fields.items() if name not in supplied}
+    if known is None:
+        known = _fields_of_class(factory) if isinstance(factory, type) else _fields_of_signature(factory)
+    return {name: field for name, field in known.items() if name not in supplied}
 
 
 def _has_fields(factory: Callable[..., Any]) -> bool:
     return hasattr(factory, "__fields__")
+
+
+def _fields_of_class(of: type) -> dict[str, Field]:
+    if of not in _of_classes:
+        _of_classes[of] = _fields_of_signature(of)
+    return _of_classes[of]
 
 
 def _fields_of_signature(factory: Callable[..., Any]) -> dict[str, Field]:

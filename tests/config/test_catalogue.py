@@ -15,6 +15,7 @@ from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.spec.field import Field
 from snnlab.spec.signatures import fields_of
 
+from ..marks import mostly_long
 from ..refusals import assert_raises
 
 OWN = """
@@ -98,20 +99,26 @@ def test_a_users_neuron_has_the_exclusions_of_its_base_and_may_have_none(own: st
 # Composing imports neither torch nor a layer: only the catalogue knows.
 @pytest.mark.parametrize(
     ("override", "facts"),
-    [
-        ("model.layers.fc1.delay={mux: 3}", ("model.layers.fc1.delay.mux", "max")),
-        ("model.layers.fc1.delay={learn: true}", ("model.layers.fc1.delay", "max")),
-        ("model.layers.fc1.delay={max: 3 stps}", ("model.layers.fc1.delay.max", "3 stps")),
-        ("model.layers.fc1.delay={max: 3, initial: evn}", ("model.layers.fc1.delay.initial", "even")),
-        ("model.layers.fc1.delay={max: 3, sigma: -1}", ("model.layers.fc1.delay.sigma", -1)),
-        ("model.layers.wait={type: delay, after: fc1, delay: {max: 3, count: 2}}", ("model.layers.wait.delay.count",)),
-        ("neuron.recurrent={delay: {max: 3, learn: 2}}", ("neuron.recurrent.delay.learn", 2)),
-        ("neuron.recurrent={delay: {max: 3, count: 2}}", ("neuron.recurrent.delay.count",)),
-        ("neuron.learn=[tau_men]", ("neuron.learn", "tau_men", "tau_mem")),
-        ("neuron.learn=[decay]", ("neuron.learn", "decay")),
-        ("neuron.learn={tau_mem: chanel}", ("neuron.learn.tau_mem", "chanel", "channel")),
-        ("model.layers.lif1={type: lif, tau_mem: 5, beta: 0.5}", ("model.layers.lif1", "tau_mem", "beta")),
-    ],
+    mostly_long(
+        [
+            ("model.layers.fc1.delay={mux: 3}", ("model.layers.fc1.delay.mux", "max")),
+            ("model.layers.fc1.delay={learn: true}", ("model.layers.fc1.delay", "max")),
+            ("model.layers.fc1.delay={max: 3 stps}", ("model.layers.fc1.delay.max", "3 stps")),
+            ("model.layers.fc1.delay={max: 3, initial: evn}", ("model.layers.fc1.delay.initial", "even")),
+            ("model.layers.fc1.delay={max: 3, sigma: -1}", ("model.layers.fc1.delay.sigma", -1)),
+            (
+                "model.layers.wait={type: delay, after: fc1, delay: {max: 3, count: 2}}",
+                ("model.layers.wait.delay.count",),
+            ),
+            ("neuron.recurrent={delay: {max: 3, learn: 2}}", ("neuron.recurrent.delay.learn", 2)),
+            ("neuron.recurrent={delay: {max: 3, count: 2}}", ("neuron.recurrent.delay.count",)),
+            ("neuron.learn=[tau_men]", ("neuron.learn", "tau_men", "tau_mem")),
+            ("neuron.learn=[decay]", ("neuron.learn", "decay")),
+            ("neuron.learn={tau_mem: chanel}", ("neuron.learn.tau_mem", "chanel", "channel")),
+            ("model.layers.lif1={type: lif, tau_mem: 5, beta: 0.5}", ("model.layers.lif1", "tau_mem", "beta")),
+        ],
+        4,
+    ),
 )
 def test_settings_within_a_setting_and_rules_between_settings_are_known_before_torch(
     override: str, facts: tuple[object, ...]

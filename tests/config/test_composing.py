@@ -10,6 +10,7 @@ from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.session.session import compose_and_check
 
+from ..marks import mostly_long
 from ..refusals import assert_raises
 
 
@@ -35,21 +36,24 @@ def test_the_default_is_conv_lif_on_saccade_digits():
 
 @pytest.mark.parametrize(
     "path",
-    [
-        "~/data",
-        "/home/jürgen/daten",
-        "/a/lr=0.1",
-        "a'b",
-        'a"b',
-        "a#b",
-        "a&b",
-        "a[b]",
-        "a{b}",
-        "a b",
-        "a,b",
-        "a(b)",
-        "C:\\x",
-    ],
+    mostly_long(
+        [
+            "~/data",
+            "/home/jürgen/daten",
+            "/a/lr=0.1",
+            "a'b",
+            'a"b',
+            "a#b",
+            "a&b",
+            "a[b]",
+            "a{b}",
+            "a b",
+            "a,b",
+            "a(b)",
+            "C:\\x",
+        ],
+        5,
+    ),
 )
 def test_a_path_is_used_as_typed(path: str):
     experiment = compose("data=nmnist", f"output_dir={path}", f"data.root={path}")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ..marks import mostly_long
+
 ROOT = Path(__file__).parents[2]
 # A file, the line that the new one follows, and the new one.
 LINES = {
@@ -64,12 +66,15 @@ def run(checkout: Path, *words: str, line: str = "") -> subprocess.CompletedProc
 
 @pytest.mark.parametrize(
     ("override", "facts"),
-    [
-        ("neuron.drift=-1", ("neuron.drift: ", ">= 0", "-1")),
-        ("data.sleep_ms=10", ("data.sleep_ms: ", "0 and 9", "10")),
-        ("colour=blue", ("colour: ", "red, green", "blue")),
-        ("neuron.drif=1", ("neuron: ", "'drif'", "'drift'")),
-    ],
+    mostly_long(
+        [
+            ("neuron.drift=-1", ("neuron.drift: ", ">= 0", "-1")),
+            ("data.sleep_ms=10", ("data.sleep_ms: ", "0 and 9", "10")),
+            ("colour=blue", ("colour: ", "red, green", "blue")),
+            ("neuron.drif=1", ("neuron: ", "'drif'", "'drift'")),
+        ],
+        2,
+    ),
 )
 def test_it_is_checked(checkout: Path, override: str, facts: tuple[str, ...]) -> None:
     done = run(checkout, "-m", "snnlab", "train", override)

@@ -11,6 +11,7 @@ from snnlab.config.merging import merge_overrides
 from snnlab.config.overrides import mark_overrides, repetition_warnings, to_hydra_grammar
 from snnlab.errors import ConfigError
 
+from ..marks import mostly_long
 from ..refusals import assert_lines_have, assert_raises
 
 GROUPS = {"neuron", "model", "data", "scheduler"}
@@ -93,21 +94,24 @@ def test_the_surrogate_size_of_a_layer_replaces_the_neurons(base: dict, changes:
 
 @pytest.mark.parametrize(
     ("overrides", "surrogate"),
-    [
-        (["neuron.surrogate.alpha=5"], {"type": "atan", "alpha": 5}),
-        (["neuron.surrogate.width=0.5"], {"type": "atan", "width": 0.5, "height": 1.0}),
-        (["neuron.surrogate.type=superspike"], {"type": "superspike", "width": 0.3, "height": 1.0}),
-        (["neuron.surrogate.type=superspike", "neuron.surrogate.slope=25"], {"type": "superspike", "slope": 25}),
-        (["neuron.surrogate={type: triangle}"], {"type": "triangle"}),
-        (
-            ["neuron.surrogate={type: exponential, alpha: 5, scale: 0.4}"],
-            {"type": "exponential", "alpha": 5, "scale": 0.4},
-        ),
-        (["neuron.surrogate={type: atan, alpha: 5}", "neuron.surrogate.width=0.5"], {"type": "atan", "width": 0.5}),
-        (["model.layers.lif1.surrogate.alpha=5"], {"type": "atan", "alpha": 5}),
-        (["neuron.surrogate.alpha=5", "model.layers.lif1.surrogate.height=2"], {"type": "atan", "height": 2}),
-        (["model.layers.lif1.surrogate={type: triangle, alpha: 0.3}"], {"type": "triangle", "alpha": 0.3}),
-    ],
+    mostly_long(
+        [
+            (["neuron.surrogate.alpha=5"], {"type": "atan", "alpha": 5}),
+            (["neuron.surrogate.width=0.5"], {"type": "atan", "width": 0.5, "height": 1.0}),
+            (["neuron.surrogate.type=superspike"], {"type": "superspike", "width": 0.3, "height": 1.0}),
+            (["neuron.surrogate.type=superspike", "neuron.surrogate.slope=25"], {"type": "superspike", "slope": 25}),
+            (["neuron.surrogate={type: triangle}"], {"type": "triangle"}),
+            (
+                ["neuron.surrogate={type: exponential, alpha: 5, scale: 0.4}"],
+                {"type": "exponential", "alpha": 5, "scale": 0.4},
+            ),
+            (["neuron.surrogate={type: atan, alpha: 5}", "neuron.surrogate.width=0.5"], {"type": "atan", "width": 0.5}),
+            (["model.layers.lif1.surrogate.alpha=5"], {"type": "atan", "alpha": 5}),
+            (["neuron.surrogate.alpha=5", "model.layers.lif1.surrogate.height=2"], {"type": "atan", "height": 2}),
+            (["model.layers.lif1.surrogate={type: triangle, alpha: 0.3}"], {"type": "triangle", "alpha": 0.3}),
+        ],
+        4,
+    ),
 )
 def test_the_surrogate_of_a_composed_layer_is_the_requested_one(overrides: list[str], surrogate: dict):
     experiment, _ = compose_experiment(["model=mlp_lif", "neuron=lif", *overrides], None)

@@ -12,6 +12,7 @@ from snnlab.config.schema import Origin
 from snnlab.errors import ConfigError, SnnlabError, UnknownSettingError
 from snnlab.session.session import Session, compose_and_check
 
+from ..marks import mostly_long
 from ..refusals import assert_raises
 
 HEAD = "# @package _global_\n"
@@ -100,9 +101,9 @@ FILES = {
         ("experiment/base", "model:\n  layers: {conv1: {kernel: 3}}\n", "model.layers.conv1.kernel", 5),
     ],
 )
-@pytest.mark.parametrize("typed", [(), ("optimizer.lr=0.1",)])
+@pytest.mark.parametrize("typed", mostly_long([[], ["optimizer.lr=0.1"]], 1))
 def test_a_wrong_value_is_found_in_the_file_that_sets_it(
-    name: str, added: str, place: str, line: int, typed: tuple[str, ...], tmp_path: Path
+    name: str, added: str, place: str, line: int, typed: list[str], tmp_path: Path
 ):
     for other, text in FILES.items():
         write(tmp_path, other, text + added * (other == name))
