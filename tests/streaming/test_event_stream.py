@@ -16,23 +16,28 @@ from snnlab.streaming.event_stream import EventStream
 
 from ..refusals import assert_raises
 
-# A stream of a network of its own is compiled, which takes seconds; `acceptance/test_stream.py` runs that of a run.
-pytestmark = pytest.mark.long
-
 SHAPE = (2, 6, 8)
+# As in `model=mlp_lif`, which other tests stream, so that its loops are compiled once: that takes seconds.
 LAYERS: dict[str, dict[str, Any]] = {
-    "conv": {"type": "conv2d", "out_channels": 4, "kernel_size": 3, "bias": False},
-    "lif": {"type": "lif", "v_threshold": 0.3},
     "flatten": {"type": "flatten"},
-    "out": {"type": "linear", "out_features": 3},
-    "readout": {"type": "li"},
+    "fc": {"type": "linear", "out_features": 16, "bias": False},
+    "lif": {"type": "lif", "tau_mem": 20.0},
+    "out": {"type": "linear", "out_features": 3, "bias": False},
+    "readout": {"type": "li", "tau_mem": 20.0},
 }
+
+
+def built(layers: dict[str, dict[str, Any]]) -> Network:
+    """Return a network that spikes in its first step."""
+    torch.manual_seed(0)
+    network = build_network(layers, in_shape=SHAPE, dt=2.0).network.eval()
+    torch.nn.init.uniform_(network.get_submodule("fc").get_parameter("weight"), -1.0, 1.0)
+    return network
 
 
 @pytest.fixture(scope="module")
 def network() -> Network:
-    torch.manual_seed(0)  # made before the fixture that seeds each test
-    return build_network(LAYERS, in_shape=SHAPE, dt=2.0).network.eval()
+    return built(LAYERS)
 
 
 def recording(count: int = 300, last_us: int = 60_000, seed: int = 0) -> Events:
@@ -75,9 +80,8 @@ def test_a_step_can_have_another_length(network: Network) -> None:
     assert stream.num_steps == 120
 
 
-def test_a_long_silence_is_run_in_parts_and_decays_to_rest() -> None:
-    layers = {**LAYERS, "out": {**LAYERS["out"], "bias": False}}
-    stream = EventStream(build_network(layers, in_shape=SHAPE, dt=2.0).network)
+def test_a_long_silence_is_run_in_parts_and_decays_to_rest(network: Network) -> None:
+    stream = EventStream(network)
     assert np.concatenate([steps.y for steps in stream.feed(recording())]).any()
     late = recording(1, 1)
     parts = [steps.y for steps in stream.feed(late._replace(t=late.t + 40_000_000))]
@@ -167,10 +171,9 @@ def test_a_step_can_end_without_events(network: Network) -> None:
     assert steps.t.tolist() == [62, 64, 66]
 
 
+@pytest.mark.long
 def test_each_event_can_be_a_step() -> None:
-    layers = {**LAYERS, "lif": {"type": "iaf", "v_threshold": 0.3}, "out": {**LAYERS["out"], "bias": False}}
-    layers["readout"] = {"type": "iaf", "v_threshold": 0.2}
-    network = build_network(layers, in_shape=SHAPE, dt=2.0).network.eval()
+    network = built({**LAYERS, "lif": {"type": "iaf"}, "readout": {"type": "iaf", "v_threshold": 0.2}})
     events, stream, other = recording(), EventStream(network), EventStream(network)
     found, spikes = stream.feed_each(events)
     assert spikes[-1] == sum(layer["spikes"] for layer in stream.stats()["layers"].values())
