@@ -27,10 +27,10 @@ LAYERS: dict[str, dict[str, Any]] = {
 }
 
 
-def built(layers: dict[str, dict[str, Any]]) -> Network:
+def built(layers: dict[str, dict[str, Any]], in_shape: tuple[int, ...] = SHAPE) -> Network:
     """Return a network that spikes in its first step."""
     torch.manual_seed(0)
-    network = build_network(layers, in_shape=SHAPE, dt=2.0).network.eval()
+    network = build_network(layers, in_shape=in_shape, dt=2.0).network.eval()
     torch.nn.init.uniform_(network.get_submodule("fc").get_parameter("weight"), -1.0, 1.0)
     return network
 

@@ -20,9 +20,7 @@ from snnlab.streaming.event_stream import EventStream
 from snnlab.streaming.session.open_stream import stream
 
 from ...refusals import assert_raises
-
-# A stream of a network of its own is compiled, which takes seconds; `acceptance/test_stream.py` runs that of a run.
-pytestmark = pytest.mark.long
+from ..test_event_stream import LAYERS, built
 
 
 def settings(**changes: Any) -> DataSettings:
@@ -53,12 +51,12 @@ def test_events_enter_the_cells_that_frames_count_them_in(changes: dict[str, Any
     x, y, p = (random.integers(0, size, 400).astype(np.int16) for size in (width, height, polarities))
     events = Events(t, x, y if height > 1 else None, p.astype(bool))
     frames = frame_builder(EventBatch.of([events])).x[:, 0].numpy()
-    layers: dict[str, dict[str, Any]] = {"flatten": {"type": "flatten"}, "out": {"type": "linear", "out_features": 5}}
-    network = build_network(layers, in_shape=own.frame_shape, dt=2.0).network
+    network = built(LAYERS, own.frame_shape)
     found = EventStream(network, sensor=sensor_map(frame_builder, own))
     steps = np.concatenate([*(part.y for part in found.feed(events)), found.finish()[None]])
     dense = DenseLoops(network_form(network, own.frame_shape))
     assert np.array_equal(steps, [dense.step(frame).ravel() for frame in frames])
+    assert steps.any()
 
 
 @pytest.mark.parametrize(
