@@ -14,17 +14,17 @@ from snnlab.streaming.certificate import Certificate, certify
 from snnlab.streaming.event_stream import EventStream
 
 from .test_event_loops import frame_of, random_steps
+from .test_event_stream import LAYERS, built
 from .test_grid_proof import SHAPE, grid_network
 
-# For each network a stream is compiled, which takes seconds; `acceptance/test_doctor_stream.py` certifies one.
-pytestmark = pytest.mark.long
+
+def certificate(network: Network) -> Certificate:
+    stream = EventStream(network)
+    steps = random_steps(stream.in_shape, 24, 12)
+    return certify(network, stream, steps, np.stack([frame_of(columns, stream.in_shape) for columns in steps]))
 
 
-def certificate(network: Network, most: int = 12) -> Certificate:
-    steps = random_steps(SHAPE, 24, most)
-    return certify(network, EventStream(network), steps, np.stack([frame_of(columns, SHAPE) for columns in steps]))
-
-
+@pytest.mark.long
 def test_a_network_on_a_grid_has_the_bits_of_dense_loops_and_the_spikes_of_pytorch() -> None:
     found = certificate(grid_network())
     assert found.is_equal
@@ -35,6 +35,7 @@ def test_a_network_on_a_grid_has_the_bits_of_dense_loops_and_the_spikes_of_pytor
     assert found.states == 24 * (2 * 6 * 64 - 6 * 64 + 2 * 6 * 16 + 5)
 
 
+@pytest.mark.long
 def test_delays_of_layers_and_of_feedback_are_certified_and_are_one_layer_in_the_proof() -> None:
     conv = {"type": "conv2d", "out_channels": 5, "kernel_size": 3, "delay": {"max": "3 steps"}}
     layers = {
@@ -60,21 +61,22 @@ def test_a_broken_engine_is_caught_in_its_step(part: str, monkeypatch: pytest.Mo
         output = right(self, *columns)
         own = self._buffers
         if self.num_steps == 8:
-            at = int(own.layers[1]["membrane"])
+            at = int(own.layers[0]["membrane"])
             if part == "membrane":
                 own.values[at : at + 1].view(np.int32)[:] ^= 1
             elif part == "output":
                 output[0] += 1
             else:
-                own.counts[1]["spikes"] += 1
+                own.counts[0]["spikes"] += 1
         return output
 
     monkeypatch.setattr(EventStream, "step", broken)
-    found = certificate(grid_network())
+    found = certificate(built(LAYERS))
     assert not found.is_equal
-    assert found.first_step == (7, "the output" if part == "output" else "iaf")
+    assert found.first_step == (7, "the output" if part == "output" else "lif")
 
 
+@pytest.mark.long
 def test_the_first_spike_that_pytorch_does_not_share_is_located() -> None:
     """The threshold is between the two sums of the same weights in two orders."""
     layers = {"flatten": {"type": "flatten"}, "out": {"type": "linear", "out_features": 1, "bias": False}}
