@@ -40,10 +40,10 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Use empty folders for the user's cache and the user's key."""
+def _own_cache(digits_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Use empty folders for the user's cache, which all test processes share, and the user's key."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CACHE_HOME", str(digits_folder.parents[1]))
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         yield
 
@@ -69,9 +69,9 @@ def store_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder where saccade_digits, which takes five seconds to make, is packed once for all tests."""
+    """Return the cache's stores, where saccade_digits, which takes five seconds to make, is packed once for all."""
     own = tmp_path_factory.getbasetemp()  # within the folder of all test processes, if there are several
-    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "digits"
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache" / "snnlab" / "stores"
 
 
 @pytest.fixture(scope="session")

@@ -118,7 +118,7 @@ def run(network: Network, x: Tensor) -> Theirs:
 @pytest.mark.parametrize(
     ("name", "number"),
     [
-        ("ecg_brf", 4),
+        pytest.param("ecg_brf", 4, marks=pytest.mark.long),
         pytest.param("ecg_alif", 4, marks=pytest.mark.long),
         ("smnist_brf", 4),
         ("psmnist_alif", 4),

@@ -26,7 +26,7 @@ from snnlab.nn import Network, build_network, from_nir
 from snnlab.nn.record import record
 from snnlab.session import Session
 
-from ..marks import one_long
+from ..marks import mostly_long, one_long
 from ..refusals import assert_raises, assert_text_has
 from .comparing import Difference, first_differences
 from .interpreter import Reading, interpret
@@ -197,7 +197,7 @@ def test_a_graph_that_another_program_changed_is_read_by_its_nodes() -> None:
     assert "metadata" in read.assumptions[0]
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", mostly_long(list(NETWORKS), 1))
 def test_a_changed_graph_is_read_as_its_numbers_are_meant_unless_an_option_says_otherwise(kind: str) -> None:
     in_shape, layers = NETWORKS[kind]
     torch.manual_seed(0)

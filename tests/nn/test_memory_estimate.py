@@ -219,7 +219,7 @@ def test_a_network_that_does_not_train_raises_its_error():
         ("SGD", {"momentum": 0.9}, 1, 0),
         ("RMSprop", {}, 1, 1),
         ("Adamax", {}, 2, 1),
-        ("Muon", {}, 1, None),
+        pytest.param("Muon", {}, 1, None, marks=pytest.mark.long),
     ],
 )
 def test_the_state_of_each_optimizer_is_counted(

@@ -34,6 +34,7 @@ from snnlab.nn.quantization import (
 )
 from snnlab.nn.record import record
 
+from ..marks import mostly_long
 from ..refusals import assert_raises
 
 T, B = 25, 2
@@ -373,7 +374,7 @@ ADAPTIVE: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("state_bits", [24, 13])
+@pytest.mark.parametrize("state_bits", mostly_long([24, 13], 1))
 def test_adaptive_thresholds_equal_the_interpreter(state_bits: int) -> None:
     adapted, overflowed = 0, 0
     for seed, node in enumerate(ADAPTIVE):
@@ -402,7 +403,7 @@ OSCILLATORS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("state_bits", [24, 14])
+@pytest.mark.parametrize("state_bits", mostly_long([24, 14], 1))
 def test_oscillators_equal_the_interpreter(state_bits: int) -> None:
     spikes, overflowed, highest = 0, 0, 0
     for seed, node in enumerate(OSCILLATORS):

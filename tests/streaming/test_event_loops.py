@@ -170,6 +170,7 @@ CONVOLUTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
 @pytest.mark.parametrize("kind", mostly_long(list(CONVOLUTIONS), 2, 4))
 @pytest.mark.parametrize("shape", [(2, 13, 12), (18, 7, 150)], ids=str)

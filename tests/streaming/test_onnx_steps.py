@@ -29,7 +29,7 @@ EXACT_POOLINGS = ("max", "sum", "overlapping", "gaps")
 LI = {"type": "li"}
 
 
-@pytest.mark.parametrize("kind", ["all", *KINDS])
+@pytest.mark.parametrize("kind", [pytest.param("all", marks=pytest.mark.long), *KINDS])
 def test_onnx_runtime_runs_the_same_step(kind: str) -> None:
     """On a grid its sums have the same bits, and its neurons' operations are those of the engine."""
     if kind == "all":

@@ -26,6 +26,7 @@ LAYERS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("columns", "per_column"), [(64, 1), (8, 1), (8, 3)], ids=["all", "last", "threes"])
 def test_a_raster_has_the_spikes_of_each_channel_and_step(columns: int, per_column: int) -> None:
     network = build_network(LAYERS, in_shape=SHAPE, dt=1.0).network.eval()

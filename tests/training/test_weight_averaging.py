@@ -19,6 +19,7 @@ from snnlab.training.weight_averaging import (
     averaged_weights,
 )
 
+from ..marks import mostly_long
 from ..refusals import assert_raises
 
 Make = Callable[..., Any]
@@ -98,7 +99,7 @@ RULES: dict[str, AverageRule] = {
 }
 
 
-@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+@pytest.mark.parametrize("rule", mostly_long([pytest.param(rule, id=name) for name, rule in RULES.items()], 2))
 def test_averages_are_validated_and_saved_and_training_is_unchanged(
     make_module: Make, quiet_trainer: Make, loader: DataLoader[Any], rule: AverageRule, tmp_path: Path
 ) -> None:

@@ -52,7 +52,7 @@ DIALECTS: dict[str, dict[str, Any]] = {
 FIRST = {*NEURONS, "lif-recurrent", "adlif-recurrent", "cuba_lif-recurrent"}
 MARKED = [pytest.param(kind, id=kind, marks=() if kind in FIRST else pytest.mark.long) for kind in KINDS]
 every_kind = pytest.mark.parametrize("kind", MARKED)
-every_dialect = pytest.mark.parametrize("kind", [*MARKED, *DIALECTS])
+every_dialect = pytest.mark.parametrize("kind", [*MARKED, *mostly_long(list(DIALECTS), 4)])
 # What these tests check is in the text of the loops, which runs in Python.
 
 # Settings with which the drive of these tests makes them spike at some steps.
