@@ -40,10 +40,12 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(digits_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Use empty folders for the user's cache, which all test processes share, and the user's key."""
+    own = tmp_path_factory.getbasetemp()  # within the folder of all test processes, if there are several
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(digits_folder.parents[1]))
+        patch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         yield
 
@@ -68,10 +70,11 @@ def store_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def digits_folder(_own_cache: None) -> Path:
     """Return the cache's stores, where saccade_digits, which takes five seconds to make, is packed once for all."""
-    own = tmp_path_factory.getbasetemp()  # within the folder of all test processes, if there are several
-    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache" / "snnlab" / "stores"
+    from snnlab.data.events.packing import default_store_dir  # numba reads the environment when it is imported
+
+    return default_store_dir()
 
 
 @pytest.fixture(scope="session")

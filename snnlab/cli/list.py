@@ -8,15 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from platformdirs import user_cache_path
-
 from snnlab.cards import without_card
 from snnlab.cli.command import ConfigDir, Proposed, command
 from snnlab.cli.kinds import ZOO, kinds, names, registry, shared_settings
 from snnlab.config.catalogue import REGISTRIES, catalogue
 from snnlab.config.folders import PLURALS, description, file_kinds, group_files, user_folder
 from snnlab.console import say, until_pipe_closes
-from snnlab.data.events.packing import copies
+from snnlab.data.events.packing import copies, default_store_dir
 from snnlab.errors import ConfigError, SnnlabError, did_you_mean, join_names, one_line
 from snnlab.files import load_array
 from snnlab.printable import printable
@@ -39,7 +37,7 @@ class DatasetLine(NamedTuple):
 
 def dataset_lines(user_dir: Path | None) -> list[DatasetLine]:
     """Return a line for each YAML of a dataset, and for each type without one; `user_dir` is the user's folder."""
-    packed = packed_copies(user_cache_path("snnlab") / "stores")
+    packed = packed_copies(default_store_dir())
     lines = [_dataset_of_file(name, path, packed) for name, path in group_files("data", user_dir).items()]
     named = {line.name for line in lines}
     kinds = registry("datasets")

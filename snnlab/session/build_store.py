@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from platformdirs import user_cache_path
 from rich.console import Console
 from rich.progress import track
 
@@ -16,7 +15,7 @@ from snnlab.data.data_settings import DataSettings
 from snnlab.data.dataset import Dataset
 from snnlab.data.duplicates import FEW_EVENTS, Duplicates, drop_duplicates, duplicates
 from snnlab.data.events import Store, open_or_build
-from snnlab.data.events.packing import Copy, Recordings, copies_of, origin_of, store_path
+from snnlab.data.events.packing import Copy, Recordings, copies_of, default_store_dir, origin_of, store_path
 from snnlab.data.splits import Fold, Split, make_split, read_split
 
 _log = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ def earlier_copies(recordings: Dataset, folder: Path) -> list[Copy]:
 
 def store_folder(data: DataSettings) -> Path:
     """Return the folder of packed stores."""
-    return Path(data.store_dir).expanduser() if data.store_dir else user_cache_path("snnlab") / "stores"
+    return Path(data.store_dir).expanduser() if data.store_dir else default_store_dir()
 
 
 def split(data: DataSettings, packed: Store, recordings: Dataset) -> Split:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import filelock
 import numpy as np
+from platformdirs import user_cache_path
 
 from snnlab import __version__
 from snnlab.data.events.recording import Events, SensorSize, Unusable, check_events, check_sensor_size, empty_events
@@ -326,6 +327,11 @@ class Source(Protocol):
     def read(self, index: int) -> Events:
         """Return one recording, sorted by time; raises a DataError with the reason if it cannot be used."""
         ...
+
+
+def default_store_dir() -> Path:
+    """Return the folder of packed stores where `data.store_dir` names none: in the user's cache."""
+    return user_cache_path("snnlab") / "stores"
 
 
 def store_path(source: Source, store_dir: Path) -> Path:
