@@ -32,19 +32,25 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     run = _ContinuedRun(file, code_hash())
     config.pluginmanager.register(run)
-    config.pluginmanager.register(_LeaveOut(run.before))
+    config.pluginmanager.register(_LeaveOut(run.before, run))
 
 
 class _LeaveOut:
-    """Leaves out the tests that have passed before."""
+    """Leaves out the tests that have passed before, and tells the run whether there are any."""
 
-    def __init__(self, passed: list[str]) -> None:
+    def __init__(self, passed: list[str], run: _ContinuedRun | None = None) -> None:
         self.passed = set(passed)
+        self.run = run
 
+    @pytest.hookimpl(trylast=True)  # what -k and -m deselect is not left out here
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         left_out = [item for item in items if item.nodeid in self.passed]
         items[:] = [item for item in items if item.nodeid not in self.passed]
         config.hook.pytest_deselected(items=left_out)
+        if self.run is not None:
+            self.run.has_left_out = bool(left_out)
+        elif left_out:
+            config.workeroutput["left_out"] = True  # type: ignore[attr-defined]
 
 
 class _ContinuedRun:
@@ -52,12 +58,14 @@ class _ContinuedRun:
 
     Attributes:
         before: The tests that had passed before this run.
+        has_left_out: Whether some of the tests that this run chose are among them.
     """
 
     def __init__(self, file: Path, code: str) -> None:
         self.file = file
         lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
         self.before = lines[1:] if lines[:1] == [code] else []
+        self.has_left_out = False
         self.chosen: set[str] = set()
         self.done: set[str] = set()
         self.skipped: set[str] = set()
@@ -70,6 +78,10 @@ class _ContinuedRun:
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a process of pytest-xdist what to leave out: all must collect the same tests."""
         node.workerinput["passed"] = self.before
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self.has_left_out |= "left_out" in getattr(node, "workeroutput", ())
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
@@ -88,6 +100,10 @@ class _ContinuedRun:
             with self.file.open("a", encoding="utf-8") as file:
                 file.write(f"{report.nodeid}\n")
 
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and self.has_left_out:
+            session.exitstatus = pytest.ExitCode.OK  # nothing is left: all have passed before
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         left = sorted(self.chosen - self.done - self.skipped)
         terminalreporter.section("continued run")
@@ -96,6 +112,8 @@ class _ContinuedRun:
         )
         for name in left:
             terminalreporter.line(f"  left: {name}")
+        if self.has_left_out and not self.chosen:
+            terminalreporter.line(f"all have passed with this code; delete {self.file} to run them again")
 
 
 def code_hash() -> str:

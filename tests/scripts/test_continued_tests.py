@@ -23,12 +23,16 @@ def test_skipped():
 """
 
 
-def run(folder: Path, whole: str, *options: str) -> tuple[list[int], list[str]]:
-    """Return how many passed before, how many now, and how many are left; and the names of these."""
+def start(folder: Path, whole: str, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", str(folder), str(folder)]
     plugins = ["-p", "xdist", "-p", "scripts.continued_tests", "--continue", str(folder / "passed.txt")]
     environment = {**os.environ, "WHOLE": whole, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    done = subprocess.run([*command, *plugins, *options], cwd=ROOT, env=environment, text=True, capture_output=True)
+    return subprocess.run([*command, *plugins, *options], cwd=ROOT, env=environment, text=True, capture_output=True)
+
+
+def run(folder: Path, whole: str, *options: str) -> tuple[list[int], list[str]]:
+    """Return how many passed before, how many now, and how many are left; and the names of these."""
+    done = start(folder, whole, *options)
     found = re.search(r"(\d+) passed before, (\d+) now; (\d+) left", done.stdout)
     assert found, done.stdout + done.stderr
     return [int(text) for text in found.groups()], re.findall(r"left: test_some\.py::(\S+)", done.stdout)
@@ -48,3 +52,14 @@ def test_tests_run_again_with_other_code(tmp_path: Path):
     (tmp_path / "test_some.py").write_text(TESTS)
     (tmp_path / "passed.txt").write_text("hash of other code\ntest_some.py::test_one[0]\n")
     assert run(tmp_path, "yes")[0] == [0, 4, 0]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["one process", "two"])
+def test_a_run_of_which_nothing_is_left_succeeds_and_names_the_file_to_delete(tmp_path: Path, options: tuple[str, ...]):
+    (tmp_path / "test_some.py").write_text("def test_one():\n    pass\n")
+    assert start(tmp_path, "yes").returncode == 0
+    again = start(tmp_path, "yes", *options)
+    assert again.returncode == 0
+    assert "passed.txt" in again.stdout
+    assert start(tmp_path, "yes", "-k", "no_such_test", *options).returncode == 5
