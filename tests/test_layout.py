@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,7 +17,6 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "snnlab"
 # Imports within functions: command line -> command, composing -> torch, torch -> Lightning, plugins, optional packages.
 MOST_LATE_IMPORTS = 48
-MOST_FILES = 460
 
 
 def table() -> dict[str, set[str]]:
@@ -135,22 +133,6 @@ def test_no_files_import_one_another_in_a_circle():
     while bare := {module for module, names in graph.items() if not names & graph.keys()}:
         graph = {module: names for module, names in graph.items() if module not in bare}
     assert not graph
-
-
-def test_no_two_files_have_one_name():
-    many = Counter(path.name for path in modules().values())
-    assert {name for name, times in many.items() if times > 1} == {"__init__.py", "feature.py"}
-    assert len(modules()) <= MOST_FILES
-
-
-def test_no_two_classes_have_one_name():
-    many = Counter(
-        node.name
-        for path in modules().values()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ClassDef)
-    )
-    assert [name for name, times in many.items() if times > 1] == []
 
 
 def test_imports_stand_at_the_top():
