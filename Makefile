@@ -49,8 +49,8 @@ format: $(STAMP) ## reformat all files
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-slow: $(ENGINES) ## run the tests marked slow, an hour; started again after a cut, it goes on
-	@$(RUN) pytest $(PARALLEL) -p scripts.continued_tests --continue outputs/slow_tests.txt -m "slow and not gpu" $(ARGS)
+slow: $(ENGINES) ## run the tests marked slow, an hour
+	@$(RUN) pytest $(PARALLEL) -m "slow and not gpu" $(ARGS)
 
 docs: $(STAMP) ## build the documentation, write build/site/index.html: half a minute
 	@$(VENV)/bin/python scripts/build_docs.py $(ARGS)

@@ -3,7 +3,8 @@
 By default the threads are those of torch's OpenMP library. After an operation of torch they spin for a while before
 they sleep, and block the cores for other threads: with a thread pool of our own a training step took twice as long.
 With a low GOMP_SPINCOUNT (the command `snnlab` sets 1000 unless the environment has a value) our own pool is as fast,
-and other processes get the cores that would spin. `docs/neighbours.md` has the measurements.
+and other processes get the cores that would spin: on two cores, a step beside one busy process took 1.8 times as long
+as alone, and 2.2 times with torch's default.
 """
 
 from __future__ import annotations
