@@ -20,6 +20,7 @@ def evaluate(
     out: Annotated[str | None, "folder"] = None,
     anytime: bool = False,
     accuracy: Fraction | None = None,
+    mistakes: bool = False,
     config_dir: ConfigDir = None,
 ) -> None:
     """Evaluate the network of a run: accuracy by class and over time.
@@ -35,15 +36,21 @@ def evaluate(
     anytime.csv and anytime.png. --accuracy 0.95 chooses the threshold that reaches this accuracy soonest on validation
     recordings, and applies it to the test recordings once.
 
+    --mistakes prints each recording (or window) that was answered wrongly, the most probable answers first, and writes
+    them into mistakes.csv: number, file, part, class, answer, probability of the answer. The number is that of the
+    report and of `recording` in predictions.npz.
+
     Args:
         out: folder of the files
         anytime: early exit, at a dozen thresholds
         accuracy: early exit, at the threshold of this accuracy: a fraction of the recordings
+        mistakes: the recordings that were answered wrongly
 
     Examples:
         snnlab evaluate outputs/NAME/TIME_SEED
         snnlab evaluate zoo:nmnist_small data.root=FOLDER data.download=false    a network that comes with snnlab
         snnlab evaluate RUN --split val --checkpoint last
+        snnlab evaluate RUN --mistakes
         snnlab evaluate RUN --anytime --accuracy 0.95
         snnlab evaluate RUN data.num_bins=64              with steps of half the length
         snnlab evaluate RUN data=nmnist data.root=FOLDER  on other recordings of as many classes
@@ -55,11 +62,17 @@ def evaluate(
     console_logging()
     experiment = compose_run(folder_of_run, overrides, config_dir, "data")
 
+    from snnlab.runs.mistakes import mistakes_table
     from snnlab.session import evaluation
 
     early_exit = evaluation.EarlyExitOptions(accuracy) if anytime or accuracy is not None else None
-    values, folder = evaluation.evaluate(folder_of_run, experiment, split, checkpoint, out, list(overrides), early_exit)
+    values, folder = evaluation.evaluate(
+        folder_of_run, experiment, split, checkpoint, out, list(overrides), early_exit, mistakes=mistakes
+    )
     with until_pipe_closes():
         for line in evaluation.result_lines(values):
             say(line)
+        if mistakes:
+            mistakes_table(values["mistakes"]).print()
+            say(*([] if values["mistakes"] else ["no mistakes"]))
         print(folder)

@@ -23,12 +23,14 @@ from snnlab.errors import ConfigError, did_you_mean
 from snnlab.files import unwritable, write_json, write_npz, write_text
 from snnlab.nn.neurons.whole_neuron import WholeNeuron
 from snnlab.runs.early_exit import at_threshold, early_exit_csv, early_exit_curve, fastest_threshold, recorded_answers
+from snnlab.runs.mistakes import mistakes_table, wrong_answers
 from snnlab.runs.onsets import onset_errors
 from snnlab.runs.plots.answers import draw_early_exit, draw_predictions
 from snnlab.runs.plots.style import default_style, render
 from snnlab.runs.predictions import CumulativeSpikes, Predictions, layer_names, prediction_metrics
 from snnlab.runs.recorded import is_run, read_run_if_ended
 from snnlab.runs.run_folder import PREDICTIONS, RESULT, CheckpointName, require_no_links
+from snnlab.runs.tables import csv_text
 from snnlab.session.early_exit_options import EarlyExitOptions, EarlyExitResult, early_exit_lines, step_time
 from snnlab.session.fit import evaluate_stage
 from snnlab.session.opened_run import PARTS
@@ -48,6 +50,8 @@ def evaluate(
     out: str | Path | None,
     overrides: list[str],
     exit_options: EarlyExitOptions | None = None,
+    *,
+    mistakes: bool = False,
 ) -> tuple[dict[str, Any], Path]:
     """Evaluate, write the results, and return them with their folder.
 
@@ -57,6 +61,7 @@ def evaluate(
         out: The output folder; None: a new one in the run's folder, or in `outputs` for a packaged network.
         overrides: The overrides of the user, for the results.
         exit_options: Evaluate early exit too.
+        mistakes: Return and write the wrong answers too.
     """
     if part not in PARTS:
         raise ConfigError("evaluate", f"there is no split {part}", did_you_mean(part, PARTS), PARTS)
@@ -69,6 +74,10 @@ def evaluate(
     session.use_threads()
     session.build("loss", "network")
     settings, data = session.settings, session.data
+    if mistakes and settings.targets != "class":
+        raise ConfigError(
+            "evaluate: --mistakes", f"needs one class a recording, and data.targets is {settings.targets}"
+        )
     for used in {part, "val"} if exit_options and exit_options.accuracy is not None else {part}:
         if used != "train":
             require_not_trained_on(run, data, used)
@@ -95,6 +104,8 @@ def evaluate(
     values["imported"] = ended is not None and ended.imported is not None
     if early_exit:
         values["anytime"] = early_exit.record
+    if mistakes:
+        values["mistakes"] = wrong_answers(arrays, part, list(values["accuracy_of_class"]), session.dataset.name)
     _write_evaluation(
         folder, values, {"layers": layer_names(session.built.spiking), **arrays}, settings.step_ms, early_exit
     )
@@ -265,6 +276,9 @@ def _write_evaluation(
                 imsave(folder / f"{name}.png", render(figure))
         if early_exit:
             write_text(folder / "anytime.csv", early_exit_csv(early_exit.rows, early_exit.times))
+        if "mistakes" in values:
+            table = mistakes_table(values["mistakes"])
+            write_text(folder / "mistakes.csv", csv_text(table.head, table.rows))
         write_json(folder / RESULT, values)
     except OSError as error:
         raise unwritable(folder, error) from error

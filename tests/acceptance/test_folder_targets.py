@@ -153,6 +153,8 @@ def test_a_network_learns_values_of_a_table(blobs: Path, snnlab: Snnlab) -> None
     assert_text_has(done.out, "test error")
     assert "error" in done.err + done.out
     assert snnlab("validate", "mine").status == 0
+    refused = snnlab("evaluate", str(folder), "--mistakes")
+    assert_error_has(refused.error, "--mistakes", "data.targets", "value")
     again, found = evaluated(snnlab("evaluate", str(folder)))
     assert found["metrics"]["test/mae"] == metrics["test/mae"]
     over_time = found["error_over_time"]["x"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +111,29 @@ def test_windows_are_called_windows(run: Any, snnlab: Snnlab, capfd: pytest.Capt
     assert (page["recordings"], page["windows"]) == (4, 12)
     page = Path(snnlab("report", str(run.folder)).out.splitlines()[-1]).read_text()
     assert_text_has(page, "12 windows", "4 recordings")
+
+
+def test_each_wrong_answer_is_named_with_its_file(run: Any, hands: Path, tmp_path: Path, snnlab: Snnlab) -> None:
+    mislabelled = (hands / "user5.csv").read_text().replace("p5_left_1.npy,left", "p5_left_1.npy,right")
+    (hands / "mislabelled.csv").write_text(mislabelled)
+    words = ("data.labels=mislabelled.csv", "--mistakes", "--out", str(tmp_path))
+    done = snnlab("evaluate", str(run.folder), *words)
+    assert done.status == 0, done.err
+    with (tmp_path / "mistakes.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    with np.load(tmp_path / "predictions.npz") as arrays:
+        odds = np.exp(arrays["test_readout"]) / np.exp(arrays["test_readout"]).sum(1, keepdims=True)
+        places = zip(arrays["test_recording"].tolist(), arrays["test_start_us"] / 1000, odds.max(1), strict=True)
+    number = 4 * 5 + 1
+    expected = sorted((start, round(float(p), 4)) for recording, start, p in places if recording == number)
+    assert sorted((float(row["start_ms"]), float(row["probability"])) for row in rows) == expected
+    assert {(row["recording"], row["file"]) for row in rows} == {(str(number), str(hands / "p5_left_1.npy"))}
+    assert {(row["part"], row["class"], row["answer"]) for row in rows} == {("test", "right", "left")}
+    probabilities = [float(row["probability"]) for row in rows]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert all(f"{probability:.4f}".rstrip("0") in done.out for probability in probabilities)
+    done = snnlab("evaluate", str(run.folder), "--mistakes")
+    assert "no mistakes" in done.out
 
 
 def test_validation_recordings_of_another_split_are_refused_where_they_were_trained_on(
