@@ -32,8 +32,8 @@ def wrong_answers(
             "file": name_of(int(recordings[row])),
             **({} if starts is None else {"start_ms": int(starts[row]) / 1000}),
             "part": part,
-            "class": classes[targets[row]],
-            "answer": classes[answers[row]],
+            "class": classes[int(targets[row])],
+            "answer": classes[int(answers[row])],
             "probability": round(float(probabilities[row]), 4),
         }
         for row in wrong[np.argsort(-probabilities[wrong], kind="stable")]

@@ -177,7 +177,7 @@ def run_page(
         "answers": list(_prediction_plots(arrays, names, when.step_time.dt)),
         "early": [("test recordings: accuracy of answers at a probability, against their time", of) for of in of_early],
         "weights": of_weights,
-        "recordings": list(_newest_plots(folder / "tensorboard")),
+        "recordings": list(_newest_plots(folder / "tensorboard", arrays, names)),
     }
     status = ", ".join([recorded.status, *run_marks(here)])
     title = f"{recorded.name}, seed {recorded.seed}"
@@ -189,7 +189,11 @@ def _repeat_commands(recorded: RecordedRun) -> Iterator[str]:
     if command := recorded.provenance.get("command"):
         yield shlex.join(map(str, command)) if isinstance(command, list) else str(command)
     folder = shlex.quote(str(recorded.folder))
-    yield from (f"snnlab reproduce {folder}", f"snnlab evaluate {folder}", f"snnlab reproduce {folder} --env")
+    yield from (
+        f"snnlab reproduce {folder}",
+        f"snnlab evaluate {folder} --mistakes",
+        f"snnlab reproduce {folder} --env",
+    )
 
 
 def _summary_rows(recorded: RecordedRun, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -240,7 +244,7 @@ def _layer_rows(metrics: Mapping[str, float]) -> Iterator[tuple[str, ...]]:
 def _prediction_plots(arrays: Mapping[str, np.ndarray], names: list[str], dt: float | None) -> Iterator[Plot]:
     """Yield confusion and accuracy over time of validation and test recordings that have one class each."""
     for stage, label in _STAGES.items():
-        if f"{stage}_answers" not in arrays or arrays[f"{stage}_target"].ndim != 1:
+        if not _has_classes(arrays, stage):
             continue
         targets, readout, answers = (arrays[f"{stage}_{what}"] for what in ("target", "readout", "answers"))
         found = prediction_metrics(targets, readout, answers, names)
@@ -249,8 +253,12 @@ def _prediction_plots(arrays: Mapping[str, np.ndarray], names: list[str], dt: fl
         yield from ((f"{label} recordings: {_FINDINGS[name]}", figure) for name, figure in drawn)
 
 
-def _newest_plots(folder: Path) -> Iterator[Plot]:
-    """Yield the newest plot of each kind that the training drew for TensorBoard, if any."""
+def _has_classes(arrays: Mapping[str, np.ndarray], stage: str) -> bool:
+    return f"{stage}_answers" in arrays and arrays[f"{stage}_target"].ndim == 1
+
+
+def _newest_plots(folder: Path, arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> Iterator[Plot]:
+    """Yield the newest plot of each kind that the training drew for TensorBoard, if any, and is not in the page yet."""
     if not folder.is_dir():
         return
     logger = logging.getLogger("tensorboard")
@@ -263,8 +271,21 @@ def _newest_plots(folder: Path) -> Iterator[Plot]:
         logger.setLevel(before)
     for tag in events.Tags()["images"]:
         first, *rest = tag.removeprefix("plots/").split("/")
+        if first == "confusion" and _has_classes(arrays, "val"):
+            continue
         what = " of ".join([*(_PLOT_KINDS.get(kind) or kind for kind in rest[:1]), *rest[1:]])
-        yield f"{first.replace('_', ' ')}: {what}" if what else first, events.Images(tag)[-1].encoded_image_string
+        number = re.fullmatch(r"recording_(\d+)", first)
+        subject = first if number is None else _recording_text(int(number[1]), arrays, names)
+        yield f"{subject}: {what}" if what else subject, events.Images(tag)[-1].encoded_image_string
+
+
+def _recording_text(number: int, arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> str:
+    """Return number, part and answer of a recording that the training drew: one of those to validate."""
+    text = f"recording {number}, validation"
+    if not _has_classes(arrays, "val") or not (rows := np.flatnonzero(arrays["val_recording"] == number)).size:
+        return text
+    target, answer = int(arrays["val_target"][rows[0]]), int(arrays["val_readout"][rows[0]].argmax())
+    return f"{text}, right" if answer == target else f"{text}, wrong ({names[target]} answered as {names[answer]})"
 
 
 _METRICS = ("val/accuracy", "val/loss", "test/accuracy", "val/spikes_per_sample", "params")

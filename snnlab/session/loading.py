@@ -116,7 +116,7 @@ class Run(OpenedRun):
         values, folder = evaluation.evaluate(self.folder, experiment, part, self.checkpoint, out, typed)
         return {**values, "folder": folder}
 
-    def figure(self, name: str, part: str = "test", recording: int = 0) -> Figure:
+    def figure(self, name: str, part: str = "test", recording: int | None = None) -> Figure:
         """Draw a plot: `confusion`, `loss`, `rate_hz`, `events` or `raster/lif1` of one recording, ...
 
         `figure.savefig("confusion.pdf")` writes it; `figures` lists the names.
@@ -124,7 +124,8 @@ class Run(OpenedRun):
         Args:
             name: The name of the plot.
             part: The recordings: `train`, `val` or `test`.
-            recording: The index within the part, for a plot of one recording.
+            recording: Its number, for a plot of one recording, as in `predictions` (`test_recording`), in the report
+                and in `snnlab evaluate --mistakes`; None: the first of the part.
         """
         _, reports = _import_with_lightning()
         return reports.figure(self, name, part, recording)

@@ -144,8 +144,7 @@ class OpenedRun:
             part: `train`, `val` or `test`.
             indices: Indices within the split.
         """
-        if part not in PARTS:
-            raise ConfigError("", f"there is no split {part}", did_you_mean(part, PARTS), PARTS)
+        require_part(part)
         available = self.data.epoch_items(getattr(self.data.split, part))
         try:
             return np.atleast_1d(available[indices if isinstance(indices, slice) else np.asarray(indices, np.int64)])
@@ -176,6 +175,12 @@ class OpenedRun:
             spikes={name: found.spikes[name] for name in layers if name in found.spikes},
             states={name: found.states[name] for name in layers if name in found.states},
         )
+
+
+def require_part(part: str) -> None:
+    """Refuse a part of the recordings that does not exist."""
+    if part not in PARTS:
+        raise ConfigError("", f"there is no split {part}", did_you_mean(part, PARTS), PARTS)
 
 
 def hot_pixel_mask(run: OpenedRun, settings: DataSettings) -> Tensor | None:

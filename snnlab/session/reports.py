@@ -26,7 +26,7 @@ from snnlab.runs.report_pages import Page, RunWeights, TimeAxis, run_page, runs_
 from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS, require_no_links
 from snnlab.runs.runs_table import find_all_runs, read_listed_run
 from snnlab.session.early_exit_options import early_exit_problem, step_time
-from snnlab.session.opened_run import OpenedRun
+from snnlab.session.opened_run import OpenedRun, require_part
 from snnlab.session.weights import run_weights
 
 _RECORDING_FIGURES = ("events", "events_over_time", "readout")
@@ -38,13 +38,13 @@ def figure_names(run: OpenedRun) -> list[str]:
     return [*_file_figures(run, "test"), *_RECORDING_FIGURES, *layers]
 
 
-def figure(run: OpenedRun, name: str, part: str, recording: int) -> Figure:
+def figure(run: OpenedRun, name: str, part: str, recording: int | None) -> Figure:
     """Draw a plot of a run.
 
     Args:
         name: One of `figure_names`.
         part: The recordings: `train`, `val` or `test`.
-        recording: The index within the part, for a plot of one recording.
+        recording: The number in the store, for a plot of one recording; None: the first of the part.
     """
     with default_style():
         if name in _RECORDING_FIGURES or name.startswith(("raster/", "membranes/")):
@@ -85,10 +85,13 @@ def _prediction_figures(run: OpenedRun, part: str) -> dict[str, Callable[[], Fig
     return plots
 
 
-def _recording_figures(run: OpenedRun, part: str, recording: int) -> Iterator[tuple[str, Figure]]:
-    (index,) = run.store_indices(part, recording)
-    loss = run.session.loss
-    seen = run_recording(run.data, run.network, loss, int(index), torch.device("cpu"), nullcontext())
+def _recording_figures(run: OpenedRun, part: str, recording: int | None) -> Iterator[tuple[str, Figure]]:
+    if recording is None:
+        require_part(part)
+        recording = int(getattr(run.data.split, part)[0])
+    if not 0 <= recording < len(run.data.store):
+        raise IndexError(f"there are {len(run.data.store):,} recordings, 0 to {len(run.data.store) - 1}")
+    seen = run_recording(run.data, run.network, run.session.loss, recording, torch.device("cpu"), nullcontext())
     yield from draw_recording(seen)
     yield from draw_network_activity(seen)
 

@@ -201,6 +201,14 @@ def test_every_named_figure_is_drawn_and_can_be_written(run: Any, tmp_path: Path
         figure = run.figure(name, recording=1)
         assert figure.axes
         assert figure._repr_png_().startswith(b"\x89PNG")
+    for part in ("val", "test"):
+        for row in (0, 1):
+            number, target = (int(run.predictions[f"{part}_{name}"][row]) for name in ("recording", "target"))
+            (title,) = (axes.get_title(loc="left") for axes in run.figure("readout", recording=number).axes)
+            assert title.startswith(f"class {run.class_names()[target]}:")
+            assert ("wrong" in title) == (int(run.predictions[f"{part}_readout"][row].argmax()) != target)
+    with pytest.raises(IndexError):
+        run.figure("events", recording=len(run.data.store))
     run.figure("confusion", "val").savefig(tmp_path / "confusion.pdf")
     assert (tmp_path / "confusion.pdf").read_bytes().startswith(b"%PDF")
     with assert_raises(ConfigError, "figure", "confusion"):

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ..cli.browser import COUNT, in_a_browser, seen
@@ -49,6 +50,19 @@ def test_a_page_of_a_run_has_result_curves_layers_answers_recordings_origin_and_
     assert "snnlab reproduce run" in text
     assert "<td>optimizer.lr</td><td>0.01</td><td>0.1</td>" in text
     assert all(f'alt="{words}' in text for words in ("loss", "test recordings: ", "recording ", "out.weight"))
+
+
+def test_a_recording_of_the_page_has_number_part_and_whether_it_was_answered_rightly(run: Path):
+    text = (run / "report.html").read_text()
+    (number,) = set(re.findall(r'alt="recording (\d+), validation, (?:right|wrong)', text))
+    with np.load(run / "predictions.npz") as arrays:
+        (row,) = np.flatnonzero(arrays["val_recording"] == int(number))
+        target, answer = int(arrays["val_target"][row]), int(arrays["val_readout"][row].argmax())
+    said = "right" if answer == target else f"wrong ({target} answered as {answer})"
+    assert f'alt="recording {number}, validation, {said}: events"' in text
+    assert [text.count(f'alt="{part} recordings: answers by class"') for part in ("validation", "test")] == [1, 1]
+    assert 'alt="confusion' not in text
+    assert "snnlab evaluate run --mistakes" in text
 
 
 def test_a_page_needs_no_internet(run: Path):
