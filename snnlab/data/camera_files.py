@@ -81,27 +81,30 @@ class CameraFile(NamedTuple):
 
 
 @contextmanager
-def open_camera_file(path: Path) -> Iterator[CameraFile]:
+def open_camera_file(path: Path, size: tuple[int, int] | None = None) -> Iterator[CameraFile]:
     """Open a camera's file; the ending of its name gives the format.
 
+    Args:
+        path: The file.
+        size: Width and height of the sensor that it has to be from; None: any.
+
     Raises:
-        DataError: if it is damaged, here or while its pieces are read.
+        DataError: if it is damaged, here or while its pieces are read, or its header states another sensor.
         MissingPackageError: if the package that decompresses it is not installed.
         OSError: if it cannot be read.
     """
     with open_regular(path) as file:
-        yield CAMERA_FORMATS[path.suffix.lower()](file, path)
+        opened = CAMERA_FORMATS[path.suffix.lower()](file, path)
+        if size is not None and opened.size not in (None, size):
+            stated, expected = (f"{width} x {height} pixels" for width, height in (opened.size, size))
+            hint = "data.sensor_size is the sensor of all recordings"
+            raise DataError(path, f"is from another sensor: its header states {stated}, not {expected}", hint)
+        yield opened
 
 
-def read_camera_file(path: Path) -> Columns:
-    """Return all events of a camera's file.
-
-    Raises:
-        DataError: if it is damaged.
-        MissingPackageError: if the package that decompresses it is not installed.
-        OSError: if it cannot be read.
-    """
-    with open_camera_file(path) as opened:
+def read_camera_file(path: Path, size: tuple[int, int] | None = None) -> Columns:
+    """Return all events of a camera's file; the arguments and errors are those of `open_camera_file`."""
+    with open_camera_file(path, size) as opened:
         pieces = [{name: column.copy() for name, column in piece.items()} for piece in opened.pieces]
     return {name: np.concatenate([piece.pop(name) for piece in pieces]) for name in "txyp"}
 

@@ -288,7 +288,7 @@ def read_pieces(
     as_stored = ReadOptions("us", "zero")
     origin, last, number = 0, None, 0
     try:
-        with open_camera_file(path) as opened:
+        with open_camera_file(path, sensor_size[:2]) as opened:
             for columns in opened.pieces:
                 events = events_from_columns(columns, as_stored, sensor_size, str(path), number)
                 if not may_fall:
@@ -495,7 +495,7 @@ _READERS: dict[str, Callable[[Path, ReadOptions, SensorSize], Columns]] = {
     ".txt": _read_text,
     ".h5": _read_hdf5,
     ".hdf5": _read_hdf5,
-    **dict.fromkeys(CAMERA_FORMATS, lambda path, *_: read_camera_file(path)),
+    **dict.fromkeys(CAMERA_FORMATS, lambda path, _, size: read_camera_file(path, size[:2])),
 }
 SUFFIXES = tuple(_READERS)
 SOUND_SUFFIXES = (".wav",)

@@ -6,20 +6,21 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from snnlab.data.camera_files import CAMERA_FORMATS, open_camera_file, read_camera_file
-from snnlab.data.events import Events, check_events
+from snnlab.data.events import Events, SensorSize, check_events
 from snnlab.data.formats import ReadOptions, read_file
 from snnlab.errors import DataError
 
 from ..fixtures.camera_files import events as made, write_aedat2, write_aedat4, write_es
 from ..marks import mostly_long
 from ..refusals import assert_raises
-from .test_formats import SENSOR, WRITERS, ZERO
+from .test_formats import DAVIS, SENSOR, WRITERS, ZERO
 
 EVT2 = b"% evt 2.0\n% end\n"
 EVT3 = b"% evt 3.0\n% end\n"
@@ -154,7 +155,8 @@ def test_real_recordings_are_those_of_other_decoders(name: str, real_data: Path)
     size, count, first, last, on, x_sum, y_sum = REAL[name]
     with open_camera_file(path) as opened:
         assert opened.size == size
-    t, x, y, p = read_file(path, ZERO, (1280, 720, 2))
+    width, height = size or (60, 70)
+    t, x, y, p = read_file(path, ZERO, (width, height, 2))
     assert y is not None
     assert (t.size, t[0], t[-1], np.count_nonzero(p)) == (count, first, last, on)
     assert (np.diff(t) >= 0).all()
@@ -288,24 +290,33 @@ def nmnist(path: Path, found: np.ndarray) -> None:
 
 ENCODERS: dict[str, Callable[[Path, np.ndarray], None]] = {
     "a.aedat": write_aedat2,
-    "a.aedat4": write_aedat4,
+    "a.aedat4": partial(write_aedat4, size=SENSOR[:2]),
     "a.bin": nmnist,
     "a.dat": prophesee_dat,
-    "a.es": lambda path, found: write_es(path, found, (300, 200)),
+    "a.es": write_es,
     "2.raw": evt2,
     "3.raw": evt3,
 }
 
 
+# Rows, and columns of jAER, are counted from the other end.
+OUTSIDE = {"a.aedat": (-1, -1), "a.es": (SENSOR[0], -1)}
+
+
+def sensor(path: Path) -> SensorSize:
+    return DAVIS if path.suffix == ".aedat" else SENSOR
+
+
 def checked(path: Path) -> Events:
-    events = read_file(path, ZERO, SENSOR)
-    check_events(events, SENSOR, str(path))
+    events = read_file(path, ZERO, sensor(path))
+    check_events(events, sensor(path), str(path))
     return events
 
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_coordinates_outside_the_sensor_are_named(name: str, tmp_path: Path) -> None:
-    for x, y, key in ((10, 3, "x"), (3, 8, "y")):
+    x_outside, y_outside = OUTSIDE.get(name, SENSOR[:2])
+    for x, y, key in ((x_outside, 3, "x"), (3, y_outside, "y")):
         ENCODERS[name](tmp_path / name, made([5, 7], [1, x], [1, y], [0, 1]))
         with assert_raises(DataError, tmp_path / name, key):
             checked(tmp_path / name)
@@ -316,7 +327,7 @@ def test_times_that_go_back_are_named_or_sorted(name: str, tmp_path: Path) -> No
     ENCODERS[name](tmp_path / name, made([500, 900, 700], [1, 2, 3], [1, 2, 3], [0, 1, 0]))
     with assert_raises(DataError, tmp_path / name, "event 2"):
         checked(tmp_path / name)
-    t, x, _, _ = read_file(tmp_path / name, ReadOptions(sort=True), SENSOR)
+    t, x, _, _ = read_file(tmp_path / name, ReadOptions(sort=True), sensor(tmp_path / name))
     assert (t.tolist(), x.tolist()) == ([0, 200, 400], [1, 3, 2])
 
 
@@ -334,7 +345,7 @@ def test_a_file_without_events_is_named_or_is_an_empty_recording(name: str, tmp_
         assert checked(tmp_path / name).t.size == 0
         return
     with assert_raises(DataError, tmp_path / name, "no events"):
-        read_file(tmp_path / name, ZERO, SENSOR)
+        checked(tmp_path / name)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from expelliarmus import Wizard
 
+from snnlab.data.events import SensorSize
 from snnlab.data.formats import ReadOptions, read_file
 from snnlab.errors import DataError
 
@@ -18,6 +19,8 @@ from ..fixtures.camera_files import events, write_aedat2, write_aedat4, write_es
 from ..refusals import assert_raises
 
 SENSOR = (10, 8, 2)
+DAVIS = (240, 180, 2)
+GEN3, GEN4 = (640, 480, 2), (1280, 720, 2)
 T, X, Y, P = [5, 7, 7, 9000], [0, 9, 3, 1], [0, 7, 2, 6], [1, 0, 1, 0]
 ZERO = ReadOptions(time_origin="zero")
 
@@ -80,8 +83,8 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "evt2.raw": lambda path: prophesee(path, "evt2"),
     "evt3.raw": evt3,
     "davis.aedat": lambda path: write_aedat2(path, CAMERA),
-    "plain.aedat4": lambda path: write_aedat4(path, CAMERA, packet=3),
-    "lz4.aedat4": lambda path: write_aedat4(path, CAMERA, 1, packet=3),
+    "plain.aedat4": lambda path: write_aedat4(path, CAMERA, size=SENSOR[:2], packet=3),
+    "lz4.aedat4": lambda path: write_aedat4(path, CAMERA, 1, SENSOR[:2], packet=3),
     "dvs.es": lambda path: write_es(path, CAMERA),
     "atis.es": lambda path: write_es(path, CAMERA, is_atis=True),
 }
@@ -90,7 +93,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("name", WRITERS)
 def test_written_files_are_read(name: str, tmp_path: Path) -> None:
     WRITERS[name](tmp_path / name)
-    t, x, y, p = read_file(tmp_path / name, ZERO, SENSOR)
+    t, x, y, p = read_file(tmp_path / name, ZERO, {"davis.aedat": DAVIS, "evt2.raw": GEN3}.get(name, SENSOR))
     assert y is not None
     assert (t.tolist(), x.tolist(), y.tolist(), p.tolist()) == (T, X, Y, [bool(on) for on in P])
 
@@ -122,15 +125,19 @@ def test_nanoseconds_since_1970_keep_their_last_digits(tmp_path: Path) -> None:
     assert read_file(tmp_path / "a.csv", ReadOptions("ns"), SENSOR).t.tolist() == [0, 1]
 
 
-@pytest.mark.parametrize(("name", "encoding"), [("a.dat", "dat"), ("a.raw", "evt2"), ("b.raw", "evt3")])
-def test_a_cameras_file_that_ends_within_an_event_is_named(name: str, encoding: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "encoding", "sensor"), [("a.dat", "dat", SENSOR), ("a.raw", "evt2", GEN3), ("b.raw", "evt3", GEN4)]
+)
+def test_a_cameras_file_that_ends_within_an_event_is_named(
+    name: str, encoding: str, sensor: SensorSize, tmp_path: Path
+) -> None:
     path = tmp_path / name
     prophesee(path, encoding)
     whole = path.read_bytes()
-    read_file(path, ZERO, SENSOR)
+    read_file(path, ZERO, sensor)
     path.write_bytes(whole[:-1])
     with assert_raises(DataError, path, "truncated"):
-        read_file(path, ZERO, SENSOR)
+        read_file(path, ZERO, sensor)
 
 
 def test_an_unknown_representation_gets_the_known_ones(tmp_path: Path) -> None:
