@@ -36,7 +36,8 @@ def predict(
     becomes events by the run's data.cochlea. Columns on stdout: file,
     start_ms, answer (the class' number), name, probability, events (in the window), left_out (later events). Values are
     columns value_NAME instead; of labels over time each interval with the same answer is a row, from start_ms to
-    end_ms. Times and columns are read as in the run's dataset, unless options change that.
+    end_ms. A window without events, or whose outputs are all equal, has no answer: empty fields, and a line on stderr.
+    Times and columns are read as in the run's dataset, unless options change that.
 
     --pieces feeds MS ms at a time, a whole number of steps, and carries the network's state over: less memory for long
     windows, and the same answer. With jsonl there is a line after each piece: the answer so far, until_ms, final.

@@ -33,6 +33,7 @@ from snnlab.nn import Network
 from snnlab.nn.layer import whole_recording_layer
 from snnlab.nn.losses import Loss
 from snnlab.nn.neurons.base import plain_loops
+from snnlab.printable import printable
 from snnlab.session.early_exit_options import early_exit_problem, step_time
 from snnlab.session.opened_run import OpenedRun, hot_pixel_mask
 from snnlab.spec.nodes import load
@@ -228,7 +229,10 @@ class RowBuilder(NamedTuple):
         return ("file", "start_ms", *_ANSWER)
 
     def build(self, file: str, window: RecordingWindow, output: StreamedOutput) -> Iterator[PredictionRow]:
-        """Yield the rows of a window from all steps so far; for targets over time, only those of the piece's steps."""
+        """Yield the rows of a window from all steps so far; for targets over time, only those of the piece's steps.
+
+        Without events, and where all outputs are equal, the fields of the answer are None.
+        """
         steps, lengths = len(output.y), torch.tensor([len(output.y)])
         readout = self.loss.readout(output.y, lengths)
         if self.settings.targets == "steps":
@@ -237,19 +241,28 @@ class RowBuilder(NamedTuple):
         if self.settings.targets == "series":
             yield from self._each_step(file, window, self.loss.answers(output.y)[output.first :, 0], output.first)
             return
-        if self.settings.targets == "value":
-            answer = {self._value_column(k): value for k, value in enumerate(readout[0].tolist())}
-        else:
-            answer = self._label(readout.float().softmax(-1))
         # A recording may end before its window: then all events are seen.
         seen = window.events.t.size if output.last else self._events_before(window, steps)
+        if self.settings.targets == "value":
+            answer = self._values(readout[0], seen)
+        else:
+            answer = self._label(readout.float().softmax(-1), seen)
         start = {"file": file, "start_ms": window.start_us / 1000}
         yield {**start, **answer, "events": seen, "left_out": window.num_dropped}
 
-    def confidence(self, output: StreamedOutput) -> float:
-        """Return the probability of the most probable class so far."""
+    def confidence(self, window: RecordingWindow, output: StreamedOutput) -> float:
+        """Return the probability of the most probable class so far; 0 before the first event."""
+        if not self._events_before(window, len(output.y)):
+            return 0.0
         readout = self.loss.readout(output.y, torch.tensor([len(output.y)]))
         return float(readout.float().softmax(-1).max())
+
+    def problem(self, window: RecordingWindow, row: PredictionRow) -> str | None:
+        """Return why the last row of a window has no answer; None if it has one."""
+        if not window.events.t.size:
+            later = f", and {window.num_dropped:,} later: --time-origin first begins at the first event"
+            return f"no events in it{later if window.num_dropped else ''}"
+        return "all outputs are equal" if self.settings.targets == "class" and row["answer"] is None else None
 
     def until_ms(self, window: RecordingWindow, steps: int) -> float:
         """Return the end of so many steps of a window, ms of the recording."""
@@ -259,7 +272,7 @@ class RowBuilder(NamedTuple):
     def _segments(self, file: str, window: RecordingWindow, readout: Tensor, first: int) -> Iterator[PredictionRow]:
         """Yield a row for each segment of steps with the same answer, `readout [T, K]`."""
         probabilities = readout.float().softmax(-1)
-        labels = probabilities.argmax(-1)
+        labels = probabilities.argmax(-1).masked_fill(_are_equal(probabilities), -1)
         bounds = [0, *(labels.diff().nonzero().flatten() + 1).tolist(), len(labels)]
         for begin, end in pairwise(bounds):
             yield {
@@ -267,24 +280,30 @@ class RowBuilder(NamedTuple):
                 "window_ms": window.start_us / 1000,
                 "start_ms": self.until_ms(window, first + begin),
                 "end_ms": self.until_ms(window, first + end),
-                **self._label(probabilities[begin:end]),
+                **self._label(probabilities[begin:end], window.events.t.size),
                 "events": self._events_before(window, first + end) - self._events_before(window, first + begin),
                 "left_out": window.num_dropped,
             }
 
     def _each_step(self, file: str, window: RecordingWindow, answers: Tensor, first: int) -> Iterator[PredictionRow]:
         """Yield a row for each step, with its values, `answers [T, K]`."""
-        for step, values in enumerate(answers.tolist(), first):
+        for step, values in enumerate(answers, first):
             yield {
                 "file": file,
                 "window_ms": window.start_us / 1000,
                 "start_ms": self.until_ms(window, step),
                 "end_ms": self.until_ms(window, step + 1),
-                **{self._value_column(k): value for k, value in enumerate(values)},
+                **self._values(values, window.events.t.size),
             }
 
-    def _label(self, probabilities: Tensor) -> PredictionRow:
+    def _values(self, values: Tensor, seen: int) -> PredictionRow:
+        """Return the values `[K]` by their columns, None without events."""
+        return {self._value_column(k): value if seen else None for k, value in enumerate(values.tolist())}
+
+    def _label(self, probabilities: Tensor, seen: int) -> PredictionRow:
         """Return the common label of all steps, and its mean probability, `probabilities [T, K]`."""
+        if not seen or _are_equal(probabilities[0]):
+            return {"answer": None, "name": None, "probability": None}
         answer = int(probabilities[0].argmax())
         name = str(answer) if self.names is None else self.names[answer]
         return {"answer": answer, "name": name, "probability": round(float(probabilities[:, answer].mean()), 4)}
@@ -295,6 +314,11 @@ class RowBuilder(NamedTuple):
 
     def _value_column(self, number: int) -> str:
         return f"value_{number if self.names is None else self.names[number]}"
+
+
+def _are_equal(probabilities: Tensor) -> Tensor:
+    """Return where all classes are equally probable, `[...]` of `[..., K]`: the largest is then the first one."""
+    return probabilities.amax(-1) == probabilities.amin(-1)
 
 
 def predict_windows(
@@ -309,7 +333,7 @@ def predict_windows(
     until: float | None = None,
     plain: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the network's answers to each window of a recording.
+    """Yield the network's answers to each window of a recording, and say on stderr how many have none.
 
     Args:
         name: Name of the recording, such as its file.
@@ -318,20 +342,31 @@ def predict_windows(
         until: Answer as soon as this probability is reached; None: at the end of the window.
         plain: Run the neurons in the plain loop.
     """
-    settings, ahead = rows.settings, 0.0
-    if until is not None:
-        ahead = step_time(settings).ahead_ms  # a frame may need events after its step
-    for window in split_windows(recording, settings):
-        for output in stream_window(run.network, frame_builder, window.events, size or settings.steps, plain=plain):
+    # A frame may need events after its step.
+    ahead = 0.0 if until is None else step_time(rows.settings).ahead_ms
+
+    def answers(window: RecordingWindow) -> Iterator[dict[str, Any]]:
+        steps = size or rows.settings.steps
+        for output in stream_window(run.network, frame_builder, window.events, steps, plain=plain):
             if each:
                 progress = {"until_ms": rows.until_ms(window, len(output.y)), "final": output.last}
                 yield from (row | progress for row in rows.build(name, window, output))
-            elif until is not None and (output.last or rows.confidence(output) >= until):
+            elif until is not None and (output.last or rows.confidence(window, output) >= until):
                 at = {"until_ms": rows.until_ms(window, len(output.y)) + ahead}
                 yield from (row | at for row in rows.build(name, window, output))
                 break
             elif output.last:
                 yield from rows.build(name, window, output._replace(first=0))
+
+    problems: list[str | None] = []
+    for window in split_windows(recording, rows.settings):
+        row: dict[str, Any] = {}
+        for row in answers(window):
+            yield row
+        problems.append(rows.problem(window, row))
+    for problem in filter(None, dict.fromkeys(problems)):
+        windows = "" if len(problems) == 1 else f" in {problems.count(problem):,} of {len(problems):,} windows"
+        print(printable(f"snnlab: {name}: no answer{windows}: {problem}"), file=sys.stderr)
 
 
 def apply_control(run: OpenedRun, frame_builder: FrameBuilder) -> FrameBuilder:

@@ -17,7 +17,7 @@ from snnlab import load, train
 from snnlab.data.data_settings import build_dataset
 from snnlab.runs.early_exit import StepTime
 
-from ..refusals import assert_error_has
+from ..refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -121,6 +121,28 @@ def test_a_user_defined_loss_has_its_own_readout(run: Path, snnlab: Snnlab, work
     (row,) = _rows(snnlab("predict", str(run), source))
     (other,) = _rows(snnlab("predict", str(reverse), source, "plugins=[my_reversed_loss]"))
     assert {row["answer"], other["answer"]} == {"0", "1"}
+
+
+def test_a_window_without_events_has_no_answer(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
+    path = tmp_path / "late.npy"
+    np.save(path, np.array([[3, 3, 500, 1], [4, 4, 520, 0]]))
+    for form in ([], ["--until", "0.3"], ["--pieces", "40"]):
+        done = snnlab("predict", str(run), str(path), "--time-origin", "zero", *form)
+        (row,) = _rows(done)
+        assert (row["answer"], row["name"], row["probability"]) == ("", "", "")
+        assert (row["events"], row["left_out"]) == ("0", "2")
+        assert_text_has(done.err, path, "no events", "2 later", "--time-origin first")
+    done = snnlab("predict", str(run), str(path), "--time-origin", "zero", "--format", "jsonl")
+    assert json.loads(done.out)["answer"] is None
+
+
+def test_equal_outputs_are_no_answer(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    opened, few = load(run), np.array([[3, 3, 10, 1], [12, 4, 20, 0]])  # no neuron spikes
+    many = np.repeat(few, 100, 0)
+    assert [opened.predict(few)[0][name] for name in ("answer", "name", "probability")] == [None] * 3
+    assert_text_has(capfd.readouterr().err, "no answer", "equal")
+    assert opened.predict(many)[0]["answer"] in (0, 1)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_run_of_windows_answers_to_each(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
