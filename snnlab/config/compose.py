@@ -306,6 +306,16 @@ def experiment_record(raw: Mapping[str, Any], resolved: Mapping[str, Any]) -> di
     return {key: _recorded_value(value, resolved[key], key, secrets) for key, value in raw.items()}
 
 
+def with_absolute_root(experiment: Experiment) -> Experiment:
+    """Return an experiment whose run opens from any folder: its record has the recordings' absolute path."""
+    record = experiment.record or {}
+    data = record.get("data", {})
+    if not isinstance(data.get("root"), str):
+        return experiment
+    root = str(Path(data["root"]).expanduser().absolute())
+    return replace(experiment, record={**record, "data": {**data, "root": root}})
+
+
 def _recorded_value(raw: Any, resolved: Any, place: str, secrets: Collection[str]) -> Any:
     if isinstance(raw, dict):
         return {key: _recorded_value(value, resolved[key], f"{place}.{key}", secrets) for key, value in raw.items()}
@@ -427,7 +437,7 @@ def _compose(
         raise origin.locate(error) from error.__cause__
     if empty := next((key for key, name in zip(wanted, folders, strict=True) if not name.strip()), None):
         raise ConfigError(f"hydra.{empty}", "is empty", "name a folder")
-    return replace(experiment, origin=origin), folders
+    return replace(with_absolute_root(experiment), origin=origin), folders
 
 
 def _with_typed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:

@@ -18,7 +18,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from snnlab.config.compose import check_config, compose_experiment, read_overrides
+from snnlab.config.compose import check_config, compose_experiment, read_overrides, with_absolute_root
 from snnlab.config.folders import config_folder, groups, user_folder
 from snnlab.config.hydra_errors import readable_errors
 from snnlab.config.hydra_source import ConfigFiles, compose, compose_record
@@ -322,6 +322,8 @@ def compose_run(
     with kept_plugins(run):
         experiment = check_config(composed, files, marked, {key_of(text).partition(".")[0] for text in typed_overrides})
     _require_same_classes(cfg, recorded, run)
+    if typed.has("data.root"):
+        experiment = with_absolute_root(experiment)
     unmasked: dict[str, Any] = {field.name: _unmask(getattr(experiment, field.name)) for field in fields(experiment)}
     experiment = replace(experiment, **{**unmasked, "of_run": run.absolute()})
     if use == "record":

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from ..fixtures.camera_files import COLUMNS, write_aedat4
 from ..refusals import assert_error_has, assert_text_has
@@ -134,6 +135,25 @@ def test_each_wrong_answer_is_named_with_its_file(run: Any, hands: Path, tmp_pat
     assert all(f"{probability:.4f}".rstrip("0") in done.out for probability in probabilities)
     done = snnlab("evaluate", str(run.folder), "--mistakes")
     assert "no mistakes" in done.out
+
+
+def test_a_run_on_a_folder_of_relative_name_opens_from_any_folder(
+    people: list[str], hands: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snnlab: Snnlab
+) -> None:
+    def in_folder(name: Path, *words: str) -> Path:
+        monkeypatch.chdir(name)
+        done = snnlab(*words)
+        assert done.status == 0, done.err
+        return Path(done.out.splitlines()[-1])
+
+    relative = [f"data.root={hands.name}" if word.startswith("data.root=") else word for word in people]
+    in_folder(hands.parent, "train", *relative, f"hydra.run.dir={tmp_path / 'first'}")
+    in_folder(tmp_path, "evaluate", "first")
+    again = ("train", str(tmp_path / "first" / "config.yaml"), f"data.root={hands.name}", f"output_dir={tmp_path}")
+    second = in_folder(hands.parent, *again)
+    for run in (tmp_path / "first", second):
+        assert yaml.safe_load((run / "config.yaml").read_text())["data"]["root"] == str(hands)
+    in_folder(tmp_path, "evaluate", str(second))
 
 
 def test_validation_recordings_of_another_split_are_refused_where_they_were_trained_on(
@@ -368,7 +388,7 @@ def test_a_package_that_was_missing_is_no_property_of_a_recording(
             events = np.zeros(50, COLUMNS)
             events["t"], events["x"] = np.sort(rng.integers(0, 90_000, 50)), rng.integers(0, 8, 50)
             if number % 2:
-                write_aedat4(workplace / "mine" / name / f"{number}.aedat4", events, ZSTD)
+                write_aedat4(workplace / "mine" / name / f"{number}.aedat4", events, ZSTD, (8, 6))
             else:
                 np.save(workplace / "mine" / name / f"{number}.npy", events)
     given = ["data=folder", "data.root=mine", *SETTINGS, f"data.store_dir={store_dir}"]
@@ -378,7 +398,7 @@ def test_a_package_that_was_missing_is_no_property_of_a_recording(
         assert done.status == 2
         assert_text_has(done.err, ".aedat4", "pip install", "snnlab-train[aedat]")
     for path in (workplace / "mine").rglob("*.aedat4"):
-        write_aedat4(path, np.zeros(50, COLUMNS))
+        write_aedat4(path, np.zeros(50, COLUMNS), size=(8, 6))
     done = snnlab("data", "prepare", *given)
     assert done.status == 0, done.err
     assert done.out.splitlines()[-1].startswith("12 recordings, 600 events")

@@ -105,7 +105,7 @@ def test_the_record_expands_layers_keeps_references_to_data_and_drops_the_neuron
     assert record["model"]["layers"]["lif1"]["tau_mem"] == 20.0
     assert record["model"]["layers"]["out"]["out_features"] == "${data.num_classes}"
     assert record["scheduler"]["T_max"] == "${trainer.max_epochs}"
-    assert record["data"]["root"] == "here"
+    assert record["data"]["root"] == str(Path.cwd() / "here")
 
 
 def test_a_users_own_files_are_found_and_win(tmp_path: Path):
