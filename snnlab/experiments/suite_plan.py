@@ -176,7 +176,6 @@ class SuitePlan:
             "controls": list(suite.controls),
             "published": list(suite.published),
             "energy": suite.energy,
-            **({} if suite.robustness is None else {"robustness": vars(suite.robustness)}),
             "command": self.command,
         }
 

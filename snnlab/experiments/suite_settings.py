@@ -73,24 +73,6 @@ class Match:
 
 
 @dataclass(frozen=True)
-class Robustness:
-    """The disturbances under which each network of a suite is measured after its training, as `snnlab robust` does.
-
-    Args:
-        levels: The levels of each disturbance by its name, null: its own; null in place of the mapping: all. Those
-            that change nothing in a network are left out.
-        repetitions: Repetitions of each level of a random disturbance.
-        recordings: At most this number of test recordings, the first ones; null: all.
-        seed: Seed of all random numbers.
-    """
-
-    levels: Mapping[str, Sequence[float] | None] | None = None
-    repetitions: Count = 3
-    recordings: Count | None = None
-    seed: Annotated[int, at_least(0)] = 0
-
-
-@dataclass(frozen=True)
 class Suite:
     """A suite: methods that are trained on datasets with several seeds.
 
@@ -104,12 +86,10 @@ class Suite:
         controls: Controls for the first method of each dataset with the first seed; one of `CONTROLS` each.
         published: Published results of others, shown below these.
         energy: Constants of the energy estimate.
-        robustness: Disturbances under which each network is measured, {levels: {weight_noise: [0.1, 0.3]}}; null: none.
         engine: Where the runs are trained: `here`, in this process; `joblib`, in local processes; `submitit`; `ray`.
         workers: Number of runs at the same time.
         submitit: Parameters of submitit's executor.
         folder: The suite's folder; null: outputs/suite_NAME.
-        allow_missing: Runs that the suite's records do not have, METHOD/SEED each: `--check` does not expect them.
     """
 
     methods: Mapping[str, Method]
@@ -121,12 +101,10 @@ class Suite:
     controls: Sequence[str] = ()
     published: Sequence[Mapping[str, Any]] = ()
     energy: Mapping[str, Any] | None = None
-    robustness: Robustness | None = None
     engine: Literal["here", "joblib", "submitit", "ray"] = "joblib"
     workers: Count = 2
     submitit: Mapping[str, Any] | None = None
     folder: str | None = None
-    allow_missing: Sequence[str] = ()
 
     @property
     def slots(self) -> int:
@@ -180,8 +158,6 @@ def parse_settings(values: Mapping[str, Any]) -> Suite:
     check_overrides(suite.common, f"{PLACE}.common")
     for name, method in methods.items():
         check_names(method.datasets or (), datasets, f"{PLACE}.methods.{name}.datasets", "dataset")
-    for name in suite.allow_missing:
-        check_names(name.split("/")[-2:-1], methods, f"{PLACE}.allow_missing: {name}", "method")
     check_names(suite.controls, CONTROLS, f"{PLACE}.controls", "control")
     _check_seeds(suite.seeds)
     _check_table_settings(suite)

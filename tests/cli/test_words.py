@@ -60,7 +60,6 @@ def arguments_of(monkeypatch: pytest.MonkeyPatch, *typed: str) -> tuple[str, Seq
         ("doctor a=1", "doctor", (None, "a=1"), {}),
         ("runs", "runs list", ("outputs",), {}),
         ("runs list elsewhere --sort x", "runs list", ("elsewhere",), {"sort": "x"}),
-        ("bench suite=a --check", "bench --check", ("suite=a",), {}),
         ("bench suite=a --dry-run", "bench", ("suite=a",), {"dry_run": True}),
         ("train -m seed=1,2 -cd=mine", "train", ("seed=1,2",), {"multirun": True, "config_dir": "mine"}),
         ("train hydra/launcher=joblib --cfg job", "train", ("hydra/launcher=joblib",), {"cfg": "job"}),

@@ -14,7 +14,6 @@ from snnlab.experiments.cli import bench_suite
 from snnlab.experiments.suite_table import FORMATS, chosen_columns, paper_tables, paper_text, print_table, read_table
 from snnlab.experiments.verdicts import print_comparison, read_methods
 
-Records = Annotated[str | None, "folder"]
 Suites = Annotated[str, FileGroup("suite")]
 DRY_RUN = "--dry-run"
 
@@ -53,50 +52,6 @@ def bench(*overrides: Suites, dry_run: bool = False, config_dir: ConfigDir = Non
         bench_suite.preview(*overrides, config_dir=config_dir, command=line)
     else:
         bench_suite.suite(*overrides, config_dir=config_dir, started=call.started, command=line)
-
-
-@command("bench --check")
-def check(
-    *overrides: Suites,
-    records: Records = None,
-    allow_missing: Annotated[Sequence[str], "name,..."] = (),
-    config_dir: ConfigDir = None,
-) -> int:
-    """Compare a suite with its records.
-
-    It composes the recorded runs from the suite, evaluates them again and compares settings, split, answers and every
-    number that a table reads, and trains one first epoch per dataset again. A row, a seed, the weights of a seed or a
-    file that is missing is a failure, unless it may be. Exit status 0: all is the same, bit for bit or within the
-    printed tolerance; 1: something differs or is missing; 2: a file is damaged.
-
-    Args:
-        records: folder of the records, by default docs/results/NAME
-        allow_missing: what may be missing: METHOD, METHOD/SEED, with DATASET/ before it, or table.txt
-
-    Examples:
-        snnlab bench suite=yin_yang --check
-    """
-    console_logging()
-    return bench_suite.check(*overrides, config_dir=config_dir, records=records, allow_missing=allow_missing)
-
-
-@command("bench record")
-def record(folder: Annotated[str, "folder"], *overrides: str, records: Records = None) -> None:
-    """Write the completed runs of a suite's folder as records, for publication.
-
-    A record is a folder per row with config.yaml, result.json (how often the test recordings were read, too),
-    metrics.csv, weights.safetensors and predictions.npz. Rows and seeds of an earlier record are kept: a row may be
-    trained in several folders or on several machines. Runs that were moved need overrides, such as data.root=FOLDER.
-
-    Args:
-        folder: of the suite
-        records: folder of the records, by default docs/results/NAME
-
-    Examples:
-        snnlab bench record outputs/suite_yin_yang
-    """
-    console_logging()
-    print(bench_suite.write_records(Path(folder).expanduser(), records, overrides))
 
 
 @command("bench compare")

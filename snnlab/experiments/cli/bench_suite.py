@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import time
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,17 +19,15 @@ from snnlab.console import say, until_pipe_closes
 from snnlab.errors import (
     ConfigError,
     MissingPackageError,
-    RunFolderError,
     SnnlabError,
     UnsetError,
     join_names,
     one_line,
 )
 from snnlab.experiments.executor import executor
-from snnlab.experiments.row_record import row_folders
 from snnlab.experiments.session.experiment_files import SuiteRequest, read_suite_request
 from snnlab.experiments.suite_plan import FILE_SETTINGS, RunSpec, SuiteFunctions, SuitePlan, keys_set_by_methods
-from snnlab.experiments.suite_reading import SUITE_PAGE, read, read_suite_yaml
+from snnlab.experiments.suite_reading import read_suite_yaml
 from snnlab.experiments.suite_runner import SuiteRunner, tuning_plan
 from snnlab.experiments.suite_settings import Suite, SuiteSelection, check_overrides, parse_settings
 from snnlab.experiments.suite_state import (
@@ -43,17 +39,13 @@ from snnlab.experiments.suite_state import (
     unite_suite,
     write_suite_yaml,
 )
-from snnlab.experiments.suite_table import TABLE, print_table, table_text, write_tables
-from snnlab.files import write_text
+from snnlab.experiments.suite_table import print_table, write_tables
 from snnlab.runs.run_folder import locked
-from snnlab.runs.runs_table import group_by
 from snnlab.runs.tables import format_duration
 from snnlab.spec.override_texts import key_of
 from snnlab.spec.signatures import has_parameter
 
 _log = logging.getLogger(__name__)
-
-RECORDS = Path("docs") / "results"
 
 
 def print_suites(config_dir: str | Path | None = None) -> None:
@@ -114,68 +106,6 @@ def preview(*overrides: str, config_dir: str | Path | None = None, command: str 
         print("all missing trainings build")
 
 
-def check(
-    *overrides: str,
-    config_dir: str | Path | None = None,
-    records: str | Path | None = None,
-    allow_missing: Sequence[str] = (),
-) -> int:
-    """Compare a suite with its records, print every comparison, and return the exit status.
-
-    Args:
-        allow_missing: What the records may lack, besides what the suite's file names.
-    """
-    wanted = read_bench_request(list(overrides), config_dir)
-    plan, specs = plan_suite(wanted._replace(folder=Path(os.devnull) / "check"), "")
-    folder = _records_folder(records, plan.name)
-    if not folder.is_dir():
-        raise RunFolderError(folder, "there are no records", "--records FOLDER names their folder")
-    findings = []
-    with until_pipe_closes():
-        every_seed = not any(key_of(text) == "seeds" for text in overrides)
-        for finding in _import_session()[2].check_suite(plan, specs, folder, allow_missing, wanted.suite, every_seed):
-            findings.append(finding)
-            say(f"{'DIFFERS  ' if finding.same is False else ''}{finding.what}: {finding.text}")
-        compared = [finding.same for finding in findings if finding.same is not None]
-        if not compared:
-            missing = join_names(finding.what for finding in findings)
-            raise RunFolderError(folder, "has nothing to compare of these runs", missing)
-        rest = len(findings) - len(compared)
-        print(f"{sum(compared)} of {len(compared)} comparisons are the same{f'; {rest} not compared' if rest else ''}")
-    return 0 if all(compared) else 1
-
-
-def write_records(suite_folder: Path, records: str | None, overrides: Sequence[str] = ()) -> Path:
-    """Write the records of a suite's completed runs, and return their folder.
-
-    Rows and seeds of earlier records are kept, and stand in the table.
-
-    Args:
-        overrides: Settings that runs of others, or that were moved, need again.
-    """
-    if row_folders(suite_folder):
-        raise RunFolderError(suite_folder, "has records already", "name the suite's own folder, outputs/suite_NAME")
-    if read_suite_yaml(suite_folder) is None:
-        raise RunFolderError(suite_folder, f"is not a suite's folder, there is no {SUITE_PAGE} in it")
-    found = read(suite_folder)
-    rows = group_by([one for one in found.runs if one.tested], lambda one: (one.dataset, one.method))
-    if not rows:
-        raise RunFolderError(suite_folder, "has no completed run with a test", "snnlab bench suite=NAME trains them")
-    folder, of_session = _records_folder(records, found.name), _import_session()[0]
-    for (dataset, method), runs in rows.items():
-        size = of_session.write_row(folder / dataset / method, runs, overrides)
-        reads = sum(sum(of_session.test_reads(one).values()) for one in runs)
-        seeds = f"seed{'s' * (len(runs) > 1)} {', '.join(str(one.seed) for one in runs)}"
-        say(f"{method} on {dataset}: {seeds}; {size / 1e6:.2f} MB; test recordings read {reads} times")
-    of_session.write_suite_description(suite_folder, folder)
-    write_text(folder / TABLE, table_text(folder))
-    return folder
-
-
-def _records_folder(records: str | Path | None, name: str) -> Path:
-    return RECORDS / name if records is None else Path(records).expanduser()
-
-
 def _require_builds(plan: SuitePlan, specs: list[RunSpec]) -> None:
     """Compose every method on every dataset, and build them until one builds."""
     pairs = list(dict.fromkeys((spec.dataset, spec.method) for spec in specs))
@@ -194,16 +124,16 @@ def _require_builds(plan: SuitePlan, specs: list[RunSpec]) -> None:
         raise first
 
 
-# Imported late: they bring Lightning, which takes three seconds.
-def _import_session():
-    from snnlab.experiments.session import disturbed_rows, suite_check, suite_records, trial
+# Imported late: it brings Lightning, which takes three seconds.
+def _import_trial():
+    from snnlab.experiments.session import trial
 
-    return suite_records, trial, suite_check, disturbed_rows
+    return trial
 
 
 def _build_error(plan: SuitePlan, dataset: str, method: str) -> SnnlabError | None:
     try:
-        _import_session()[1].check_method(plan, dataset, method)
+        _import_trial().check_method(plan, dataset, method)
     except SnnlabError as error:
         return error
     return None
@@ -241,8 +171,6 @@ def read_bench_request(overrides: list[str], config_dir: str | Path | None) -> B
 def plan_suite(wanted: BenchRequest, command: str) -> tuple[SuitePlan, list[RunSpec]]:
     """Return a suite, united with the content of its folder, and the requested trainings."""
     request, settings, user_dir, folder = wanted
-    if settings.robustness is not None:
-        _import_session()[3].robustness_request(settings.robustness)  # refuses an unknown disturbance
     content = read_suite_yaml(folder) if is_begun(folder) else None
     suite_ = unite_suite(settings, request.choice, content)
     user_dir_text = None if user_dir is None else str(user_dir)
@@ -300,7 +228,7 @@ def _check_typed(suite_: Suite, choice: SuiteSelection, typed: list[str]) -> Non
 
 def _run_missing(plan: SuitePlan, specs: list[RunSpec], started: float) -> SuiteState:
     state = load_suite_state(plan.folder, plan.run_specs())
-    trial = _import_session()[1]
+    trial = _import_trial()
     work, tables = (
         SuiteFunctions(trial.preflight, partial(merge_overrides, config_dir=plan.config_dir)),
         partial(write_tables, plan.folder),
@@ -308,10 +236,7 @@ def _run_missing(plan: SuitePlan, specs: list[RunSpec], started: float) -> Suite
     with executor(plan.suite, plan.folder, trial.train_task) as workers:
         runner = SuiteRunner(plan, specs, state, work, workers, started, tables)
         runner.run()
-    measured = _import_session()[3].measure_rows(plan, specs, state) if plan.suite.robustness else 0
-    if measured:
-        tables()
-    if (runner.trained or measured) and state.count("completed"):
+    if runner.trained and state.count("completed"):
         write_report(plan.folder)
         state.spent = runner.timer.spent()
         state.write()
