@@ -1,10 +1,9 @@
-"""Cameras' files: their headers, and their events in pieces, so that a file of any size is read in constant memory.
+"""Cameras' files: their headers, and their events.
 
-N-MNIST's .bin, Prophesee's .dat and .raw (EVT2, EVT3), jAER's .aedat (AEDAT 2), DV's .aedat4, and .es (Event Stream).
-
-Decoded here, and by no library: of aedat, expelliarmus, faery and tonic none reads all of them. expelliarmus does not
-end in a header without an end, and adds 2^32 us where times are unsorted; tonic takes time quadratic in the number of
-the counter's overflows; aedat panics on damaged files; faery reads neither AEDAT 2 nor the DAT of N-CARS.
+Decoded here: N-MNIST's .bin, Prophesee's .dat and .raw (EVT2, EVT3), jAER's .aedat (AEDAT 2), of which no library reads
+all: expelliarmus does not end in a header without an end, and adds 2^32 us where times are unsorted; tonic takes time
+quadratic in the number of the counter's overflows; faery reads neither AEDAT 2 nor the DAT of N-CARS. faery reads DV's
+.aedat4 and .es (Event Stream).
 
 Axes: N events.
 """
@@ -12,23 +11,24 @@ Axes: N events.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from snnlab.data import aedat4, camera_words
+from snnlab.data import camera_words
 from snnlab.data.camera_words import MOST_PER_WORD, OTHERS, STATE_SIZE
+from snnlab.data.reading_process import read_apart
 from snnlab.errors import DataError, join_names
 from snnlab.files import open_regular
 
 Columns = dict[str, np.ndarray]
 Decode = Callable[..., tuple[int, int, bool]]
 
-# Bytes that are read at once, and events that are decoded at once.
-_READ, _EVENTS = 1 << 20, 1 << 18
+# Events that are decoded at once.
+_EVENTS = 1 << 18
 _AGAIN = "fetch the file again, or remove it"
 _LONGEST_LINE, _LONGEST_HEADER = 1 << 12, 1 << 16
 # The header of AEDAT 2 holds the settings of jAER.
@@ -65,48 +65,40 @@ _JAER = {
 
 
 class CameraFile(NamedTuple):
-    """A camera's file, of which the header was read.
+    """What a camera's file holds.
 
     Attributes:
         form: Its format.
         size: Width and height of the sensor; None: the file does not state it.
-        pieces: Its events, columns t (us), x, y, p, some at a time; a piece is overwritten by the next one.
-        others: Number of words that were no events so far, as of frames, triggers and IMU, int64 `[1]`.
+        columns: Its events, t (us), x, y, p.
+        others: Number of words or packets that are no events, as of frames, triggers and IMU.
     """
 
     form: str
     size: tuple[int, int] | None
-    pieces: Iterator[Columns]
-    others: np.ndarray
+    columns: Columns
+    others: int
 
 
-@contextmanager
-def open_camera_file(path: Path, size: tuple[int, int] | None = None) -> Iterator[CameraFile]:
-    """Open a camera's file; the ending of its name gives the format.
+def read_camera_file(path: Path, size: tuple[int, int] | None = None) -> CameraFile:
+    """Read a camera's file; the ending of its name gives the format.
 
     Args:
         path: The file.
         size: Width and height of the sensor that it has to be from; None: any.
 
     Raises:
-        DataError: if it is damaged, here or while its pieces are read, or its header states another sensor.
-        MissingPackageError: if the package that decompresses it is not installed.
+        DataError: if it is damaged, or its header states another sensor.
+        MissingPackageError: if the package that reads it is not installed.
         OSError: if it cannot be read.
     """
     with open_regular(path) as file:
-        opened = CAMERA_FORMATS[path.suffix.lower()](file, path)
-        if size is not None and opened.size not in (None, size):
-            stated, expected = (f"{width} x {height} pixels" for width, height in (opened.size, size))
-            hint = "data.sensor_size is the sensor of all recordings"
-            raise DataError(path, f"is from another sensor: its header states {stated}, not {expected}", hint)
-        yield opened
-
-
-def read_camera_file(path: Path, size: tuple[int, int] | None = None) -> Columns:
-    """Return all events of a camera's file; the arguments and errors are those of `open_camera_file`."""
-    with open_camera_file(path, size) as opened:
-        pieces = [{name: column.copy() for name, column in piece.items()} for piece in opened.pieces]
-    return {name: np.concatenate([piece.pop(name) for piece in pieces]) for name in "txyp"}
+        recording = CAMERA_FORMATS[path.suffix.lower()](file, path)
+    if size is not None and recording.size not in (None, size):
+        stated, expected = (f"{width} x {height} pixels" for width, height in (recording.size, size))
+        hint = "data.sensor_size is the sensor of all recordings"
+        raise DataError(path, f"is from another sensor: its header states {stated}, not {expected}", hint)
+    return recording
 
 
 def _nmnist(file: BinaryIO, path: Path) -> CameraFile:
@@ -161,57 +153,26 @@ def _aedat2(file: BinaryIO, path: Path) -> CameraFile:
     camera = _JAER[chip[1].lower()]
     state = np.zeros(STATE_SIZE, np.int64)
     state[4:] = (*camera[1:7], camera.size[0] - 1, camera.size[1] - 1)
-    found = _decoded("AEDAT 2", camera.size, file, path, ">u8", camera_words.decode_aedat2, state)
-    return found._replace(pieces=_swapped(found.pieces)) if camera.off else found
+    recording = _decoded("AEDAT 2", camera.size, file, path, ">u8", camera_words.decode_aedat2, state)
+    p = recording.columns["p"]
+    return recording._replace(columns=recording.columns | {"p": 1 - p if camera.off else p})
 
 
-def _swapped(pieces: Iterator[Columns]) -> Iterator[Columns]:
-    """Yield pieces with OFF and ON swapped."""
-    for piece in pieces:
-        yield piece | {"p": 1 - piece["p"]}
-
-
-# The lowest bits of an event's first byte, by the type of an Event Stream: a DVS, an ATIS.
-_ES = {1: 1, 2: 3}
-
-
-def _es(file: BinaryIO, path: Path) -> CameraFile:
-    head = file.read(20)
-    if len(head) < 16 or head[:12] != b"Event Stream":
-        raise DataError(path, "is no Event Stream, or ends within its header", _AGAIN)
-    version, kind = f"{head[12]}.{head[13]}.{head[14]}", head[15]
-    if head[12] != 2 or kind not in _ES:
-        raise DataError(
-            path, f"has version {version} and type {kind}, expected 2 and the type of a DVS or an ATIS, 1 or 2"
-        )
-    if len(head) < 20:
-        raise DataError(path, "truncated: it ends within its header", _AGAIN)
-    size = int.from_bytes(head[16:18], "little"), int.from_bytes(head[18:20], "little")
-    state = np.zeros(STATE_SIZE, np.int64)
-    state[2:4] = size[1] - 1, _ES[kind]
-    return _decoded("Event Stream", size, file, path, "u1", camera_words.decode_es, state)
-
-
-def _aedat4(file: BinaryIO, path: Path) -> CameraFile:
-    header, others = aedat4.read_header(file, path), np.zeros(1, np.int64)
-
-    def pieces() -> Iterator[Columns]:
-        is_empty = True
-        for events in aedat4.read_packets(file, path, header, others):
-            is_empty &= not events.size
-            yield {name: events[name] for name in "txyp"}
-        if is_empty:
-            raise DataError(path, "holds no events")
-
-    return CameraFile("AEDAT 4", header.size, pieces(), others)
+def _by_faery(file: BinaryIO, path: Path, *, form: str) -> CameraFile:
+    columns = read_apart(path, "camera")
+    width, height = columns.pop("size").tolist()
+    others = int(columns.pop("others"))
+    if not columns["t"].size:
+        raise DataError(path, "holds no events")
+    return CameraFile(form, (width, height), columns, others)
 
 
 CAMERA_FORMATS: dict[str, Callable[[BinaryIO, Path], CameraFile]] = {
     ".bin": _nmnist,
     ".aedat": _aedat2,
-    ".aedat4": _aedat4,
+    ".aedat4": partial(_by_faery, form="AEDAT 4"),
     ".dat": _dat,
-    ".es": _es,
+    ".es": partial(_by_faery, form="Event Stream"),
     ".raw": _evt,
 }
 
@@ -228,38 +189,25 @@ def _decoded(
     may_be_empty: bool = False,
 ) -> CameraFile:
     state = np.zeros(STATE_SIZE, np.int64) if state is None else state
-    pieces = _pieces(form, file, path, np.dtype(dtype), decode, state, may_be_empty=may_be_empty)
-    return CameraFile(form, size, pieces, state[OTHERS : OTHERS + 1])
-
-
-def _pieces(
-    form: str, file: BinaryIO, path: Path, dtype: np.dtype, decode: Decode, state: np.ndarray, *, may_be_empty: bool
-) -> Iterator[Columns]:
-    columns = tuple(np.empty(_EVENTS, kind) for kind in (np.int64, np.int16, np.int16, np.uint8))
-    rest, total, begin = b"", 0, file.tell()
-    while content := file.read(_READ):
-        content = rest + content
-        words = np.frombuffer(content, dtype, len(content) // dtype.itemsize).astype(
-            dtype.newbyteorder("="), copy=False
-        )
-        at, count, is_known = 0, _EVENTS, True
-        while is_known and count + MOST_PER_WORD > _EVENTS:
-            at, count, is_known = decode(words, at, state, *columns)
-            total += count
-            if count:
-                yield {name: column[:count] for name, column in zip("txyp", columns, strict=True)}
-        if not is_known:
-            place = begin + at * dtype.itemsize
-            kind = int(words[at]) >> (8 * dtype.itemsize - 4)
-            raise DataError(path, f"damaged: the word at byte {place:,} is of type {kind}, which {form} lacks", _AGAIN)
-        rest = content[at * dtype.itemsize :]
-        begin += len(content) - len(rest)
-    if rest:
-        raise DataError(path, f"truncated: it ends within an event, which begins at byte {begin:,}", _AGAIN)
-    if not total and not may_be_empty:
+    begin, content, itemsize = file.tell(), file.read(), np.dtype(dtype).itemsize
+    stored = np.frombuffer(content, dtype, len(content) // itemsize)
+    words = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+    pieces: list[list[np.ndarray]] = []
+    at, count, is_known = 0, _EVENTS, True
+    while is_known and count + MOST_PER_WORD > _EVENTS:
+        piece = [np.empty(_EVENTS, kind) for kind in (np.int64, np.int16, np.int16, np.uint8)]
+        at, count, is_known = decode(words, at, state, *piece)
+        pieces.append([column[:count].copy() for column in piece])
+    place = begin + at * itemsize
+    if not is_known:
+        kind = int(words[at]) >> (8 * itemsize - 4)
+        raise DataError(path, f"damaged: the word at byte {place:,} is of type {kind}, which {form} lacks", _AGAIN)
+    if place < begin + len(content):
+        raise DataError(path, f"truncated: it ends within an event, which begins at byte {place:,}", _AGAIN)
+    columns = {name: np.concatenate(parts) for name, parts in zip("txyp", zip(*pieces, strict=True), strict=True)}
+    if not columns["t"].size and not may_be_empty:
         raise DataError(path, "holds no events")
-    if not total:
-        yield {name: column[:0] for name, column in zip("txyp", columns, strict=True)}
+    return CameraFile(form, size, columns, int(state[OTHERS]))
 
 
 def _read_header(file: BinaryIO, path: Path) -> bytes:

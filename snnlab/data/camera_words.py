@@ -1,6 +1,6 @@
-"""Loops that decode the words of cameras' files into events, piece by piece.
+"""Loops that decode the words of cameras' files into events.
 
-Each loop takes the words that were read, the index of the first one, what earlier words have set (`state`, int64; item
+Each loop takes the words, the index of the first one, what earlier words have set (`state`, int64; item
 `OTHERS` counts words that are no events), and four columns to fill, t (us), x, y, p. It stops where the columns are
 full, where the next event is not whole, or at a word of an unknown type.
 
@@ -92,35 +92,6 @@ def decode_aedat2(words: Any, at: Any, state: Any, t: Any, x: Any, y: Any, p: An
             y[count] = state[11] - (address >> y_shift & y_mask)
             count += 1
         at += 1
-    return at, count, True
-
-
-@compiled(nogil=True)
-def decode_es(data: Any, at: Any, state: Any, t: Any, x: Any, y: Any, p: Any) -> tuple[int, int, bool]:
-    """Decode an Event Stream: a byte with the time since the last event above the lowest bits, then x and y.
-
-    Of a DVS the lowest bit is the polarity; of an ATIS the last says that it is an exposure, no event, the one before
-    the polarity. A time of ones is no event, but that time as often as the lowest bits say. Items 1 to 3 of the state:
-    the time; the row of y = 0, which is the lowest one; the mask of the lowest bits, 1 or 3.
-    """
-    count, low = 0, state[3]
-    while at < data.size and count < t.size:
-        first = np.int64(data[at])
-        if first | low == 255:
-            state[1] += (first & low) * (255 // (low + 1))
-            at += 1
-        elif at + 5 > data.size:
-            break
-        else:
-            state[1] += first // (low + 1)
-            if low == 3 and first & 1:
-                state[OTHERS] += 1
-            else:
-                t[count], p[count] = state[1], (first & low) >> (low >> 1)
-                x[count] = min(np.int64(data[at + 1]) | np.int64(data[at + 2]) << 8, _LARGEST_COLUMN)
-                y[count] = state[2] - min(np.int64(data[at + 3]) | np.int64(data[at + 4]) << 8, _LARGEST_COLUMN)
-                count += 1
-            at += 5
     return at, count, True
 
 

@@ -7,43 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import h5py
 import numpy as np
 from torch import Tensor
 
-from snnlab.data.camera_files import CAMERA_FORMATS, open_camera_file, read_camera_file
+from snnlab.data.camera_files import CAMERA_FORMATS, read_camera_file
 from snnlab.data.cochlea import Cochlea
 from snnlab.data.events import Events, SensorSize, check_events
 from snnlab.data.events.frames import EventBatch
-from snnlab.data.events.recording import check_times
 from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Region, Steps
+from snnlab.data.reading_process import read_apart
 from snnlab.data.wav_files import read_wav
 from snnlab.errors import ConfigError, DataError, MissingPackageError, join_names, one_line
 from snnlab.files import load_array, load_arrays
 from snnlab.spec.interval import Count, above
 from snnlab.spec.signatures import checks_arguments
-
-# The most that HDF5's usual compression can save; values that were never written take no place in the file.
-_MOST_COMPRESSION = 1100
-
-
-def get_local(group: h5py.Group, name: str) -> Any:
-    """Return a group or a dataset of an HDF5 file, if its values are in this file.
-
-    Raises:
-        DataError: if the values are in another file: a file from elsewhere could read the user's private files.
-        KeyError: if the name does not exist.
-    """
-    found = group[name]
-    if isinstance(found, h5py.Dataset) and found.nbytes > _MOST_COMPRESSION * found.file.id.get_filesize():
-        raise DataError(group.file.filename, f"{name} claims to hold {found.nbytes:,} bytes", "its file is damaged")
-    elsewhere = found.file.filename != group.file.filename
-    if elsewhere or (isinstance(found, h5py.Dataset) and (found.external or found.is_virtual)):
-        raise DataError(
-            group.file.filename, f"{name} is in another file, which is not opened", "copy its values into this file"
-        )
-    return found
-
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 TIME_UNITS: tuple[str, ...] = get_args(TimeUnit)
@@ -268,40 +245,6 @@ def read_file(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Even
     return events_from_columns(columns, reading, sensor_size, str(path))
 
 
-def read_pieces(
-    path: Path, reading: ReadOptions, sensor_size: SensorSize, *, may_fall: bool = False
-) -> Iterator[Events]:
-    """Yield the recording in a file in pieces, those of a camera's file; another file, or one to sort, is one piece.
-
-    Args:
-        path: The file.
-        reading: The reading options.
-        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        may_fall: Whether times of a camera's file may fall, as for a stream, which drops late events.
-
-    Raises:
-        DataError: as `read_file`, at the piece; and if the times of a camera's file fall.
-    """
-    if path.suffix.lower() not in CAMERA_FORMATS or reading.sort or not path.is_file():
-        yield read_file(path, reading, sensor_size)
-        return
-    as_stored = ReadOptions("us", "zero")
-    origin, last, number = 0, None, 0
-    try:
-        with open_camera_file(path, sensor_size[:2]) as opened:
-            for columns in opened.pieces:
-                events = events_from_columns(columns, as_stored, sensor_size, str(path), number)
-                if not may_fall:
-                    check_times(events.t, str(path), number, last)
-                if number == 0 and events.t.size and reading.time_origin == "first":
-                    origin = int(events.t[0])
-                if events.t.size:
-                    last, number = int(events.t[-1]), number + events.t.size
-                yield events._replace(t=events.t - origin)
-    except OSError as error:
-        raise DataError(path, f"cannot be read ({one_line(error)})") from error
-
-
 def read_array(
     array: np.ndarray | Columns, reading: ReadOptions, sensor_size: SensorSize, name: str = "events"
 ) -> Events:
@@ -406,7 +349,15 @@ def _read_npy(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Colu
 
 
 def _read_npz(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
-    arrays = load_arrays(path)
+    return _columns_of_arrays(load_arrays(path), path, reading, sensor_size)
+
+
+def _read_hdf5(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
+    return _columns_of_arrays(read_apart(path, "hdf5"), path, reading, sensor_size)
+
+
+def _columns_of_arrays(arrays: Columns, path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
+    """Return columns by name, or those of the only array."""
     if len(arrays) == 1:
         return _columns_of_array(next(iter(arrays.values())), path, reading, sensor_size)
     return arrays
@@ -469,19 +420,6 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def _read_hdf5(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
-    with h5py.File(path, "r") as file:
-        # At the top of the file, or in the group that camera tools use.
-        name_in_file = next((name for name in ("events", "CD/events") if name in file), "/")
-        group: Any = get_local(file, name_in_file)
-        if isinstance(group, h5py.Dataset):
-            return _columns_of_array(group[()], path, reading, sensor_size)
-        if not isinstance(group, h5py.Group):
-            raise DataError(path, f"{name_in_file} holds no events")
-        parts = {name: get_local(group, name) for name in group if isinstance(name, str)}
-        return {name: part[()] for name, part in parts.items() if isinstance(part, h5py.Dataset) and part.ndim == 1}
-
-
 def _read_sound(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
     if reading.cochlea is None:
         raise DataError(path, "is sound, and these recordings are events", "data=spoken_digits makes events of sound")
@@ -495,7 +433,7 @@ _READERS: dict[str, Callable[[Path, ReadOptions, SensorSize], Columns]] = {
     ".txt": _read_text,
     ".h5": _read_hdf5,
     ".hdf5": _read_hdf5,
-    **dict.fromkeys(CAMERA_FORMATS, lambda path, _, size: read_camera_file(path, size[:2])),
+    **dict.fromkeys(CAMERA_FORMATS, lambda path, _, size: read_camera_file(path, size[:2]).columns),
 }
 SUFFIXES = tuple(_READERS)
 SOUND_SUFFIXES = (".wav",)

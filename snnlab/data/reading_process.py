@@ -1,7 +1,6 @@
-"""Reads files whose library crashes on damaged ones, one after the other, in a process of its own.
+"""Reads what other libraries decode in one process of its own, since damaged files crash some of them.
 
-scipy's reader of .mat accesses memory that is not its own: no code of the same process survives that. The process is
-started at the first such file, ends with the one that asks, and is started again after a file that has killed it.
+The process is started at the first such file, ends with the one that asks, and is started again after a crash.
 """
 
 from __future__ import annotations
@@ -14,11 +13,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 
+from snnlab.data.hdf5_files import read_columns
 from snnlab.errors import DataError, MissingPackageError, one_line
 from snnlab.files import open_regular
 
@@ -31,7 +32,7 @@ _process: subprocess.Popen[bytes] | None = None
 
 
 def read_apart(path: Path, form: str) -> Columns:
-    """Return the columns of a file, read in another process.
+    """Return the arrays of a file by name; cameras' files have `t`, `x`, `y`, `p`, `size` and `others`.
 
     Args:
         path: The file.
@@ -39,8 +40,11 @@ def read_apart(path: Path, form: str) -> Columns:
 
     Raises:
         DataError: if it is damaged.
+        MissingPackageError: if the library that reads it is not installed.
         OSError: if it cannot be opened.
     """
+    if form == "camera" and find_spec("faery") is None:
+        raise MissingPackageError(path, "needs faery", "pip install 'snnlab-train[formats]'")
     with open_regular(path):
         limit = _SECONDS + _SECONDS_PER_MB * path.stat().st_size // 10**6
     process = _start()
@@ -51,28 +55,26 @@ def read_apart(path: Path, form: str) -> Columns:
     try:
         process.stdin.write(json.dumps([form, str(path.resolve())]).encode() + b"\n")
         process.stdin.flush()
-        answer = _read_answer(process.stdout)
-    except BrokenPipeError:  # it was killed since the last file
-        answer = None
+        problem, size, names = json.loads(process.stdout.readline())
+        content = process.stdout.read(size)
+        if len(content) < size:
+            raise EOFError
+    except (BrokenPipeError, EOFError, ValueError):
+        stop_reading_process()
+        problem = f"is damaged: the program that reads it crashes, or takes more than {limit} s"
+        raise DataError(path, problem, _AGAIN) from None
     except BaseException:  # its next answer would be that to this file
         stop_reading_process()
         raise
     finally:
         timer.cancel()
-    if answer is None:
-        stop_reading_process()
-        raise DataError(path, f"is damaged: the program that reads it crashes, or takes more than {limit} s", _AGAIN)
-    error, content = answer
-    if error.startswith("ImportError"):
-        raise MissingPackageError(path, f"needs a package that cannot be imported ({error})", "install it again")
-    if error:
-        raise DataError(path, f"cannot be read ({error})", _AGAIN)
+    if problem:
+        raise DataError(path, f"cannot be read ({problem})", _AGAIN)
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+        return dict(zip(names, archive.values(), strict=True))
 
 
 def _start() -> subprocess.Popen[bytes]:
-    """Return the process that reads."""
     global _process
     if _process is None:
         # sys.path, not PYTHONPATH: a package may be in a folder that the caller's script has added.
@@ -99,38 +101,57 @@ def stop_reading_process() -> None:
             process.kill()
 
 
-def _read_answer(stream: IO[bytes]) -> tuple[str, bytes] | None:
-    """Return the error, or an empty text, and the arrays; None if the process has died."""
-    head = stream.readline()
-    if not head.endswith(b"\n"):
-        return None
-    error, size = json.loads(head)
-    content = stream.read(size)
-    return None if len(content) < size else (error, content)
-
-
 def _read_mat(path: str) -> Columns:
     from scipy.io import loadmat  # takes half a second
 
-    return {name: np.ravel(values) for name, values in loadmat(path).items() if isinstance(values, np.ndarray)}
+    arrays = {name: values for name, values in loadmat(path).items() if isinstance(values, np.ndarray)}
+    return {name: values for name, values in arrays.items() if values.dtype.kind in "biufS"}
 
 
-_READERS: dict[str, Callable[[str], Columns]] = {"mat": _read_mat}
+def _read_camera(path: str) -> Columns:
+    import faery  # pyright: ignore[reportMissingImports] # an extra
+
+    if Path(path).suffix.lower() == ".es":
+        stream = faery.events_stream_from_file(path, file_type="es")
+        return _columns(list(stream), stream.dimensions(), 0)
+    decoder: Any = faery.aedat.Decoder(path)
+    cameras = [track for track in decoder.tracks() if track.data_type == "events"]
+    if len(cameras) != 1:
+        raise ValueError(f"has the events of {len(cameras)} cameras; DV exports those of one to a file of its own")
+    packets = [packet if track.data_type == "events" else None for track, packet in decoder]
+    events = [packet for packet in packets if packet is not None]
+    return _columns(events, cameras[0].dimensions, len(packets) - len(events))
+
+
+def _columns(packets: list[np.ndarray], size: tuple[int, int], others: int) -> Columns:
+    """Return the columns of packets of events; `others` is the number of those of other kinds."""
+    columns = {
+        name: np.concatenate([np.empty(0, kind), *(packet[key].astype(kind) for packet in packets)])
+        for name, key, kind in (("t", "t", "i8"), ("x", "x", "i2"), ("y", "y", "i2"), ("p", "on", "u1"))
+    }
+    return columns | {"size": np.array(size), "others": np.array(others)}
+
+
+_READERS: dict[str, Callable[[str], Columns]] = {"mat": _read_mat, "hdf5": read_columns, "camera": _read_camera}
 
 
 def main() -> None:
-    """Read the files that the lines of stdin name, and write their columns, or an error, to stdout."""
+    """Read the files that the lines of stdin name, and write their arrays, or what is wrong, to stdout."""
     # Libraries that print would write into an answer.
     stdout, sys.stdout = sys.stdout.buffer, sys.stderr
     for line in sys.stdin:
         form, path = json.loads(line)
-        content, reason = io.BytesIO(), ""
+        content, problem, names = io.BytesIO(), "", list[str]()
         try:
-            np.savez(content, **_READERS[form](path))  # type: ignore[arg-type]
+            arrays = _READERS[form](path)
+            np.savez(content, *arrays.values())
+            names = list(arrays)
+        except DataError as error:
+            content, problem = io.BytesIO(), f"{error.message}; {error.hint}"
         except Exception as error:  # of any type, for bytes of any kind; raised as a DataError by the one that asks
-            kind = "ImportError" if isinstance(error, ImportError) else type(error).__name__
-            content, reason = io.BytesIO(), f"{kind}: {one_line(error)}"
-        stdout.write(json.dumps([reason, content.getbuffer().nbytes]).encode() + b"\n" + content.getvalue())
+            content, problem = io.BytesIO(), f"{type(error).__name__}: {one_line(error)}"
+        head = json.dumps([problem, content.getbuffer().nbytes, names])
+        stdout.write(head.encode() + b"\n" + content.getvalue())
         stdout.flush()
 
 

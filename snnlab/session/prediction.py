@@ -6,11 +6,11 @@ Axes: T steps, B recordings, K outputs.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +24,8 @@ from snnlab.data.cochlea import Cochlea
 from snnlab.data.data_settings import DATASETS, DataSettings
 from snnlab.data.events import Events, check_events
 from snnlab.data.events.frames import EventBatch
-from snnlab.data.events.recording import concatenated, empty_events
 from snnlab.data.events.representation import FrameBuilder, frame_chunks
-from snnlab.data.formats import ReadOptions, iter_recordings, read_pieces
+from snnlab.data.formats import ReadOptions, iter_recordings, read_file
 from snnlab.data.windows import window_counts
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn import Network
@@ -75,54 +74,16 @@ class StreamedOutput(NamedTuple):
     last: bool
 
 
-class PiecedRecording(NamedTuple):
-    """A recording that is read in pieces, as often as needed, so that a long one needs the memory of a window.
-
-    Attributes:
-        pieces: Returns its pieces from the first one on.
-        size: Number of its events.
-        last_t: Time of the last one, us; -1 without events.
-    """
-
-    pieces: Callable[[], Iterator[Events]]
-    size: int
-    last_t: int
-
-    @classmethod
-    def checked(
-        cls, pieces: Callable[[], Iterator[Events]], check: Callable[[Events], None] | None = None
-    ) -> PiecedRecording:
-        """Return a recording of which all pieces were read and checked, before anything of it is used.
-
-        A single piece is kept: a pipe cannot be read twice.
-        """
-        size, last_t, kept = 0, -1, list[Events]()
-        for number, piece in enumerate(pieces()):
-            if check is not None:
-                check(piece)
-            if piece.t.size:
-                size, last_t = size + piece.t.size, int(piece.t[-1])
-            kept = [piece] if number == 0 else []
-        return cls((lambda: iter(kept)) if kept else pieces, size, last_t)
-
-
-def split_windows(recording: PiecedRecording, settings: DataSettings) -> Iterator[RecordingWindow]:
+def split_windows(events: Events, settings: DataSettings) -> Iterator[RecordingWindow]:
     """Yield the windows of a recording: one from its start, or one every `stride_ms`."""
     stride, duration = settings.stride_us, settings.duration_us
-    count = 1 if stride is None else int(window_counts(np.array([recording.last_t]), stride, duration)[0])
-    pieces = recording.pieces()
-    held = next(pieces, empty_events(settings.size))
+    last_t = int(events.t[-1]) if events.t.size else -1
+    count = 1 if stride is None else int(window_counts(np.array([last_t]), stride, duration)[0])
     for number in range(count):
         start = number * (stride or 0)
-        held, more = held.take(slice(int(np.searchsorted(held.t, start)), None)), list[Events]()
-        last = held
-        while (not last.t.size or last.t[-1] < start + duration) and (last := next(pieces, None)) is not None:
-            if last.t.size and last.t[-1] >= start:
-                more.append(last)
-        held = concatenated([held, *more]) if more else held
-        first, stop = np.searchsorted(held.t, (start, start + duration)).tolist()
-        seen = held.take(slice(first, stop))
-        yield RecordingWindow(start, seen._replace(t=seen.t - start), recording.size - stop if stride is None else 0)
+        first, stop = np.searchsorted(events.t, (start, start + duration)).tolist()
+        seen = events.take(slice(first, stop))
+        yield RecordingWindow(start, seen._replace(t=seen.t - start), events.t.size - stop if stride is None else 0)
 
 
 def stream_window(
@@ -325,7 +286,7 @@ def predict_windows(
     run: OpenedRun,
     rows: RowBuilder,
     frame_builder: FrameBuilder,
-    recording: PiecedRecording,
+    recording: Events,
     name: str,
     size: int | None = None,
     *,
@@ -443,9 +404,7 @@ class RunPredictor:
         """Return the frames of the first window of each recording, `[T, B, ...]`."""
         recordings = []
         for name, events in iter_recordings(inputs, self.reading, self.settings.size):
-            require_sensor(events, self.settings, name)
-            camera = self.settings.camera
-            recordings.append(events if camera is None else camera.stabilize(events, self.settings.size))
+            recordings.append(self._checked(events, name))
         return self.frame_builder(EventBatch.of(recordings)).x
 
     @cached_property
@@ -459,19 +418,14 @@ class RunPredictor:
         return [
             row
             for name, events in iter_recordings(inputs, self.reading, self.settings.size)
-            for row in predict_windows(
-                self.run, self.rows, self.frame_builder, self._pieced(partial(_alone, events), name), name
-            )
+            for row in predict_windows(self.run, self.rows, self.frame_builder, self._checked(events, name), name)
         ]
 
-    def _pieced(self, pieces: Callable[[], Iterator[Events]], name: str) -> PiecedRecording:
-        """Return a recording, whose camera motion is subtracted if the run's is."""
-        check = partial(require_sensor, settings=self.settings, name=name)
-        recording, camera = PiecedRecording.checked(pieces, check), self.settings.camera
-        if camera is None:
-            return recording
-        steady = camera.stabilize(concatenated([*pieces()]), self.settings.size)
-        return PiecedRecording(partial(_alone, steady), steady.t.size, int(steady.t[-1]) if steady.t.size else -1)
+    def _checked(self, events: Events, name: str) -> Events:
+        """Return a recording of the run's sensor, whose camera motion is subtracted if the run's is."""
+        require_sensor(events, self.settings, name)
+        camera = self.settings.camera
+        return events if camera is None else camera.stabilize(events, self.settings.size)
 
     def predict_files(
         self, files: Sequence[Path], chunk: str | None = None, until: float | None = None, *, each: bool = False
@@ -497,7 +451,7 @@ class RunPredictor:
                 self.run,
                 self.rows,
                 self.frame_builder,
-                self._pieced(partial(read_pieces, path, self.reading, self.settings.size), str(path)),
+                self._checked(read_file(path, self.reading, self.settings.size), str(path)),
                 str(path),
                 size,
                 each=each,
@@ -505,10 +459,6 @@ class RunPredictor:
                 plain=len(files) <= FEW_FILES,
             )
         )
-
-
-def _alone(events: Events) -> Iterator[Events]:
-    yield events
 
 
 def _option_text(value: Any) -> str:

@@ -106,8 +106,9 @@ def test_a_picture_is_drawn_on_request(workplace: Path, snnlab: Snnlab) -> None:
 
 
 def test_inspect_counts_what_is_wrong_with_a_file(workplace: Path, snnlab: Snnlab) -> None:
-    write_aedat4(workplace / "a.aedat4", events([5, 9, 7], [0, 9, 128], [0, 0, 0], [0, 1, 2]))
-    done = snnlab("data", "inspect", "a.aedat4")
+    head = b"% Width 128\n% Height 128\n\x0c\x08"
+    (workplace / "a.dat").write_bytes(head + np.array([[5, 0], [9, 1 << 28 | 9], [7, 2 << 28 | 128]], "<u4").tobytes())
+    done = snnlab("data", "inspect", "a.dat")
     assert done.status == 0
     assert_text_has(done.out, "t falls: 1", "event 2: 7", "sensor: 1", "event 2: 128, 0", "event 2: 2")
 
@@ -116,7 +117,7 @@ def test_inspect_counts_what_is_wrong_with_a_file(workplace: Path, snnlab: Snnla
     ("words", "facts"),
     [
         (["no.aedat4"], ("no.aedat4",)),
-        (["a.aedat4"], ("a.aedat4", "AEDAT 4")),
+        (["a.aedat4"], ("a.aedat4", "magic number")),
         (["a.mp4"], ("a.mp4", ".aedat4", ".es")),
         (["a.npy", "data=nmnist"], ("data=nmnist", "a.npy")),
         (["data=nmnist", "--columns", "t,x"], ("--columns",)),

@@ -17,7 +17,6 @@ from ..refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
-ZSTD = 4
 NAMES = ("left", "right")
 SETTINGS = (
     "data.sensor_size=[8,6,2]",
@@ -388,17 +387,16 @@ def test_a_package_that_was_missing_is_no_property_of_a_recording(
             events = np.zeros(50, COLUMNS)
             events["t"], events["x"] = np.sort(rng.integers(0, 90_000, 50)), rng.integers(0, 8, 50)
             if number % 2:
-                write_aedat4(workplace / "mine" / name / f"{number}.aedat4", events, ZSTD, (8, 6))
+                write_aedat4(workplace / "mine" / name / f"{number}.aedat4", events, size=(8, 6))
             else:
                 np.save(workplace / "mine" / name / f"{number}.npy", events)
     given = ["data=folder", "data.root=mine", *SETTINGS, f"data.store_dir={store_dir}"]
-    monkeypatch.setattr("snnlab.data.aedat4.find_spec", lambda name: None)
-    for more in ([], ["data.on_bad_recording=skip"]):
-        done = snnlab("data", "prepare", *given, *more)
-        assert done.status == 2
-        assert_text_has(done.err, ".aedat4", "pip install", "snnlab-train[aedat]")
-    for path in (workplace / "mine").rglob("*.aedat4"):
-        write_aedat4(path, np.zeros(50, COLUMNS), size=(8, 6))
+    with monkeypatch.context() as missing:
+        missing.setattr("snnlab.data.reading_process.find_spec", lambda _: None)
+        for more in ([], ["data.on_bad_recording=skip"]):
+            done = snnlab("data", "prepare", *given, *more)
+            assert done.status == 2
+            assert_text_has(done.err, ".aedat4", "pip install", "snnlab-train[formats]")
     done = snnlab("data", "prepare", *given)
     assert done.status == 0, done.err
     assert done.out.splitlines()[-1].startswith("12 recordings, 600 events")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snnlab.data.camera_files import CAMERA_FORMATS, open_camera_file, read_camera_file
+from snnlab.data.camera_files import CAMERA_FORMATS, read_camera_file
 from snnlab.data.events import Events, SensorSize, check_events
 from snnlab.data.formats import ReadOptions, read_file
 from snnlab.errors import DataError
@@ -153,8 +150,7 @@ REAL = {
 def test_real_recordings_are_those_of_other_decoders(name: str, real_data: Path) -> None:
     path = real_data / "formats" / name
     size, count, first, last, on, x_sum, y_sum = REAL[name]
-    with open_camera_file(path) as opened:
-        assert opened.size == size
+    assert read_camera_file(path).size == size
     width, height = size or (60, 70)
     t, x, y, p = read_file(path, ZERO, (width, height, 2))
     assert y is not None
@@ -164,6 +160,9 @@ def test_real_recordings_are_those_of_other_decoders(name: str, real_data: Path)
         raw = np.frombuffer(path.read_bytes()[-8 * words_of(path) :], ">u4").astype(np.int64).reshape(-1, 2)
         x_sum, y_sum = (weighted(column) for column in jaer_columns(raw[:, 0], size))
     assert (weighted(x), weighted(y)) == (x_sum, y_sum)
+
+
+OURS = CAMERA_FORMATS.keys() - {".aedat4", ".es"}
 
 
 def weighted(column: np.ndarray) -> int:
@@ -186,43 +185,26 @@ def jaer_columns(address: np.ndarray, size: tuple[int, int] | None) -> tuple[np.
     return 239 - (address >> 12 & 1023), 179 - (address >> 22 & 511)
 
 
-@pytest.mark.parametrize("name", [*REAL, *(name for name in WRITERS if Path(name).suffix in CAMERA_FORMATS)])
-def test_pieces_are_the_whole_recording(
+@pytest.mark.parametrize("name", [name for name in (*REAL, *WRITERS) if Path(name).suffix in OURS])
+def test_events_do_not_depend_on_how_many_are_decoded_at_once(
     name: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pieces of a few bytes and events end within words, vectors, and runs of time."""
+    path = tmp_path / name
     if name in REAL:
         whole = request.getfixturevalue("real_data") / "formats" / name
-        path = tmp_path / name
         path.write_bytes(whole.read_bytes()[: 200_000 if path.suffix == ".aedat" else 40_000])
-        if path.suffix == ".aedat4":
-            path = whole
     else:
-        path = tmp_path / name
         WRITERS[name](path)
     at_once = read_or_reason(path)
-    monkeypatch.setattr("snnlab.data.camera_files._READ", 1009)
     monkeypatch.setattr("snnlab.data.camera_files._EVENTS", 37)
     assert read_or_reason(path) == at_once
 
 
 def read_or_reason(path: Path) -> object:
     try:
-        return {name: column.tolist() for name, column in read_camera_file(path).items()}
+        return {name: column.tolist() for name, column in read_camera_file(path).columns.items()}
     except DataError as error:
         return str(error)
-
-
-def test_a_large_file_is_read_in_pieces_of_bounded_size(tmp_path: Path) -> None:
-    path = tmp_path / "a.raw"
-    words = np.tile(np.array([HIGH2 | 1, ON], "<u4"), 1 << 20)  # 8 MB, a million events
-    path.write_bytes(EVT2 + words.tobytes())
-    read_camera_file(path)  # compiles
-    tracemalloc.start()
-    with open_camera_file(path) as opened:
-        assert sum(piece["t"].size for piece in opened.pieces) == 1 << 20
-    assert tracemalloc.get_traced_memory()[1] < 8 << 20
-    tracemalloc.stop()
 
 
 def attempt(path: Path, content: bytes) -> None:
@@ -322,7 +304,7 @@ def test_coordinates_outside_the_sensor_are_named(name: str, tmp_path: Path) -> 
             checked(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", [name for name in ENCODERS if not name.endswith(".es")])  # its times are differences
+@pytest.mark.parametrize("name", [name for name in ENCODERS if Path(name).suffix in OURS])
 def test_times_that_go_back_are_named_or_sorted(name: str, tmp_path: Path) -> None:
     ENCODERS[name](tmp_path / name, made([500, 900, 700], [1, 2, 3], [1, 2, 3], [0, 1, 0]))
     with assert_raises(DataError, tmp_path / name, "event 2"):
@@ -331,11 +313,10 @@ def test_times_that_go_back_are_named_or_sorted(name: str, tmp_path: Path) -> No
     assert (t.tolist(), x.tolist()) == ([0, 200, 400], [1, 3, 2])
 
 
-@pytest.mark.parametrize("name", ["a.aedat4", "a.dat"])
-def test_polarities_beyond_two_are_named(name: str, tmp_path: Path) -> None:
-    ENCODERS[name](tmp_path / name, made([5, 7, 9], [1, 2, 3], [1, 2, 3], [0, 1, 3]))
-    with assert_raises(DataError, tmp_path / name, "p", 3, "event 2"):
-        read_file(tmp_path / name, ZERO, SENSOR)
+def test_polarities_beyond_two_are_named(tmp_path: Path) -> None:
+    prophesee_dat(tmp_path / "a.dat", made([5, 7, 9], [1, 2, 3], [1, 2, 3], [0, 1, 3]))
+    with assert_raises(DataError, tmp_path / "a.dat", "p", 3, "event 2"):
+        read_file(tmp_path / "a.dat", ZERO, SENSOR)
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -346,26 +327,3 @@ def test_a_file_without_events_is_named_or_is_an_empty_recording(name: str, tmp_
         return
     with assert_raises(DataError, tmp_path / name, "no events"):
         checked(tmp_path / name)
-
-
-@pytest.mark.slow
-def test_two_gigabytes_take_no_more_memory_than_two_megabytes(tmp_path: Path) -> None:
-    peaks = []
-    for name, megabytes in (("small.raw", 2), ("large.raw", 2048)):
-        with (tmp_path / name).open("wb") as file:
-            file.write(EVT2)
-            for number in range(megabytes):
-                words = np.full((1 << 17, 2), ON | 5 << 11 | 3, "<u4")
-                words[:, 0] = HIGH2 | (number << 11) + (np.arange(1 << 17) >> 6)
-                file.write(words.tobytes())
-        code = (
-            "import resource, sys; from pathlib import Path; from snnlab.data.file_survey import survey_file;"
-            "from snnlab.data.formats import ReadOptions; print(survey_file(Path(sys.argv[1]), ReadOptions()).events,"
-            "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-        )
-        done = subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], capture_output=True, text=True)
-        events, peak = map(int, done.stdout.split())
-        assert events == megabytes << 17
-        peaks.append(peak)
-        (tmp_path / name).unlink()
-    assert peaks[1] < peaks[0] + 20_000  # kB

@@ -13,6 +13,7 @@ import pytest
 
 from snnlab.data.fetching import unpack
 from snnlab.data.formats import SUFFIXES, ReadOptions, read_file
+from snnlab.data.hdf5_files import get_local
 from snnlab.errors import DataError
 from snnlab.runs.provenance import git_state
 
@@ -56,8 +57,6 @@ def test_a_file_of_events_shows_nothing_of_another_file(how: str, tmp_path: Path
                 group["p"] = h5py.ExternalLink(str(private), "/events/p")
     with assert_raises(DataError, "theirs.h5"):
         read_file(path, ReadOptions("us", "zero", False), SENSOR)
-
-    from snnlab.data.formats import get_local
 
     with h5py.File(private, "r") as file:
         assert get_local(get_local(file, "events"), "p")[()].size == 8

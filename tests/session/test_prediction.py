@@ -11,16 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from snnlab.data import camera_files
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.events import Events, Packed
 from snnlab.data.events.frames import EventBatch
-from snnlab.data.formats import ReadOptions, read_pieces
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn import NEURONS, Network, build_network
 from snnlab.nn.losses import CrossEntropy, Readout
 from snnlab.nn.neurons.base import plain_loops
-from snnlab.session.prediction import PiecedRecording, chunk_steps, require_sensor, split_windows, stream_window
+from snnlab.session.prediction import chunk_steps, require_sensor, split_windows, stream_window
 
 from ..refusals import assert_raises
 
@@ -176,50 +174,16 @@ def test_a_recording_of_another_sensor_is_named() -> None:
 
 
 @pytest.mark.parametrize("changed", [{}, {"stride_ms": 20}, {"stride_ms": 60}, {"stride_ms": 110}], ids=str)
-def test_windows_of_a_cameras_file_are_those_of_all_its_events_and_it_is_never_whole_in_memory(
-    changed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(camera_files, "_EVENTS", 64)
-    monkeypatch.setattr(camera_files, "_READ", 250)
+def test_windows_are_those_of_all_events(changed: dict[str, Any]) -> None:
     rng = np.random.default_rng(0)
-    t, (x, y, p) = np.sort(rng.integers(5_000, 400_000, 1500)), rng.integers(0, 2, (3, 1500))
-    columns = (x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255)
-    (tmp_path / "one.bin").write_bytes(np.stack(columns, 1).astype(np.uint8).tobytes())
-    settings, most = _settings(**changed), []
-
-    def pieces() -> Iterator[Events]:
-        for piece in read_pieces(tmp_path / "one.bin", ReadOptions(), (4, 3, 2)):
-            most.append(piece.t.size)
-            yield piece
-
-    found = [*split_windows(PiecedRecording.checked(pieces), settings)]
-    t = t - t[0]
+    t, (x, y, p) = np.sort(rng.integers(0, 400_000, 1500)), rng.integers(0, 2, (3, 1500))
+    windows = [*split_windows(Events(t, x.astype(np.int16), y.astype(np.int16), p > 0), _settings(**changed))]
     stride = changed.get("stride_ms")
     starts = [0] if stride is None else range(0, max(0, int(t[-1]) + 1 - 60_000) + stride * 1000, stride * 1000)
-    assert [window.start_us for window in found] == [*starts]
-    for window in found:
+    assert [window.start_us for window in windows] == [*starts]
+    for window in windows:
         inside = (t >= window.start_us) & (t < window.start_us + 60_000)
         assert np.array_equal(window.events.t, t[inside] - window.start_us)
         assert np.array_equal(window.events.x, x[inside])
         assert np.array_equal(window.events.p, p[inside] > 0)
         assert window.num_dropped == (0 if stride else int((t >= 60_000).sum()))
-    assert max(most) <= 64
-
-
-def test_a_late_mistake_of_a_cameras_file_is_named_by_its_event_before_anything_is_used(tmp_path: Path) -> None:
-    t = np.arange(0, 700_000, 2)
-    t[300_001] = 0
-    columns = (t * 0, t * 0, t >> 16, t >> 8 & 255, t & 255)
-    (tmp_path / "one.bin").write_bytes(np.stack(columns, 1).astype(np.uint8).tobytes())
-    with assert_raises(DataError, "one.bin", "300001"):
-        PiecedRecording.checked(lambda: read_pieces(tmp_path / "one.bin", ReadOptions(), (4, 3, 2)))
-
-
-def test_where_times_may_fall_events_are_in_the_order_of_the_file(tmp_path: Path) -> None:
-    t = np.array([10, 30, 20, 40])
-    columns = (t * 0, t * 0, t >> 16, t >> 8 & 255, t & 255)
-    (tmp_path / "one.bin").write_bytes(np.stack(columns, 1).astype(np.uint8).tobytes())
-    with assert_raises(DataError, "one.bin", "event 2"):
-        list(read_pieces(tmp_path / "one.bin", ReadOptions(), (4, 3, 2)))
-    found = read_pieces(tmp_path / "one.bin", ReadOptions(), (4, 3, 2), may_fall=True)
-    assert np.concatenate([piece.t for piece in found]).tolist() == [0, 20, 10, 30]

@@ -11,7 +11,7 @@ import shutil
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -48,21 +48,17 @@ _MEASURED_S = 1.0
 # Time that a worker continues after SIGTERM, so that the parent can end it.
 _GRACE_S = 5
 _CHUNK = 16
-# Bytes of a column that are read back at once.
-_READ = 1 << 20
 _CHUNKS_IN_FLIGHT = 3
 """Per worker: enough to keep it busy, few enough to keep memory bounded when writing is slower."""
 _source: Source | None = None
 
 
-Recording: TypeAlias = "Events | Unusable | Iterator[Events]"
-"""A recording, the reason why it cannot be used, or the pieces of a large one, which raise a DataError with it."""
+Recording: TypeAlias = "Events | Unusable"
+"""A recording, or the reason why it cannot be used."""
 
 
 def read_all(source: Source, workers: int = 0, max_serial_s: float = 0.0) -> Generator[Recording]:
     """Yield every recording, checked, in the source's order, or the reason why it cannot be used.
-
-    The pieces of a large recording are read in this process, before the next recording.
 
     Args:
         source: The dataset.
@@ -74,7 +70,7 @@ def read_all(source: Source, workers: int = 0, max_serial_s: float = 0.0) -> Gen
     """
     done, started = 0, time.perf_counter()
     while done < len(source) and (workers <= 1 or not _should_start_workers(done, len(source), started, max_serial_s)):
-        yield _pieces_of(source, done) or _read_checked(source, done)
+        yield _read_checked(source, done)
         done += 1
     if done == len(source):
         return
@@ -83,9 +79,7 @@ def read_all(source: Source, workers: int = 0, max_serial_s: float = 0.0) -> Gen
         workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(source,)
     )
     try:
-        found = _read_in_order(pool, range(done, len(source)), workers * _CHUNKS_IN_FLIGHT)
-        for index, recording in enumerate(found, done):
-            yield recording or _pieces_of(source, index) or _read_checked(source, index)
+        yield from _read_in_order(pool, range(done, len(source)), workers * _CHUNKS_IN_FLIGHT)
     except BrokenProcessPool as error:
         raise DataError(
             source.label,
@@ -101,8 +95,8 @@ def _should_start_workers(done: int, size: int, started: float, max_serial_s: fl
     return max_serial_s == 0 or (done > 0 and passed > _MEASURED_S and passed / done * (size - done) > max_serial_s)
 
 
-def _read_in_order(pool: ProcessPoolExecutor, indices: range, in_flight: int) -> Iterator[Events | Unusable | None]:
-    pending: deque[Future[list[Events | Unusable | None]]] = deque()
+def _read_in_order(pool: ProcessPoolExecutor, indices: range, in_flight: int) -> Iterator[Recording]:
+    pending: deque[Future[list[Recording]]] = deque()
     for start in indices[::_CHUNK]:
         pending.append(pool.submit(_read_chunk, start, min(start + _CHUNK, indices.stop)))
         if len(pending) == in_flight:
@@ -119,27 +113,12 @@ def _start_worker(source: Source) -> None:
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))
 
 
-def _read_chunk(start: int, stop: int) -> list[Events | Unusable | None]:
-    """Return recordings; None for a large one, which the parent reads in pieces."""
-    source = _source
-    assert source is not None
-    return [_read_checked(source, at) if _pieces_of(source, at) is None else None for at in range(start, stop)]
+def _read_chunk(start: int, stop: int) -> list[Recording]:
+    assert _source is not None
+    return [_read_checked(_source, index) for index in range(start, stop)]
 
 
-def _pieces_of(source: Source, index: int) -> Iterator[Events] | None:
-    """Return the pieces of a large recording, which are checked as they are read; None: it is read at once."""
-    pieces = getattr(source, "pieces", None)
-    found: Iterator[Events] | None = None if pieces is None else pieces(index)
-    return None if found is None else _checked(found, source, index)
-
-
-def _checked(pieces: Iterator[Events], source: Source, index: int) -> Iterator[Events]:
-    for piece in pieces:
-        check_events(piece, source.sensor_size, source.name(index))
-        yield piece
-
-
-def _read_checked(source: Source, index: int) -> Events | Unusable:
+def _read_checked(source: Source, index: int) -> Recording:
     try:
         events = source.read(index)
         check_events(events, source.sensor_size, source.name(index))
@@ -181,54 +160,15 @@ class StoreWriter:
 
     def append(self, events: Events) -> None:
         """Write one checked recording."""
-        columns = self._write(events)
-        self._end(events.t.size, events.t[-1] if events.t.size else -1, (column.data for column in columns))
-
-    def append_pieces(self, pieces: Iterable[Events]) -> None:
-        """Write one recording of which a piece is in memory; nothing of it is kept if one of them cannot be used.
-
-        Raises:
-            DataError: that of a piece.
-        """
-        before = {key: (file.tell(), self._hashes[key].copy()) for key, file in self._files.items()}
-        size, last_t = 0, -1
-        try:
-            for events in pieces:
-                self._write(events)
-                size, last_t = size + events.t.size, events.t[-1] if events.t.size else last_t
-        except DataError:
-            for key, (start, digest) in before.items():
-                self._files[key].truncate(start)
-                self._files[key].seek(start)
-                self._hashes[key] = digest
-            raise
-        self._end(size, last_t, self._written({key: start for key, (start, _) in before.items()}))
-
-    def _write(self, events: Events) -> list[np.ndarray]:
-        columns = []
+        digest = hashlib.blake2b(digest_size=8)
         for key, file in self._files.items():
             column = np.ascontiguousarray(getattr(events, key), dtype=self._types[key])
             file.write(column.data)
             self._hashes[key].update(column.data)
-            columns.append(column)
-        return columns
-
-    def _written(self, starts: Mapping[str, int]) -> Iterator[bytes]:
-        """Yield what the columns hold from some places on, one column after the other."""
-        for key, start in starts.items():
-            self._files[key].flush()
-            with (self.folder / f"{key}.bin").open("rb") as file:
-                file.seek(start)
-                while content := file.read(_READ):
-                    yield content
-
-    def _end(self, size: int, last_t: int, content: Iterable[bytes | memoryview]) -> None:
-        digest = hashlib.blake2b(digest_size=8)
-        for part in content:
-            digest.update(part)
+            digest.update(column.data)
         self._contents.append(int.from_bytes(digest.digest(), "little"))
-        self._sizes.append(size)
-        self._last_t.append(int(last_t))
+        self._sizes.append(events.t.size)
+        self._last_t.append(int(events.t[-1]) if events.t.size else -1)
 
     def append_bad(self, reason: str) -> None:
         """Write a recording without events in place of one that cannot be used."""
@@ -284,8 +224,7 @@ class Source(Protocol):
 
     Optional attributes: `origin`, the folder of the recordings; `display_name`, their name for users; `identities`,
     what each recording shows, uint64 `[R]`, equal numbers for equal digits, also in other datasets;
-    `verify_identities`, a method that raises a DataError if they contradict the recordings; `pieces`, a method that
-    returns the pieces of a recording that is too large for memory, and None for one that `read` returns; and
+    `verify_identities`, a method that raises a DataError if they contradict the recordings; and
     `split_not_packed`, True if split and groups are not in the fingerprint and may differ from those at packing.
     """
 
@@ -435,14 +374,8 @@ def _pack(
                 if isinstance(events, Unusable):
                     reasons.append(events.reason)
                     writer.append_bad(events.reason)
-                elif isinstance(events, Events):
-                    writer.append(events)
                 else:
-                    try:
-                        writer.append_pieces(events)
-                    except DataError as error:
-                        reasons.append(str(error))
-                        writer.append_bad(str(error))
+                    writer.append(events)
             if len(reasons) == index + 1 == max_bad:
                 raise DataError("", f"{reasons[0]}\n  and so are {_format_others(index, len(source))}")
         with _write_errors(folder):

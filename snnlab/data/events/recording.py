@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,13 +33,6 @@ class Events(NamedTuple):
     def take(self, rows: slice | np.ndarray) -> Events:
         """Return the events at some rows."""
         return Events(self.t[rows], self.x[rows], None if self.y is None else self.y[rows], self.p[rows])
-
-
-def concatenated(pieces: Sequence[Events]) -> Events:
-    """Return the recording of which these are the pieces, in their order."""
-    rows = [piece.y for piece in pieces if piece.y is not None]
-    t, x, p = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in "txp")
-    return Events(t, x, np.concatenate(rows) if rows else None, p)
 
 
 class Unusable(NamedTuple):
@@ -94,7 +86,7 @@ def check_events(events: Events, sensor_size: SensorSize, name: str) -> None:
         got = "no y" if events.y is None else "y"
         raise DataError(name, f"has {got}, but sensor_size is {list(sensor_size)}", "y is needed exactly for H > 1")
     _check_columns(events, sensor_size[2], name)
-    check_times(events.t, name)
+    _check_times(events.t, name)
     _check_inside(events.x, "x", width, name)
     if sensor_size[2] > 2:
         _check_inside(events.p, "p", sensor_size[2], name)
@@ -121,23 +113,12 @@ def _check_columns(events: Events, polarities: int, name: str) -> None:
             raise DataError(name, f"{key} is {column.dtype}", f"it must be integer {unit}")
 
 
-def check_times(t: np.ndarray, name: str, first: int = 0, before: int | None = None) -> None:
-    """Check that times are sorted and begin at 0 or later.
-
-    Args:
-        t: Times of a recording, or of a piece of it, us.
-        name: Name of the recording in messages.
-        first: Number of the piece's first event.
-        before: Time of the event before the piece, us.
-
-    Raises:
-        DataError: if they are not.
-    """
+def _check_times(t: np.ndarray, name: str) -> None:
     if not t.size:
         return
     # Compared, not subtracted: differences of unsigned columns are never negative.
-    falls = [first] if before is not None and t[0] < before else first + 1 + np.flatnonzero(t[1:] < t[:-1])
-    if len(falls):
+    falls = 1 + np.flatnonzero(t[1:] < t[:-1])
+    if falls.size:
         raise DataError(name, f"t is not sorted (event {falls[0]} is earlier than the one before)", "sort by t")
     if t[0] < 0:
         raise DataError(name, f"the first event is at {t[0]} us", "times start at 0, subtract an offset")

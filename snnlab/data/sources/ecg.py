@@ -15,7 +15,7 @@ import numpy as np
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
 from snnlab.data.fetching import fetch_missing
-from snnlab.data.mat_files import read_mat
+from snnlab.data.reading_process import read_apart
 from snnlab.data.splits import TEST, TRAIN
 from snnlab.errors import ConfigError, DataError
 from snnlab.spec.interval import NonNegative, between
@@ -110,7 +110,9 @@ class QTDatabase:
 
 def _read_part(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the spikes of a file, bool `[R, T, C]`, and the class at each step, -1 for none, int64 `[R, T]`."""
-    arrays = read_mat(path, ("x", "y"))
+    arrays = read_apart(path, "mat")
+    if missing := [name for name in ("x", "y") if name not in arrays]:
+        raise DataError(path, f"has no array {missing[0]} of numbers")
     x, y = arrays["x"], arrays["y"]
     for name, array, last in (("x", x, _CHANNELS), ("y", y, len(NAMES))):
         if array.ndim != 3 or array.shape[1:] != (STEPS + 1, last) or len(array) != len(x) or not len(x):

@@ -24,7 +24,6 @@ from snnlab.data.sources.label_table import (
     discover_table,
     divide_by_time,
 )
-from snnlab.data.sources.long_file import LongFile, is_long
 from snnlab.data.splits import (
     PART_BY_NAME,
     TEST,
@@ -390,7 +389,6 @@ class Folder:
         self.display_name = name or self.label
         self.notes = [f"{self.display_name}: {note}" for note in (self._summary(table), *found.notes)]
         self._last: tuple[Path, Events] | None = None
-        self._long: dict[Path, LongFile] = {}
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the reading options, and every recording's file, size, modification time and label.
@@ -446,28 +444,6 @@ class Folder:
             return events
         return self._segment(events, entry, index)
 
-    def pieces(self, index: int) -> Iterator[Events] | None:
-        """Return a large camera's file, or a segment of it, in pieces; None: `read` reads it at once.
-
-        Raises:
-            DataError: as `read`, while the pieces are read.
-        """
-        entry = self._entries[index]
-        return self._read_pieces(entry, index) if is_long(entry.path, self.reading) else None
-
-    def _read_pieces(self, entry: Entry, index: int) -> Iterator[Events]:
-        opened = self._long.get(entry.path)
-        if opened is None:
-            opened = self._long[entry.path] = LongFile(entry.path, self.reading, self.sensor_size)
-        start, end = _to_us(entry.start_ms), None if math.isinf(entry.end_ms) else _to_us(entry.end_ms)
-        following = (_to_us(other.start_ms) for other in self._entries[index + 1 :] if other.path == entry.path)
-        is_empty = True
-        for piece in opened.segment(start, end, next(following, NO_END)):
-            is_empty = False
-            yield piece
-        if is_empty and (start > 0 or end is not None):
-            raise DataError(self.name(index), "no events in this segment")
-
     def _read_file(self, path: Path) -> Events:
         """Read a whole file, which must be sorted by time, since segments are cut by time."""
         events = read_file(path, self.reading, self.sensor_size)
@@ -514,7 +490,7 @@ class Folder:
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle without the file that was read last."""
-        return vars(self) | {"_last": None, "_long": {}}
+        return vars(self) | {"_last": None}
 
 
 def _format_exact(ms: float) -> str:

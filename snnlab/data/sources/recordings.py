@@ -562,7 +562,7 @@ class ASLDVS(UnsplitFiles):
         names = dict(zip("txyp", ("ts", "x", "y", "pol"), strict=True))
         if missing := [column for column in names.values() if column not in found]:
             raise DataError(name, f"cannot be read (it has no column {' and no '.join(missing)})")
-        columns = {key: found[column] for key, column in names.items()}
+        columns = {key: np.ravel(found[column]) for key, column in names.items()}
         # In a wider type first: rows below 0 would wrap.
         columns["y"] = self.sensor_size[1] - 1 - columns["y"].astype(np.int64)
         return events_from_columns(columns, self.reading, self.sensor_size, name)

@@ -14,7 +14,8 @@ import numpy as np
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
 from snnlab.data.fetching import fetch_missing
-from snnlab.data.formats import ReadOptions, events_from_columns, get_local
+from snnlab.data.formats import ReadOptions, events_from_columns
+from snnlab.data.hdf5_files import get_local
 from snnlab.data.sources.recordings import DatasetPart, partial_notes
 from snnlab.errors import DataError
 from snnlab.printable import printable

@@ -84,7 +84,6 @@ def test_a_batch_has_the_label_of_each_step(tmp_path: Path, store_dir: Path, unl
         ({"y": np.zeros((4, 1301, 6), np.uint8)}, ("y", "[4, 1301, 6]")),
         ({"y": np.ones((5, 1301, 6), np.uint8)}, (0, 1)),
         ({"x": np.full((5, 1301, 4), 2, np.int16)}, (0, 1)),
-        ({"x": np.zeros((5, 1301, 4))}, ()),
     ],
 )
 def test_other_arrays_are_refused_in_a_line(tmp_path: Path, changes: dict[str, np.ndarray], facts: tuple) -> None:
