@@ -18,7 +18,13 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from snnlab.config.compose import check_config, compose_experiment, read_overrides, with_absolute_root
+from snnlab.config.compose import (
+    check_config,
+    compose_experiment,
+    parse_assignment,
+    read_overrides,
+    with_absolute_root,
+)
 from snnlab.config.folders import config_folder, groups, user_folder
 from snnlab.config.hydra_errors import readable_errors
 from snnlab.config.hydra_source import ConfigFiles, compose, compose_record
@@ -342,9 +348,24 @@ def compose_from_config(path: Path, overrides: Sequence[str], config_dir: str | 
         overrides: Overrides of values, and of groups except model, neuron, experiment.
         config_dir: The user's folder, for group overrides.
     """
-    experiment = compose_run(path.parent, overrides, config_dir, "another")
-    time = f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}_{experiment.seed}"
-    return experiment, Path(experiment.output_dir).expanduser().absolute() / experiment.name / time
+    folders = [text for text in overrides if key_of(text) == "hydra.run.dir"]
+    experiment = compose_run(path.parent, [text for text in overrides if text not in folders], config_dir, "another")
+    if folders:
+        folder = _folder_of(folders[-1], experiment)
+    else:
+        time = f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}_{experiment.seed}"
+        folder = Path(experiment.output_dir) / experiment.name / time
+    return experiment, folder.expanduser().absolute()
+
+
+def _folder_of(override: str, experiment: Experiment) -> Path:
+    """Return the folder that an override names; it may refer to settings of the experiment."""
+    key, value = parse_assignment(override)
+    with readable_errors():
+        name = str(OmegaConf.create({**(experiment.record or {}), key: value})[key])
+    if not name.strip():
+        raise ConfigError(key, "is empty", "name a folder")
+    return Path(name)
 
 
 def _typed_settings(overrides: Sequence[str], chosen: Collection[str]) -> TypedSettings:

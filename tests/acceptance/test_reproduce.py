@@ -68,9 +68,23 @@ def test_an_experiment_is_trained_again_with_overrides(recorded: Path, tmp_path:
     assert now["optimizer"] == before["optimizer"] | {"lr": 0.003}
 
 
+def test_the_folder_of_the_new_run_can_be_named(
+    recorded: Path, tmp_path: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = snnlab(
+        "train", str(recorded / "config.yaml"), "trainer.max_epochs=1", "seed=5", "hydra.run.dir=again/${seed}"
+    )
+    assert done.status == 0, done.err
+    assert Path(done.out.splitlines()[-1]).resolve() == tmp_path / "again" / "5"
+    assert read_run(tmp_path / "again" / "5").content["seed"] == 5
+
+
 @pytest.mark.parametrize(
     ("words", "facts"),
     [
+        (("hydra.run.dir=",), ("hydra.run.dir",)),
+        (("hydra.run.dir=null",), ("hydra.run.dir=null",)),
         (("-m", "seed=1,2"), ("-m",)),
         (("--cfg", "job"), ("--cfg",)),
         (("model=mlp_lif",), ("model=mlp_lif",)),
