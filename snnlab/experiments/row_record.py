@@ -35,7 +35,7 @@ from snnlab.yaml_files import MAX_DEPTH
 SCHEMA = 1
 # Arrays of a row, of all its seeds, and the arrays of a seed, by their names in a run's `predictions.npz`.
 _OF_ROW = {"recording": "test_recording", "target": "test_target", "start_us": "test_start_us", "group": "test_group"}
-_OF_SEED = {"answer": "test_answer", "accuracy_over_time": "test_accuracy_over_time"}
+_OF_SEED = {"answer": "test_answer", "accuracy_over_time": "accuracy_over_time"}
 _FILES = (CONFIG, RESULT, METRICS, WEIGHTS, PREDICTIONS)
 _NUMBER, _INTEGER = "iuf", "iu"
 

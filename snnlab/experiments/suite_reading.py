@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import lzma
 import os
+import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import numpy as np
@@ -172,8 +175,25 @@ def read(folder: Path) -> RecordedSuite:
     """
     if is_row_record(folder):
         raise RunFolderError(folder, "is the record of one row", f"the table is that of the suite: {folder.parents[1]}")
+    unpack_runs(folder)
     content = read_suite_yaml(folder)
     return _read_runs(folder) if content is None else _read_suite(folder, content)
+
+
+PACKED = "runs.tar.xz"
+
+
+def unpack_runs(folder: Path) -> None:
+    """Unpack the runs of a published suite beside their archive, if they are not there."""
+    archive, runs = folder / PACKED, folder / "runs"
+    if runs.is_dir() or not archive.is_file():
+        return
+    try:
+        with TemporaryDirectory(dir=folder) as temporary, tarfile.open(archive) as file:
+            file.extractall(temporary, filter="data")
+            (Path(temporary) / runs.name).rename(runs)
+    except (OSError, EOFError, tarfile.TarError, lzma.LZMAError) as error:
+        raise RunFolderError(archive, f"cannot be unpacked ({one_line(error)})", "restore it from a copy") from error
 
 
 def steps_of(settings: Mapping[str, Any]) -> int | None:
@@ -353,7 +373,7 @@ _PAGE: Mapping[str, Any] = {
     "command": str,
 }
 _STATE: Mapping[str, Any] = {
-    "cells": [{"folder": str}],
+    "cells": [{"folder": str, "dataset": str, "method": str, "seed": int}],
     "controls": [{"name": str, "dataset": str, "method": str, "passed": bool, "said": str}],
     "match": {"": {"": {"value": float, "off": float, "beyond": bool}}},
     "looks": {"": [{"": int}]},
@@ -385,15 +405,17 @@ def read_suite_state(folder: Path, problems: list[str] | None = None) -> Mapping
 
 
 def _run_entries(content: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield each run of the suite with its recorded state; controls are left out."""
-    known = {entry["folder"]: entry for entry in state.get("cells") or () if entry.get("control") is None}
+    """Yield each run of the suite with its recorded state, or as it is planned; controls are left out."""
+    if known := [entry for entry in state.get("cells") or () if entry.get("control") is None]:
+        yield from known
+        return
     for dataset in content.get("datasets") or {}:
         for method, node in content["methods"].items():
             if (only := node.get("datasets")) is not None and dataset not in only:
                 continue
             for seed in (content.get("seeds") or ())[: 1 if node.get("role") == GIVEN else None]:
                 folder = relative_run_folder(dataset, method, seed)
-                yield {"dataset": dataset, "method": method, "seed": seed, "folder": folder, **known.get(folder, {})}
+                yield {"dataset": dataset, "method": method, "seed": seed, "folder": folder}
 
 
 def latest_per_seed(runs: Iterable[SuiteRun]) -> tuple[list[SuiteRun], list[int]]:

@@ -206,7 +206,7 @@ def accuracy_over_time(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
     Args:
         arrays: The arrays of a run's `predictions.npz`; of a record they have the result itself.
     """
-    if (known := arrays.get("test_accuracy_over_time")) is not None:
+    if (known := arrays.get("accuracy_over_time")) is not None:
         return known
     answers, targets = arrays.get("test_answers"), arrays.get("test_target")
     if answers is None or targets is None or targets.ndim != 1 or answers.ndim != 2 or answers.shape[1] < 4:

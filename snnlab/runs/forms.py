@@ -45,7 +45,7 @@ _FORMS: Mapping[str, Any] = {
 }
 _REQUIRED = ("status", "seed", "metrics", "provenance")
 _TYPE_NAMES = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number", float: "a number"}
-_STAGES, _REQUIRED_ARRAYS = ("val", "test"), ("recording", "target", "readout")
+_STAGES = ("val", "test")
 
 
 def result_error(content: Mapping[str, Any]) -> str | None:
@@ -114,11 +114,16 @@ def arrays_error(arrays: Mapping[str, np.ndarray]) -> str | None:
         of_stage = {name: values for name, values in arrays.items() if name.startswith(f"{stage}_")}
         if not of_stage:
             continue
-        if missing := [name for name in _REQUIRED_ARRAYS if f"{stage}_{name}" not in of_stage]:
+        outputs = "answer" if f"{stage}_answer" in of_stage else "readout"
+        if missing := [name for name in ("recording", "target", outputs) if f"{stage}_{name}" not in of_stage]:
             return f"{stage}_{missing[0]} is missing"
         if len({values.shape[:1] for values in of_stage.values()}) > 1:
             return f"the arrays of {stage} have different lengths"
-        _, target, readout = (of_stage[f"{stage}_{name}"] for name in _REQUIRED_ARRAYS)
+        if outputs == "answer":  # of a published run, which has no outputs
+            if any(of_stage[f"{stage}_{name}"].dtype.kind not in "iuf" for name in ("target", "answer")):
+                return f"the arrays of {stage} are not answers of a network"
+            continue
+        target, readout = of_stage[f"{stage}_target"], of_stage[f"{stage}_readout"]
         answers = of_stage.get(f"{stage}_answers", target)
         if any(values.dtype.kind not in "iuf" for values in (target, readout, answers)) or readout.ndim < 2:
             return f"the arrays of {stage} are not outputs of a network"

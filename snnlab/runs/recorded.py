@@ -313,7 +313,9 @@ class RecordedRun(RunFiles):
     @property
     def tested_recordings(self) -> list[int]:
         """The tested recordings, in their order; empty if they are not known."""
-        return self.split().get("test") or []
+        if self.has(SPLIT) or not self.has(PREDICTIONS):
+            return self.split().get("test") or []
+        return list(dict.fromkeys(self.predictions().get("test_recording", np.zeros(0, int)).tolist()))
 
     @cached_property
     def test_list_hash(self) -> str | None:
