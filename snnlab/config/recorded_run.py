@@ -34,7 +34,7 @@ from snnlab.config.references import external_references, has_external_reference
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, RunFolderError, join_names
 from snnlab.printable import is_masked, map_texts
-from snnlab.runs.recorded import RunFiles, flat, is_row_record, require_form, require_no_file, row_record_error
+from snnlab.runs.recorded import RunFiles, flat, require_form, require_no_file
 from snnlab.runs.run_folder import CONFIG, config_text
 from snnlab.runs.signature import read_signature
 from snnlab.spec.override_texts import key_of, written
@@ -306,8 +306,6 @@ def compose_run(
             the most.
         begun: Composes the experiment that this process has to train; a run with the same record is trusted.
     """
-    if use not in ("record", "shape", "another") and is_row_record(run):
-        raise row_record_error(run)
     recorded = recorded_config(run)
     cfg, user_dir = recorded.copy(), user_folder(config_dir)
     names = groups(config_folder(), user_dir)

@@ -115,8 +115,8 @@ class Experiment:
         checkpoint_segments: Number of segments over time that the backward pass recomputes; 0: it keeps all.
         sparse_input: Whether a first convolution sums single events instead of dense frames; `auto` decides by the
             density of the frames.
-        init_from: A run's folder, or a row of a suite's records, which is the run of the same seed; the network starts
-            with the weights of its chosen epoch, where names and shapes are the same; null for none.
+        init_from: A run's folder; the network starts with the weights of its chosen epoch, where names and shapes are
+            the same; null for none.
         on_trained_before: The reaction if that run was trained on recordings that are for validation or test now:
             `fail`, or `record` it in `result.json`.
         freeze: Layers, or parameters by name, kind or pattern, that are not trained.

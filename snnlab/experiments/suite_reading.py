@@ -12,11 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
-import numpy as np
 import yaml
 
 from snnlab.errors import ConfigError, RunFolderError, one_line
-from snnlab.experiments.row_record import RowRecord, folders_of_rows, is_row_record
 from snnlab.files import folders_at, load_arrays, read_text
 from snnlab.printable import printable_data
 from snnlab.runs.forms import has_form
@@ -167,14 +165,12 @@ def relative_run_folder(dataset: str, method: str, seed: int) -> str:
 
 
 def read(folder: Path) -> RecordedSuite:
-    """Read a suite's folder, with its runs in any state, its records, or a folder of runs.
+    """Read a suite's folder, with its runs in any state, or a folder of runs.
 
     Raises:
-        RunFolderError: if `suite.yaml` or a record cannot be read or another version wrote it, or the folder has no
+        RunFolderError: if `suite.yaml` cannot be read or another version wrote it, or the folder has no
             run.
     """
-    if is_row_record(folder):
-        raise RunFolderError(folder, "is the record of one row", f"the table is that of the suite: {folder.parents[1]}")
     unpack_runs(folder)
     content = read_suite_yaml(folder)
     return _read_runs(folder) if content is None else _read_suite(folder, content)
@@ -208,14 +204,10 @@ def steps_of(settings: Mapping[str, Any]) -> int | None:
 def _read_suite(folder: Path, content: Mapping[str, Any]) -> RecordedSuite:
     problems: list[str] = []
     state = read_suite_state(folder, problems)
-    if rows := folders_of_rows(folder):
-        if problems:  # the looks and the energy of a record are not left out without an error
-            raise RunFolderError(folder, problems[0], "restore it from a copy")
-        order = list(content.get("datasets") or ())
-        rows.sort(key=lambda row: order.index(row.parent.name) if row.parent.name in order else len(order))
-        runs = [one for row in rows for one in _runs_of_row(RowRecord.read(row))]
-    else:
-        runs = [_run_of_entry(folder, entry, problems) for entry in _run_entries(content, state)]
+    # A published suite has the runs that were chosen, and plans none.
+    published = [entry for entry in state.get("cells") or () if entry.get("control") is None]
+    entries = published if (folder / PACKED).is_file() else _run_entries(content, state)
+    runs = [_run_of_entry(folder, entry, problems) for entry in entries]
     methods = {
         name: MethodInfo(node.get("role", "method"), node.get("note"), list(node.get("overrides") or ()))
         for name, node in content["methods"].items()
@@ -285,12 +277,12 @@ def _run_of_entry(root: Path, entry: Mapping[str, Any], problems: list[str]) -> 
     return SuiteRun(*names, folder, status, run, error, entry.get("tuned"), entry.get("wall_s"), curves)
 
 
-# The folder of the disturbed answers in that of a run; in a record their file is beside the others.
+# The folder of the disturbed answers in that of a run.
 MEASURED = "robustness"
 
 
-def recorded_curves(path: Path, seed: int | None = None) -> list[RobustnessCurve]:
-    """Return the curves of a run's measurement, or of a seed of a row's record; none without the file.
+def recorded_curves(path: Path) -> list[RobustnessCurve]:
+    """Return the curves of a run's measurement; none without the file.
 
     Raises:
         RunFolderError: if the file is damaged.
@@ -298,30 +290,9 @@ def recorded_curves(path: Path, seed: int | None = None) -> list[RobustnessCurve
     if not path.is_file():
         return []
     try:
-        arrays = load_arrays(path)
-        if seed is not None:
-            place = np.flatnonzero(arrays.get("seed", np.zeros(0)) == seed)[:1]
-            arrays = {
-                name: value[place[0]] if name.count("/") and place.size else value for name, value in arrays.items()
-            }
-            if not place.size:
-                return []
-        return curves_of(arrays)
+        return curves_of(load_arrays(path))
     except (OSError, ValueError, IndexError) as error:
         raise RunFolderError(path, f"is damaged ({one_line(error)})", "restore it from a copy") from error
-
-
-def _runs_of_row(record: RowRecord) -> list[SuiteRun]:
-    dataset, method = record.folder.parent.name, record.folder.name
-    return [
-        SuiteRun(
-            *(dataset, method, run.seed, record.folder, run.status, run, None),
-            entry.get("tuned"),
-            entry.get("wall_s"),
-            recorded_curves(record.folder / ANSWERS, run.seed),
-        )
-        for run, entry in zip(record.recorded_runs(), record.runs, strict=True)
-    ]
 
 
 def _read_result(folder: Path) -> tuple[RecordedRun | None, str, str | None]:
@@ -405,17 +376,15 @@ def read_suite_state(folder: Path, problems: list[str] | None = None) -> Mapping
 
 
 def _run_entries(content: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield each run of the suite with its recorded state, or as it is planned; controls are left out."""
-    if known := [entry for entry in state.get("cells") or () if entry.get("control") is None]:
-        yield from known
-        return
+    """Yield each run of the suite with its recorded state; controls are left out."""
+    known = {entry["folder"]: entry for entry in state.get("cells") or () if entry.get("control") is None}
     for dataset in content.get("datasets") or {}:
         for method, node in content["methods"].items():
             if (only := node.get("datasets")) is not None and dataset not in only:
                 continue
             for seed in (content.get("seeds") or ())[: 1 if node.get("role") == GIVEN else None]:
                 folder = relative_run_folder(dataset, method, seed)
-                yield {"dataset": dataset, "method": method, "seed": seed, "folder": folder}
+                yield {"dataset": dataset, "method": method, "seed": seed, "folder": folder, **known.get(folder, {})}
 
 
 def latest_per_seed(runs: Iterable[SuiteRun]) -> tuple[list[SuiteRun], list[int]]:

@@ -13,7 +13,6 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 
 from snnlab.errors import ConfigError, RunFolderError, VersionError
-from snnlab.experiments.row_record import row_folders
 from snnlab.experiments.suite_plan import RunSpec, SuitePlan
 from snnlab.experiments.suite_reading import (
     SUITE_PAGE,
@@ -40,8 +39,6 @@ def make_suite_folder(folder: Path) -> None:
     for path in (folder, *folder.parents):
         if (path / CHECKPOINTS).is_dir() and (path / CONFIG).is_file():
             raise RunFolderError("folder", f"{path} is the folder of a run", "name another one for the suite")
-    if row_folders(folder):
-        raise RunFolderError("folder", f"{folder} has the records of a suite", "name another one for the suite")
     if (folder / "sweep.yaml").is_file():
         raise RunFolderError("folder", f"{folder} is the folder of a search", "name another one for the suite")
     try:

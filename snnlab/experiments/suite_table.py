@@ -41,7 +41,7 @@ from snnlab.runs.statistics import MIN_SEEDS, SeedSummary, agreement, compare_me
 from snnlab.runs.tables import Table, csv_text, render, short_number
 
 SCHEMA = 1
-TABLE = "table.txt"  # of a suite's records
+TABLE = "table.md"
 
 
 class Comparison(NamedTuple):
@@ -613,6 +613,6 @@ FORMATS: Mapping[str, Callable[[SuiteTable], str]] = {
 }
 
 
-def table_text(records: Path) -> str:
-    """Return the content of the `table.txt` of a suite's records."""
-    return FORMATS["md"](read_table(records))
+def table_text(folder: Path) -> str:
+    """Return the content of a suite's `table.md`."""
+    return FORMATS["md"](read_table(folder))

@@ -13,7 +13,6 @@ import numpy as np
 
 from snnlab.console import say
 from snnlab.errors import DamagedError, RunFolderError, join_names
-from snnlab.experiments.row_record import RowRecord, is_row_record, row_folders
 from snnlab.runs.recorded import RecordedRun, find_runs, read_run_if_ended
 from snnlab.runs.run_folder import REPEAT_SUFFIX
 from snnlab.runs.runs_table import group_by, settings_beyond_seed
@@ -97,7 +96,7 @@ def read_methods(folders: Sequence[Path]) -> list[MethodResults]:
     """Read methods, and check that they were tested on the same recordings.
 
     Args:
-        folders: For each method a run, a folder of runs, or the record of a row.
+        folders: For each method a run, or a folder of runs.
     """
     methods = [read_method(folder) for folder in folders]
     first = methods[0]
@@ -120,16 +119,12 @@ def read_methods(folders: Sequence[Path]) -> list[MethodResults]:
 
 
 def read_method(folder: Path) -> MethodResults:
-    """Read the runs in a folder, or the record of a row, as one method.
+    """Read the runs in a folder as one method.
 
     A run that `snnlab reproduce` has repeated there counts once.
     """
     if not folder.is_dir():
         raise RunFolderError("", f"there is no folder {folder}")
-    if is_row_record(folder):
-        return method_results(folder.name, RowRecord.read(folder).recorded_runs())
-    if row_folders(folder):
-        raise RunFolderError(folder, "has the records of a suite", f"its rows are below it: {folder}/DATASET/METHOD")
     folders = [run for run in find_runs(folder) if run == folder or not run.name.endswith(REPEAT_SUFFIX)]
     runs = [run for run in (_read_completed(one, alone=one == folder) for one in folders) if run is not None]
     if not runs:

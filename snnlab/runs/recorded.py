@@ -357,52 +357,11 @@ def read_run(folder: Path) -> RecordedRun:
     return RecordedRun(folder, read_result(path))
 
 
-def is_row_record(folder: Path) -> bool:
-    """Return whether a folder has the record of a row, which may be damaged, and not a run."""
-    try:
-        content = read_json(folder / RESULT)
-    except DamagedError:
-        return _begins_with_seed(folder / METRICS)
-    return isinstance(content, dict) and "runs" in content
-
-
-def read_recorded_seed(path: Path) -> RecordedRun:
-    """Return the result of RECORD/SEED, a seed of the record of a row.
-
-    Raises:
-        RunFolderError: if the record has no valid result of this seed.
-    """
-    content = read_json(path.parent / RESULT)
-    entries = content.get("runs") if isinstance(content, dict) else None
-    own = [one for one in entries or () if isinstance(one, dict) and str(one.get("seed")) == path.name]
-    result = own[0].get("result") if own else None
-    problem = result_error(result) if isinstance(result, dict) else "there is no result"
-    if problem is None and isinstance(result, dict):
-        return RecordedRun(path, result)
-    raise RunFolderError(path.parent / RESULT, f"seed {path.name}: {problem}", "restore it from a copy")
-
-
-def _begins_with_seed(path: Path) -> bool:
-    """Return whether a `metrics.csv` has the first column of a record."""
-    try:
-        with open_regular(path) as file:
-            return file.read(5) == b"seed,"
-    except OSError:
-        return False
-
-
-def row_record_error(folder: Path) -> RunFolderError:
-    """Return the error of a folder with the record of several seeds in place of a run."""
-    return RunFolderError(folder, "is the record of a row, with several seeds", "snnlab bench compare reads it")
-
-
 def read_result(path: Path) -> dict[str, Any]:
     """Return the content of a `result.json`, or of an earlier one; raises as `read_run`."""
     content = read_json(path)
     if not isinstance(content, dict):
         raise _damaged_error(path, "it is not the result of a run")
-    if "runs" in content:
-        raise row_record_error(path.parent)
     _check_form(path, content)
     if problem := result_error(content):
         raise _damaged_error(path, problem)

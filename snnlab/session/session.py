@@ -40,12 +40,12 @@ from snnlab.session.weights import (
     checkpoint_file,
     find_trained_before,
     init_from,
-    initial_run,
     load_weights,
     take_weights,
     verify_identities,
     warn_of_other_dt,
 )
+from snnlab.zoo import run_path
 
 if TYPE_CHECKING:
     import lightning as L
@@ -170,7 +170,7 @@ class Session:
         if self.run is not None:
             load_weights(network, self.run, self.checkpoint)
         elif self.experiment.init_from is not None:
-            initial = initial_run(self.experiment.init_from, self.experiment.seed)
+            initial = run_path(self.experiment.init_from)
             whole = self.experiment.trainer.get("max_epochs") == 0
             _log.info(init_from(network, initial, self.settings.step_ms, whole=whole))
         elif self.experiment.foreign_weights is not None:

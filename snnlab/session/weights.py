@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnlab.data.duplicates import FEW_EVENTS
-from snnlab.errors import ConfigError, DamagedError, DataError, RunFolderError, join_names
+from snnlab.errors import ConfigError, DamagedError, DataError, RunFolderError
 from snnlab.nn import Network
 from snnlab.nn.neurons.whole_neuron import WholeNeuron
 from snnlab.nn.quantization import fit_scales, groups_of, is_scale, whole_name
-from snnlab.runs.recorded import RunFiles, is_row_record, read_recorded_seed, read_run, read_run_if_ended
+from snnlab.runs.recorded import RunFiles, read_run, read_run_if_ended
 from snnlab.runs.run_folder import CONFIG, RESULT, SPLIT, TRAINED_ON, WEIGHTS, CheckpointName, write_trained_on
-from snnlab.safe_tensors import read_safe_tensors
 from snnlab.training.checkpoints import network_weights, tensors_hash
 from snnlab.zoo import is_packaged, run_label, run_path
 
@@ -36,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 def checkpoint_file(folder: Path, checkpoint: CheckpointName) -> Path:
-    """Return the path of a run's checkpoint, or of the weights of a packaged network or of a seed of a record."""
+    """Return the path of a run's checkpoint, or of the weights of a packaged network or of a published run."""
     files = RunFiles(folder)
     path = files.checkpoint(checkpoint)
     if is_packaged(folder) or (not path.is_file() and (folder / WEIGHTS).is_file()):
@@ -44,7 +43,6 @@ def checkpoint_file(folder: Path, checkpoint: CheckpointName) -> Path:
             raise RunFolderError(
                 run_label(folder), f"has no weights of its {checkpoint} epoch", "it has one file of weights"
             )
-        read_run_if_ended(folder)  # refuses a record
         return folder / WEIGHTS
     if not folder.exists():
         raise RunFolderError(folder, "there is no such folder", f"a relative path begins at {Path.cwd()}")
@@ -54,43 +52,12 @@ def checkpoint_file(folder: Path, checkpoint: CheckpointName) -> Path:
     return path
 
 
-def initial_run(init_from: str, seed: int) -> Path:
-    """Return the folder of the run that `init_from` names; of the record of a row that of the seed, RECORD/SEED."""
-    run = run_path(init_from)
-    return run / str(seed) if is_row_record(run) else run
-
-
-def _is_recorded_seed(run: Path) -> bool:
-    return run.name.isdecimal() and not run.is_dir() and is_row_record(run.parent)
-
-
-def weights_of_seeds(folder: Path) -> dict[int, dict[str, Tensor]]:
-    """Return the recorded weights of a row by seed, without the seeds whose weights were too large.
-
-    Raises:
-        DataError: if the file is missing or damaged.
-    """
-    found: dict[int, dict[str, Tensor]] = {}
-    for name, value in read_safe_tensors(folder / WEIGHTS).items():
-        seed, _, own = name.partition("/")
-        if not seed.isdecimal():
-            raise DataError(folder / WEIGHTS, f"{name} is of no seed", "restore it from a copy")
-        found.setdefault(int(seed), {})[own] = value
-    return found
-
-
 def run_weights(run: Path, checkpoint: CheckpointName) -> dict[str, Tensor]:
-    """Return the weights that a run has written, or those of RECORD/SEED, on the CPU.
+    """Return the weights that a run has written, on the CPU.
 
     Raises:
         RunFolderError: if there are none, they are damaged, or they are not those of its result.
     """
-    if _is_recorded_seed(run):
-        found, seed = weights_of_seeds(run.parent), int(run.name)
-        if seed not in found:
-            hint = f"it has those of {join_names(map(str, sorted(found)))}"
-            raise RunFolderError(run.parent, f"has no weights of a seed {seed}", hint)
-        return found[seed]
     path = checkpoint_file(run, checkpoint)
     weights, ended = network_weights(path), read_run_if_ended(run)
     recorded = ended.weights.get(checkpoint) if ended else None
@@ -129,7 +96,7 @@ def init_from(network: Network, run: Path, step: float | None, *, whole: bool = 
 
     Args:
         network: The network.
-        run: The folder of the run, or RECORD/SEED.
+        run: The folder of the run.
         step: Length of a step of the network, ms.
         whole: Whether the network is not trained, so that no tensor may stay random.
     """
@@ -182,7 +149,7 @@ def require_not_trained_on(run: Path, data: EventDataModule, part: str) -> None:
     Raises:
         RunFolderError: if the run's folder cannot be read.
     """
-    if RunFiles(run).split().get("hash") == data.split.hash and _has_same_store(run, data.store):
+    if _has_same_split(run, data):
         return
     recordings: np.ndarray = getattr(data.split, part)
     seen = trained_on_mask(run, data.store, data.identities)
@@ -216,7 +183,7 @@ def find_trained_before(experiment: Experiment, data: EventDataModule, *, warn: 
         RunFolderError: if that run's folder cannot be read.
     """
     weights = experiment.foreign_weights
-    found = _trained_before(experiment.init_from, experiment.seed, weights and weights.file, data)
+    found = _trained_before(experiment.init_from, weights and weights.file, data)
     if found is None:
         return None
     run = found["run"]
@@ -252,19 +219,15 @@ def read_trained_before(folder: Path, data: EventDataModule) -> dict[str, Any] |
     except DamagedError:
         config = RunFiles(folder).config
         weights = (config.get("model") or {}).get("weights") or {}
-        return _trained_before(config.get("init_from"), config["seed"], weights.get("file"), data)
+        return _trained_before(config.get("init_from"), weights.get("file"), data)
 
 
-def _trained_before(
-    init_from: str | None, seed: int, weights_file: str | None, data: EventDataModule
-) -> dict[str, Any] | None:
+def _trained_before(init_from: str | None, weights_file: str | None, data: EventDataModule) -> dict[str, Any] | None:
     if init_from is None:
         return None if weights_file is None else {"run": weights_file, "val": None, "test": None}
-    run = initial_run(init_from, seed)
-    if _is_recorded_seed(run):  # it has no list of its recordings, but the hash of its split
-        made = read_recorded_seed(run).provenance
-        same = (made.get("split_hash"), made.get("data_fingerprint")) == (data.split.hash, data.store.fingerprint)
-        return {"run": str(run), "val": [] if same else None, "test": [] if same else None}
+    run = run_path(init_from)
+    if _has_same_split(run, data):
+        return {"run": run_label(run), "val": [], "test": []}
     seen = trained_on_mask(run, data.store, data.identities)
     if seen is None:
         return {"run": run_label(run), "val": None, "test": None}
@@ -287,7 +250,7 @@ def record_trained_on(folder: Path, experiment: Experiment, data: EventDataModul
     own = data.split.train[store.sizes[data.split.train] >= FEW_EVENTS]
     found = [store.hashes[own], *([] if data.identities is None else [data.identities[data.split.train]])]
     if experiment.init_from is not None:
-        run = initial_run(experiment.init_from, experiment.seed)
+        run = run_path(experiment.init_from)
         before, seen = RunFiles(run).trained_on(), trained_on_mask(run, store, None)
         found += [] if before is None else [before]
         found += [] if seen is None else [store.hashes[seen & (store.sizes >= FEW_EVENTS)]]
@@ -306,7 +269,7 @@ def trained_on_mask(run: Path, store: Store, identities: np.ndarray | None) -> n
     Raises:
         RunFolderError: if the run's folder cannot be read.
     """
-    checksums, same = RunFiles(run).trained_on(), _has_same_store(run, store)
+    checksums, same = RunFiles(run).trained_on(), RunFiles(run).has(SPLIT) and _has_same_store(run, store)
     if checksums is None and not same:
         return None
     seen = np.zeros(len(store), bool)
@@ -319,6 +282,13 @@ def trained_on_mask(run: Path, store: Store, identities: np.ndarray | None) -> n
         except (ValueError, TypeError, IndexError) as error:
             raise RunFolderError(run / SPLIT, f"was not written by a run ({error})") from error
     return seen
+
+
+def _has_same_split(run: Path, data: EventDataModule) -> bool:
+    recorded = RunFiles(run).split().get("hash")
+    if recorded is None and (ended := read_run_if_ended(run)) is not None:  # a published run has no split.json
+        recorded = ended.provenance.get("split_hash")
+    return recorded == data.split.hash and _has_same_store(run, data.store)
 
 
 def _has_same_store(run: Path, store: Store) -> bool:

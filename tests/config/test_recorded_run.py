@@ -12,21 +12,25 @@ from snnlab.config.recorded_run import compose_run
 from snnlab.errors import UnknownSettingError, VersionError
 
 from ..marks import mostly_long
+from ..published import RESULTS, unpacked
 from ..refusals import assert_raises
 
 ROOT = Path(__file__).parents[2]
-PUBLISHED = sorted(
-    path.parent for place in ("docs/results", "snnlab/pretrained") for path in (ROOT / place).rglob("config.yaml")
-)
+PACKAGED_RUNS = sorted(path.parent for path in (ROOT / "snnlab" / "pretrained").rglob("config.yaml"))
 PACKAGED = ROOT / "snnlab" / "pretrained" / "saccade_digits"
 
 
-def test_there_are_published_runs() -> None:
-    assert len(PUBLISHED) >= 21
+@pytest.mark.long
+@pytest.mark.parametrize("suite", sorted(path.name for path in RESULTS.iterdir()))
+def test_the_runs_of_a_published_suite_open(suite: str, tmp_path: Path) -> None:
+    rows = sorted(unpacked(suite, tmp_path).glob("runs/*/*"))
+    assert rows
+    for row in rows:
+        assert compose_run(min(row.iterdir()), use="record").model["layers"]
 
 
-@pytest.mark.parametrize("folder", mostly_long(PUBLISHED, 1, 40), ids=lambda folder: "/".join(folder.parts[-2:]))
-def test_a_published_run_opens(folder: Path) -> None:
+@pytest.mark.parametrize("folder", mostly_long(PACKAGED_RUNS, 1, 40), ids=lambda folder: folder.name)
+def test_a_packaged_run_opens(folder: Path) -> None:
     experiment = compose_run(folder, use="record")
     assert experiment.model["layers"]
     assert experiment.of_run == folder

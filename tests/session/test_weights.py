@@ -1,9 +1,7 @@
-"""Initial weights of a record, and the digits of MNIST: told apart by their part and place, across datasets."""
+"""Initial weights of a published run, and the digits of MNIST: told apart by their part and place, across datasets."""
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +14,15 @@ from snnlab.data.events import open_or_build
 from snnlab.data.sources.mnist import SMNIST, are_digit_identities, digit_identities
 from snnlab.data.sources.recordings import NMNIST
 from snnlab.data.sources.saccades import SaccadeMNIST
-from snnlab.errors import ConfigError, DataError, RunFolderError
-from snnlab.runs.recorded import read_recorded_seed
+from snnlab.errors import ConfigError, DataError
 from snnlab.runs.run_folder import write_trained_on
 from snnlab.safe_tensors import read_safe_tensors
 from snnlab.session import Session
 from snnlab.session.weights import find_trained_before, trained_on_mask, verify_identities
 
+from ..published import unpacked
 from ..refusals import assert_raises
 
-ROW = Path(__file__).resolve().parents[2] / "docs" / "results" / "yin_yang" / "yin_yang" / "lif"
 LABELS = {"train": np.arange(40) % 10, "t10k": (np.arange(30) + 3) % 10}
 SHOWN = {"Train": range(1, 25), "Test": range(25, 31)}  # training digits, both
 
@@ -131,35 +128,20 @@ def test_the_same_digit_in_two_parts_of_the_split_is_refused(root: Path, store_d
     assert session.data.split.test.size == 7
 
 
-def begun(row: Path, seed: int) -> Session:
-    return Session.composed("experiment=yin_yang", f"init_from={row}", f"seed={seed}")
-
-
-@pytest.mark.parametrize("seed", [0, 11])
-def test_a_row_of_records_is_its_run_of_the_same_seed(seed: int) -> None:
-    session = begun(ROW, seed)
-    stored, own = read_safe_tensors(ROW / "weights.safetensors"), session.network.state_dict()
-    assert {f"{seed}/{name}" for name in own} == {name for name in stored if name.startswith(f"{seed}/")}
-    assert all(torch.equal(stored[f"{seed}/{name}"], value) for name, value in own.items())
-
-
-def test_a_record_without_the_seed_or_with_a_damaged_result_is_refused(tmp_path: Path) -> None:
-    with assert_raises(RunFolderError, "init_from", "seed 99"):
-        _ = begun(ROW, 99).network
-    copied = shutil.copytree(ROW, tmp_path / "row")
-    content = json.loads((copied / "result.json").read_text())
-    content["runs"][0]["result"]["metrics"] = "none"
-    (copied / "result.json").write_text(json.dumps(content))
-    with assert_raises(RunFolderError, str(copied / "result.json"), "seed 0", "metrics"):
-        read_recorded_seed(copied / "0")
-    (copied / "weights.safetensors").write_bytes(b"none")
-    with assert_raises(RunFolderError, "init_from", "weights.safetensors"):
-        _ = begun(copied, 1).network
+def test_a_training_begins_with_the_weights_of_a_published_run(tmp_path: Path) -> None:
+    run = unpacked("yin_yang", tmp_path) / "runs/yin_yang/lif/11"
+    network = Session.composed("experiment=yin_yang", f"init_from={run}").network
+    stored, own = read_safe_tensors(run / "weights.safetensors"), network.state_dict()
+    assert stored.keys() == own.keys()
+    assert all(torch.equal(stored[name], value) for name, value in own.items())
 
 
 @pytest.mark.long
-def test_a_record_was_not_trained_on_what_its_own_split_tests_and_nothing_is_known_of_another(store_dir: Path) -> None:
-    own = ("experiment=yin_yang", f"init_from={ROW}", "seed=2", f"data.store_dir={store_dir}")
+def test_a_published_run_was_not_trained_on_what_its_split_tests_and_nothing_is_known_of_another(
+    tmp_path: Path, store_dir: Path
+) -> None:
+    run = unpacked("yin_yang", tmp_path) / "runs/yin_yang/lif/2"
+    own = ("experiment=yin_yang", f"init_from={run}", "seed=2", f"data.store_dir={store_dir}")
     same, other = (Session.composed(*own, *more) for more in ((), ("data.num_test=50", "data.num_train=100")))
-    assert find_trained_before(same.experiment, same.data) == {"run": str(ROW / "2"), "val": [], "test": []}
-    assert find_trained_before(other.experiment, other.data) == {"run": str(ROW / "2"), "val": None, "test": None}
+    assert find_trained_before(same.experiment, same.data) == {"run": str(run), "val": [], "test": []}
+    assert find_trained_before(other.experiment, other.data) == {"run": str(run), "val": None, "test": None}

@@ -54,12 +54,31 @@ def bench(*overrides: Suites, dry_run: bool = False, config_dir: ConfigDir = Non
         bench_suite.suite(*overrides, config_dir=config_dir, started=call.started, command=line)
 
 
+@command("bench --check")
+def check(folder: Annotated[str, "folder"], *rows: Annotated[str, "row"]) -> int:
+    """Evaluate the runs of suites from their weights, and compare answers, metrics and tables with what they record.
+
+    Runs without weights, or that cannot be evaluated here, are named with the reason; their metrics are compared with
+    their answers, and the table with all runs. Exit status 1 if something differs.
+
+    Args:
+        folder: of a suite, or of several
+        rows: METHOD or DATASET/METHOD, none: all; and settings of the recordings, such as data.root=FOLDER
+
+    Examples:
+        snnlab bench --check docs/results/yin_yang lif
+        snnlab bench --check docs/results data.root=FOLDER
+    """
+    console_logging()
+    return bench_suite.check(Path(folder).expanduser(), rows)
+
+
 @command("bench compare")
 def compare(*folders: Annotated[str, "folder"]) -> None:
     """Test whether methods differ on the same test recordings.
 
     Each folder is a run's, a folder of runs that differ in their seed alone, such as the folder of a grid over seeds,
-    or the record of a row. Printed: the accuracies; for each pair the difference with a 95 % interval and its p-value,
+    or a row of a suite. Printed: the accuracies; for each pair the difference with a 95 % interval and its p-value,
     for new seeds and new test recordings, adjusted by Holm's method for the number of pairs; McNemar's test for each
     seed; "cannot tell" with the smallest difference that these seeds and recordings can detect, and the number of seeds
     that 3 points need. A verdict needs 4 seeds per method, and 6 persons where recordings are grouped by person. With
@@ -74,7 +93,7 @@ def compare(*folders: Annotated[str, "folder"]) -> None:
         snnlab train -m seed=0,1,2,3,4 name=rmsprop optimizer=rmsprop
         snnlab bench compare outputs/adam outputs/rmsprop
         snnlab bench compare outputs/suite_saccade/runs/saccade_digits/{lif,plif}
-        snnlab bench compare docs/results/few_recordings/nmnist_700/simulated_first outputs/mine
+        snnlab bench compare docs/results/few_recordings/runs/nmnist_700/simulated_first outputs/mine
     """
     if len(folders) < 2:
         raise ConfigError("bench compare", "name two runs, or folders of runs, or more")
@@ -93,7 +112,7 @@ def table(
     columns: Annotated[Sequence[str] | None, "key,..."] = None,
     by: Literal["dataset"] | None = None,
 ) -> None:
-    """Print the table of a suite, of its records, or of a folder of runs, with its protocol.
+    """Print the table of a suite, or of a folder of runs, with its protocol.
 
     A suite may be unfinished; in a folder of runs, such as that of snnlab train -m, runs that differ in their seed
     alone are one row. The table shows the test accuracy at the epoch chosen on validation recordings, its 95 % interval
@@ -101,7 +120,7 @@ def table(
     the table explain marked rows.
 
     Args:
-        folder: of the suite, its records or the runs
+        folder: of the suite or the runs
         format_: for a file
         best_on_test: add the best of the tested epochs, which is not a valid result
         columns: for a paper: these columns alone, test_accuracy, test_interval, params, spikes_per_sample, energy_nj,

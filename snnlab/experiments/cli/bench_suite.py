@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -106,6 +107,22 @@ def preview(*overrides: str, config_dir: str | Path | None = None, command: str 
         print("all missing trainings build")
 
 
+def check(folder: Path, words: Sequence[str]) -> int:
+    """Print how the runs of suites compare with their evaluation, and return the exit status."""
+    overrides = [word for word in words if "=" in word]
+    rows = [word for word in words if "=" not in word]
+    wrong = number = left_out = 0
+    with until_pipe_closes():
+        for name, differs, text in _import_session()[1].check_suites(folder, rows, overrides):
+            number, wrong = number + 1, wrong + bool(differs)
+            left_out += not differs and text.startswith("NOT EVALUATED")
+            more = f"; {len(differs) - 3} more" if len(differs) > 3 else ""
+            say(f"{name}: DIFFERS: {'; '.join(differs[:3])}{more}" if differs else f"{name}: {text}")
+        more = f"; {left_out} not evaluated" if left_out else ""
+        print(f"{number - wrong} of {number} runs and tables are as recorded{more}")
+    return 1 if wrong else 0
+
+
 def _require_builds(plan: SuitePlan, specs: list[RunSpec]) -> None:
     """Compose every method on every dataset, and build them until one builds."""
     pairs = list(dict.fromkeys((spec.dataset, spec.method) for spec in specs))
@@ -124,16 +141,16 @@ def _require_builds(plan: SuitePlan, specs: list[RunSpec]) -> None:
         raise first
 
 
-# Imported late: it brings Lightning, which takes three seconds.
-def _import_trial():
-    from snnlab.experiments.session import trial
+# Imported late: they bring Lightning, which takes three seconds.
+def _import_session():
+    from snnlab.experiments.session import suite_check, trial
 
-    return trial
+    return trial, suite_check
 
 
 def _build_error(plan: SuitePlan, dataset: str, method: str) -> SnnlabError | None:
     try:
-        _import_trial().check_method(plan, dataset, method)
+        _import_session()[0].check_method(plan, dataset, method)
     except SnnlabError as error:
         return error
     return None
@@ -228,7 +245,7 @@ def _check_typed(suite_: Suite, choice: SuiteSelection, typed: list[str]) -> Non
 
 def _run_missing(plan: SuitePlan, specs: list[RunSpec], started: float) -> SuiteState:
     state = load_suite_state(plan.folder, plan.run_specs())
-    trial = _import_trial()
+    trial = _import_session()[0]
     work, tables = (
         SuiteFunctions(trial.preflight, partial(merge_overrides, config_dir=plan.config_dir)),
         partial(write_tables, plan.folder),

@@ -1,1 +1,1 @@
-"""Trials of searches and suites, and their published records: written, checked."""
+"""Trials of searches and suites, and the check of published suites."""

@@ -165,6 +165,12 @@ def test_methods_are_compared_over_seeds(bench: Bench):
     assert "better" in done.out or re.search(r"cannot tell.*detect [\d.]+ points in 80 %", done.out, re.DOTALL)
 
 
+def test_a_suite_of_ones_own_is_checked(bench: Bench):
+    done = call(bench.root, "bench", "--check", str(bench.folder), "linear")
+    assert done.status == 0, done.out
+    assert_text_has(done.out, "points/linear/3: 64 answers, equal in every bit", "5 of 5")
+
+
 def test_one_seed_each_compares_two_networks(bench: Bench):
     runs = bench.folder / "runs" / "points"
     done = call(bench.root, "bench", "compare", str(runs / "lif" / "0"), str(runs / "linear" / "0"))
