@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from snnlab.experiments.suite_statistics import MethodRow
 from snnlab.experiments.suite_table import VERDICTS, DatasetTables, SuiteTable, remarks, tables
-from snnlab.runs.plots.robustness_plot import draw_robustness
 from snnlab.runs.recorded import flat
 from snnlab.runs.report_figures import Point, draw_costs
 from snnlab.runs.report_pages import Page, Plot
@@ -42,17 +41,8 @@ def suite_page(suite: SuiteTable, folder: str) -> Page:
     ]
     values = {"suite": suite, "folder": folder, "tables": tables, "remarks": remarks}
     several = len(suite.parts) > 1
-    plots = {
-        part.dataset: [*_suite_costs(part, several=several), *_suite_curves(part, several=several)]
-        for part in suite.parts
-    }
+    plots = {part.dataset: list(_suite_costs(part, several=several)) for part in suite.parts}
     return Page("suite.html", suite.name, subtitle, plots, {**values, "controls": controls, "missing": missing})
-
-
-def _suite_curves(part: DatasetTables, *, several: bool) -> Iterator[Plot]:
-    """Yield the plot of the right answers under disturbances, if they were measured."""
-    if curves := {row.method: row.curves for row in (*part.rows, *part.given) if row.curves}:
-        yield f"right answers under disturbances{f', {part.dataset}' if several else ''}", draw_robustness(curves)
 
 
 def _suite_costs(part: DatasetTables, *, several: bool) -> Iterator[Plot]:

@@ -15,11 +15,10 @@ from typing import Annotated, Any
 import yaml
 
 from snnlab.errors import ConfigError, RunFolderError, one_line
-from snnlab.files import folders_at, load_arrays, read_text
+from snnlab.files import folders_at, read_text
 from snnlab.printable import printable_data
 from snnlab.runs.forms import has_form
 from snnlab.runs.recorded import RecordedRun, RunFiles, find_runs, read_run_if_ended
-from snnlab.runs.robustness import ANSWERS, RobustnessCurve, curves_of
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.runs_table import (
     DAMAGED,
@@ -81,7 +80,6 @@ class SuiteRun:
         error: The reason why there is none, or None.
         tuned: {trials, val_size, values} if its settings were tuned, or None.
         wall_s: Wall time, s.
-        curves: The right answers of its network under disturbances, if the suite has measured them.
     """
 
     dataset: str
@@ -93,7 +91,6 @@ class SuiteRun:
     error: str | None = None
     tuned: Mapping[str, Any] | None = None
     wall_s: float | None = None
-    curves: Sequence[RobustnessCurve] = ()
 
     @property
     def tested(self) -> bool:
@@ -269,30 +266,7 @@ def _run_of_entry(root: Path, entry: Mapping[str, Any], problems: list[str]) -> 
         status = "failed"
     error = error or entry.get("error")
     names = (entry["dataset"], entry["method"], int(entry["seed"]))
-    try:
-        curves = recorded_curves(folder / MEASURED / ANSWERS)
-    except RunFolderError as damaged:
-        problems.append(f"{entry['folder']}: {one_line(damaged)}; it is left out")
-        curves = []
-    return SuiteRun(*names, folder, status, run, error, entry.get("tuned"), entry.get("wall_s"), curves)
-
-
-# The folder of the disturbed answers in that of a run.
-MEASURED = "robustness"
-
-
-def recorded_curves(path: Path) -> list[RobustnessCurve]:
-    """Return the curves of a run's measurement; none without the file.
-
-    Raises:
-        RunFolderError: if the file is damaged.
-    """
-    if not path.is_file():
-        return []
-    try:
-        return curves_of(load_arrays(path))
-    except (OSError, ValueError, IndexError) as error:
-        raise RunFolderError(path, f"is damaged ({one_line(error)})", "restore it from a copy") from error
+    return SuiteRun(*names, folder, status, run, error, entry.get("tuned"), entry.get("wall_s"))
 
 
 def _read_result(folder: Path) -> tuple[RecordedRun | None, str, str | None]:
@@ -340,7 +314,6 @@ _PAGE: Mapping[str, Any] = {
     "tune": {},
     "published": [{}],
     "energy": {},
-    "robustness": {},
     "command": str,
 }
 _STATE: Mapping[str, Any] = {

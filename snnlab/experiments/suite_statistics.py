@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import fmean, median, stdev
@@ -16,8 +16,7 @@ from snnlab.errors import RunFolderError
 from snnlab.experiments.suite_reading import Energy, SuiteRun
 from snnlab.experiments.verdicts import MethodResults, answers_of
 from snnlab.runs.forms import has_form
-from snnlab.runs.robustness import RobustnessCurve, pooled
-from snnlab.runs.statistics import SeedSummary, balanced_accuracy, confusion, mean_interval, uneven
+from snnlab.runs.statistics import SeedSummary, balanced_accuracy, confusion, uneven
 from snnlab.runs.tables import short_number
 from snnlab.target_kinds import IGNORED
 
@@ -303,50 +302,6 @@ COLUMNS = (
 )
 
 
-_UNDER = "under_"
-
-
-def table_columns(rows: Iterable[MethodRow]) -> list[Column]:
-    """Return the columns of rows: those of all suites, and one for each disturbance that a row was measured under."""
-    names = dict.fromkeys(key for row in rows for key in row.values if key.startswith(_UNDER))
-    return [*COLUMNS, *(Column(key, key, key.removeprefix(_UNDER), _area_text, "robustness") for key in names)]
-
-
-def _area_text(value: SeedSummary) -> str:
-    ends = "" if value.low is None or value.high is None else f" ({100 * value.low:.1f} to {100 * value.high:.1f})"
-    return f"{100 * value.mean:.1f}{ends}"
-
-
-def method_curves(runs: Sequence[SuiteRun]) -> list[RobustnessCurve]:
-    """Return the curves of a method, each of all its networks; none if one of them was not measured as the others."""
-    names = [[curve.name for curve in run.curves] for run in runs]
-    if not names or any(each != names[0] for each in names):
-        return []
-    try:
-        return [pooled(curves) for curves in zip(*(run.curves for run in runs), strict=True)]
-    except ValueError:
-        return []
-
-
-def areas_of_seeds(curve: RobustnessCurve, seeds: int) -> np.ndarray:
-    """Return the area of each recording for each network of a method, the mean over the repetitions, `[S, N]`."""
-    return curve.areas.reshape(seeds, -1, curve.clusters.size).mean(1)
-
-
-def area_statistics(curves: Sequence[RobustnessCurve], seeds: int) -> dict[str, SeedSummary]:
-    """Return the area under each curve of a method, with its 95 % interval.
-
-    It holds for new seeds and new recordings; of one network, for new repetitions and new recordings.
-    """
-    found = {}
-    for curve in curves:
-        areas = areas_of_seeds(curve, seeds)
-        ends = mean_interval(curve.areas if seeds == 1 else areas, curve.clusters)
-        low, high = (None, None) if ends is None else ends
-        found[f"{_UNDER}{curve.name}"] = summarize_seeds(areas.mean(1).tolist())._replace(low=low, high=high)
-    return found
-
-
 @dataclass(frozen=True)
 class MethodRow:
     """A method on a dataset.
@@ -362,7 +317,6 @@ class MethodRow:
         differs: Its differences from the other methods.
         runs: Its runs, one per seed, tested or not.
         test_results: The test results of its networks; or the reason why they cannot be compared.
-        curves: The right answers of all its networks under disturbances, if the suite has measured them.
     """
 
     dataset: str
@@ -377,7 +331,6 @@ class MethodRow:
     differs: Sequence[str] = ()
     runs: Sequence[SuiteRun] = field(default=(), repr=False, compare=False)
     test_results: MethodResults | str = field(default="it was not tested", repr=False, compare=False)
-    curves: Sequence[RobustnessCurve] = field(default=(), repr=False, compare=False)
 
     @property
     def tested(self) -> list[SuiteRun]:

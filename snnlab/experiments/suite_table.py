@@ -15,29 +15,23 @@ from snnlab.errors import ConfigError, RunFolderError, did_you_mean, join_names
 from snnlab.experiments.suite_protocol import ProtocolField, flags, protocol
 from snnlab.experiments.suite_reading import GIVEN, Energy, MethodInfo, RecordedSuite, SuiteRun, latest_per_seed, read
 from snnlab.experiments.suite_statistics import (
+    COLUMNS,
     Column,
     MethodRow,
     PublishedResult,
-    area_statistics,
-    areas_of_seeds,
-    method_curves,
     published_results,
     run_statistics,
     summarize_seeds,
-    table_columns,
 )
 from snnlab.experiments.verdicts import (
     CountLooks,
     MethodResults,
-    Verdict,
-    are_paired,
     method_results,
     verdicts,
 )
 from snnlab.files import json_text, unwritable, write_text
-from snnlab.runs.robustness import RobustnessCurve
 from snnlab.runs.runs_table import group_by
-from snnlab.runs.statistics import MIN_SEEDS, SeedSummary, agreement, compare_methods, holm, uneven
+from snnlab.runs.statistics import MIN_SEEDS, SeedSummary, agreement, uneven
 from snnlab.runs.tables import Table, csv_text, render, short_number
 
 SCHEMA = 1
@@ -133,13 +127,10 @@ class SuiteTable(NamedTuple):
 
     def record(self) -> dict[str, Any]:
         """Return the table for JSON; accuracies are fractions in 0..1."""
-        rows = [row for part in self.parts for row in (*part.rows, *part.given)]
         return {
             "schema": SCHEMA,
             "name": self.name,
-            "columns": [
-                {"key": c.key, "of": c.statistic, "heading": c.heading, "about": c.about} for c in table_columns(rows)
-            ],
+            "columns": [{"key": c.key, "of": c.statistic, "heading": c.heading, "about": c.about} for c in COLUMNS],
             "datasets": [
                 {
                     "dataset": part.dataset,
@@ -211,8 +202,6 @@ def _method_row(
         between = answers.interval if isinstance(answers, MethodResults) else None
         low, high = (None, None) if between is None or uneven(values["test_accuracy"].each) else between
         values["test_accuracy"] = values["test_accuracy"]._replace(low=low, high=high)
-    curves = method_curves(tested)
-    values |= area_statistics(curves, len(tested))
     seeds, failed = [run.seed for run in tested], sum(run.status == "failed" for run in runs)
     flagged = [*_uneven_flags(values), *flags(found, dataset, runs, peers, repeated_seeds)]
     return MethodRow(
@@ -228,7 +217,6 @@ def _method_row(
         method.differs,
         runs,
         answers,
-        curves,
     )
 
 
@@ -307,7 +295,6 @@ _TITLES = {
     "time": ": accuracy (%) if recordings ended earlier",
     "cost": ": cost",
     "operations": ": synaptic operations and energy",
-    "robustness": ": right answers under disturbances, mean over the levels (%)",
 }
 _DIFFERENCE = "difference of means to the first row (points)"
 _FIRST = ("dataset", "rank", "method", "role", "seeds", "asked", "failed")
@@ -319,7 +306,7 @@ def tables(part: DatasetTables) -> list[Table]:
     made = [_statistics_table(part, about) for about in _TITLES]
     if part.given:
         apart = part._replace(dataset=f"{part.dataset}: {EVALUATED}", rows=part.given, neighbours=())
-        made += [_statistics_table(apart, about) for about in ("accuracy", "cost", "robustness")]
+        made += [_statistics_table(apart, about) for about in ("accuracy", "cost")]
     return [table for table in made if len(table.head) > 2] + ([_published_table(part)] if part.published else [])
 
 
@@ -333,7 +320,7 @@ def remarks(part: DatasetTables) -> list[str]:
     for significant, what in ((False, "No significant difference to"), (None, "No verdict against")):
         if level := [pair.worse for pair in part.against_best if pair.significant is significant]:
             notes.append(f"{what} the best, {part.against_best[0].better}: {join_names(level)}.")
-    notes += [*agreements(part), *_disturbed_text(part), *robustness_verdicts(part)]
+    notes += agreements(part)
     # With many methods the marks replace the sentences.
     notes += [pair.said for pair in part.neighbours if len(part.rows) <= _MAX_SENTENCES or pair.significant]
     return [*notes, BEST_ON_TEST] if any("best_test_accuracy" in row.values for row in part.rows) else notes
@@ -357,47 +344,6 @@ def agreements(part: DatasetTables) -> list[str]:
             f" {100 * found.low:+.2f} to {100 * found.high:+.2f}, Welch's t of {len(each)} and {len(one.each)} runs)"
         )
     return said
-
-
-def _disturbed_text(part: DatasetTables) -> list[str]:
-    """Return at which levels, on how many recordings, and how often the networks were measured, as a sentence."""
-    rows = [row for row in (*part.rows, *part.given) if row.curves]
-    levels = {curve.name: " ".join(f"{level:g}" for level in curve.levels) for row in rows for curve in row.curves}
-    if not levels:
-        return []
-    often = max(curve.right.shape[1] // len(row.seeds) for row in rows for curve in row.curves)
-    number, each = rows[0].curves[0].clusters.size, "; ".join(f"{name} {text}" for name, text in levels.items())
-    return [f"Disturbances: {number:,} recordings, random ones {often} times at each level: {each}."]
-
-
-def robustness_verdicts(part: DatasetTables) -> list[str]:
-    """Return how the areas under the curves of the first trained method differ from those of the others, as sentences.
-
-    p is adjusted for all of these comparisons by Holm's method. Methods of too few seeds are not compared.
-    """
-    ready = [row for row in part.rows if row.curves and len(row.seeds) >= MIN_SEEDS]
-    pairs = [
-        (one.name, _disturbed_results(ready[0], one), _disturbed_results(row, other))
-        for row in ready[1:]
-        for one in ready[0].curves
-        for other in row.curves
-        if one.name == other.name and one.levels == other.levels and np.array_equal(one.clusters, other.clusters)
-    ]
-    pairs = [(name, *sorted(of, key=lambda one: -one.right.mean())) for name, *of in pairs]
-    found = [compare_methods(a.right, b.right, a.clusters, paired=are_paired(a, b)) for _, a, b in pairs]
-    adjusted = holm([each.p for each in found])
-    return [
-        f"under {name}: {Verdict(a, b, each, p, len(found)).sentence}"
-        for (name, a, b), each, p in zip(pairs, found, adjusted, strict=True)
-    ]
-
-
-def _disturbed_results(row: MethodRow, curve: RobustnessCurve) -> MethodResults:
-    """Return the area of each recording for each network of a row, in place of its right answers."""
-    splits = [str(run.part("provenance").get("split_hash")) for run in row.tested]
-    areas, numbers = areas_of_seeds(curve, len(row.seeds)), np.arange(curve.clusters.size)
-    recordings = np.stack([numbers, np.zeros_like(numbers)], 1)
-    return MethodResults(row.method, list(row.seeds), areas, recordings, "", curve.clusters, splits)
 
 
 def print_table(folder: Path, best_on_test: bool = False) -> None:
@@ -432,8 +378,7 @@ def write_tables(folder: Path, best_on_test: bool = False) -> list[Path]:
 
 def chosen_columns(names: Sequence[str] | None, found: SuiteTable) -> list[Column]:
     """Return columns by their keys; without names the accuracy, or the mean error if there is none."""
-    rows = [row for part in found.parts for row in (*part.rows, *part.given)]
-    known = {column.key: column for column in table_columns(rows)}
+    known = {column.key: column for column in COLUMNS}
     if names is None:
         there = {key for part in found.parts for row in part.rows for key in row.values}
         names = ["test_accuracy" if "test_accuracy" in there else "test_mae"]
@@ -507,7 +452,7 @@ def _row_label(row: MethodRow) -> str:
 
 
 def _statistics_table(part: DatasetTables, about: str) -> Table:
-    shown = [c for c in table_columns(part.rows) if c.about == about and any(_cell_text(row, c) for row in part.rows)]
+    shown = [c for c in COLUMNS if c.about == about and any(_cell_text(row, c) for row in part.rows)]
     accuracy = about == "accuracy"
     flagged = accuracy and any(row.flags for row in part.rows)
     head = ["#", "method", *(["runs"] if accuracy else []), *(c.heading for c in shown)]
@@ -577,7 +522,7 @@ def _method_lines(part: DatasetTables) -> list[dict[str, Any]]:
             **{"seeds": " ".join(map(str, row.seeds)), "failed": row.failed},
             **{"flags": "; ".join(row.flags), "note": row.note or ""},
         }
-        for column in table_columns([row]):
+        for column in COLUMNS:
             if (value := row.values.get(column.statistic)) is not None:
                 pair = ("low", "high") if column.key.endswith("_interval") else ("", "sd")
                 both = (value.low, value.high) if column.key.endswith("_interval") else (value.mean, value.sd)

@@ -107,19 +107,6 @@ def curves_of(arrays: Mapping[str, np.ndarray]) -> list[RobustnessCurve]:
     return curves
 
 
-def pooled(curves: Sequence[RobustnessCurve]) -> RobustnessCurve:
-    """Return the curves of several networks under a disturbance as one: the repetitions of each in turn.
-
-    Raises:
-        ValueError: if they have not the same levels, repetitions and recordings.
-    """
-    first = curves[0]
-    if any(one.levels != first.levels or not np.array_equal(one.clusters, first.clusters) for one in curves):
-        raise ValueError(f"{first.name}: the networks were measured at other levels, or on other recordings")
-    right, spikes = (np.concatenate([getattr(one, what) for one in curves], 1) for what in ("right", "spikes"))
-    return first._replace(right=right, spikes=spikes)
-
-
 def robustness_table(curves: Sequence[RobustnessCurve]) -> Table:
     """Return a row for each level of each curve."""
     rows = []

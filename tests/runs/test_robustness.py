@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from snnlab.runs.plots.robustness_plot import draw_robustness
-from snnlab.runs.robustness import RobustnessCurve, area_table, curves_of, pooled, robustness_csv, robustness_table
+from snnlab.runs.robustness import RobustnessCurve, area_table, curves_of, robustness_csv, robustness_table
 from snnlab.runs.statistics import mean_interval
 
 
@@ -108,13 +108,3 @@ def test_the_parts_of_labels_over_time_have_areas_and_intervals():
     assert parts.area == pytest.approx(one.area * 0.5 + 0.25)
     assert parts.interval(1) == mean_interval(parts.right[1], parts.clusters)
     assert curves_of({**{f"noise/{what}": value for what, value in parts.arrays().items()}, "cluster": parts.clusters})
-
-
-def test_curves_of_several_networks_are_pooled_only_at_the_same_levels():
-    one, other = curve(), curve()._replace(right=~curve().right)
-    both = pooled([one, other])
-    assert both.right.shape == (3, 6, 40)
-    assert both.area == pytest.approx(0.5)
-    assert both.areas[:3].tolist() == one.areas.tolist()
-    with pytest.raises(ValueError, match="levels"):
-        pooled([one, curve((0.0, 0.1, 0.5))])
