@@ -5,12 +5,11 @@ Axes: L levels, R repetitions, N recordings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from snnlab.printable import printable
 from snnlab.runs.statistics import ConfidenceInterval, accuracy_interval, mean_interval
 from snnlab.runs.tables import Table, csv_text
 
@@ -86,25 +85,6 @@ class RobustnessCurve(NamedTuple):
             "area": self.area,
             "area_interval": None if self.area_interval is None else list(self.area_interval),
         }
-
-
-def curves_of(arrays: Mapping[str, np.ndarray]) -> list[RobustnessCurve]:
-    """Return the curves of a measurement's arrays, `NAME/right`, `NAME/level`, `NAME/spikes` and `cluster`.
-
-    Raises:
-        ValueError: with the reason, if they are not those of a measurement.
-    """
-    curves, clusters = [], arrays.get("cluster", np.zeros(0))
-    for name in (key.removesuffix("/right") for key in arrays if key.endswith("/right")):
-        level, right, spikes = (arrays.get(f"{name}/{what}", np.zeros(0)) for what in ("level", "right", "spikes"))
-        known = right.dtype == bool or (right.dtype.kind == "f" and bool(((right >= 0) & (right <= 1)).all()))
-        whole = known and right.ndim == 3 and right.size and spikes.shape == right.shape[:2]
-        if not whole or level.ndim != 1 or clusters.ndim != 1 or right.shape[::2] != (level.size, clusters.size):
-            raise ValueError(f"{printable(name)} has arrays {level.shape}, {right.shape} and {spikes.shape}")
-        if level.dtype.kind != "f" or spikes.dtype.kind != "f" or not np.isfinite([level.sum(), spikes.sum()]).all():
-            raise ValueError(f"{printable(name)} has levels or spikes that are no numbers")
-        curves.append(RobustnessCurve(printable(name), "", tuple(level.tolist()), right, spikes, clusters))
-    return curves
 
 
 def robustness_table(curves: Sequence[RobustnessCurve]) -> Table:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from snnlab.runs.plots.robustness_plot import draw_robustness
-from snnlab.runs.robustness import RobustnessCurve, area_table, curves_of, robustness_csv, robustness_table
+from snnlab.runs.robustness import RobustnessCurve, area_table, robustness_csv, robustness_table
 from snnlab.runs.statistics import mean_interval
 
 
@@ -72,39 +72,8 @@ def test_the_plot_has_a_panel_of_its_own_levels_for_each_disturbance():
     ]
 
 
-def test_the_arrays_of_curves_give_them_again_and_damaged_ones_are_refused():
-    first, second = curve(), curve((16.0, 8.0))._replace(name="precision")
-    arrays = {f"{one.name}/{what}": value for one in (first, second) for what, value in one.arrays().items()}
-    arrays["cluster"] = first.clusters
-    again = curves_of(arrays)
-    assert [(one.name, one.levels, one.area) for one in again] == [
-        (one.name, one.levels, one.area) for one in (first, second)
-    ]
-    wrong = {
-        "noise/right": [
-            first.right[:2],
-            first.right[..., :5],
-            first.right.astype(int),
-            first.right + 0.5,
-            first.right[0],
-        ],
-        "noise/level": [arrays["noise/level"][:2], arrays["noise/level"] * np.nan, np.array(["a", "b", "c"])],
-        "noise/spikes": [first.spikes[:1], first.spikes * np.inf],
-        "cluster": [first.clusters[:3], first.clusters[None]],
-    }
-    for name, values in wrong.items():
-        for value in values:
-            with pytest.raises(ValueError, match=r"noise|precision"):
-                curves_of({**arrays, name: value})
-    for name in arrays:
-        if not name.endswith("/right"):
-            with pytest.raises(ValueError, match=r"noise|precision"):
-                curves_of({key: value for key, value in arrays.items() if key != name})
-
-
 def test_the_parts_of_labels_over_time_have_areas_and_intervals():
     one = curve()
     parts = one._replace(right=(one.right * 0.5 + 0.25))
     assert parts.area == pytest.approx(one.area * 0.5 + 0.25)
     assert parts.interval(1) == mean_interval(parts.right[1], parts.clusters)
-    assert curves_of({**{f"noise/{what}": value for what, value in parts.arrays().items()}, "cluster": parts.clusters})
