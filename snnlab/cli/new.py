@@ -81,7 +81,9 @@ def experiment_text(name: str, overrides: list[str], command: str, folder: Path)
     """
     user_dir = folder if folder.is_dir() else None
     known = groups(config_folder(), user_dir)
-    files = [text for text, (key, _) in zip(overrides, map(_parse_override, overrides), strict=True) if key in known]
+    files = [
+        text for text in overrides if _parse_override(text)[0] in (*known, "plugins")
+    ]  # a file may name their kinds
     chosen = compose_experiment(files, user_dir)[0]
     values = OmegaConf.create({"name": name})
     choices: list[Any] = []

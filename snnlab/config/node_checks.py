@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from snnlab.config.catalogue import REGISTRIES, Catalogue, class_fields, inner_fields, is_registered, kind_named_by
+from snnlab.config.trainer_settings import TrainerSettings
 from snnlab.errors import ConfigError, child_key
 from snnlab.experiment_fields import NOT_FOR_ALL, RUN, SHARED, DataFields
 from snnlab.registry import unknown_entry
@@ -84,7 +85,7 @@ def _check_types(known: Catalogue, node: Any, place: str, *, plugins: bool) -> N
 def _check_entry(known: Catalogue, kind: str, node: Mapping[str, Any], place: str, *, plugins: bool) -> None:
     settings = {name: value for name, value in node.items() if name != "type"}
     name = node.get("type", REGISTRIES[kind].default)
-    fields = known.fields_of(kind, name)
+    fields = _fields_of_entry(known, kind, node, place)
     if fields is None:
         if not (plugins or kind in _IN_PART or name in known.names(kind) or is_registered(kind, name)):
             raise unknown_entry(known.words[kind], name, place, known.names(kind))
@@ -93,15 +94,47 @@ def _check_entry(known: Catalogue, kind: str, node: Mapping[str, Any], place: st
         settings = {name: value for name, value in settings.items() if value is not None}
     if place == "loss":
         settings.pop("regularizers", None)
-    elif kind == "losses":
-        fields = {**fields, "weight": _WEIGHT}
-    if kind == "datasets":
-        fields = _of_dataset(fields, settings)
     is_open = known.is_open(kind, name) and not set(REGISTRIES[kind].supplied) & set(settings)
     check_known(fields, settings, place, str(name), open_ended=is_open)
     for key in settings.keys() & fields.keys():
         if (of := fields[key].settings_of) and isinstance(settings[key], Mapping):
             check_known(inner_fields(of), settings[key], f"{place}.{key}", of.label)
+
+
+def _fields_of_entry(known: Catalogue, kind: str, node: Mapping[str, Any], place: str) -> Mapping[str, Field] | None:
+    """Return the settings of a node that names an entry; None if they are not known."""
+    fields = known.fields_of(kind, node.get("type"))
+    if fields is None:
+        return None
+    if kind == "losses" and place != "loss":
+        return {**fields, "weight": _WEIGHT}
+    return _of_dataset(fields, node) if kind == "datasets" else fields
+
+
+def declared_field(known: Catalogue, tree: Mapping[str, Any], key: str, plugins: Sequence[str]) -> Field | None:
+    """Return the field of a setting of a neuron, model or group; None if its type is not declared.
+
+    Args:
+        known: The catalogue, with the kinds of plugins.
+        tree: The settings of the experiment.
+        key: The full name of the setting.
+        plugins: The plugins that the user has named.
+    """
+    place, _, name = key.rpartition(".")
+    node: Any = tree
+    for part in place.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    node = node if isinstance(node, Mapping) else {"type": node}
+    if place == "trainer":
+        fields = fields_of(TrainerSettings)
+    elif "_target_" in node:
+        fields, _ = class_fields(place, node["_target_"], plugins) or ({}, False)
+    elif (kind := kind_named_by(f"{place}.type")) is not None:
+        fields = _fields_of_entry(known, kind, node, place) or {}
+    else:
+        above = declared_field(known, tree, place, plugins) if place else None
+        fields = inner_fields(above.settings_of) if above and above.settings_of else {}
+    return fields.get(name)
 
 
 def _of_dataset(own: Mapping[str, Field], settings: Mapping[str, Any]) -> dict[str, Field]:

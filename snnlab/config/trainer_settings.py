@@ -43,7 +43,7 @@ class TrainerSettings:
     enable_progress_bar: bool | None = None
     enable_model_summary: bool | None = None
     accumulate_grad_batches: Count = 1
-    gradient_clip_val: Annotated[Number | None, at_least(0)] = None
+    gradient_clip_val: Annotated[float | None, at_least(0)] = None
     gradient_clip_algorithm: Literal["norm", "value"] | None = None
     deterministic: bool | Literal["warn"] | None = None
     benchmark: bool | None = None

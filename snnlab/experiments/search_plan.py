@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from snnlab.errors import ConfigError, DamagedError, RunFolderError, one_line
+from snnlab.errors import ConfigError, DamagedError, RunFolderError, SnnlabError, one_line
 from snnlab.experiments.space import PLACE as SPACE, Space, Values, overrides
 from snnlab.experiments.sweep_settings import FIXED, Sweep, parse_settings
 from snnlab.experiments.workers import RunTask, TrialAddress
@@ -19,6 +19,7 @@ from snnlab.files import unwritable, write_text
 from snnlab.printable import holds_password, masked, without_passwords
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.signature import sign
+from snnlab.runs.tables import format_settings
 from snnlab.spec.override_texts import key_of
 from snnlab.yaml_files import read_yaml
 
@@ -199,6 +200,11 @@ def command_arguments(content: Mapping[str, Any]) -> list[str]:
 def _as_read_back(content: Mapping[str, Any]) -> Any:
     """Return a page as it would be read back from its file."""
     return OmegaConf.to_container(OmegaConf.create(dict(content)), resolve=False)
+
+
+def tried_error(error: SnnlabError, values: Values) -> SnnlabError:
+    """Return an error of an experiment with the values of the space that it was tried with."""
+    return error.with_fields(message=f"{error.message} (tried with {format_settings(values)}, of {SPACE})")
 
 
 def check_full_names(space: Space, settings: Mapping[str, Any]) -> None:

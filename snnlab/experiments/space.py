@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,7 +62,7 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class NumberRange:
-    """Numbers from `low` to `high`; integers if both are integers.
+    """Numbers from `low` to `high`; integers if both are integers, which those of a float setting never are.
 
     Args:
         log: Whether the distribution is log-uniform.
@@ -80,6 +80,11 @@ class NumberRange:
     def is_integer(self) -> bool:
         """True if the numbers are integers."""
         return isinstance(self.low, int) and isinstance(self.high, int) and not isinstance(self.step, float)
+
+    def __str__(self) -> str:
+        kind = "whole numbers" if self.is_integer else "numbers"
+        steps = "" if self.step is None else f" in steps of {self.step:g}"
+        return f"{kind} {self.low:g} to {self.high:g}{steps}{' (log)' if self.log else ''}"
 
     def suggest(self, trial: optuna.Trial, name: str) -> Any:
         """Return a number that Optuna's trial suggests."""
@@ -118,6 +123,9 @@ class Categorical:
     choices: Sequence[Any]
     when: Mapping[str, Any] | None = None
 
+    def __str__(self) -> str:
+        return " or ".join(map(written, self.choices))
+
     def suggest(self, trial: optuna.Trial, name: str) -> Any:
         """Return a value that Optuna's trial suggests."""
         return decoded(trial.suggest_categorical(name, [encoded(value) for value in self.choices]))
@@ -140,6 +148,9 @@ class Space:
     """The search space: the searched settings, in the order of their suggestions."""
 
     parameters: Mapping[str, NumberRange | Categorical]
+
+    def __str__(self) -> str:
+        return "; ".join(f"{name}, {parameter}" for name, parameter in self.parameters.items())
 
     @classmethod
     def parse(cls, node: Mapping[str, Any]) -> Space:
@@ -201,6 +212,15 @@ def decoded(value: Any) -> Any:
 def overrides(values: Mapping[str, Any]) -> list[str]:
     """Return values as overrides of `snnlab train`."""
     return [f"{name}={written(value)}" for name, value in values.items()]
+
+
+def with_floats(node: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Return the YAML of a search space with the ranges of some settings as floats."""
+    return {name: {**range_, **_floats(range_)} if name in names else range_ for name, range_ in node.items()}
+
+
+def _floats(range_: Mapping[str, Any]) -> dict[str, float]:
+    return {key: float(range_[key]) for key in ("low", "high", "step") if range_.get(key) is not None}
 
 
 def _parse_parameter(definition: Any, place: str) -> NumberRange | Categorical:

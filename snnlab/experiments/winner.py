@@ -86,7 +86,8 @@ def find_winner(plan: SearchPlan, study: SharedStudy, executor: Executor) -> Win
     number = sweep.finalist_seeds if sweep.finalists else 0
     seeds = list(range(plan.seed + 1, plan.seed + 1 + number))
     if seeds:
-        _log.info("training %d finalists again with seeds %s", len(finalists), seeds)
+        count = "1 finalist" if len(finalists) == 1 else f"{len(finalists)} finalists"
+        _log.info("training %s again with seeds %s", count, seeds)
         if not _train_with_other_seeds(plan, executor, finalists, seeds):
             return None
     chosen_by = f"{names[0]}, {'mean over seeds of finalists' if seeds else 'one seed'}"

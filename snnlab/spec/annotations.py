@@ -62,6 +62,13 @@ def matches_type(value: Any, annotation: Any) -> bool:
     return isinstance(value, annotation) if _is_class(annotation) else True
 
 
+def is_any_number(annotation: Any) -> bool:
+    """Return whether an annotation has `float` and not `int`, which may mean something else, such as a count."""
+    is_union = get_origin(annotation) in (Union, types.UnionType)
+    members = [metadata_of(member)[0] for member in (get_args(annotation) if is_union else (annotation,))]
+    return float in members and int not in members
+
+
 def _is_class(annotation: Any) -> bool:
     """Return whether an annotation is a class such as Tensor, of which no value in a YAML is an instance."""
     return (

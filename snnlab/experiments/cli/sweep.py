@@ -27,8 +27,9 @@ from snnlab.experiments.search_plan import (
     first_difference,
     read_plan,
     read_sweep_yaml,
+    tried_error,
 )
-from snnlab.experiments.session.experiment_files import split_sweep_settings, sweep_settings
+from snnlab.experiments.session.experiment_files import split_sweep_settings, sweep_settings, with_declared_numbers
 from snnlab.experiments.space import Values
 from snnlab.experiments.study import (
     STORAGE_ERRORS,
@@ -48,7 +49,7 @@ from snnlab.runs.recorded import flat
 from snnlab.runs.run_folder import require_no_links
 from snnlab.runs.signature import read_signature
 from snnlab.runs.statistics import small_validation_warning
-from snnlab.runs.tables import format_path, format_settings
+from snnlab.runs.tables import format_path
 
 _log = logging.getLogger(__name__)
 
@@ -113,6 +114,8 @@ def _new_plan(overrides: list[str], config_dir: str | Path | None) -> SearchPlan
     now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S.%f")
     folder = Path(experiment.output_dir).expanduser().absolute() / experiment.name / f"{now}_sweep"
     user_dir_text = None if user_dir is None else str(user_dir)
+    declared = with_declared_numbers(space, found.space, common, user_dir_text)
+    found, space = parse_settings({**settings, "space": declared})
     return SearchPlan(folder, experiment.name, found, space, common, user_dir_text, experiment.seed, str(Path.cwd()))
 
 
@@ -155,6 +158,7 @@ def _run_search(plan: SearchPlan, started: float, *, resumed: bool) -> None:
     try:
         with executor(plan.sweep, plan.folder, train_task) as workers:
             if not resumed:
+                _log.info("searching %s; first each end and choice is tried, and one batch trained", plan.space)
                 values = list(plan.space.probes())
                 probes = [plan.trial_overrides(proposed) for proposed in values]
                 _check_rehearsal(plan, values, workers.call(dry_run, probes, plan.config_dir, plan.working_folder))
@@ -188,8 +192,7 @@ def _run_trials(plan: SearchPlan, workers: Executor, started: float) -> None:
 def _check_rehearsal(plan: SearchPlan, values: Sequence[Values], found: DryRun) -> None:
     """Raise for errors in the settings that a worker found while it tried values and packed the recordings."""
     if found.error:
-        tried = f"tried with {format_settings(values[found.probe])}, of sweep.space"
-        raise found.error.with_fields(message=f"{found.error.message} ({tried})")
+        raise tried_error(found.error, values[found.probe])
     for name in plan.sweep.objectives:
         if name not in found.metrics:
             hint = did_you_mean(name, found.metrics)

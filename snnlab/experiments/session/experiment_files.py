@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from snnlab.config.compose import parse_assignment, refuse_misspelled, set_entry
+from snnlab.config.catalogue import catalogue
+from snnlab.config.compose import compose_experiment, parse_assignment, refuse_misspelled, set_entry
 from snnlab.config.folders import config_folder, group_files, groups
+from snnlab.config.node_checks import declared_field
 from snnlab.config.own_files import read_own
 from snnlab.errors import ConfigError, did_you_mean, join_names
-from snnlab.experiments.space import require_plain_queue
+from snnlab.experiments.search_plan import tried_error
+from snnlab.experiments.space import NumberRange, Space, overrides, require_plain_queue, with_floats
 from snnlab.experiments.suite_settings import Suite, SuiteSelection
 from snnlab.experiments.sweep_settings import Sweep
+from snnlab.spec.annotations import is_any_number
 from snnlab.spec.override_texts import key_of
 
 
@@ -116,17 +120,18 @@ DEFAULT_SWEEP = "default"
 SWEEP_SETTINGS = {field.name for field in fields(Sweep)} - {"seed"}
 
 
-def sweep_settings(overrides: Sequence[str], user_dir: Path | None) -> tuple[dict[str, Any], list[str]]:
+def sweep_settings(typed: Sequence[str], user_dir: Path | None) -> tuple[dict[str, Any], list[str]]:
     """Return the settings of a search, and the overrides of every trial.
 
     Args:
+        typed: The overrides of the command.
         user_dir: The user's folder of YAML files.
     """
-    chosen = [text.partition("=")[2] for text in overrides if text.startswith(f"{SWEEP}=")]
+    chosen = [text.partition("=")[2] for text in typed if text.startswith(f"{SWEEP}=")]
     if len(chosen) > 1:
         raise ConfigError("sweep", f"choose one file, not {join_names(chosen)}")
     name = chosen[0] if chosen else DEFAULT_SWEEP
-    changes, others = split_sweep_settings([text for text in overrides if not text.startswith(f"{SWEEP}=")])
+    changes, others = split_sweep_settings([text for text in typed if not text.startswith(f"{SWEEP}=")])
     settings = read_sweep(name, user_dir)
     for key, value in changes.items():
         set_entry(settings, key, value)
@@ -140,6 +145,32 @@ def read_sweep(name: str, user_dir: Path | None) -> dict[str, Any]:
     settings = read_file(SWEEP, name, user_dir, "file")
     require_plain_queue(settings.get("submitit"), f"{SWEEP}.submitit")
     return settings
+
+
+def with_declared_numbers(
+    space: Space, node: Mapping[str, Any], common: Sequence[str], config_dir: str | None
+) -> dict[str, Any]:
+    """Return a search space's YAML in which ranges of settings that take any number are of floats, whatever their ends.
+
+    Args:
+        space: The space of that YAML.
+        node: The YAML.
+        common: Overrides of all trials.
+        config_dir: The user's folder of YAML files.
+    """
+    left = {name for name, range_ in space.parameters.items() if isinstance(range_, NumberRange) and range_.is_integer}
+    floats: set[str] = set()
+    for values in space.probes():
+        if here := left & values.keys():
+            try:
+                experiment, _ = compose_experiment([*common, *overrides(values)], config_dir)
+            except ConfigError as error:
+                raise tried_error(error, values) from error
+            known, tree = catalogue(experiment.plugins), {"neuron": experiment.neuron, **(experiment.record or {})}
+            fields_here = {name: declared_field(known, tree, key_of(name), experiment.plugins) for name in here}
+            floats |= {name for name, field in fields_here.items() if field and is_any_number(field.annotation)}
+            left -= here
+    return with_floats(node, floats)
 
 
 def split_sweep_settings(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

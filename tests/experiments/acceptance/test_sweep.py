@@ -221,3 +221,46 @@ def test_joblib_runs_the_trials_in_processes(search: Search):
     found = [json.loads(path.read_text()) for path in Path(search.root).glob("outputs/joblib/*/trials/*/result.json")]
     assert len(found) >= 2
     assert {one["provenance"]["threads"] for one in found} == {1}
+
+
+PLUGIN = """
+from snnlab.nn import NEURONS
+from snnlab.nn.neurons.lif import LIF
+
+
+@NEURONS.register("named")
+class Named(LIF):
+    leak: float = 1.0
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with a neuron of the user's own, and its file; this process does not import it."""
+    (tmp_path / "conf" / "neuron").mkdir(parents=True)
+    (tmp_path / "conf" / "neuron" / "named.yaml").write_text("type: named\ntau_mem: 300.0\n")
+    (tmp_path / "named_neurons.py").write_text(PLUGIN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.long
+def test_ranges_of_a_float_setting_have_no_whole_numbers_and_the_winner_over_a_plugins_neuron_is_an_experiment(
+    plugin: Path, snnlab: Snnlab
+):
+    """The range of a plugin's setting under a condition, of Lightning's and of torch's."""
+    space = (
+        "{neuron: [named], neuron.leak: {low: 0, high: 1, when: {neuron: named}}, optimizer.lr: {low: 0, high: 1},"
+        " trainer.gradient_clip_val: {low: 1, high: 2}, data.batch_size: {low: 8, high: 16}}"
+    )
+    ends = ("sweep.trials=3", "sweep.finalists=1", "sweep.finalist_seeds=1", "sweep.test_seeds=0", "sweep.workers=1")
+    net = [word for word in NET if not word.startswith("neuron.")]
+    done = call(plugin, "sweep", "--config-dir", "conf", "plugins=[named_neurons]", *net, f"sweep.space={space}", *ends)
+    assert done.status == 0, done.err
+    folder = plugin / done.out.splitlines()[-1]
+    with (folder / "trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    floats = ("neuron.leak", "optimizer.lr", "trainer.gradient_clip_val")
+    assert not [(name, row[name]) for row in rows for name in floats if float(row[name]).is_integer()]
+    assert all(float(row["data.batch_size"]).is_integer() for row in rows)
+    assert (folder / "config" / "experiment" / "best.yaml").is_file()
