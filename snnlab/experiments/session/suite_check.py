@@ -125,7 +125,7 @@ def _different_answers(stored: Mapping[str, np.ndarray], arrays: Mapping[str, np
     if then.shape != now.shape or not all(np.array_equal(stored[name], arrays[name]) for name in labels):
         return ["other recordings or labels"]
     before, after = stored.get("accuracy_over_time"), accuracy_over_time(arrays)
-    if before is not None and after is not None and np.abs(before - after).max() > (_OVER_TIME if slack else 0):
+    if before is not None and after is not None and np.abs(before - after).max() > _OVER_TIME * (slack or _NEAR_FACTOR):
         return [f"accuracy over time: {100 * np.abs(before - after).max():.3g} points"]
     if of_classes:
         wrong = (then != now).mean() > (max(_FRACTION * slack, 1 / len(then)) if slack else 0)
