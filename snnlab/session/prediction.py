@@ -192,7 +192,8 @@ class RowBuilder(NamedTuple):
     def build(self, file: str, window: RecordingWindow, output: StreamedOutput) -> Iterator[PredictionRow]:
         """Yield the rows of a window from all steps so far; for targets over time, only those of the piece's steps.
 
-        Without events, and where all outputs are equal, the fields of the answer are None.
+        Without events, and where all outputs are equal, the fields of the answer are None; a label of one step is then
+        class 0, as while nothing has reached the outputs.
         """
         steps, lengths = len(output.y), torch.tensor([len(output.y)])
         readout = self.loss.readout(output.y, lengths)
@@ -207,7 +208,8 @@ class RowBuilder(NamedTuple):
         if self.settings.targets == "value":
             answer = self._values(readout[0], seen)
         else:
-            answer = self._label(readout.float().softmax(-1), seen)
+            probabilities = readout.float().softmax(-1)
+            answer = self._label(probabilities, 0 if _are_equal(probabilities[0]) else seen)
         start = {"file": file, "start_ms": window.start_us / 1000}
         yield {**start, **answer, "events": seen, "left_out": window.num_dropped}
 
@@ -233,7 +235,7 @@ class RowBuilder(NamedTuple):
     def _segments(self, file: str, window: RecordingWindow, readout: Tensor, first: int) -> Iterator[PredictionRow]:
         """Yield a row for each segment of steps with the same answer, `readout [T, K]`."""
         probabilities = readout.float().softmax(-1)
-        labels = probabilities.argmax(-1).masked_fill(_are_equal(probabilities), -1)
+        labels = probabilities.argmax(-1)
         bounds = [0, *(labels.diff().nonzero().flatten() + 1).tolist(), len(labels)]
         for begin, end in pairwise(bounds):
             yield {
@@ -263,7 +265,7 @@ class RowBuilder(NamedTuple):
 
     def _label(self, probabilities: Tensor, seen: int) -> PredictionRow:
         """Return the common label of all steps, and its mean probability, `probabilities [T, K]`."""
-        if not seen or _are_equal(probabilities[0]):
+        if not seen:
             return {"answer": None, "name": None, "probability": None}
         answer = int(probabilities[0].argmax())
         name = str(answer) if self.names is None else self.names[answer]
