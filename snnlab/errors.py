@@ -11,7 +11,7 @@
     │   ├── DamagedError   a file in it was changed or truncated
     │   └── VersionError   a file in it is of another version of snnlab
     ├── ProcessError  one of the processes of a training ended
-    └── DivergedError     a loss that is NaN or infinite (snnlab.training.health)
+    └── DivergedError     a loss, a gradient or a weight that is NaN or infinite
 
     Interrupted   a signal ended the command or its training; a KeyboardInterrupt, so that scripts and sweeps stop too
 
@@ -153,6 +153,10 @@ class VersionError(RunFolderError):
 
 class ProcessError(SnnlabError):
     """One process of a distributed training has ended, and the others with it."""
+
+
+class DivergedError(SnnlabError):
+    """A loss, a gradient or a weight is infinite or not a number."""
 
 
 class Interrupted(KeyboardInterrupt):

@@ -11,13 +11,11 @@ import pytest
 
 from snnlab import errors
 from snnlab.errors import ConfigError, DamagedError, DataError, RunFolderError, SnnlabError, UnknownSettingError
-from snnlab.training.health import DivergedError
 
 ERRORS: dict[str, SnnlabError] = {
     "plain": ConfigError("model.layers.lif1", "does not fit", "add a flatten layer", ["a", "b"]),
     "unknown setting": UnknownSettingError("model.layers.lif1", "taumem", "Did you mean 'tau_mem'?"),
     "damaged": DamagedError(Path("run/result.json"), "truncated", "train again"),
-    "diverged": DivergedError("the loss is nan"),
     "located": DataError("data.root", "is empty").with_fields(origin=(Path("mine.yaml"), 3)),
 }
 
@@ -53,4 +51,4 @@ def test_it_goes_whole_to_another_process(error: SnnlabError, how: str) -> None:
 def test_the_tree_of_the_page_names_every_error_and_no_other():
     defined = {name for name, one in vars(errors).items() if isinstance(one, type) and issubclass(one, BaseException)}
     stated = set(re.findall(r"^ *(?:[│├└─]+ *)*([A-Z]\w+)  ", errors.__doc__ or "", re.MULTILINE))
-    assert defined | {"DivergedError"} == stated | {"SnnlabError"}
+    assert defined == stated | {"SnnlabError"}

@@ -59,7 +59,7 @@ def steps_until_spiking(
     return spikes_after
 
 
-FindingKind = Literal["input", "loss", "no_memory", "silent", "saturated", "narrow", "rate"]
+FindingKind = Literal["input", "loss", "no_memory", "silent", "saturated", "narrow", "gradient", "rate"]
 # A membrane that keeps less than this part after a step has no memory.
 MIN_DECAY = 0.05
 # A silent layer whose membranes stay below this part of the threshold is a finding even before training.
@@ -95,8 +95,9 @@ def findings(statistics: NetworkStatistics) -> list[Finding]:
         if found and found[-1].kind == "silent":
             break
         has_input = has_input and not is_silent(layer)
-    if not found and not math.isfinite(statistics.loss):
-        return [Finding("loss", "", f"the loss is {statistics.loss}")]
+    if not math.isfinite(statistics.loss):
+        return found or [Finding("loss", "", f"the loss is {statistics.loss}")]
+    found += _gradient_findings(statistics)
     return found or list(_rate_findings(statistics))
 
 
@@ -150,6 +151,17 @@ def _layer_findings(layer: LayerStatistics, statistics: NetworkStatistics, *, ha
         width = f"{layer.name}'s surrogate is {spiking.width:.2g} thresholds wide"
         text = f"{width}, its mean is {spiking.surrogate_mean:.2g} of its peak: almost no gradient passes"
         yield Finding("narrow", layer.name, text)
+
+
+def _gradient_findings(statistics: NetworkStatistics) -> Iterator[Finding]:
+    """Yield the layer where the gradient ceases to be finite: it comes from the output."""
+    for layer in reversed(statistics.layers):
+        if not math.isfinite(layer.gradient + layer.weight_gradient):
+            in_layer = math.isfinite(layer.gradient)
+            text = f"of {layer.name}'s weights" if in_layer else f"at {layer.name}'s output"
+            value = layer.weight_gradient if in_layer else layer.gradient
+            yield Finding("gradient", layer.name, f"the gradient {text} is {value}: the network cannot learn")
+            return
 
 
 def _rate_findings(statistics: NetworkStatistics) -> Iterator[Finding]:

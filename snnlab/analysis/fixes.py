@@ -98,6 +98,8 @@ def candidate_fixes(finding: Finding, statistics: NetworkStatistics, settings: E
         yield from _fewer_spikes(statistics.layer(finding.layer), settings)
     elif finding.kind == "narrow":
         yield from _wider_surrogate(finding.layer, settings)
+    elif finding.kind == "gradient":
+        yield from _narrower_surrogate(statistics.layer(finding.layer), settings)
     elif finding.kind == "rate":
         yield from _other_learning_rates(finding, statistics, settings)
 
@@ -178,6 +180,12 @@ def _fewer_spikes(layer: LayerStatistics, settings: ExperimentSettings) -> Itera
 def _wider_surrogate(layer: str, settings: ExperimentSettings) -> Iterator[str]:
     for width in (WIDTH, 0.5, 1.0):
         yield f"{settings.key(layer, 'surrogate.width')}={width}"
+
+
+def _narrower_surrogate(layer: LayerStatistics, settings: ExperimentSettings) -> Iterator[str]:
+    if layer.spiking is not None:
+        for part in (0.1, 0.01):
+            yield f"{settings.key(layer.name, 'surrogate.width')}={_two_digits(part * layer.spiking.width)}"
 
 
 def _other_learning_rates(

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from snnlab.config.schema import Experiment
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, DivergedError
 from snnlab.runs.plots.style import BLUE, DASHED, GREY, VERMILION, default_style, label, legend, new_figure, title
 from snnlab.session import Session
 from snnlab.session.build_trainer import annealing_callbacks
@@ -155,8 +155,13 @@ def find_rate(experiment: Experiment, folder: Path, low: float, high: float, ste
     """
     session = _short_session(experiment, folder, steps)
     range_test = LRRangeTest(low, high, steps)
-    _prepare_trainer(session, range_test).fit(session.module, datamodule=session.data)
-    return analyze_losses(range_test.rates, range_test.losses), range_test.exploded
+    try:
+        _prepare_trainer(session, range_test).fit(session.module, datamodule=session.data)
+    except DivergedError:  # the gradient explodes, which a smaller rate avoids unless it does so in the first steps
+        if len(range_test.losses) < 2:
+            raise
+        range_test.exploded = True
+    return analyze_losses(range_test.rates[: len(range_test.losses)], range_test.losses), range_test.exploded
 
 
 def _short_session(experiment: Experiment, folder: Path, steps: int) -> Session:

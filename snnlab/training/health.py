@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.data.events.frames import Batch
-from snnlab.errors import SnnlabError
+from snnlab.errors import DivergedError
 from snnlab.nn.layer import Counts
 from snnlab.nn.losses import Loss
 from snnlab.training.module import EpochCallback, SpikingModule, batch_loss
@@ -19,23 +19,13 @@ _log = logging.getLogger(__name__)
 
 # Reading the loss synchronizes a GPU, so it is checked only every so many batches.
 _INTERVAL_ON_GPU = 16
-_FIX = "lower optimizer.lr, or clip the gradients: trainer.gradient_clip_val=1"
-
-
-class DivergedError(SnnlabError):
-    """A loss, or a weight, is infinite or not a number.
-
-    Args:
-        problem: The quantity, its value, the epoch and the batch.
-    """
-
-    def __init__(self, problem: str) -> None:
-        super().__init__("", problem, _FIX)
-        self.args = (problem,)
 
 
 class DivergenceGuard(L.Callback):
-    """Stops before the optimizer step if the loss is not finite: the weights are those after the last batch."""
+    """Stops before the optimizer step if the loss is not finite: the weights are those after the last batch.
+
+    On a GPU it also checks the gradients of the batches since its last check, which the module does on the CPU.
+    """
 
     def __init__(self) -> None:
         self._batch: Batch | None = None
@@ -52,21 +42,26 @@ class DivergenceGuard(L.Callback):
         self._batch = None
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
-        """Check the loss.
+        """Check the gradients of earlier batches, then the loss.
 
         Raises:
-            DivergedError: if it is not finite.
+            DivergedError: if one is not finite.
         """
         batch = trainer.fit_loop.batch_idx
         if loss.device.type != "cpu" and batch % _INTERVAL_ON_GPU:
             return
+        assert isinstance(pl_module, SpikingModule)
+        pl_module.require_finite_gradient()
         if not torch.isfinite(loss):
             assert self._batch is not None
-            network, objective = pl_module.network, getattr(pl_module, "loss", None)
-            assert isinstance(network, nn.Module)
-            where = locate_non_finite(network, self._batch, objective if isinstance(objective, Loss) else None)
+            where = locate_non_finite(pl_module.network, self._batch, pl_module.loss)
             when = f"epoch {trainer.current_epoch + 1}, batch {batch + 1}"
-            raise DivergedError(f"the loss is {float(loss.detach()):g} in {when}{where}")
+            raise DivergedError("", f"the loss is {float(loss.detach()):g} in {when}{where}", pl_module.rule.remedy)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Check the gradients of the last batches."""
+        assert isinstance(pl_module, SpikingModule)
+        pl_module.require_finite_gradient()
 
 
 @torch.no_grad()
@@ -192,11 +187,11 @@ class LossRiseWarning(EpochCallback):
             return
         self.reported = True
         _log.warning(
-            "the training loss is %.3g in epoch %d, far above %.3g at the start: the network does not learn; lower"
-            " optimizer.lr, or clip the gradients: trainer.gradient_clip_val=1",
+            "the training loss is %.3g in epoch %d, far above %.3g at the start: the network does not learn; %s",
             loss,
             trainer.current_epoch + 1,
             self.first,
+            pl_module.rule.remedy,
         )
 
     def state_dict(self) -> dict[str, Any]:

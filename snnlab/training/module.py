@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from snnlab.data.events.frames import Batch
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, DivergedError
 from snnlab.event_frames import EventFrames
 from snnlab.nn.layer import Counts, only_spikes
 from snnlab.nn.learning import BPTT, LearningRule
@@ -114,6 +114,7 @@ class SpikingModule(L.LightningModule):
         self.network, self.loss = built.network, loss
         self.make_optimizer, self.schedule, self.seed = make_optimizer, schedule, seed
         self._loss_weights = LossWeights()
+        self._gradient_norms: Tensor | float = 0.0  # summed since the last check
         self.rule, self.frozen = options.rule or BPTT(), list(options.frozen)
         self.targets: Targets = targets
         settings = (num_classes, built.spiking, dt, targets, names, loss.names)
@@ -202,6 +203,41 @@ class SpikingModule(L.LightningModule):
         """Return running loss, scores and spikes per sample of this training epoch; waits for the device."""
         return self._metrics("train").running_values()
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Check the norm of the gradient, then clip: divided by an infinite norm the gradient would be 0."""
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None:  # which leaves out such a step itself
+            gradients = [values.grad for values in self.parameters() if values.grad is not None]
+            self._gradient_norms = self._gradient_norms + nn.utils.get_total_norm(gradients)
+            if self.device.type == "cpu":  # of a GPU reading it would wait for the device
+                self.require_finite_gradient()
+        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def require_finite_gradient(self) -> None:
+        """Require that the norms of all gradients since the last call are finite.
+
+        Raises:
+            DivergedError: naming the last parameter whose gradient is not.
+        """
+        norms, self._gradient_norms = float(self._gradient_norms), 0.0
+        if math.isfinite(norms):
+            return
+        infinite = [
+            name.removeprefix("network.")
+            for name, values in self.named_parameters()
+            if values.grad is not None and not torch.isfinite(torch.linalg.vector_norm(values.grad))
+        ]
+        when = f"epoch {self.trainer.current_epoch + 1}, batch {self.trainer.fit_loop.batch_idx + 1}"
+        raise DivergedError(
+            infinite[-1] if infinite else "",
+            f"the norm of the gradient is {norms:g} in {when}",
+            "narrow neuron.surrogate.width or lower optimizer.lr, clipping does not help; see snnlab doctor",
+        )
+
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule in Lightning's format."""
         optimizer = self.make_optimizer(self.network)
@@ -242,7 +278,7 @@ class SpikingModule(L.LightningModule):
         """Let the optimizer change the weights within a batch, for rules that learn within it."""
         # The optimizer itself: Lightning counts the step of the batch alone.
         optimizer = self.trainer.optimizers[0]
-        self.clip_gradients(optimizer)
+        self.configure_gradient_clipping(optimizer)
         optimizer.step()
 
     def _metrics(self, stage: str) -> StageMetrics:

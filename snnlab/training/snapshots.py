@@ -23,12 +23,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from snnlab.compat import batches_that_stepped
 from snnlab.data.data_module import EventDataModule
-from snnlab.errors import RunFolderError
+from snnlab.errors import DivergedError, RunFolderError
 from snnlab.files import write_atomically
 from snnlab.training.checkpoints import read_checkpoint, weights_hash
 from snnlab.training.distributed import all_gather, all_reduce_max
-from snnlab.training.health import DivergedError
-from snnlab.training.module import EpochCallback
+from snnlab.training.module import EpochCallback, SpikingModule
 from snnlab.training.resuming import Position, align_loop_state
 
 _log = logging.getLogger(__name__)
@@ -225,11 +224,13 @@ class Snapshots(L.Callback):
     def save(self, trainer: L.Trainer) -> None:
         """Save the state of the training; all ranks must call it, and rank 0 writes."""
         began = time.perf_counter()
-        require_finite(trainer.lightning_module, self._position)
+        module = trainer.lightning_module
+        assert isinstance(module, SpikingModule)
+        require_finite(module, self._position)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):  # a kill would lose its buffered events
                 logger.experiment.flush()
-        self._metrics_by_rank = all_gather(trainer.lightning_module.metrics.state_dict())  # type: ignore[union-attr]
+        self._metrics_by_rank = all_gather(module.metrics.state_dict())
         trainer.save_checkpoint(self.path, weights_only=False)
         if trainer.is_global_zero:
             self.selection.drop_previous()
@@ -287,7 +288,7 @@ class Snapshots(L.Callback):
             _log.warning("this run cannot be resumed: %s", error)
 
 
-def require_finite(module: L.LightningModule, at: Position) -> None:
+def require_finite(module: SpikingModule, at: Position) -> None:
     """Require that all parameters are finite.
 
     Raises:
@@ -295,7 +296,7 @@ def require_finite(module: L.LightningModule, at: Position) -> None:
     """
     for name, values in module.named_parameters():
         if not torch.isfinite(values).all():
-            raise DivergedError(f"{name.removeprefix('network.')} is no longer finite in {at}")
+            raise DivergedError(name.removeprefix("network."), f"is no longer finite {at}", module.rule.remedy)
 
 
 def random_state() -> dict[str, Any]:

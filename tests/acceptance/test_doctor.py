@@ -93,6 +93,17 @@ def test_a_planted_fault_is_found_and_training_with_the_fix_is_clearly_better(
     assert fixed["val/accuracy"] > faulty["val/accuracy"] + 0.15
 
 
+def test_an_infinite_gradient_is_found_and_its_fix_is_one_to_train_with(
+    workplace: Path, snnlab: Snnlab, digits_store: str
+):
+    exploding = ("neuron=izhikevich", "neuron.input_gain=200", "neuron.surrogate={type: atan, width: 1.0}")
+    done = snnlab("doctor", *SMALL, *exploding, digits_store)
+    assert done.status == 1, done.err
+    assert_text_has(done.out, "gradient", "lif1", "inf")
+    assert fixes(done) == ["neuron.surrogate.width=0.1"]
+    assert trained(*proposed(done))["val/accuracy"] > 0.15
+
+
 def toy(folder: Path, classes: int, recordings: int, make: Callable[[int, np.random.Generator], np.ndarray]) -> None:
     """Write recordings of classes 0, 1, ... in turn; `make` returns the columns x, y, t (us), p."""
     rng = np.random.default_rng(0)

@@ -63,6 +63,15 @@ def test_each_rule_trains(rule: str, tmp_path: Path, digits_store: str) -> None:
     assert math.isfinite(result.metrics["val/loss"])
 
 
+def test_weights_of_stdp_that_are_not_finite_name_the_epoch_and_the_settings_of_stdp(
+    digits_store: str, snnlab: Callable[..., Outcome]
+) -> None:
+    wild = ("learning=stdp", "learning.eta_plus=1e30", "learning.dependence=linear", "learning.clip=false")
+    done = snnlab("train", *BARE, digits_store, *wild)
+    assert done.status == 2
+    assert_error_has(done.error, "fc1.weight", "epoch", 1, "learning.eta_plus")
+
+
 def test_a_rule_is_refused_before_anything_is_written_with_the_rules_that_would_do(
     workplace: Path, snnlab: Callable[..., Outcome]
 ) -> None:

@@ -226,6 +226,20 @@ def test_a_training_that_diverges_says_where_and_keeps_the_last_good_checkpoint(
     assert all(torch.isfinite(value).all() for name, value in saved.items() if "network" in name)
 
 
+# Its gradient grows beyond float32 within the steps of a recording.
+EXPLODING = ("model=mlp_lif", "neuron=izhikevich", "neuron.input_gain=200", "neuron.surrogate={type: atan, width: 1.0}")
+
+
+@pytest.mark.parametrize("clip", ["null", pytest.param("1", marks=pytest.mark.long)])
+def test_an_infinite_gradient_ends_the_training_and_clipping_is_no_cure(
+    clip: str, digits_store: str, snnlab: Snnlab
+) -> None:
+    done = snnlab("train", *EXPLODING, digits_store, "logger=none", f"trainer.gradient_clip_val={clip}")
+    assert done.status == 2
+    assert_error_has(done.error, "fc1.weight", "inf", "epoch", 1, "batch", "neuron.surrogate.width")
+    assert "gradient_clip_val" not in str(done.error)
+
+
 @pytest.mark.long
 def test_a_terminal_shows_a_bar_with_the_epoch_and_a_file_does_not(
     workplace: Path, digits_store: str, snnlab: Snnlab

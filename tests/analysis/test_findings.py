@@ -94,6 +94,13 @@ def test_a_channel_without_events_and_empty_frames_are_found():
     assert kinds(statistics(silent("lif1", 0.0), events=(0.0, 0.0))) == [("input", "")]
 
 
+def test_an_infinite_gradient_is_found_where_it_begins_on_its_way_from_the_output():
+    early, middle, late = layer("lif1"), layer("lif2"), layer("lif3")
+    early = early._replace(gradient=float("inf"), weight_gradient=float("nan"))
+    assert kinds(statistics(early, middle._replace(weight_gradient=float("inf")), late)) == [("gradient", "lif2")]
+    assert kinds(statistics(early, middle, late)) == [("gradient", "lif1")]
+
+
 def test_a_loss_that_is_no_number_is_found():
     assert kinds(statistics(layer("lif1"), loss=float("nan"))) == [("loss", "")]
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from snnlab.data.events.frames import Batch
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, DivergedError
 from snnlab.nn import build_network
 from snnlab.nn.losses import LossContext, build_loss
 from snnlab.nn.network import BuiltNetwork
-from snnlab.training.health import locate_non_finite
+from snnlab.training.health import DivergenceGuard, locate_non_finite
+from snnlab.training.module import SpikingModule
 
 from ..refusals import assert_raises, assert_text_has
 
@@ -56,6 +60,21 @@ def test_the_first_layer_with_a_non_finite_output_is_named(built: BuiltNetwork):
 
 def test_where_everything_is_finite_nothing_is_named(built: BuiltNetwork):
     assert locate_non_finite(built.network, batch(torch.ones(5, 2, 2, 3, 3))) == ""
+
+
+def test_a_gpu_is_read_at_the_guards_checks_only(
+    make_module: Callable[..., SpikingModule],
+    loader: DataLoader[Any],
+    quiet_trainer: Callable[..., L.Trainer],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The gradient of the first batch is infinite, and clipped by its norm it is 0: the later ones are finite."""
+    module, batches = make_module(), iter((torch.inf, 0.0, 0.0))
+    monkeypatch.setattr(SpikingModule, "device", torch.device("cuda"))
+    monkeypatch.setattr(nn.utils, "get_total_norm", lambda _: torch.tensor(next(batches)))
+    with assert_raises(DivergedError, "", "epoch", 1):
+        quiet_trainer(max_epochs=1, callbacks=[DivergenceGuard()]).fit(module, loader, loader)
+    assert next(batches) == 0.0  # of the second batch, before which the guard has read it
 
 
 SUM = {"type": "cross_entropy", "readout": "sum"}

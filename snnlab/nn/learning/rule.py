@@ -107,6 +107,9 @@ class LearningRule(Declared, nn.Module, ABC):
     changes_weights: ClassVar[bool] = False
     """Whether it changes weights within a batch, before the optimizer's step."""
 
+    remedy: ClassVar[str] = "lower optimizer.lr, or clip the gradients: trainer.gradient_clip_val=1"
+    """What to do about weights, or a loss, that are no longer finite."""
+
     @property
     def reads(self) -> Literal["all", "windows", "pieces"]:
         """How it reads a batch: all steps at once, within windows, or in pieces that are made when they are read."""

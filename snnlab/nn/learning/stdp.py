@@ -46,9 +46,10 @@ class STDP(LearningRule):
         pre[t] = pre[t-1] + (dt / tau_pre) (x[t] - pre[t-1]),   post[t] likewise from s[t]
         W = W + sum_b (potentiation(W) s[t] pre[t]^T - depression(W) post[t] x[t]^T), within [w_min, w_max]
 
-    with potentiation(W) = eta_plus times 1 (`dependence: none`), H(w_max - W) (`step`), (w_max - W)^mu (`power`) or
-    max(0, w_max - W) (`linear`), and depression likewise with W - w_min. Linear layers and 2d convolutions right before
-    spiking neurons learn; other weights, such as those of a readout, stay as they are. The loss is only reported.
+    with potentiation(W) = eta_plus times 1 (`dependence: none`), H(w_max - W) (`step`), max(0, w_max - W)^mu (`power`)
+    or max(0, w_max - W) (`linear`), and depression likewise with W - w_min. Linear layers and 2d convolutions right
+    before spiking neurons learn; other weights, such as those of a readout, stay as they are. The loss is only
+    reported.
 
     Args:
         tau_pre: Time constant of the trace of input spikes, ms.
@@ -67,6 +68,7 @@ class STDP(LearningRule):
     """
 
     changes_weights = True
+    remedy = "lower learning.eta_plus and learning.eta_minus"
 
     tau_pre: Annotated[float, "ms", above(0)] = 50.0
     tau_post: Annotated[float, "ms", above(0)] = 50.0
@@ -150,7 +152,8 @@ class STDP(LearningRule):
             return 1.0
         if self.dependence == "step":
             return (distance > 0).to(distance.dtype)
-        return distance.pow(self.mu) if self.dependence == "power" else distance.relu()
+        distance = distance.relu()  # weights start outside of the bounds, where a power is NaN
+        return distance.pow(self.mu) if self.dependence == "power" else distance
 
 
 def _can_learn(one: Connection) -> bool:

@@ -75,6 +75,16 @@ def test_the_weights_are_those_of_norse(layers: dict[str, dict[str, Any]], kind:
     assert torch.equal(built.network.get_parameter("out.weight"), before["out.weight"])
 
 
+@pytest.mark.parametrize("mu", [0.5, 2.0])
+def test_weights_that_start_outside_of_the_bounds_are_within_them_after_a_batch(mu: float) -> None:
+    built = built_network(LINEAR)
+    weight = built.network.get_parameter("fc.weight")
+    assert weight.min() < 0
+    gradients(make_rule("stdp", built, dependence="power", mu=mu, **RATES), built, batch_of())
+    assert weight.min() >= 0
+    assert weight.max() <= 1
+
+
 def test_only_named_layers_learn_and_others_are_refused_by_name() -> None:
     layers = {**LINEAR, "out": {**LINEAR["out"], "bias": False}, "lif2": LIF}
     built = built_network(layers)
