@@ -1,4 +1,4 @@
-"""Safe texts: control characters escaped, spreadsheet formulas quoted, passwords masked."""
+"""Safe texts: control characters escaped, spreadsheet formulas quoted, names within comments, passwords masked."""
 
 from __future__ import annotations
 
@@ -52,6 +52,14 @@ def map_texts(node: Any, change: Callable[[str], str]) -> Any:
     if isinstance(node, Mapping):
         return {key: map_texts(value, change) for key, value in node.items()}
     return [map_texts(value, change) for value in node] if isinstance(node, list) else node
+
+
+def comment_text(text: str) -> str:
+    """Return a text for a comment of C or a line of Markdown: only letters, digits, spaces and ``.,:;=+-()`` stay.
+
+    So it ends no comment, is no trigraph, joins no line, and is no link, tag or code.
+    """
+    return re.sub(r"[^\w .,:;=+()-]", "_", text)
 
 
 def csv_cell(value: Any) -> Any:

@@ -76,6 +76,20 @@ NETWORKS: dict[str, tuple[Layers, tuple[int, ...]]] = {
         },
         (4, 12, 14),
     ),
+    "a first convolution with dilated columns": (
+        {
+            "c": conv(dilation=[1, 2]),
+            **{"n": LIF, "flatten": {"type": "flatten"}, "out": {"type": "linear", "out_features": 3}},
+        },
+        (2, 12, 14),
+    ),
+    "a line of sensors with dilation": (
+        {
+            "c": {"type": "conv1d", "out_channels": 8, "kernel_size": 3, "dilation": 2},
+            **{"n": LIF, "flatten": {"type": "flatten"}, "out": {"type": "linear", "out_features": 3}},
+        },
+        (1, 20),
+    ),
     "a line of sensors, delays": (
         {
             "c": {"type": "conv1d", "out_channels": 8, "kernel_size": 3, "delay": {"max": 4.0}},

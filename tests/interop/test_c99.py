@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +35,11 @@ from .forms import (
     sensor,
 )
 
+FLAG_ROWS = [
+    (f"-std={dialect}", *options)
+    for dialect in ("gnu11", "gnu17", "c99")
+    for options in (("-O0",), ("-O2",), ("-O3", "-march=native"), ("-O2", "-mavx512fp16"))
+]
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="needs a C compiler: cc, gcc or clang")
 
 
@@ -92,7 +99,7 @@ def test_events_outside_of_the_sensor_or_of_a_cell_are_left_out_and_counted(tmp_
     places[:, :10] = (np.arange(12) // 2)[:, None] * 6 + np.arange(10) // 2
     network = c_network(form, "net", InputMap(12, 12, 2, places, per_polarity=0), "cells")
     files = files_of(network, form, recorded(form, 0.0, 1))
-    (tmp_path / "net.c").write_bytes(files["net.c"].replace(b"static const int32_t places", b"const int32_t places"))
+    (tmp_path / "net.c").write_bytes(files["net.c"].replace(b"static const int16_t places", b"const int16_t places"))
     for name in ("net.h", "network.py"):
         (tmp_path / name).write_bytes(files[name])
     text = """
@@ -108,6 +115,50 @@ def test_events_outside_of_the_sensor_or_of_a_cell_are_left_out_and_counted(tmp_
     subprocess.run([cc, "-O1", "-shared", "-fPIC", "net.c", "-o", "net.so", "-lm"], cwd=tmp_path, check=True)
     done = subprocess.run(["python3", "run.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "3", done.stderr
+
+
+@needs_compiler
+@pytest.mark.parametrize("flags", FLAG_ROWS, ids=" ".join)
+def test_flags_that_keep_the_precision_of_floats_compile(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """With half precision (AVX512-FP16) gcc's own dialect computes floats as floats, and says 16."""
+    layers, in_shape = NETWORKS["a first convolution with dilated columns"]
+    form, cc = form_of(layers, in_shape, 3.0), compiler()
+    assert cc is not None
+    if subprocess.run([cc, *flags, "-E", "-x", "c", "/dev/null"], capture_output=True, check=False).returncode:
+        pytest.skip(f"{cc} does not know {flags}")
+    network = c_network(form, "net", sensor(form), "flags")
+    (tmp_path / "net.h").write_text(network.header)
+    (tmp_path / "net.c").write_text(network.source)
+    subprocess.run([cc, *flags, "-ffp-contract=off", "-c", "net.c"], cwd=tmp_path, capture_output=True, check=True)
+
+
+@needs_compiler
+def test_the_answers_beside_the_c_do_not_depend_on_how_events_are_read(tmp_path: Path) -> None:
+    layers, in_shape = NETWORKS["pooling"]
+    form, cc = form_of(layers, in_shape, 3.0), compiler()
+    assert cc is not None
+    network = c_network(form, "net", sensor(form), "late events")
+    for name, content in files_of(network, form, recorded(form, 0.1, 4)).items():
+        (tmp_path / name).write_bytes(content)
+    subprocess.run([cc, "-O1", "-shared", "-fPIC", "net.c", "-o", "net.so", "-lm"], cwd=tmp_path, check=True)
+    program = runpy.run_path(str(tmp_path / "network.py"))
+    rng = np.random.default_rng(0)
+    events: Any = np.zeros(3000, program["TIMED"])
+    events["t"] = np.sort(rng.integers(0, 40_000, events.size))
+    events["t"][rng.integers(1, events.size, 100)] -= 5_000
+    events["t"][rng.integers(1, events.size, 3)] += 2**42
+    events["x"], events["y"], events["p"] = (rng.integers(0, size, events.size) for size in (15, 17, 2))
+    results = []
+    for size in (16, 24, 64, 48_000):
+        answers = program["Answers"](program["Network"](tmp_path / "net.so"))
+        data = events.tobytes()
+        lines = [line for at in range(0, len(data), size) for line in answers.feed(data[at : at + size])]
+        results.append(([*lines, answers.end_step()], answers.dropped, answers.network.states()))
+    lines, dropped, states = results[0]
+    assert dropped >= 90
+    for other_lines, other_dropped, other_states in results[1:]:
+        assert (other_lines, other_dropped) == (lines, dropped)
+        assert all(np.array_equal(other_states[name], values) for name, values in states.items())
 
 
 @needs_compiler
@@ -138,10 +189,24 @@ def test_a_folder_is_overwritten_only_on_demand_and_only_if_an_export_wrote_it(t
     with assert_raises(ConfigError, "--c", "mine.c"):
         write_folder(tmp_path / "board", files, force=True)
     (tmp_path / "file").write_text("kept")
-    with assert_raises(ConfigError, "--c", "folder"):
-        write_folder(tmp_path / "file", files, force=True)
+    for target in ("file", "file/board"):
+        with assert_raises(ConfigError, "--c", target):
+            write_folder(tmp_path / target, files, force=True)
+    assert (tmp_path / "file").read_text() == "kept"
 
 
-@pytest.mark.parametrize(("text", "name"), [("conv_lif", "conv_lif"), ("3 nets/é", "nets"), ("__", "network")])
+@needs_compiler
+def test_what_the_compiler_refuses_is_one_line() -> None:
+    form, cc = form_of({"fc": {"type": "linear", "out_features": 2}}, (3,), 1.0), compiler()
+    assert cc is not None
+    network = c_network(form, "net", sensor(form), "small")
+    wrong = network._replace(source=f"{network.source}int n = undeclared_name;\n")
+    with assert_raises(ConfigError, "--c", "undeclared_name"):
+        certify_c(wrong, form, [recorded(form, 0.1, 2)], cc)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("conv_lif", "conv_lif"), ("3 nets/é", "nets"), ("__", "network"), ("Main", "main_network")]
+)
 def test_a_name_is_one_in_c(text: str, name: str) -> None:
     assert identifier(text) == name

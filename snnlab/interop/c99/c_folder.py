@@ -58,7 +58,8 @@ class CCertificate(NamedTuple):
 
 def identifier(text: str) -> str:
     """Return a text as a name in C."""
-    return re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lstrip("0123456789_").lower() or "network"
+    name = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lstrip("0123456789_").lower() or "network"
+    return "main_network" if name == "main" else name  # main.c is the program beside it
 
 
 def files_of(network: CNetwork, form: NetworkForm, recording: Recorded) -> dict[str, bytes]:
@@ -131,7 +132,10 @@ def certify_c(network: CNetwork, form: NetworkForm, recordings: Sequence[Recorde
 def _compile(command: list[str], folder: str) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"{command[0]} cannot compile what snnlab wrote: {done.stderr[:2000]}")
+        problem = next((line for line in done.stderr.splitlines() if "error" in line), "").strip()
+        raise ConfigError(
+            "--c", f"{command[0]} refuses what snnlab wrote: {problem}", "report it, with the run's config.yaml"
+        )
 
 
 def sizes(
@@ -192,12 +196,15 @@ def write_folder(target: Path, files: dict[str, bytes], *, force: bool) -> None:
             raise ConfigError("--c", f"{target} has files that no export wrote: {others[0]}", "choose another folder")
         if not force:
             raise ConfigError("--c", f"{target} exists", "choose another folder, or add --force")
-    target.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.absolute().parent) as place:
-        new = Path(place) / "new"
-        new.mkdir()
-        for name, content in files.items():
-            (new / name).write_bytes(content)
-        if target.exists():
-            target.rename(Path(place) / "old")
-        new.rename(target)
+    try:
+        target.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.absolute().parent) as place:
+            new = Path(place) / "new"
+            new.mkdir()
+            for name, content in files.items():
+                (new / name).write_bytes(content)
+            if target.exists():
+                target.rename(Path(place) / "old")
+            new.rename(target)
+    except OSError as error:
+        raise ConfigError("--c", f"{target} cannot be written ({error.strerror})", "choose another folder") from None

@@ -122,7 +122,8 @@ class CMemory:
 
     def places(self, name: str, values: np.ndarray) -> str:
         """Add constants that are whole numbers; return their name."""
-        self._add("int32_t", name, [str(value) for value in values.reshape(-1).astype(np.int64)], 4)
+        size = 2 if values.max(initial=0) < 2**15 else 4
+        self._add(f"int{8 * size}_t", name, [str(value) for value in values.reshape(-1).astype(np.int64)], size)
         return name
 
     def _add(self, kind: str, name: str, texts: list[str], size: int) -> None:

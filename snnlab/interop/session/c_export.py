@@ -25,6 +25,7 @@ from snnlab.interop.c99.c_folder import (
 from snnlab.interop.c99.c_network import CNetwork, InputMap, c_network
 from snnlab.interop.c99.page import page
 from snnlab.interop.session.open_form import FormOptions, open_form
+from snnlab.printable import comment_text
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.run_events import frames_of, sensor_of
 from snnlab.step_events import SensorMap, events_by_step, plain_sensor
@@ -38,7 +39,7 @@ def export_c(run: Path, target: Path, options: FormOptions) -> Iterator[str]:
     assert step_ms is not None  # steps of equal numbers of events have been refused
     recordings = [_recorded(opened, sensor, place, step_ms) for place in places]
     name = identifier(opened.experiment.name)
-    title = f"{opened.experiment.name}, steps of {step_ms:g} ms"
+    title = comment_text(f"{opened.experiment.name}, steps of {step_ms:g} ms")
     written = c_network(form, name, input_map(sensor, settings.frame_shape), title)
     files, cc = files_of(written, form, recordings[0]), compiler()
     found = None if cc is None else certify_c(written, form, recordings, cc)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from snnlab.interop.c99.c_folder import compiler
 from snnlab.interop.onnx_network import HAS_ONNX
@@ -45,6 +47,33 @@ def test_a_run_becomes_c_that_is_compared_at_once_and_replays_its_recording(
     assert again.status == 2
     assert_error_has(again.error, "--c", board, "--force")
     assert snnlab("export", str(digits_run), "--c", str(board), "--force").status == 0
+
+
+HOSTILE_NAMES = {
+    "the end of a comment": "*/\n#ifndef Q\n#define Q\nextern int system(const char *);"
+    '__attribute__((constructor)) static void q(void) { system("touch PWNED"); }\n#endif\n/*',
+    "assembly": '*/ __asm__(".globl q\\nq: ret"); /*',
+    "the end of a line": "net\\",
+    "a trigraph": "net ??/n",
+    "markdown": "[net](javascript:alert) <script>alert(1)</script> `x`",
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", HOSTILE_NAMES.values(), ids=HOSTILE_NAMES)
+def test_a_strangers_name_of_an_experiment_is_no_code(
+    digits_run: Path, tmp_path: Path, snnlab: Snnlab, name: str
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(digits_run, run)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump(config | {"name": name}, sort_keys=False))
+    done = snnlab("export", str(run), "--c", str(tmp_path / "board"), "--recordings", "1")
+    assert done.status == 0, done.err
+    assert not list(tmp_path.rglob("PWNED")) + list(Path.cwd().glob("PWNED"))
+    for path in (tmp_path / "board").glob("*.[chm]*"):
+        head = path.read_text().splitlines()[0]
+        assert not set(head.removeprefix("/* ").removesuffix(" */")) & set('*"\\?<>[]`'), path
 
 
 ALONE = """
