@@ -39,14 +39,15 @@ _INDIRECT = {"STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"}
 
 
 def read_torch_file(path: Path) -> Any:
-    """Return the content of a file of `torch.save`: tensors, mapped from the file, and plain values.
+    """Return the content of a file of `torch.save`: tensors and plain values.
 
     Raises:
         DataError: if it is missing, damaged, or contains anything else.
     """
     try:
         _require_plain(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        # Not mapped: torch then reads on after a record that is shorter than its tensor.
+        return torch.load(path, map_location="cpu", weights_only=True)
     except DataError:
         raise
     except FileNotFoundError as error:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
@@ -122,8 +123,7 @@ def load_state_dict(network: Network, path: str | Path, rename: Rename | None = 
     for name, value in tensors.items():
         target = targets[name]
         if isinstance(target, str) and target in own:
-            _require_fitting(path, name, value, target, own[target])
-            weights[target] = value
+            weights[target] = _fitting_value(path, name, value, target, own[target])
             if value.dtype != own[target].dtype:
                 cast[name] = _type_text(value)
         elif target is not None:
@@ -192,10 +192,8 @@ def _targets(tensors: Mapping[str, Tensor], table: Mapping[str, Target]) -> dict
     targets: dict[str, Target] = {}
     used = set()
     for name in tensors:
-        prefix = name
-        while prefix not in table and "." in prefix:
-            prefix = prefix.rpartition(".")[0]
-        if prefix in table:
+        prefix = max((known for known in table if f"{name}.".startswith(f"{known}.")), key=len, default=None)
+        if prefix is not None:
             used.add(prefix)
             new = table[prefix]
             targets[name] = f"{new}{name.removeprefix(prefix)}".lstrip(".") if isinstance(new, str) else new
@@ -214,7 +212,7 @@ def _refuse_name(name: str, tensors: Mapping[str, Tensor]) -> NoReturn:
 
 def _require_all(path: Path, own: Mapping[str, Tensor], targets: Mapping[str, Target]) -> None:
     """Raise an error if tensors of the network are not in the file, or twice."""
-    named = [target for target in targets.values() if isinstance(target, str)]
+    named = Counter(target for target in targets.values() if isinstance(target, str))
     missing = [name for name in own if name not in named]
     if missing:
         others = [name for name, target in targets.items() if isinstance(target, str) and target not in own]
@@ -222,20 +220,22 @@ def _require_all(path: Path, own: Mapping[str, Tensor], targets: Mapping[str, Ta
         if all(name.endswith(".bias") for name in missing):
             hint = "set bias: false for layers that have none there"
         raise DataError(path, f"has no {_names_text(missing)} ({len(missing)} of {len(own)} tensors)", hint)
-    if twice := next((name for name in named if named.count(name) > 1), None):
+    if twice := next((name for name, count in named.items() if count > 1), None):
         sources = [name for name, target in targets.items() if target == twice]
         raise DataError(path, f"{join_names(sources)} are both {twice}")
 
 
-def _require_fitting(path: Path, name: str, value: Tensor, target: str, own: Tensor) -> None:
-    """Raise an error unless a tensor has the shape and the kind of the network's, and is finite."""
+def _fitting_value(path: Path, name: str, value: Tensor, target: str, own: Tensor) -> Tensor:
+    """Return a tensor in the network's type; raise an error unless shape and kind are equal and it is finite there."""
     as_ours = "" if name == target else f" ({target})"
     if value.shape != own.shape:
         raise DataError(path, f"{name}{as_ours} has shape {list(value.shape)}, and this network's {list(own.shape)}")
     if value.is_floating_point() != own.is_floating_point() or value.is_complex():
         raise DataError(path, f"{name}{as_ours} has type {_type_text(value)}, and this network's {_type_text(own)}")
-    if not bool(torch.isfinite(value).all()):
-        raise DataError(path, f"{name}{as_ours} has NaN or infinite values")
+    converted = value.to(own.dtype)
+    if not bool(torch.isfinite(converted).all()):
+        raise DataError(path, f"{name}{as_ours} has NaN or infinite values as {_type_text(converted)}")
+    return converted
 
 
 def _require_number(path: Path, name: str, value: Tensor, target: str | float, network: nn.Module) -> None:

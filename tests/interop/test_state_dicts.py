@@ -174,6 +174,7 @@ MISFITS: list[tuple[str, Callable[[dict[str, Any]], dict[str, Any]], list[object
     ("values that are one", with_(head__weight=torch.ones(1).expand(2, 10**12)), ["head.weight", "[2, 1000000000000]"]),
     ("nan", with_(layers__0__bias=torch.tensor([1.0, float("nan"), 0.0, 0.0])), ["layers.0.bias", "NaN"]),
     ("infinite", with_(layers__0__bias=torch.tensor([1.0, float("inf"), 0.0, 0.0])), ["layers.0.bias"]),
+    ("beyond float32", with_(head__weight=torch.full((2, 4), 1e300, dtype=torch.float64)), ["head.weight", "float32"]),
     ("whole numbers", with_(head__weight=torch.ones(2, 4, dtype=torch.int64)), ["head.weight", "int64"]),
     ("sparse", with_(head__weight=torch.ones(2, 4).to_sparse()), []),
     ("extra", with_(more=torch.ones(2)), ["more", "null"]),
@@ -262,6 +263,18 @@ def test_a_tensor_that_is_larger_than_its_record_is_refused(tmp_path: Path) -> N
 
     with assert_raises(DataError, "foreign.pt"):
         read_state_dict(repacked(path, enlarge))
+
+
+# torch itself reads on, into the parts of the archive that follow.
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("change", [lambda part: part[:256], lambda part: part + part], ids=["short", "long"])
+def test_a_record_of_another_length_than_its_tensor_is_refused(
+    tmp_path: Path, number: int, change: Callable[[bytes], bytes]
+) -> None:
+    path = saved(tmp_path, {"first": torch.arange(128.0), "last": torch.arange(128.0) + 1})
+    repacked(path, lambda name, part: change(part) if name.endswith(f"data/{number}") else part)
+    with assert_raises(DataError, "foreign.pt"):
+        read_state_dict(path)
 
 
 def test_packed_parts_are_refused(tmp_path: Path) -> None:
