@@ -17,18 +17,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from platformdirs import user_cache_path
+from safetensors import SafetensorError, deserialize
 
 from snnlab.errors import RunFolderError
 
 SUFFIX = ".snn"
+# Stored as they are: they hardly compress, and so take no more than the bundle.
+_WEIGHTS = "weights.safetensors"
 # The files of a bundle; the first three are in each.
 FILES = (
-    *("config.yaml", "result.json", "weights.safetensors"),
+    *("config.yaml", "result.json", _WEIGHTS),
     *("card.yaml", "split.json", "hot_pixels.json", "trained_on.npy"),
 )
 NEEDED = FILES[:3]
-# The most that zip's usual compression can save.
-_MOST_COMPRESSION = 1100
+# The most bytes of each other file: the indices of some millions of recordings.
+_MOST_BYTES = 1 << 25
 
 
 def bundle_folder(path: Path) -> Path:
@@ -64,15 +67,20 @@ def _read(file: object, path: Path) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(file) as archive:  # type: ignore[arg-type]
             infos = {info.filename: info for info in archive.infolist()}
-            size = sum(info.file_size for info in infos.values())
-            if size > _MOST_COMPRESSION * path.stat().st_size:
-                raise RunFolderError(path, f"claims to hold {size:,} bytes", "it is damaged")
             unknown = [name for name in infos if name not in FILES]
             missing = [name for name in NEEDED if name not in infos]
             if unknown or missing or len(infos) < len(archive.infolist()):
                 wrong = f"holds {unknown[0]!a}" if unknown else f"lacks {missing[0]}" if missing else "repeats a file"
                 raise RunFolderError(path, f"is no bundle of snnlab: it {wrong}", "snnlab export RUN --bundle FILE.snn")
-            return {name: archive.read(info) for name, info in infos.items()}
+            for name, info in infos.items():
+                if info.compress_type != zipfile.ZIP_STORED if name == _WEIGHTS else info.file_size > _MOST_BYTES:
+                    problem = "are packed" if name == _WEIGHTS else f"claims to have {info.file_size:,} bytes"
+                    raise RunFolderError(path, f"its {name} {problem}", "it is damaged; fetch the file again")
+            content = {name: archive.read(info) for name, info in infos.items()}
+            deserialize(content[_WEIGHTS])
+            return content
+    except SafetensorError as error:
+        raise RunFolderError(path, "its weights are damaged", "fetch the file again") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise RunFolderError(path, "is no bundle of snnlab, or damaged", "fetch the file again") from error
 

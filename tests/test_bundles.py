@@ -8,7 +8,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from snnlab.bundles import bundle_folder
 from snnlab.errors import RunFolderError
@@ -16,7 +18,8 @@ from snnlab.session.bundle_export import write_bundle
 
 from .refusals import assert_raises
 
-NEEDED = {"config.yaml": b"a: 1\n", "result.json": b"{}", "weights.safetensors": b"\0" * 5000}
+WEIGHTS = "weights.safetensors"
+NEEDED = {"config.yaml": b"a: 1\n", "result.json": b"{}", WEIGHTS: save({"w": np.zeros(1200, np.float32)})}
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +45,14 @@ def zipped(*members: tuple[str, bytes]) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members:
+            archive.writestr(name, content, zipfile.ZIP_STORED if name == WEIGHTS else None)
+    return file.getvalue()
+
+
+def packed(files: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
             archive.writestr(name, content)
     return file.getvalue()
 
@@ -54,9 +65,11 @@ BAD: dict[str, Callable[[], bytes]] = {
     "no weights": lambda: zipped(*list(NEEDED.items())[:2]),
     "a file twice": lambda: zipped(*NEEDED.items(), ("card.yaml", b"a"), ("card.yaml", b"b")),
     "cut": lambda: zipped(*NEEDED.items())[:-30],
-    "a bomb": lambda: zipped(*list(NEEDED.items())[:2], ("weights.safetensors", bytes(60_000_000))).replace(
-        (60_000_000).to_bytes(4, "little"), (2**32 - 2).to_bytes(4, "little")
+    "packed weights": lambda: packed(NEEDED | {WEIGHTS: save({"w": np.zeros(10**7, np.float32)})}),
+    "weights of another size than their header says": lambda: zipped(
+        *(NEEDED | {WEIGHTS: NEEDED[WEIGHTS][:-4]}).items()
     ),
+    "a bomb": lambda: zipped(*NEEDED.items(), ("card.yaml", bytes(60_000_000))),
 }
 
 

@@ -34,7 +34,8 @@ def write_bundle(path: Path, files: Mapping[str, bytes]) -> None:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:  # type: ignore[arg-type]
             for name in FILES:
                 if name in files:
-                    archive.writestr(zipfile.ZipInfo(name, _FIRST_DATE), files[name], zipfile.ZIP_DEFLATED)
+                    kind = zipfile.ZIP_STORED if name == WEIGHTS else zipfile.ZIP_DEFLATED
+                    archive.writestr(zipfile.ZipInfo(name, _FIRST_DATE), files[name], kind)
 
     write_atomically(path, write)
 

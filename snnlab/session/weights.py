@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
+from snnlab.bundles import is_bundle
 from snnlab.data.duplicates import FEW_EVENTS
 from snnlab.errors import ConfigError, DamagedError, DataError, RunFolderError
 from snnlab.nn import Network
@@ -60,10 +62,21 @@ def run_weights(run: Path, checkpoint: CheckpointName) -> dict[str, Tensor]:
     """
     path = checkpoint_file(run, checkpoint)
     weights, ended = network_weights(path), read_run_if_ended(run)
-    recorded = ended.weights.get(checkpoint) if ended else None
-    if recorded is not None and path.name != WEIGHTS and recorded != tensors_hash(weights):
-        raise RunFolderError(path, f"is not the checkpoint of which {RESULT} tells", "copy this run's own file back")
+    recorded = dict(ended.weights) if ended else {}
+    # A bundle, a packaged network and a published run have one file, of either checkpoint.
+    allowed = set(recorded.values()) if path.name == WEIGHTS else {recorded.get(checkpoint)} - {None}
+    if allowed and tensors_hash(weights) not in allowed:
+        hint = "fetch the file again" if is_bundle(run) else "copy this run's own file back"
+        raise RunFolderError(_file_label(path, run), f"is not the checkpoint of which {RESULT} tells", hint)
+    for name, values in weights.items():
+        if not torch.isfinite(values).all():
+            raise RunFolderError(_file_label(path, run), f"{name} has NaN or infinite values")
     return weights
+
+
+def _file_label(path: Path, run: Path) -> str:
+    """Return how a user names a file of a run or of a bundle."""
+    return run_label(run) if is_bundle(run) else str(path)
 
 
 def load_weights(network: Network, run: Path, checkpoint: CheckpointName) -> None:
@@ -72,12 +85,20 @@ def load_weights(network: Network, run: Path, checkpoint: CheckpointName) -> Non
     Raises:
         RunFolderError: if there are none, or they are damaged.
     """
-    weights = run_weights(run, checkpoint)
+    weights, expected = run_weights(run, checkpoint), network.state_dict()
+    for name, values in weights.items():
+        if name in expected and _kind(values) != _kind(expected[name]):
+            problem = f"{name} is of {values.dtype}, and this network's of {expected[name].dtype}"
+            raise ConfigError(run_label(run), f"its weights do not fit this network: {problem}")
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise ConfigError(run, f"its weights do not fit this network: {reason}") from error
+        raise ConfigError(run_label(run), f"its weights do not fit this network: {reason}") from error
+
+
+def _kind(values: Tensor) -> tuple[bool, bool]:
+    return values.is_floating_point(), values.is_complex()
 
 
 def warn_of_other_dt(run: Path, step: float | None) -> None:

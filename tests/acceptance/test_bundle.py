@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load as load_arrays, save as save_arrays
 
 from snnlab import load, train
+from snnlab.session.bundle_export import write_bundle
 
 from ..refusals import assert_error_has, assert_text_has
 from .conftest import WHOLE, Outcome
@@ -59,6 +62,35 @@ def test_it_names_no_folder_of_the_machine_and_states_its_licence(bundle: Path, 
     assert not [name for name in texts if name.endswith((".py", ".ckpt", ".pkl"))]
     for name in ("config.yaml", "result.json", "card.yaml", "split.json"):
         assert str(digits_run.parents[1]) not in texts[name].decode()
+
+
+WRONG_WEIGHTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "negated": lambda values: -values,
+    "nan": lambda values: values * np.float32("nan"),
+    "int8": lambda values: values.astype(np.int8),
+}
+
+
+@pytest.mark.parametrize("has_hash", [True, False])
+@pytest.mark.parametrize("change", WRONG_WEIGHTS.values(), ids=WRONG_WEIGHTS)
+def test_other_weights_than_those_of_its_result_give_no_answer(
+    bundle: Path, digit: Path, snnlab: Snnlab, change: Callable[[np.ndarray], np.ndarray], has_hash: bool
+) -> None:
+    with zipfile.ZipFile(bundle) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    weights = load_arrays(files["weights.safetensors"])
+    name = next(name for name, values in weights.items() if values.ndim > 1)
+    weights[name] = change(weights[name])
+    if not has_hash:
+        files["result.json"] = json.dumps(json.loads(files["result.json"]) | {"weights": {}}).encode()
+    write_bundle(Path("other.snn"), files | {"weights.safetensors": save_arrays(weights)})
+    done = snnlab("predict", "other.snn", str(digit))
+    if not has_hash and change is WRONG_WEIGHTS["negated"]:
+        assert done.status == 0
+        return
+    assert done.status == 2
+    assert_error_has(done.error, "other.snn")
+    assert "bundles" not in done.err
 
 
 def test_plugins_are_named_and_not_imported(
