@@ -105,4 +105,4 @@ def test_the_extras_that_pages_and_messages_name_exist():
         for name in found.split(",")
     }
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert {"aedat", "audio", "nir", "sweep"} <= named <= extras.keys()
+    assert {"audio", "formats", "nir", "sweep"} <= named <= extras.keys()

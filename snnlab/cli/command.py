@@ -83,7 +83,7 @@ class File(NamedTuple):
         """Return why a file cannot be written, or None."""
         path = Path(text).expanduser()
         if path.suffix.lower() not in self.endings:
-            return f"must end with {join_names(self.endings)}, got {text or 'nothing'}"
+            return f"must end with {join_names(self.endings)}, got {text}"
         if not (self.makes_folder or path.absolute().parent.is_dir()):
             return f"there is no folder {path.parent}"
         return f"{text} is a folder" if path.is_dir() else None

@@ -54,8 +54,6 @@ def robust(
     numbers = None if levels is None else [_number(text) for text in levels]
     if numbers is not None and len(disturb or ()) != 1:
         raise ConfigError("robust: --levels", "are of one disturbance", "name it with --disturb NAME")
-    if numbers == []:
-        raise ConfigError("robust: --levels", "is empty", "write --levels 0,0.1,0.2")
     folder_of_run = run_path(run)
     console_logging()
     experiment = compose_run(folder_of_run, overrides, config_dir, "data")

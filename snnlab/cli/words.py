@@ -77,6 +77,8 @@ class Word:
         if not text and (alone := self.note(Alone)):
             return alone.value
         value = _value(text, self.field.annotation)
+        if self.is_option and value in ("", []):
+            raise ConfigError(f"{label}: {self.names[0]}", "needs a value", join_names(self.choices))
         checks = [self.field.problem(value), *(one.problem(text) for one in self.notes if hasattr(one, "problem"))]
         for problem in filter(None, checks):
             raise ConfigError(f"{label}: {self.names[0]}", problem, did_you_mean(text, self.choices))

@@ -247,11 +247,10 @@ def _trained_before(init_from: str | None, weights_file: str | None, data: Event
     if init_from is None:
         return None if weights_file is None else {"run": weights_file, "val": None, "test": None}
     run = run_path(init_from)
-    if _has_same_split(run, data):
-        return {"run": run_label(run), "val": [], "test": []}
     seen = trained_on_mask(run, data.store, data.identities)
     if seen is None:
-        return {"run": run_label(run), "val": None, "test": None}
+        unseen: list[int] | None = [] if _has_same_split(run, data) else None
+        return {"run": run_label(run), "val": unseen, "test": unseen}
     val, test = (part[seen[part]].tolist() for part in (data.split.val, data.split.test))
     return {"run": run_label(run), "val": val, "test": test}
 
