@@ -47,7 +47,7 @@ def folder_of(module: str) -> str:
 
 @lru_cache
 def imports(module: str) -> frozenset[str]:
-    """Return the modules of ours and the packages of others that a file imports anywhere, for type checking too."""
+    """Return the modules of ours and the packages of others that a file imports anywhere, also by a string."""
     found = set()
     for node in ast.walk(ast.parse(modules()[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -55,6 +55,8 @@ def imports(module: str) -> frozenset[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             whole = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {name if name in modules() else node.module for name in whole}
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "import_module":
+            found |= {name.value for name in node.args if isinstance(name, ast.Constant) and name.value in modules()}
     return frozenset(found)
 
 

@@ -27,6 +27,7 @@ from snnlab.interop.nir_files import make_graph, nir_package
 from snnlab.nn.blocks.branches import SHORTCUT, Parallel, Residual
 from snnlab.nn.blocks.graph import INPUT, OUTPUT, Graph, components
 from snnlab.nn.blocks.loop import Loop
+from snnlab.nn.fold_norm import fold_norm as folded
 from snnlab.nn.layer import TemporalLayer, fold_time
 from snnlab.nn.layers.delayed import DelayedConnections
 from snnlab.nn.layers.dense import Voting
@@ -92,6 +93,7 @@ def to_graph(
     in_shape: Shape | None = None,
     dt: float | None = None,
     lossy: bool = False,
+    fold_norm: bool = False,
     readout: str | None = None,
 ) -> Exported:
     """Return a network as a NIR graph, with metadata to read it back exactly; one in whole numbers with these.
@@ -101,8 +103,10 @@ def to_graph(
         in_shape: Shape of one sample at one step; not needed after `build_network`.
         dt: Length of a step, ms; not needed after `build_network`.
         lossy: Write what NIR cannot say as the nearest that it can.
+        fold_norm: Fold batch normalizations into the layer before them.
         readout: The loss's readout, for the metadata.
     """
+    network = folded(network) if fold_norm else network
     whole = integer_network(network) if is_whole(network) else None
     network = network if whole is None else whole.network
     built = network.built_from

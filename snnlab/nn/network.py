@@ -6,7 +6,6 @@ Axes: T steps, B samples.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from typing import Annotated, Any, NamedTuple
 
 import torch
@@ -202,9 +201,7 @@ class Network(TemporalLayer):
             lossy: Write what NIR cannot say as the nearest that it can; the metadata has the rest.
             fold_norm: Fold batch normalizations into the convolution or linear layer before them.
         """
-        # Not imported at the top: it imports this file.
-        network = import_module("snnlab.nn.fold_norm").fold_norm(self) if fold_norm else self
-        return provided("Network.to_nir")(network, in_shape=in_shape, dt=dt, lossy=lossy).graph
+        return provided("Network.to_nir")(self, in_shape=in_shape, dt=dt, lossy=lossy, fold_norm=fold_norm).graph
 
     def check_state(self, state: NetworkState | None) -> NetworkState:
         """Return the state by layer name, empty for None; raise a ValueError for a name that is no layer."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -264,7 +265,7 @@ def log_file(folder: Path, warnings: list[str]) -> Iterator[None]:
         folder: The run's folder.
         warnings: snnlab's warnings are added, each once.
     """
-    handler = logging.FileHandler(folder / LOG, encoding="utf-8")
+    handler = _LogFile(folder / LOG, encoding="utf-8")
     handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     # Lightning's two loggers do not propagate.
     names = ("snnlab", "lightning.pytorch", "lightning.fabric", "py.warnings")
@@ -283,7 +284,26 @@ def log_file(folder: Path, warnings: list[str]) -> Iterator[None]:
         own.removeHandler(collector)
         for logger in loggers:
             logger.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # of a full disk, which was reported
+            handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """Ends with one line on the console where the file cannot be written, as on a full disk."""
+
+    _is_broken = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self._is_broken:
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self._is_broken = True
+        _log.warning("%s cannot be written (%s): what follows is not in it", self.baseFilename, error.strerror)
 
 
 class _WarningCollector(logging.Handler):

@@ -150,3 +150,14 @@ def test_too_little_memory_names_the_settings_that_need_less_and_the_run_is_reco
     assert "Traceback" not in done.err
     (result,) = workplace.glob("outputs/*/*/result.json")
     assert json.loads(result.read_text())["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("report", "RUN", "--out"), ("evaluate", "RUN", "--out"), ("robust", "RUN", "--out"), ("export", "RUN", "--what")],
+)
+def test_an_empty_value_of_an_option_is_refused(words: tuple[str, ...], workplace: Path, snnlab: Snnlab):
+    done = snnlab(*words, "")
+    assert done.status == 2
+    assert_error_has(done.error, words[-1])
+    assert not any(workplace.iterdir())

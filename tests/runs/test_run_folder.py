@@ -120,6 +120,20 @@ def test_epochs_are_logged_whether_or_not_the_command_line_was_used(
     assert snnlab_logger.level == level
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_log_on_a_full_disk_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    with log_file(tmp_path, []):
+        for n in range(3):
+            logging.getLogger("snnlab.test").warning("message %d", n)
+    said = [record.getMessage() for record in caplog.records if "log.txt" in record.getMessage()]
+    assert len(said) == 1
+    assert "No space left" in said[0]
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_the_log_is_closed_after_a_failure_too(tmp_path: Path) -> None:
     def fail() -> None:
         with log_file(tmp_path, []):

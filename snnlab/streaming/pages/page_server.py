@@ -180,7 +180,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_own(self) -> bool:
         """Refuse a request of a foreign web page."""
-        named = self.headers.get("Host", "")
+        names = self.headers.get_all("Host", [])
+        named = names[0] if len(names) == 1 else ""
         name, _, port = named.rpartition(":")
         is_link = self.path == "/"  # another page may link to this one, but not read it
         is_own = is_link or self.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")

@@ -98,6 +98,12 @@ def test_data_are_for_own_pages_only(port: int, headers: dict[str, str], status:
     assert ask(port, "/data", **headers).status == status
 
 
+def test_a_request_for_two_hosts_is_refused(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(b"GET /data HTTP/1.1\r\nHost: localhost\r\nHost: rebound.example\r\n\r\n")
+        assert client.recv(12) == b"HTTP/1.1 403"
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "HEAD"])
 def test_only_get_is_answered(port: int, method: str) -> None:
     found = ask(port, "/data", method)
