@@ -25,7 +25,7 @@ from snnlab.compat import batches_that_stepped
 from snnlab.data.data_module import EventDataModule
 from snnlab.errors import DivergedError, RunFolderError
 from snnlab.files import write_atomically
-from snnlab.training.checkpoints import read_checkpoint, weights_hash
+from snnlab.training.checkpoints import read_checkpoint, weights_hash, write_weights
 from snnlab.training.distributed import all_gather, all_reduce_max
 from snnlab.training.module import EpochCallback, SpikingModule
 from snnlab.training.resuming import Position, align_loop_state
@@ -88,6 +88,13 @@ class BestCheckpoint(EpochCallback):
         """Warn if no epoch was validated."""
         if self.rule != "last" and self._key is None:
             _log.warning("no epoch was validated; best.ckpt is the last one")
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the initial weights of a training of no epoch."""
+        if trainer.max_epochs == 0 and trainer.is_global_zero:
+            assert isinstance(pl_module, SpikingModule)
+            write_weights(self.best_path, pl_module.network.state_dict())
+            self.weights = weights_hash(self.best_path)
 
     def drop_previous(self) -> None:
         """Delete the previous best file: the latest checkpoint refers to the new one."""

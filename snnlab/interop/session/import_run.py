@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -170,7 +171,10 @@ def import_weights(path: Path, folder: Path, overrides: Sequence[str], config_di
         "read_by": f"torch {torch.__version__}",
         "assumptions": [loaded],
     }
-    write_run(folder, experiment, session.built, {"imported": source})
+    record = dict(experiment.record or {})
+    record["model"] = {key: value for key, value in record["model"].items() if key != "weights"}
+    # A training from its config.yaml gets the weights by init_from, as from any run.
+    write_run(folder, replace(experiment, record=record), session.built, {"imported": source})
     return loaded
 
 

@@ -57,6 +57,25 @@ def test_a_training_starts_with_them_and_its_run_needs_the_file_no_more(
     assert_error_has(done.error, "model.weights.file", weights)
 
 
+def test_a_training_of_no_epoch_keeps_them(weights: Path, workplace: Path, snnlab: Snnlab) -> None:
+    done = snnlab("train", *PATTERNS, f"model.weights.file={weights}", RENAME, "trainer.max_epochs=0")
+    assert done.status == 0, done.err
+    run = done.out.splitlines()[-1]
+    network: Any = package.load(run).network
+    assert (network.fc1.weight == 0.01).all()
+    again = snnlab("evaluate", run)
+    assert again.status == 0, again.err
+
+
+def test_a_training_begins_with_what_was_imported(weights: Path, workplace: Path, snnlab: Snnlab) -> None:
+    done = snnlab("import", str(weights), "--out", "brought", *PATTERNS, RENAME)
+    assert done.status == 0, done.err
+    done = snnlab("train", "brought/config.yaml", "init_from=brought", "optimizer.lr=1e-9")
+    assert done.status == 0, done.err
+    network: Any = package.load(done.out.splitlines()[-1]).network
+    assert torch.allclose(network.fc1.weight, torch.tensor(0.01), atol=1e-6)
+
+
 def test_they_are_made_whole_numbers_with_scales_of_their_own(weights: Path, workplace: Path, snnlab: Snnlab) -> None:
     given = (f"model.weights.file={weights}", RENAME, "optimizer.lr=1e-9", "quantize=int8")
     done = snnlab("train", *PATTERNS, *given)
