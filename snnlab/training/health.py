@@ -180,8 +180,10 @@ class LossRiseWarning(EpochCallback):
 
     def on_epoch_logged(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check the epoch's loss."""
+        if self.reported or self.first is None or not isinstance(pl_module, SpikingModule):
+            return
         loss = float(trainer.callback_metrics["train/loss"])
-        if self.reported or self.first is None or not 0 < _RISE_FACTOR * self.first < loss:
+        if not 0 < _RISE_FACTOR * self.first < loss:
             return
         if trainer.callback_metrics.get("train/accuracy", 0.0) >= _LEARNED:
             return
