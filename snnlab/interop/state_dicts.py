@@ -271,7 +271,7 @@ def _names_text(names: list[str]) -> str:
 
 def loaded_text(loaded: Loaded, path: str | Path, sha256: str) -> str:
     """Return what was loaded as a log line."""
-    more = [f"{len(loaded.checked)} numbers equal the settings"] if loaded.checked else []
+    more = [f"numbers that equal their settings: {len(loaded.checked)}"] if loaded.checked else []
     more += [f"not used: {_names_text(list(loaded.unused))}"] if loaded.unused else []
     more += (
         [f"converted: {join_names(f'{name} ({kind})' for name, kind in loaded.cast.items())}"] if loaded.cast else []

@@ -169,6 +169,7 @@ from snnlab.nn.neurons import (
     SlidingPSN as SlidingPSN,
     SnntorchAlpha as SnntorchAlpha,
     TsodyksMarkram as TsodyksMarkram,
+    VanillaRF as VanillaRF,
 )
 from snnlab.nn.surrogate import (
     SURROGATES as SURROGATES,

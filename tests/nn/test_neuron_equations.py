@@ -17,7 +17,7 @@ from snnlab.nn import NEURONS, Neuron
 from snnlab.nn.integer_targets import INTEGER_TARGETS
 from snnlab.nn.neuron_equations import Line, RenderedEquations, equations_of_kind, equations_of_neuron
 from snnlab.nn.neurons.base import SurrogateNeuron
-from snnlab.nn.neurons.brf import BRF
+from snnlab.nn.neurons.learned_oscillator import LearnedOscillator
 from snnlab.nn.quantization import make_whole
 from snnlab.nn.surrogate import spike
 
@@ -97,7 +97,7 @@ def build(kind: str, settings: dict[str, Any]) -> Neuron:
 def number(neuron: Neuron, name: str) -> float:
     """Return what a name in an equation stands for: a setting, a learned quantity, the length of a step."""
     if name == "dt":
-        return 0.002 if isinstance(neuron, BRF) else DT  # its frequencies are per second
+        return 0.002 if isinstance(neuron, LearnedOscillator) else DT  # its frequencies are per second
     learned = getattr(neuron, "learned", {})
     if hasattr(neuron, "value"):
         found = neuron.value(name)  # type: ignore[operator]
@@ -226,7 +226,17 @@ CHOICES = [
     *(("snntorch_alpha", {"reset": reset}) for reset in ("subtract", "none")),
     *(
         (kind, {})
-        for kind in ("adex", "brf", "coba_lif", "glif", "izhikevich", "resonate_and_fire", "tc_lif", "ts_lif")
+        for kind in (
+            "adex",
+            "brf",
+            "coba_lif",
+            "glif",
+            "izhikevich",
+            "resonate_and_fire",
+            "tc_lif",
+            "ts_lif",
+            "vanilla_rf",
+        )
     ),
 ]
 

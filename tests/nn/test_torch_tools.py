@@ -116,7 +116,7 @@ def assert_compiles(module: Network, x: Tensor, backend: str, *, whole: bool = T
 # It takes more than a second for each neuron.
 @pytest.mark.parametrize("kind", mostly_long(["cuba_lif", *(kind for kind in NEURONS if kind != "cuba_lif")], 1, 4))
 def test_every_neuron_compiles_into_one_graph(kind: str) -> None:
-    settings = {"input_gain": 1000.0} if kind in ("brf", "izhikevich") else {}  # otherwise silent
+    settings = {"input_gain": 1000.0} if kind in ("brf", "izhikevich", "vanilla_rf") else {}  # otherwise silent
     neuron = NEURONS.build(kind, settings, "n", in_shape=(F,), dt=1.0, num_steps=T)
     assert_compiles(Network({"fc": nn.Linear(F, F), "n": neuron}), inputs() * 30, "eager", lengths=LENGTHS)
 

@@ -53,7 +53,7 @@ def test_every_parameter_has_its_kinds() -> None:
     assert list(found) == [name for name, _ in network.named_parameters()]
 
 
-@pytest.mark.parametrize("kind", ["brf", "glif", "tc_lif", "ts_lif"])
+@pytest.mark.parametrize("kind", ["brf", "glif", "tc_lif", "ts_lif", "vanilla_rf"])
 def test_what_a_neuron_learns_is_no_weight(kind: str) -> None:
     network = build_network({"n": {"type": kind}}, in_shape=(3,), dt=1.0).network
     found = parameter_kinds(network)

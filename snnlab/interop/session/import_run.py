@@ -22,8 +22,9 @@ from snnlab.interop.nir_files import nir_package, read_graph
 from snnlab.interop.nir_import import ReadNetwork, read_network
 from snnlab.interop.nir_options import NIRReadOptions
 from snnlab.interop.session.foreign_weights import load_foreign
-from snnlab.nn.network import BuiltNetwork
+from snnlab.nn.network import BuiltNetwork, Network
 from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.brf import BRF
 from snnlab.runs.provenance import software
 from snnlab.runs.recorded import RunFiles
 from snnlab.runs.run_folder import (
@@ -57,7 +58,7 @@ def import_file(
         config_dir: A folder of the user's YAML files.
     """
     if any(key_of(text) == "model" for text in overrides):
-        return [import_weights(path, folder, overrides, config_dir)]
+        return import_weights(path, folder, overrides, config_dir)
     if path.suffix == SUFFIX:
         if given := [name for name, value in vars(options).items() if value != getattr(NIRReadOptions(), name)]:
             option = f"import: --{given[0].replace('_', '-')}"
@@ -141,8 +142,10 @@ def _write_read(
     write_run(folder, experiment, session.built, {"imported": {"file": str(path.absolute()), **source, **said}})
 
 
-def import_weights(path: Path, folder: Path, overrides: Sequence[str], config_dir: str | Path | None = None) -> str:
-    """Load a state dict into the network of an experiment, write it as the folder of a run, and return what was loaded.
+def import_weights(
+    path: Path, folder: Path, overrides: Sequence[str], config_dir: str | Path | None = None
+) -> list[str]:
+    """Load a state dict into the network of an experiment and write it as a run's folder; return what was loaded.
 
     Args:
         path: A file of `torch.save`, see `snnlab.interop.state_dicts`.
@@ -161,7 +164,7 @@ def import_weights(path: Path, folder: Path, overrides: Sequence[str], config_di
         session.build("built", "loss")
         weights = experiment.foreign_weights
         assert weights is not None
-        loaded = load_foreign(session.built.network, weights)
+        assumptions = [load_foreign(session.built.network, weights), *_oscillator_notes(session.built.network)]
     except SnnlabError as error:
         raise _with_data(error, session, overrides) from None
     source = {
@@ -169,13 +172,22 @@ def import_weights(path: Path, folder: Path, overrides: Sequence[str], config_di
         "sha256": file_hash(path),
         "format": "state dict",
         "read_by": f"torch {torch.__version__}",
-        "assumptions": [loaded],
+        "assumptions": assumptions,
     }
     record = dict(experiment.record or {})
     record["model"] = {key: value for key, value in record["model"].items() if key != "weights"}
     # A training from its config.yaml gets the weights by init_from, as from any run.
     write_run(folder, replace(experiment, record=record), session.built, {"imported": source})
-    return loaded
+    return assumptions
+
+
+def _oscillator_notes(network: Network) -> list[str]:
+    """Return which layers may be of another neuron: a vanilla RF's state dict has the names and shapes of a BRF's."""
+    return [
+        f"model.layers.{name}: read as brf; a vanilla RF has the same names: set model.layers.{name}.type=vanilla_rf"
+        for name, layer in network.layers()
+        if any(isinstance(part, BRF) for part in layer.modules())
+    ]
 
 
 def _with_data(error: SnnlabError, session: Session, overrides: Sequence[str]) -> SnnlabError:

@@ -40,6 +40,7 @@ from snnlab.nn.neurons.tsodyks_markram import (
     TsodyksMarkram as TsodyksMarkram,
     TsodyksMarkramState as TsodyksMarkramState,
 )
+from snnlab.nn.neurons.vanilla_rf import VanillaRF as VanillaRF, VanillaRFState as VanillaRFState
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.nn.neurons.base import FiringThreshold, SurrogateNeuron
-from snnlab.nn.neurons.info import AfterSpike, Firing, Gain, NeuronInfo
-from snnlab.nn.neurons.learn import InShape, Number
+from snnlab.nn.neurons.learn import Number
+from snnlab.nn.neurons.learned_oscillator import LearnedOscillator
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import FACTOR, Constant, Decay
-from snnlab.nn.surrogate import SurrogateSetting, spike
-from snnlab.spec.declared import Converted, setting
-from snnlab.spec.interval import Finite, above
-
-DEFAULT_DT = 10.0
+from snnlab.nn.surrogate import spike
 
 
 class BRFState(NamedTuple):
@@ -48,7 +42,7 @@ class BRFCoefficients(NamedTuple):
 
 
 @NEURONS.register("brf")
-class BRF(SurrogateNeuron):
+class BRF(LearnedOscillator):
     """Balanced resonate-and-fire neuron: a damped oscillator whose threshold and damping rise with its spikes.
 
     There is no reset. Each neuron learns its omega and b', which start uniform within their ranges. The damping cannot
@@ -56,12 +50,8 @@ class BRF(SurrogateNeuron):
 
     Args:
         dt: Length of a step, ms; 10 ms, as the authors have, where steps have no length.
-        equation_dt: dt of the equations, ms, for data whose steps have another length; null: dt.
-        omega: Range of the angular frequency, rad/s, `[low, high]`.
-        damping: Range of b', 1/s, `[low, high]`.
+        damping: Range of b', the damping beyond the border, 1/s, `[low, high]`.
         gamma: Factor of the refractory variable in one step.
-        input_gain: Factor of the input, which is a level: it counts for the length of a step in s.
-        learn: Whether omega and b' are learned.
 
     Shape:
         x: `[T, B, ...]`; state: `BRFState(v, w, q)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the
@@ -70,45 +60,15 @@ class BRF(SurrogateNeuron):
     Source: Higuchi et al., Balanced resonate-and-fire neurons, ICML 2024, and its code.
     """
 
-    # A step's own length would round to 0; the authors round omega and b'.
-    rounds_coefficients: ClassVar[bool] = False
-
-    omega: Annotated[Converted[Sequence[float], Tensor], "rad/s"] = setting(default=(5.0, 10.0))
-    damping: Annotated[Converted[Sequence[float], Tensor], "1/s"] = setting(default=(0.0, 3.0))
     gamma: Annotated[float, FACTOR] = 0.9
-    v_threshold: FiringThreshold = 1.0
-    input_gain: Finite = 1.0
-    learn: bool = True
-    equation_dt: Annotated[float, "ms", above(0)] | None = None
-    surrogate: SurrogateSetting = setting(default={"type": "double_gaussian", "sigma": 0.5, "scale": 0.5})
-    in_shape: InShape = None
 
     def prepare(self) -> None:
-        if self.in_shape is None:
-            raise ConfigError("", "brf has values for each neuron and needs in_shape, the shape of one sample")
-        self.seconds = (self.equation_dt or self.dt or DEFAULT_DT) / 1000.0
         self.refractory = Decay("tau_refractory", "gamma", None, self.gamma, self.dt, "exact")
-        ranges = {name: _require_range(name, vars(self).pop(name)) for name in ("omega", "damping")}
-        high = ranges["omega"][1]
-        if high * self.seconds >= 1.0:
-            raise ConfigError("omega", f"must be below 1 / dt = {1.0 / self.seconds:g} rad/s, got {high:g}")
-        for name, (low, high) in ranges.items():
-            values = torch.empty(self.in_shape).uniform_(low, high)
-            if self.learn:
-                self.register_parameter(name, nn.Parameter(values))
-            else:
-                self.register_buffer(name, values)
         super().prepare()
 
-    def learned_values(self) -> Iterator[tuple[str, str, Tensor]]:
-        units = {"omega": "rad_per_s", "damping": "per_s"}
-        yield from ((name, units[name], value.detach().double().abs()) for name, value in self.named_parameters())
-
-    @torch.no_grad()
-    def scale_time_constants(self, shape: tuple[int, ...], factor: Callable[[tuple[int, ...]], Tensor]) -> bool:
-        for name in ("omega", "damping"):  # their time constants are 1 / omega and 1 / b'
-            self.get_value(name).div_(factor(shape))
-        return True
+    def require_omega(self, highest: float) -> None:
+        if highest * self.seconds >= 1.0:
+            raise ConfigError("omega", f"must be below 1 / dt = {1.0 / self.seconds:g} rad/s, got {highest:g}")
 
     def coefficients(self) -> BRFCoefficients:
         dt = self.seconds
@@ -125,10 +85,6 @@ class BRF(SurrogateNeuron):
             "gain": "dt * input_gain",
         }
 
-    def get_value(self, name: str) -> Tensor:
-        """Return omega or b' of each neuron, learned or not; the sign does not count."""
-        return getattr(self, name)
-
     def initial_state(self, x: Tensor) -> BRFState:
         return BRFState(torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x))
 
@@ -142,16 +98,3 @@ class BRF(SurrogateNeuron):
 
     def constants(self) -> list[Constant]:
         return [self.refractory.constant()]
-
-    def info(self) -> NeuronInfo:
-        gain = Gain(self.input_gain, self.input_gain * self.seconds)
-        firing = Firing(self.v_threshold, strict=True, variable="v", rise=1.0)
-        power = 0 if self.equation_dt else -1
-        return NeuronInfo(gain, firing, AfterSpike("none"), drive_power=power)
-
-
-def _require_range(name: str, ends: Sequence[float]) -> tuple[float, float]:
-    """Return a range as two numbers, or raise a ConfigError."""
-    if len(ends) != 2 or not 0.0 <= ends[0] <= ends[1]:
-        raise ConfigError(name, f"must be [low, high], 0 <= low <= high, got {list(ends)}")
-    return ends[0], ends[1]

@@ -67,6 +67,26 @@ def test_a_training_of_no_epoch_keeps_them(weights: Path, workplace: Path, snnla
     assert again.status == 0, again.err
 
 
+def test_of_neurons_with_the_same_names_import_says_which_it_assumes(
+    tmp_path: Path, workplace: Path, snnlab: Snnlab
+) -> None:
+    names = {"omega": (16,), "b_offset": (16,), "linear.weight": (16, 16 + 700), "linear.mask": (16, 16 + 700)}
+    hidden = {f"hidden.{name}": torch.ones(shape) for name, shape in names.items()}
+    readout = {"out.linear.weight": torch.ones(3, 16), "out.tau_mem": torch.full((3,), 20.0)}
+    torch.save(hidden | readout, tmp_path / "theirs.pt")
+    size = ("model=brf_recurrent", "model.layers.fc1.out_features=16", *PATTERNS[:3], "data.dt=10")
+    balanced = snnlab("import", str(tmp_path / "theirs.pt"), "--out", "balanced", *size)
+    assert balanced.status == 0, balanced.err
+    assert_text_has(balanced.out, "model.layers.brf1", "brf", "model.layers.brf1.type=vanilla_rf")
+    vanilla = snnlab(
+        "import", str(tmp_path / "theirs.pt"), "--out", "vanilla", *size, "model.layers.brf1.type=vanilla_rf"
+    )
+    assert vanilla.status == 0, vanilla.err
+    assert "brf" not in vanilla.out
+    network: Any = package.load("vanilla").network
+    assert torch.equal(network.brf1.neuron.omega, torch.ones(16))
+
+
 def test_a_training_begins_with_what_was_imported(weights: Path, workplace: Path, snnlab: Snnlab) -> None:
     done = snnlab("import", str(weights), "--out", "brought", *PATTERNS, RENAME)
     assert done.status == 0, done.err

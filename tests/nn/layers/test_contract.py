@@ -83,6 +83,7 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "sequential": (IMAGE, {"layers": WITHIN}),
     "sigmoid": (IMAGE, {}),
     "brf": (IMAGE, {}),
+    "vanilla_rf": (IMAGE, {}),
     "resonate_and_fire": (IMAGE, {}),
     "lif_refrac": (IMAGE, {}),
     "klif": (IMAGE, {}),

@@ -1,4 +1,4 @@
-"""The balanced resonate-and-fire neuron, against its authors' equations written as a loop."""
+"""The balanced and the vanilla resonate-and-fire neuron, against their authors' equations written as loops."""
 
 from __future__ import annotations
 
@@ -41,6 +41,25 @@ def authors(x: Tensor, omega: Tensor, b_offset: Tensor, dt: float) -> tuple[Tens
         q = 0.9 * q + z
         outputs.append(z)
     return torch.stack(outputs), (u, v, q)
+
+
+def vanilla_authors(x: Tensor, omega: Tensor, b_offset: Tensor, dt: float) -> tuple[Tensor, Sequence[Tensor]]:
+    u, v, outputs = torch.zeros_like(x[0]), torch.zeros_like(x[0]), []
+    omega, b = omega.abs(), -b_offset.abs()
+    for x_t in x:
+        u, v = u + b * u * dt - omega * v * dt + x_t * dt, v + omega * u * dt + b * v * dt
+        outputs.append(spikes(u - 1.0))
+    return torch.stack(outputs), (u, v)
+
+
+@BOTH
+def test_vanilla_spikes_states_and_gradients_are_those_of_the_authors(dtype: torch.dtype, batch: int) -> None:
+    torch.manual_seed(3)
+    neuron: Any = NEURONS.build("vanilla_rf", {}, "vanilla_rf", dt=10.0, in_shape=(FEATURES,)).to(dtype)
+    omega, damping = (part.detach().clone().requires_grad_() for part in (neuron.omega, neuron.damping))
+    x = noise(dtype, batch, 1.0, 30.0)
+    pairs = [(neuron.omega, omega), (neuron.damping, damping)]
+    assert_agrees(neuron, lambda x: vanilla_authors(x, omega, damping, 0.01), x, learned=pairs)
 
 
 @BOTH

@@ -57,7 +57,12 @@ every_dialect = pytest.mark.parametrize("kind", [*MARKED, *mostly_long(list(DIAL
 
 # Settings with which the drive of these tests makes them spike at some steps.
 GAINS: dict[str, dict[str, Any]] = {
-    **{"brf": {"input_gain": 300.0}, "izhikevich": {"input_gain": 20.0}, "klif": {"input_gain": 0.1}}
+    **{
+        "brf": {"input_gain": 300.0},
+        "vanilla_rf": {"input_gain": 300.0},
+        "izhikevich": {"input_gain": 20.0},
+        "klif": {"input_gain": 0.1},
+    }
 }
 # Strong inhibition makes them spike, by their equations.
 REBOUNDS = {

@@ -238,6 +238,7 @@ def test_a_learned_quantity_has_a_unit_for_each_setting(
         ("glif", {"v_threshold": 0.4}, "v_threshold", 0.4),
         ("tc_lif", {"beta1": 1.5}, "beta1", 1.5),
         ("ts_lif", {"soma_decay": 0.25}, "soma_decay", 0.25),
+        ("vanilla_rf", {"damping": [2.0, 2.0]}, "damping_per_s", 2.0),
     ],
 )
 def test_neurons_that_always_learn_have_metrics(kind: str, settings: dict[str, Any], key: str, expected: float) -> None:
