@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import zipfile
@@ -57,6 +58,11 @@ def bundle_folder(path: Path) -> Path:
 def is_bundle(folder: Path) -> bool:
     """Return whether a folder is that of an unpacked bundle, in which nothing is written."""
     return folder.parent.parent == _unpacked()
+
+
+def with_bundle_names(text: str) -> str:
+    """Return a text in which the files of an unpacked bundle are named by the bundle: `NAME.snn/result.json`."""
+    return re.sub(rf"{re.escape(str(_unpacked()))}/[0-9a-f]{{64}}/([^/\n]+?)(?=[/'\";:,)]|\s|$)", rf"\1{SUFFIX}", text)
 
 
 def _unpacked() -> Path:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+from snnlab.bundles import with_bundle_names
 from snnlab.errors import SnnlabError
 from snnlab.printable import printable
 from snnlab.process import until_pipe_closes as until_pipe_closes
@@ -112,7 +113,7 @@ def say_error(error: SnnlabError) -> None:
     """Print a user's error to stderr; with SNNLAB_DEBUG=1, print the traceback too."""
     if os.environ.get("SNNLAB_DEBUG") == "1":
         traceback.print_exception(error)
-    print(printable(f"snnlab: {error}", "\n\t"), file=sys.stderr, flush=True)
+    print(printable(f"snnlab: {with_bundle_names(str(error))}", "\n\t"), file=sys.stderr, flush=True)
 
 
 def say(*lines: object) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from snnlab.bundles import is_bundle
 from snnlab.cli.command import Alone, ConfigDir, FigureFile, command
 from snnlab.config.recorded_run import compose_or_open
+from snnlab.console import say
 from snnlab.spec.field import Excludes
-from snnlab.zoo import run_path
+from snnlab.zoo import CARD_FILE, run_path
 
 
 @command("show", section="look into a network", page="layers")
@@ -24,10 +26,11 @@ def show(
 
     No data is read. The tables have its layers with shapes, parameters and operations, the memory of a training step,
     its neurons' constants at this dt, and which settings depend on dt. The overrides are those of snnlab train. Time
-    constants and other trained neuron parameters of a run have the values of its chosen epoch.
+    constants and other trained neuron parameters of a run have the values of its chosen epoch. Of a bundle the card
+    comes first: what was checked, and its licence.
 
     Args:
-        run: a run whose config.yaml is shown, outputs/NAME/TIME_SEED, or zoo:NAME
+        run: a run whose config.yaml is shown, outputs/NAME/TIME_SEED, zoo:NAME or NAME.snn
         figure: draw it instead
         plan: print which layers are fused in training on the CPU, and their backend
         kernels: print the kernels of its neurons, or why there are none
@@ -45,6 +48,10 @@ def show(
     folder = None if run is None else run_path(run)
     if run is not None and folder is not None and len(folder.parts) == 1 and not folder.is_dir():
         overrides, folder = (run, *overrides), None  # no folder, and no override: composing says what it may be
+    if folder is not None and is_bundle(folder) and (folder / CARD_FILE).is_file():
+        from snnlab.session import model_card
+
+        say(*model_card.bundle_card(folder))
     experiment, _ = compose_or_open(folder, overrides, config_dir, "shape")
 
     from snnlab.session import network_tables

@@ -17,6 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from snnlab.bundles import is_bundle
 from snnlab.config.folders import GLOBAL_GROUPS
 from snnlab.config.hints import word_hint
 from snnlab.errors import ConfigError, join_names
@@ -310,6 +311,7 @@ def run_to_resume(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
         return None
     if len(runs) > 1 or not runs[0] or runs[0] == "null":
         raise ConfigError("resume", "name one run's folder, such as resume=outputs/NAME/TIME_SEED")
-    if is_packaged(run := run_path(runs[0])):
+    run = run_path(runs[0])
+    if is_packaged(run) or is_bundle(run):
         raise ConfigError("resume", f"{runs[0]} is read-only", f"init_from={runs[0]} starts with its weights")
     return run, [text for text in overrides if not text.startswith(_RESUME)]

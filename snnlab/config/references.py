@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -68,6 +69,9 @@ def require_printable(raw: Mapping[str, Any]) -> None:
     for place, text in iterate_texts(raw):
         if not is_printable(place) or not is_printable(text, "\n\t"):
             shown = printable(text)
+            if any("\udc80" <= letter <= "\udcff" for letter in place + text):  # bytes that Python could not decode
+                fix = "set LC_ALL=C.UTF-8" if sys.getfilesystemencoding() == "ascii" else ""
+                raise ConfigError(printable(place), f"is no text in the terminal's encoding: '{shown[:60]}'", fix)
             raise ConfigError(printable(place), f"contains control characters: '{shown[:60]}'")
 
 

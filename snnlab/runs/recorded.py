@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from snnlab.bundles import is_bundle
 from snnlab.errors import ConfigError, DamagedError, RunFolderError, VersionError, one_line
 from snnlab.files import folders_at, load_array, load_arrays, open_regular, read_text
 from snnlab.printable import printable, printable_data
@@ -491,6 +492,8 @@ def _damaged_error(path: Path, reason: object) -> DamagedError:
     folder = path.parent
     if path.name == CONFIG:
         hint = f"restore it from a copy; the weights are still usable: {quote(f'init_from={folder}')}"
+    elif is_bundle(folder):
+        hint = "fetch the bundle again"
     else:
         hint = f"snnlab train {quote(f'resume={folder}')} writes it again"
     return DamagedError(path, reason, hint)

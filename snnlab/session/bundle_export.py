@@ -66,7 +66,7 @@ def export_bundle(folder: Path, target: Path, checkpoint: CheckpointName, licenc
         raise unwritable(target.parent, error) from error
     yield f"{len(weights)} tensors, {sum(values.numel() for values in weights.values()):,} numbers; {', '.join(files)}"
     if plugins := config.get("plugins"):
-        yield f"it holds no code: who opens it needs the plugins {', '.join(plugins)}"
+        yield f"it holds no code: who opens it needs the plugins {', '.join(plugins)}; for others: --onnx, --c"
     if licence is None:
         yield "no licence is stated: --licence TEXT"
 

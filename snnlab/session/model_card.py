@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from snnlab.runs.diagram import text_diagram
 from snnlab.runs.recorded import RecordedRun, read_run
 from snnlab.runs.statistics import wilson
 from snnlab.session.session import Session
-from snnlab.zoo import CARD_FILE, PREFIX, run_path
+from snnlab.zoo import CARD_FILE, PREFIX, run_label, run_path
 
 _LABEL_WIDTH, _TEXT_WIDTH = 13, 100
 
@@ -121,7 +121,16 @@ def card_lines(found: ModelCard) -> Iterator[str]:
         yield ""
         yield from text_diagram(found.network.summary)
     yield ""
-    for label, texts in card_facts(found):
+    yield from _fact_lines(card_facts(found))
+
+
+def bundle_card(folder: Path) -> Iterator[str]:
+    """Yield the card of an unpacked bundle as lines of text; neither its plugins nor its network are needed."""
+    yield from _fact_lines(card_facts(ModelCard(run_label(folder), "", read_card_file(folder / CARD_FILE), "")))
+
+
+def _fact_lines(facts: Iterable[tuple[str, Sequence[str]]]) -> Iterator[str]:
+    for label, texts in facts:
         for number, text in enumerate(texts):
             lines = textwrap.wrap(text, _TEXT_WIDTH - _LABEL_WIDTH, break_long_words=False, break_on_hyphens=False)
             for line_number, line in enumerate(lines):

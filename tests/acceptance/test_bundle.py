@@ -93,11 +93,11 @@ def test_other_weights_than_those_of_its_result_give_no_answer(
     assert "bundles" not in done.err
 
 
-def test_plugins_are_named_and_not_imported(
+def test_plugins_are_named_and_not_imported_and_the_card_opens_without_them(
     digits_run: Path, workplace: Path, digit: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(workplace / "cache"))
-    assert snnlab("export", str(digits_run), "--bundle", "one.snn").status == 0
+    assert snnlab("export", str(digits_run), "--bundle", "one.snn", "--licence", "CC BY 4.0").status == 0
     with zipfile.ZipFile("one.snn") as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     files["config.yaml"] = files["config.yaml"].replace(b"plugins: []", b"plugins: [evil]")
@@ -108,6 +108,11 @@ def test_plugins_are_named_and_not_imported(
     done = snnlab("predict", "other.snn", str(digit))
     assert done.status == 2
     assert_text_has(done.err, "plugins=[evil]")
+    shown = snnlab("show", "other.snn")
+    assert shown.status == 2
+    assert_text_has(shown.out, "licence", "CC BY 4.0", "test accuracy")
+    assert_text_has(shown.err, "other.snn", "plugins=[evil]")
+    assert "bundles" not in shown.err
 
 
 def test_a_damaged_one_is_one_line(workplace: Path, digit: Path, snnlab: Snnlab) -> None:
@@ -115,3 +120,19 @@ def test_a_damaged_one_is_one_line(workplace: Path, digit: Path, snnlab: Snnlab)
     done = snnlab("predict", "bad.snn", str(digit))
     assert done.status == 2
     assert_error_has(done.error, "bad.snn")
+
+
+def test_a_damaged_result_is_one_of_the_bundle(bundle: Path, snnlab: Snnlab) -> None:
+    with zipfile.ZipFile(bundle) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    write_bundle(Path("other.snn"), files | {"result.json": b"{"})
+    done = snnlab("evaluate", "other.snn")
+    assert done.status == 2
+    assert_text_has(done.err, "other.snn/result.json")
+    assert not [word for word in ("bundles", "resume") if word in done.err]
+
+
+def test_a_training_cannot_go_on_in_it(bundle: Path, snnlab: Snnlab) -> None:
+    done = snnlab("train", f"resume={bundle}")
+    assert done.status == 2
+    assert_error_has(done.error, "resume", bundle, f"init_from={bundle}")

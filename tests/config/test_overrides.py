@@ -176,3 +176,8 @@ def test_unused_features_of_hydra_are_refused(text: str, facts: tuple):
 def test_repeated_settings_are_reported_with_their_values():
     facts = repetition_warnings(["seed=1", "seed=2", "model=a", "neuron.tau_mem=1", "neuron.tau_mem=1"])
     assert_lines_have(facts, ("seed", "2 times", "1, 2"))
+
+
+def test_a_text_that_the_terminal_could_not_decode_is_named_as_such() -> None:
+    with assert_raises(ConfigError, "name", "encoding"):
+        compose_experiment(["name=\udcc3\udcbc"], None)
