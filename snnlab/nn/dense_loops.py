@@ -54,7 +54,6 @@ class DenseLoops:
         before: States before the last step.
         inputs: Currents of the neurons in the last step.
         outputs: Outputs of the neurons in the last step; spikes: of those that spike.
-        largest: Largest input of each linear map so far, by its name.
         past: Values of the last steps by the index of their operation, the last one first.
 
     Shape:
@@ -69,7 +68,6 @@ class DenseLoops:
         self.before: dict[str, dict[str, np.ndarray]] = {}
         self.inputs: dict[str, np.ndarray] = {}
         self.outputs: dict[str, np.ndarray] = {}
-        self.largest: dict[str, float] = {}
         self.past = {source.of: deque[np.ndarray](maxlen=0) for source in _sources(form)}
         for source in _sources(form):
             size = max(self.past[source.of].maxlen or 0, source.delay)
@@ -107,7 +105,6 @@ class DenseLoops:
         for part in one.maps:
             delay = part.source.delay
             x = self.past[part.source.of][delay - 1] if delay else values[part.source.of]
-            self.largest[part.name] = max(self.largest.get(part.name, 0.0), float(x.max()))
             _add_map(part, x, u)
         y = u.transpose(2, 0, 1)
         return y if one.bias is None else y + one.bias[:, None, None]

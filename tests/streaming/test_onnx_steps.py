@@ -7,6 +7,7 @@ import pytest
 
 from snnlab.streaming.event_stream import EventStream
 
+from .grid_networks import LAYERS, SHAPE, grid_network
 from .test_event_loops import (
     GRAPH_KINDS,
     GRAPHS,
@@ -18,7 +19,6 @@ from .test_event_loops import (
     random_steps,
     shape_of,
 )
-from .test_grid_proof import LAYERS, SHAPE, grid_network
 
 pytest.importorskip("onnxruntime", reason="onnx and onnxruntime are not installed")
 onnx = pytest.importorskip("snnlab.interop.onnx_network", reason="the feature interop is not there")

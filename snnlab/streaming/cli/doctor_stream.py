@@ -26,9 +26,8 @@ def certify(
 
     The recording runs through the engine of snnlab stream, through plain dense loops, and through the network in
     PyTorch. It prints the states, in all layers, whose bits are not those of dense loops; the spikes that differ in
-    PyTorch, and how far the first is from its threshold; whether all weights lie on a grid of powers of two, on which
-    sums in any order have the same bits, or which layer does not and why; and the time of a step. Exit status:
-    0 the bits are equal, 1 they differ, 2 a mistake.
+    PyTorch, and how far the first is from its threshold; and the time of a step. Exit status: 0 the bits are equal,
+    1 they differ, 2 a mistake.
 
     Args:
         recording: file of events, by default the first recording of the test split

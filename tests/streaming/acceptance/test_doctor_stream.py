@@ -44,7 +44,6 @@ def test_a_stream_that_equals_dense_loops_is_certified(run: str, snnlab: Snnlab)
     assert_text_has(bits, "equal", 0, 16 * (16 + 10), 16 * 10)
     assert any(line.startswith("spikes      0 of 256 ") for line in lines)
     assert any(line.startswith("batch norm  1 folded") for line in lines)
-    assert any("fc1: " in line and "no multiples" in line for line in lines)
     assert any(line.startswith("time ") and "p99" in line for line in lines)
 
 
