@@ -16,9 +16,9 @@ weights in --data/foreign and the four gestures; conv_lif (steps of 1 ms), train
 Each round runs a whole recording with each method. "min" is the percentile over steps of each step's minimum over the
 rounds, "all" that over all samples. Then: ten times the rate, every cell in every step; "inside the step", the engine
 and the network in C (`snnlab export --c`, compiled by its Makefile) within compiled loops, without a call from Python,
-and outputs with other bits; one event a step; an hour of recordings in a loop (--hour); the start; and on a grid of
-8-bit weights, in how many steps and layers the membranes and the numbers of spikes differ between methods. It prints
-Markdown and writes bench_stream.json.
+and outputs with other bits; an hour of recordings in a loop (--hour); the start; and on a grid of 8-bit weights, in how
+many steps and layers the membranes and the numbers of spikes differ between methods. It prints Markdown and writes
+bench_stream.json.
 """
 
 from __future__ import annotations

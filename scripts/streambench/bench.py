@@ -18,7 +18,6 @@ from streambench.inside import inside
 from streambench.methods import BY_NAME, Engine, Method, Onnx, has_network
 from streambench.work import Columns, Recording, Work, every_cell, on_grid, works
 
-from snnlab.errors import ConfigError
 from snnlab.streaming.latency import LatencyHistogram
 
 # The methods with all rounds; the others are far slower.
@@ -41,7 +40,6 @@ def run(settings: argparse.Namespace) -> None:
         ]
         figures["every cell"] = worst(work, names[:2])
         figures["inside"] = [inside_step(work, recording, settings.rounds) for recording in work.recordings]
-        figures["by event"] = [by_event(work, recording, settings.rounds) for recording in work.recordings]
         figures["grid"] = equality(work, names, settings.slow_steps)
         if settings.hour:
             figures["hour"] = hour(work)
@@ -123,22 +121,6 @@ def worst(work: Work, names: Sequence[str]) -> dict[str, Any]:
         us = pass_us(BY_NAME[name](work), [columns] * 200)[10:]
         found[name] = {"p50": float(np.median(us)), "min": float(us.min()), "max": float(us.max())}
     return found
-
-
-def by_event(work: Work, recording: Recording, rounds: int) -> dict[str, Any]:
-    """Return the mean time of an event that is a step of its own, us."""
-    method, means = Engine(work), []
-    x, y, p = recording.events
-    events = {"t": recording.ms * 1000, "x": x, "y": y, "p": p}
-    try:
-        for _ in range(rounds):
-            method.reset()
-            begun = time.perf_counter_ns()
-            method.stream.feed_each(events)
-            means.append((time.perf_counter_ns() - begun) / 1e3 / x.size)
-    except ConfigError as error:
-        return {"recording": recording.name, "refused": error.message}
-    return {"recording": recording.name, "events": int(x.size), "mean_us": min(means), "all_mean_us": means}
 
 
 def hour(work: Work) -> dict[str, Any]:
@@ -239,9 +221,6 @@ def tables(work: Work, figures: dict[str, Any]) -> str:
         "- every cell, every step: " + ", ".join(f"{n} {f['p50']:.0f} us, max {f['max']:.0f}" for n, f in cells.items())
     )
     lines += [_inside_line(one, steps) for one, steps in zip(figures["inside"], figures["steps"], strict=True)]
-    for one in figures["by event"]:
-        text = one.get("refused") or f"mean {one['mean_us']:.3f} us of {one['events']:,} events"
-        lines.append(f"- event by event, {one['recording']}: {text}")
     for name, one in figures["grid"].items():
         differ = ", ".join(f"{other} {sum(counts.values())}" for other, counts in one["differences"].items())
         lines.append(

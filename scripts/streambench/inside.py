@@ -83,7 +83,7 @@ def inside(work: Work, recording: Recording, rounds: int) -> dict[str, Any]:
 
 def _engine(work: Work, recording: Recording) -> Loop:
     stream = EventStream(work.network, work.in_shape)
-    places, x, y, p = stream.compiled_arguments[0], *recording.events
+    places, x, y, p = stream.places, *recording.events
     output = stream.step([], [], []).reshape(1, -1)
 
     def run(stops: np.ndarray, outputs: np.ndarray, ns: np.ndarray) -> None:

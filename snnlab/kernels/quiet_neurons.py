@@ -27,11 +27,6 @@ class Quiet(NamedTuple):
     factors: dict[str, Node | None]
     thresholds: list[tuple[str, Node]]
 
-    @property
-    def leaks(self) -> bool:
-        """Whether a state changes by itself."""
-        return any(self.factors.values())
-
 
 def quiet_neurons(form: NeuronForm) -> Quiet | None:
     """Return what neurons do without input, or None if that does not follow."""

@@ -512,13 +512,6 @@ def trace(
     return StepGraph(x, y, before, after, numbers, grads, grad_outputs, saved, recomputed, exact, binary)
 
 
-def describe(step: StepGraph) -> str:
-    """Return a step as text; the same arithmetic gives the same text."""
-    roots = {"y": step.y, **step.after, **step.grads}
-    nodes = sorted(_ancestors(roots.values()), key=lambda node: node.at)
-    return f"{nodes} {[(name, node.at) for name, node in roots.items()]} {[node.at for node in step.saved]}"
-
-
 def value_of(node: Node, values: Mapping[str, Any]) -> Any:
     """Return the value of a node of numbers, computed with the operations of the plain loop."""
     if node.op in _NUMBERS:

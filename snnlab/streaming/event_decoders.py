@@ -37,26 +37,14 @@ class BadLine(NamedTuple):
     text: str
 
 
-class LineForm(NamedTuple):
-    """The form of the bytes of events: see `parse_lines`; without an order, events of 16 bytes."""
-
-    order: np.ndarray | None = None
-    power: int = 0
-    lowest: int = 0
-
-
 class Decoder(Protocol):
     """Turns bytes into events.
 
     Attributes:
-        rest: The bytes of the event that has not ended, also after the end.
-        num_lines: Number of lines so far; 0 where there are none.
         num_bad: Number of lines that were no events, or of bytes of an event that was cut at the end.
         first_bad: The first of these lines.
     """
 
-    rest: bytes
-    num_lines: int
     num_bad: int
     first_bad: BadLine | None
 
@@ -68,41 +56,26 @@ class Decoder(Protocol):
         """Return the events after the last piece."""
         ...
 
-    def form(self) -> LineForm | None:
-        """Return the form of what follows; None: it is not known before the first line."""
-        ...
-
-    def count_lines(self, number: int) -> None:
-        """Count lines that were decoded elsewhere."""
-        ...
-
 
 class BinaryDecoder:
     """Decodes events of 16 bytes."""
 
     def __init__(self) -> None:
-        self.num_lines = self.num_bad = 0
-        self.rest = b""
+        self.num_bad = 0
         self.first_bad: BadLine | None = None
-
-    def form(self) -> LineForm:
-        """Return that events have 16 bytes."""
-        return LineForm()
-
-    def count_lines(self, number: int) -> None:
-        """Do nothing: there are no lines."""
+        self._rest = b""
 
     def decode(self, piece: bytes) -> Columns:
         """Return the events that end in a piece."""
-        text = self.rest + piece if self.rest else piece
+        text = self._rest + piece if self._rest else piece
         count = len(text) // EVENT.itemsize
-        self.rest = text[count * EVENT.itemsize :]
+        self._rest = text[count * EVENT.itemsize :]
         events = np.frombuffer(text, EVENT, count)
         return {name: events[name].astype(np.int64) for name in _NAMES}
 
     def finish(self) -> Columns:
         """Return no events; a part of one is counted as bad."""
-        self.num_bad = len(self.rest)
+        self.num_bad = len(self._rest)
         return {name: np.zeros(0, np.int64) for name in _NAMES}
 
 
@@ -122,17 +95,9 @@ class LineDecoder:
             raise ConfigError("--time-unit", f"is {time_unit}", allowed=UNIT_POWERS)
         self._power, self._lowest = UNIT_POWERS[time_unit], -1 if polarities == 2 else 0
         self._order = _order(columns)
-        self.num_lines = self.num_bad = 0
+        self.num_bad = 0
         self.first_bad: BadLine | None = None
-        self.rest = b""
-
-    def form(self) -> LineForm | None:
-        """Return the form of the lines after the first one, which may name the columns."""
-        return LineForm(self._order, self._power, self._lowest) if self.num_lines else None
-
-    def count_lines(self, number: int) -> None:
-        """Count lines that were decoded elsewhere."""
-        self.num_lines += number
+        self._rest, self._num_lines = b"", 0
 
     def decode(self, piece: bytes) -> Columns:
         """Return the events of the lines that end in a piece.
@@ -140,39 +105,35 @@ class LineDecoder:
         Raises:
             DataError: if the first line of all is neither an event nor names of columns, or a line is too long.
         """
-        text = self.rest + piece if self.rest else piece
+        text = self._rest + piece if self._rest else piece
         size = text.rfind(b"\n") + 1
-        self.rest = text[size:]
-        if len(self.rest) > _LONGEST_LINE:
-            number = self.num_lines + text.count(b"\n") + 1
+        self._rest = text[size:]
+        if len(self._rest) > _LONGEST_LINE:
+            number = self._num_lines + text.count(b"\n") + 1
             raise DataError(f"line {number}", "is longer than 64 kB", "see --binary for events that are no lines")
         return self._columns(text[:size])
 
     def finish(self) -> Columns:
-        """Return the event of a last line without an end; a line that is no event stays, as its end may follow."""
-        rest, bad = self.rest, self.num_bad
-        events = self._columns(rest + b"\n" if rest.strip() else b"")
-        self.rest = b""
-        if self.num_bad > bad:
-            self.rest, self.num_lines = rest, self.num_lines - 1
-        return events
+        """Return the event of a last line without an end."""
+        rest, self._rest = self._rest, b""
+        return self._columns(rest + b"\n" if rest.strip() else b"")
 
     def warm_up(self) -> None:
         """Load the compiled loop, which takes some tenths of a second, before events arrive."""
         parse_lines(np.frombuffer(b"\n", np.uint8), self._order, self._power, self._lowest, np.empty((4, 1), np.int64))
 
     def _columns(self, text: bytes) -> Columns:
-        if text and not self.num_lines:
+        if text and not self._num_lines:
             text = self._without_header(text)
         table = np.empty((4, len(text) // _SHORTEST_LINE + 2), np.int64)
         data = np.frombuffer(text, np.uint8)
         count, lines, bad, first_line, first_byte = parse_lines(data, self._order, self._power, self._lowest, table)
         if bad and self.first_bad is None:
             line = text[first_byte : text.index(b"\n", first_byte)].decode("utf-8", "replace").strip()
-            self.first_bad = BadLine(self.num_lines + first_line, line[:40])
-            if self.num_lines + first_line == 1:
+            self.first_bad = BadLine(self._num_lines + first_line, line[:40])
+            if self._num_lines + first_line == 1:
                 raise DataError("line 1", f"is no event, got '{line[:40]}'", "write t,x,y,p in each line")
-        self.num_lines += lines
+        self._num_lines += lines
         self.num_bad += bad
         return dict(zip(_NAMES, table[:, :count], strict=True))
 
@@ -182,7 +143,7 @@ class LineDecoder:
         words = [_SYNONYMS.get(name, name) for word in line.split() for name in [word.partition("@")[0]]]
         if not {"t", "x"} <= set(words) <= {*_NAMES, "-"}:
             return text
-        self._order, self.num_lines = _order(words), 1
+        self._order, self._num_lines = _order(words), 1
         return text[end:]
 
 

@@ -25,8 +25,6 @@ from snnlab.streaming.update_loops import engine_at
 _loop, _inner = compiled(nogil=True, error_model="numpy"), njit(nogil=True, error_model="numpy", forceinline=True)
 # A step is compiled once for all loops that call it.
 _once = njit(nogil=True, error_model="numpy")
-# Functions that become part of each loop that calls them: as functions of their own, they would be compiled once more.
-_within = njit(nogil=True, error_model="numpy", inline="always")
 
 
 @_inner
@@ -142,32 +140,6 @@ def all_spikes(counts: Any) -> int:
 
 
 @_loop
-def run_steps(places: Any, x: Any, y: Any, p: Any, stops: Any, outputs: Any, spikes: Any) -> int:
-    """Run a step for each number of `stops`, with the events before it; return the first event outside, or -1.
-
-    The arguments are the places of an `Engine`, the events' columns, the ends of the steps in them, and what is filled.
-
-    Shape:
-        x, y, p: `[N]`; stops: `[T]`; outputs: `[T, K]`; spikes: `[T]`, the number in all layers since the start.
-    """
-    e = engine_at(places)
-    outside = first_outside(e.layers, x, y, p, 0, x.size)
-    if outside >= 0:
-        return outside
-    first = 0
-    for n in range(stops.size):
-        take_events(e.layers, e.values, e.bits, e.cells, x, y, p, first, stops[n])
-        first = stops[n]
-        step(places)
-        take_output(e.layers, e.values, e.bits, outputs[n])
-        spikes[n] = all_spikes(e.counts)
-        e.clock[0].step += 1
-    e.clock[0].events += x.size
-    e.clock[0].waiting = 0
-    return -1
-
-
-@_loop
 def run_step(places: Any, x: Any, y: Any, p: Any) -> int:
     """Run a step with its events; return the first event outside, -1 if none is, or -2 if lengths differ.
 
@@ -195,11 +167,13 @@ def first_us(number: Any, clock: Any) -> int:
     return -((-number * clock.us_numerator) // clock.us_denominator)
 
 
-@_within
-def feed(
+@_loop
+def feed_events(
     places: Any, t: Any, x: Any, y: Any, p: Any, first: Any, end: Any, outputs: Any, spikes: Any
 ) -> tuple[int, int]:
     """Take events from the one at `first` on, and run each step that an event of a later step, or `end`, ends.
+
+    `places` are those of an `Engine`.
 
     Events of the open step wait in the input of the first layer, where their order makes no difference. Events of
     earlier steps, too far ahead, or outside the sensor are counted in `clock`.
@@ -243,11 +217,3 @@ def feed(
         own.waiting += 1
         own.latest = max(own.latest, t[n])
         n += 1
-
-
-@_loop
-def feed_events(
-    places: Any, t: Any, x: Any, y: Any, p: Any, first: Any, end: Any, outputs: Any, spikes: Any
-) -> tuple[int, int]:
-    """Do as `feed`, for Python."""
-    return feed(places, t, x, y, p, first, end, outputs, spikes)

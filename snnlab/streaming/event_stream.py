@@ -5,7 +5,6 @@ Axes: T steps, K outputs.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -13,7 +12,6 @@ import numpy as np
 
 from snnlab.compiled import places_of
 from snnlab.errors import ConfigError, DataError
-from snnlab.kernels.trace import describe
 from snnlab.kernels.vectors import LANES
 from snnlab.nn.network import Network, build_network
 from snnlab.nn.network_form import Shape, network_form
@@ -28,15 +26,13 @@ from snnlab.streaming.buffers import (
     start_of_step,
     state_of,
 )
-from snnlab.streaming.event_loops import feed_events, run_step, run_steps
+from snnlab.streaming.event_loops import feed_events, run_step
 from snnlab.streaming.rendered_updates import update_address
 from snnlab.streaming.stream_layers import stream_layers
-from snnlab.streaming.stream_state import StateEntry, StreamState, check_values, put_state, state_entries, take_state
 from snnlab.streaming.update_loops import Engine
 
 # Where the clock has the numbers of `DroppedEvents`.
 _DROPPED = slice(CLOCK.names.index("late"), CLOCK.names.index("outside") + 1) if CLOCK.names else slice(0)
-_OF_STEP = slice(-3, None)  # the numbers of the clock that the length of a step decides
 _INT64 = np.dtype(np.int64)
 _CONTIGUOUS = (8,)
 # Steps that one call of the compiled loop runs, so that a long silence needs little memory.
@@ -51,6 +47,21 @@ class DroppedEvents(NamedTuple):
     late: int
     ahead: int
     outside: int
+
+
+class StreamState(NamedTuple):
+    """A copy of what a stream carries from one event to the next.
+
+    Attributes:
+        layers: Where the numbers of each layer are: a stream goes on from a state with the same places only.
+        values, bits: The arrays of the engine's `Buffers`.
+        clock: The numbers of `CLOCK`.
+    """
+
+    layers: np.ndarray
+    values: np.ndarray
+    bits: np.ndarray
+    clock: np.ndarray
 
 
 class StreamedSteps(NamedTuple):
@@ -160,9 +171,9 @@ class EventStream:
         return f"it has {width} x {height} pixels and {self.sensor.polarities} polarities"
 
     @property
-    def compiled_arguments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The places of the engine, and the memory of the outputs and numbers of spikes of steps."""
-        return self._places, self._rows, self._spikes
+    def places(self) -> np.ndarray:
+        """The places of the engine's arrays, for compiled loops."""
+        return self._places
 
     @property
     def clock(self) -> tuple[int, ...]:
@@ -235,32 +246,6 @@ class EventStream:
         """
         return self._feed(self._timed(events))
 
-    def feed_each(self, events: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Run a step for each event, and return their outputs, and the numbers of spikes since the stream's start.
-
-        Args:
-            events: Columns as in `feed`; their times do not matter.
-
-        Raises:
-            DataError: if an event is outside the sensor; the stream is then as before.
-
-        Shape:
-            returns `[N, ...]` and `[N]`.
-        """
-        self.check_each()
-        _, x, y, p = _columns(events)
-        outputs, spikes = np.zeros((x.size, self._output.size), np.float32), np.zeros(x.size, np.int64)
-        stops = np.arange(1, x.size + 1)
-        if (outside := run_steps(self._places, x, y, p, stops, outputs, spikes)) >= 0:
-            raise self._outside(x[outside], y[outside], p[outside])
-        return outputs.reshape(-1, *self.out_shape), spikes
-
-    def check_each(self) -> None:
-        """Raise a ConfigError if a step without events changes the network, so that `feed_each` has no meaning."""
-        if name := next((layer.label for layer in self.layers if layer.changes_alone), None):
-            problem = "changes with time, so that single events are no steps"
-            raise ConfigError(f"model.layers.{name}", problem, "use a short dt")
-
     def end_steps(self, number: int) -> Iterator[StreamedSteps]:
         """Run steps until a number of them have ended, although no event of a later step has arrived.
 
@@ -280,10 +265,6 @@ class EventStream:
     def step_at(self, t_us: float) -> int:
         """Return the index of the step of a time, us."""
         return int(t_us) * int(self._clock["us_denominator"][0]) // int(self._clock["us_numerator"][0])
-
-    def count_outside(self, number: int) -> None:
-        """Add to the number of events that were dropped because they were outside the sensor."""
-        self._clock["outside"] += number
 
     def _timed(self, events: Any) -> tuple[np.ndarray, ...]:
         if self.dt is None:
@@ -334,36 +315,21 @@ class EventStream:
 
     def state(self) -> StreamState:
         """Return a copy of the state."""
-        return take_state(self._buffers, self._clock)
-
-    def state_entries(self) -> list[StateEntry]:
-        """Return what a state of this stream holds."""
-        return state_entries(self._buffers, self._clock)
+        own = self._buffers
+        return StreamState(own.layers.copy(), own.values.copy(), own.bits.copy(), self._clock.copy())
 
     def load(self, state: StreamState) -> None:
         """Go on from a state of the same network with steps of the same length; after an error it is as before.
 
         Raises:
-            DataError: if a value in it is not legal.
+            ConfigError: if it is of another network, or of steps of another length.
         """
-        entries, found = self.state_entries(), state._asdict()
-        if not all(entry.fits(found[entry.name]) for entry in entries):
-            raise ConfigError("state", "is of another network")
-        if (state.clock[_OF_STEP] != self._clock.view(np.int64)[_OF_STEP]).any():
-            raise ConfigError("state", f"has steps of another length than {self.dt:g} ms")
-        check_values(entries, found, "state")
-        put_state(self._buffers, self._clock, state)
-
-    def digest(self) -> str:
-        """Return a checksum of the network's layers, neurons and weights, the sensor and the step."""
         own = self._buffers
-        found = hashlib.sha256()
-        steps = self._clock["us_numerator"], self._clock["us_denominator"]
-        for array in (own.layers, own.weights, own.begun, own.cells, *steps):
-            found.update(array.tobytes())
-        for layer in self.layers:
-            found.update(b"" if layer.form is None else describe(layer.form.step).encode())
-        return found.hexdigest()
+        if not np.array_equal(state.layers, own.layers):
+            raise ConfigError("state", "is of another network")
+        if any(state.clock[name] != self._clock[name] for name in ("us_numerator", "us_denominator")):
+            raise ConfigError("state", f"has steps of another length than {self.dt:g} ms")
+        own.values[:], own.bits[:], self._clock[:] = state.values, state.bits, state.clock
 
     def states(self) -> dict[str, dict[str, np.ndarray]]:
         """Return a copy of the states by the name of their neurons: `[C, H, W]` by the name of each state."""

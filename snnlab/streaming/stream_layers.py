@@ -105,13 +105,6 @@ class StreamLayer(NamedTuple):
         return self.relays or (self.quiet is not None and self.form is not None and leaks_first(self.form, self.quiet))
 
     @property
-    def changes_alone(self) -> bool:
-        """Whether a step without input can change the layer or its output."""
-        if self.bias is not None or self.feeds_itself or self.delay is not None:
-            return True
-        return self.form is not None and (self.quiet is None or self.quiet.leaks)
-
-    @property
     def shape(self) -> Shape:
         """Shape of the neurons."""
         return _pooled(self.conv_shape, self.current_pool)

@@ -171,23 +171,6 @@ def test_a_step_can_end_without_events(network: Network) -> None:
     assert steps.t.tolist() == [62, 64, 66]
 
 
-@pytest.mark.long
-def test_each_event_can_be_a_step() -> None:
-    network = built({**LAYERS, "lif": {"type": "iaf"}, "readout": {"type": "iaf", "v_threshold": 0.2}})
-    events, stream, other = recording(), EventStream(network), EventStream(network)
-    found, spikes = stream.feed_each(events)
-    assert spikes[-1] == sum(layer["spikes"] for layer in stream.stats()["layers"].values())
-    assert np.array_equal(
-        found, [other.step(x, y, p).copy() for x, y, p in zip(events.x, np.asarray(events.y), events.p, strict=True)]
-    )
-    assert found.any()
-
-
-def test_events_by_themselves_are_refused_where_time_changes_the_network(network: Network) -> None:
-    with assert_raises(ConfigError, "model.layers.lif"):
-        EventStream(network).feed_each(recording())
-
-
 def test_the_first_events_of_steps_of_a_third_of_a_ms(network: Network) -> None:
     stream = EventStream(network, dt=1 / 3)
     (steps,) = stream.feed({"t": np.arange(999, 10_000, 1000), **{name: np.zeros(10, np.int64) for name in "xyp"}})
@@ -195,6 +178,14 @@ def test_the_first_events_of_steps_of_a_third_of_a_ms(network: Network) -> None:
     assert [stream.start_us(number) for number in (1, 2, 3)] == [334, 667, 1000]
     with assert_raises(DataError, "stream", "hour"):
         stream.feed({"t": np.array([2**62]), **{name: np.zeros(1, np.int64) for name in "xyp"}})
+
+
+def test_a_step_longer_than_events_may_be_ahead_is_refused() -> None:
+    for dt in (1e300, 3.7e6, 1e-4, -1.0, float("nan")):
+        with assert_raises(ConfigError, "dt"):
+            EventStream(build_network(LAYERS, in_shape=SHAPE, dt=1.0).network, dt=dt)
+    with assert_raises(ConfigError, "dt"):
+        EventStream(build_network(LAYERS, in_shape=SHAPE, dt=1e-5).network)
 
 
 def test_columns_of_unequal_lengths_are_refused(network: Network) -> None:

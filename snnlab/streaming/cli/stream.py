@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Generator
-from contextlib import ExitStack, closing, suppress
-from pathlib import Path
+from contextlib import ExitStack, closing
 from typing import Annotated
 
 from snnlab.cli.command import (
@@ -37,10 +35,8 @@ def stream(
     dt: Milliseconds | None = None,
     every: Milliseconds | None = None,
     until: Probability | None = None,
-    by_event: bool = False,
     max_wait: Milliseconds | None = None,
     latency: bool = False,
-    state: Annotated[str | None, "file"] = None,
     follow: bool = False,
     binary: bool = False,
     reading: FileReading = AS_RECORDED,
@@ -52,40 +48,34 @@ def stream(
     plugins: Plugins = None,
     call: Call,
 ) -> None:
-    """Answer while events arrive, from a file, a pipe or a socket.
+    """Answer while events arrive, from a file or a pipe.
 
     The network of a run runs step by step on one core, with work only where there are events. Each line on stdout is a
     JSON object: t_ms (the end of the step), answer (the class' number), name, probability, from the outputs of the last
     data.duration_ms; spikes (of all layers since the line before).
 
-    Events come from a file as for snnlab predict, a FIFO, standard input (-), or the first program that sends something
-    to the port (0: any free one). --follow reads a file on as it grows. These have a line t,x,y,p for each event, t in
-    us; or with --binary 16 bytes, little endian: t int64, x uint16, y uint16, p uint8, three that are not read. Without
-    --follow a text file needs a first line with the names of its columns, or --columns. A writer that is faster than
-    the network waits. Events of a step that has ended, outside the sensor, or more than an hour ahead, and lines that
-    are no events, are dropped; the first of each kind is reported, and the last line on stderr has their numbers.
+    Events come from a file as for snnlab predict, a FIFO, or standard input (-). --follow reads a file on as it grows.
+    These have a line t,x,y,p for each event, t in us; or with --binary 16 bytes, little endian: t int64, x uint16,
+    y uint16, p uint8, three that are not read. Without --follow a text file needs a first line with the names of its
+    columns, or --columns. A writer that is faster than the network waits. Events of a step that has ended, outside the
+    sensor, or more than an hour ahead, and lines that are no events, are dropped; the first of each kind is reported,
+    and the last line on stderr has their numbers.
 
     A step ends when an event of a later step arrives, or at the end of the input. With --max-wait it also ends by the
-    clock, this long after it would end in real time: for a camera that falls silent. --by-event runs each event through
-    the network when it arrives, and prints a line for each one that causes an output; for networks that do not change
-    with time, such as those of iaf. --latency adds latency_us to the lines: from the arrival of the events that end the
-    step to the line; and ends with its percentiles. --state goes on from the state in FILE, if it exists, and writes it
-    every 10 s and at the end, also after Ctrl-C or kill; a file goes on at its place, if it is read with the same
-    options.
+    clock, this long after it would end in real time: for a camera that falls silent. --latency adds latency_us to the
+    lines: from the arrival of the events that end the step to the line; and ends with its percentiles.
 
     --page serves a page for a browser on this machine, and prints its address: events, spikes of all layers, answers
     over time, the time of a step, dropped events. The page ends with the stream, and says so; what it shows stays.
     --speed plays a recording at its own pace; with --page, from when the page is opened.
 
     Args:
-        source: a file, a FIFO, - or tcp://HOST:PORT
+        source: a file, a FIFO, or -
         dt: length of a step, by default that of the run
         every: time from one line to the next, a whole number of steps, by default 100
         until: end with the first answer that has this probability
-        by_event: run each event through the network when it arrives
         max_wait: end a step by the clock too
         latency: measure the time from events to the line
-        state: file of the state
         follow: read a file on as it grows
         binary: events are 16 bytes each
         fold_norm: fold batch normalizations into the layers before them
@@ -97,10 +87,10 @@ def stream(
         snnlab stream outputs/NAME/TIME_SEED one.npy --dt 1 --every 10
         snnlab stream RUN one.npy --page --speed 1
         camera_program | snnlab stream RUN - --binary --max-wait 5 --latency
+        nc -l 9000 | snnlab stream RUN -                    what a program sends to a port
     """
     if keep_page and page is None:
         raise ConfigError("stream: --keep-page", "needs --page")
-    state_file = None if state is None else _state_file(state)
 
     from snnlab.session import loading
     from snnlab.streaming.session import live_stream, stream_input
@@ -110,10 +100,7 @@ def stream(
     listener = None if page is None else open_port(page, "--page")
     console_logging()
     opened_run = loading.load(run, checkpoint, named_plugins(plugins))
-    options = live_stream.LiveOptions(dt, every, until, by_event, max_wait, fold_norm, latency)
-    live = live_stream.LiveStream(opened_run, options)
-    if state_file is not None and os.path.exists(state_file):
-        live.load(state_file)
+    live = live_stream.LiveStream(opened_run, live_stream.LiveOptions(dt, every, until, max_wait, fold_norm, latency))
     with ExitStack() as opened:
         if listener is not None:
             address = page_address(listener)
@@ -121,11 +108,12 @@ def stream(
             waits = "; the recording begins when it is opened" if speed else ""
             print(f"snnlab: page at {address}{waits}", file=sys.stderr, flush=True)
         events = stream_input.open_input(given, live, opened_run)
+        begun = time.perf_counter()
         try:
-            _print_lines(live.lines(events, given.source(opened_run), state_file, _descriptor()))
+            _print_lines(live.lines(events))
         finally:
-            took = time.perf_counter() - call.started
-            print(f"snnlab: {live.summary(events.num_bad)}, in {took:.1f} s", file=sys.stderr)
+            took = f"took {time.perf_counter() - begun:.2f} s after a start of {begun - call.started:.1f} s"
+            print(f"snnlab: {live.summary(events.num_bad)}; {took}", file=sys.stderr)
             if latency:
                 print(f"snnlab: latency {live.latency.text()}", file=sys.stderr)
         if keep_page:
@@ -138,22 +126,3 @@ def _print_lines(lines: Generator[str]) -> None:
         for text in lines:
             sys.stdout.write(text)
             sys.stdout.flush()
-
-
-def _state_file(word: str) -> Path:
-    path = Path(word).expanduser()
-    try:
-        path.lstat()
-    except FileNotFoundError:
-        if not os.path.isdir(path.absolute().parent):
-            raise ConfigError("--state", f"there is no folder {path.parent}") from None
-    except OSError as error:
-        raise ConfigError("--state", f"{path} cannot be read ({error.strerror})") from None
-    return path
-
-
-def _descriptor() -> int | None:
-    """Return the descriptor of stdout; None if it is no file."""
-    with suppress(OSError, ValueError):
-        return sys.stdout.fileno()
-    return None

@@ -5,14 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import re
-import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,16 +19,13 @@ import pytest
 import torch
 
 from snnlab import load, stream
-from snnlab.errors import ConfigError
-from snnlab.nn import build_network
-from snnlab.streaming.byte_sources import FileSource, PipeSource
-from snnlab.streaming.event_decoders import BinaryDecoder, LineDecoder
+from snnlab.streaming.byte_sources import PipeSource
+from snnlab.streaming.event_decoders import LineDecoder
 from snnlab.streaming.event_input import LiveInput
-from snnlab.streaming.event_stream import EventStream
-from snnlab.streaming.session import live_stream, stream_page
-from snnlab.streaming.session.live_stream import LiveOptions, LiveStream, SourceName
+from snnlab.streaming.session import stream_page
+from snnlab.streaming.session.live_stream import LiveOptions, LiveStream
 
-from ...refusals import assert_error_has, assert_raises, assert_text_has
+from ...refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -159,13 +153,8 @@ def test_late_events_and_events_outside_are_counted(
         (["--dt", "1e-9"], ("dt", "1e-09")),
         (["--until", "nan"], ("--until", "nan")),
         (["--follow"], ("--follow",)),
-        (["--state", "missing/file"], ("--state", "missing")),
-        (["--state", "a" * 300], ("--state", "a" * 300)),
-        (["--state", f"{__file__}/x"], ("--state", f"{__file__}/x")),
         (["a" * 300], ("stream", "a" * 300)),
         (["missing.npy"], ("stream", "missing.npy")),
-        (["tcp://localhost"], ("tcp://localhost", "PORT")),
-        (["tcp://nowhere.invalid:1"], ("tcp://nowhere.invalid:1",)),
         (["."], (".", "folder")),
         (["--page", "70000"], ("--page", 70000)),
         (["--page=x"], ("--page", "x")),
@@ -175,8 +164,6 @@ def test_late_events_and_events_outside_are_counted(
         (["--speed", "1e-300"], ("--speed", "1e-300")),
         (["--speed", "1e300"], ("--speed", "1e+300")),
         (["--page=" + "9" * 5000], ("--page",)),
-        (["tcp://127.0.0.1:7000?x"], ("tcp://127.0.0.1:7000?x", "PORT")),
-        (["tcp://me:secret@127.0.0.1:7000"], ("tcp://me:***@127.0.0.1:7000", "PORT")),
         (["-", "--page", "x"], ("stream", "x")),
     ],
 )
@@ -269,18 +256,29 @@ def test_latencies_are_in_the_lines_and_summed_up(run: Path, recording: Path, sn
     assert_text_has(done.err, "p50", "p99", "max", f"{len(found)} answers")
 
 
-def test_a_fifo_and_a_socket_get_the_answers_of_the_file(
-    run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_fifo_gets_the_answers_of_the_file(run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path) -> None:
     expected = rows(snnlab("stream", str(run), str(recording)))
     fifo, text = tmp_path / "events", as_binary(recording)
     os.mkfifo(fifo)
     with writing(lambda: fifo.write_bytes(text)):
         assert rows(snnlab("stream", str(run), str(fifo), "--binary")) == expected
-    port = free_port()
-    with writing(lambda: send(port, text)):
-        done = snnlab("stream", str(run), f"tcp://127.0.0.1:{port}", "--binary")
-    assert rows(done) == expected
+
+
+def test_a_file_is_read_on_as_it_grows(run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path) -> None:
+    expected = rows(snnlab("stream", str(run), str(recording), "--every", "20"))
+    last = max(range(len(expected) - 1), key=lambda number: expected[number]["probability"])
+    source, whole = tmp_path / "events", as_binary(recording)
+    source.write_bytes(whole[:1005])
+
+    def grow() -> None:
+        time.sleep(0.2)
+        with source.open("ab") as file:
+            file.write(whole[1005:])
+
+    words = ("--binary", "--follow", "--every", "20", "--until", str(expected[last]["probability"]))
+    with writing(grow):
+        found = rows(snnlab("stream", str(run), str(source), *words))
+    assert found == expected[: last + 1]
 
 
 def free_port() -> int:
@@ -404,251 +402,16 @@ def writing(write: Callable[[], object]) -> Iterator[None]:
     thread.join()
 
 
-def send(port: int, text: bytes) -> None:
-    for _ in range(500):
-        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)) as client:
-            client.sendall(text)
-            return
-        time.sleep(0.02)
-
-
-def opened_live(run: Path, events: LiveInput, state: Path | None = None, **options: Any) -> Generator[dict[str, Any]]:
-    """Return the rows of a live stream, which goes on from a state if there is one."""
-    live = LiveStream(load(run), LiveOptions(**options))
-    if state is not None and state.exists():
-        live.load(state)
-    return live_rows(live, events, state=state)
-
-
-def live_rows(live: LiveStream, *arguments: Any, **options: Any) -> Generator[dict[str, Any]]:
-    """Yield the rows in the lines of a live stream."""
-    with closing(live.lines(*arguments, **options)) as lines:
-        for text in lines:
-            yield from map(json.loads, text.splitlines())
-
-
 def test_a_silent_source_is_answered_by_the_clock(run: Path) -> None:
     reading, writer = os.pipe()
     os.write(writer, b"0,1,1,1\n1000,1,1,1\n")
     events = LiveInput(PipeSource(reading, closes=True), LineDecoder())
-    found = opened_live(run, events, every=20.0, max_wait=1.0, times=True)
-    silent = [next(found) for _ in range(3)]
-    assert [row["t_ms"] for row in silent] == [20, 40, 60]
-    os.write(writer, b"60000000,1,1,1\n")  # a busy machine may need seconds
-    os.close(writer)
-    assert [row["t_ms"] for row in found][-1] == 60_020
-
-
-def test_a_stream_that_was_stopped_goes_on_with_the_same_answers(run: Path, recording: Path, tmp_path: Path) -> None:
-    expected = list(opened_live(run, binary_input(recording), every=20.0))
-    state, cut = tmp_path / "state.npz", 16 * 3000 + 7
-    reading, writer = os.pipe()
-    os.write(writer, as_binary(recording)[:cut])
-    live = LiveStream(load(run), LiveOptions(every=20.0))
-    source = SourceName("one", "binary")
-    part = live_rows(live, LiveInput(PipeSource(reading, closes=True), BinaryDecoder(), has_places=True), source, state)
-    before = [next(part), next(part)]
-    part.close()
-    os.close(writer)
-    live = LiveStream(load(run), LiveOptions(every=20.0))
-    live.load(state)
-    assert (live.place.source, live.place.position) == (source, 16 * 3000)
-    rest = list(live_rows(live, binary_input(recording, live.place.position), source, state))
-    steps = round(rest[0]["t_ms"] / 20)
-    assert [*before, *rest] == [*expected[:2], *expected[steps - 1 :]]
-    assert list(tmp_path.iterdir()) == [state]
-
-
-@pytest.mark.slow  # four processes
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_stream_that_was_killed_goes_on_from_its_state(
-    run: Path, recording: Path, tmp_path: Path, number: signal.Signals
-) -> None:
-    source, whole, state = tmp_path / "events", as_binary(recording), tmp_path / "state.npz"
-    words = [str(run), str(source), "--binary", "--every", "20"]
-    found: list[str] = []
-    for part, ending in ((1, signal.SIGTERM), (2, number)):
-        events = part * len(whole) // 48  # of 16 bytes: a third of the recording, and two
-        source.write_bytes(whole[: 16 * events + 5])
-        with command(*words, "--follow", "--state", str(state)) as process, ExitStack() as at_the_end:
-            at_the_end.callback(process.kill)
-            assert process.stdout is not None
-            ended = np.load(recording)["t"][events - 1] // 20_000
-            found += [process.stdout.readline().strip() for _ in range(ended - len(found))]
-            process.send_signal(ending)
-            assert process.communicate(timeout=120)[0] == ""
-            assert process.returncode == (-ending if ending == signal.SIGKILL else 128 + ending)
-    source.write_bytes(whole)
-    rest = command(*words, "--state", str(state)).communicate(timeout=120)[0].splitlines()
-    expected = command(*words).communicate(timeout=120)[0].splitlines()
-    rows = {json.loads(line)["t_ms"]: line for line in [*rest, *found]}
-    assert [rows[t] for t in sorted(rows)] == expected
-    # After SIGKILL the answers since the last saved state come twice.
-    assert (len(found) + len(rest) > len(expected)) == (number == signal.SIGKILL)
-
-
-def command(*arguments: str) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "snnlab", "stream", *arguments]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-
-
-def binary_input(recording: Path, position: int = 0) -> LiveInput:
-    path = recording.with_suffix(".bin")
-    path.write_bytes(as_binary(recording))
-    return LiveInput(FileSource(path, position=position), BinaryDecoder(), position=position, has_places=True)
-
-
-def test_a_saved_state_of_something_else_is_refused(run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    first = snnlab("stream", str(run), str(recording), "--state", str(state))
-    again = snnlab("stream", str(run), str(recording), "--state", str(state))
-    assert (len(rows(first)) > 2, rows(again)) == (True, [])
-    done = snnlab("stream", str(run), str(recording), "--state", str(state), "--dt", "5")
-    assert done.status == 2
-    assert_error_has(done.error, "state", "step")
-    state.write_bytes(state.read_bytes()[:-100])
-    done = snnlab("stream", str(run), str(recording), "--state", str(state))
-    assert done.status == 2
-    assert_error_has(done.error, "state", "delete")
-
-
-def num_events(done: Outcome) -> int:
-    """Return the number of events that a command read."""
-    assert done.status == 0, done.err
-    found = re.search(r"([\d,]+) events;", done.err)
-    assert found is not None, done.err
-    return int(found[1].replace(",", ""))
-
-
-def num_late(done: Outcome) -> int:
-    """Return the number of events of a step that the end of the input before had ended."""
-    found = re.search(r"dropped (\d+) late", done.err)
-    assert found is not None, done.err
-    return int(found[1])
-
-
-def test_a_file_is_read_on_in_the_form_of_its_place_or_not_at_all(
-    run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path
-) -> None:
-    source, state, lines = tmp_path / "e.csv", tmp_path / "state", as_lines(recording).splitlines(keepends=True)[:2000]
-    words = ("stream", str(run), str(source), "--state", str(state))
-    follow, columns = ("--follow", "--until", "0.001", "--every", "20"), ("--columns", "t,x,y,p")
-    source.write_bytes(b"".join(lines[:1000]))
-    assert num_events(snnlab(*words, *columns, *follow)) == 1000
-    source.write_bytes(b"".join(lines))
-    saved = state.read_bytes()
-    for other, fact in (((), "--follow"), (("--binary",), "--binary")):
-        done = snnlab(*words, *(columns if not other else ()), *other)
-        assert done.status == 2
-        assert_error_has(done.error, "--state", "e.csv", fact)
-    for other in (("--columns", "t,y,x,p"), ("--time-unit", "ms"), ("--time-origin", "first")):
-        done = snnlab(*words, *(columns if other[0] != "--columns" else ()), *follow, *other)
-        assert done.status == 2
-        assert_error_has(done.error, "--state", "e.csv", other[0])
-    assert state.read_bytes() == saved
-    assert num_events(snnlab(*words, *columns, *follow)) == 2000
-    state.unlink()
-    assert num_events(snnlab(*words, *columns)) == 2000
-    done = snnlab(*words, *columns, *follow)
-    assert done.status == 2
-    assert_error_has(done.error, "--state", "e.csv", "--follow")
-    (tmp_path / "link.csv").symlink_to(source)
-    words = ("stream", str(run), str(tmp_path / "link.csv"), "--state", str(state))
-    assert num_events(snnlab(*words, *columns)) == 2000  # and none of them as late
-    assert_text_has(snnlab(*words, *columns).err, "0 late")
-
-
-@pytest.mark.long
-def test_a_file_that_was_replaced_is_not_read_on(run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path) -> None:
-    source, state, lines = tmp_path / "e.csv", tmp_path / "state", as_lines(recording).splitlines(keepends=True)[:2000]
-    for words in (("--columns", "t,x,y,p"), ("--follow", "--until", "0.001", "--every", "20")):
-        words = ("stream", str(run), str(source), "--state", str(state), *words)
-        source.write_bytes(b"".join(lines[:1000]))
-        assert num_events(snnlab(*words)) == 1000
-        for content in (lines[1:], lines[:500]):
-            source.write_bytes(b"".join(content))
-            done = snnlab(*words)
-            assert done.status == 2
-            assert_error_has(done.error, "e.csv")
-        state.unlink()
-
-
-@pytest.mark.long
-def test_the_columns_that_a_file_names_hold_after_its_place(
-    run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path
-) -> None:
-    table, source, state = np.load(recording)[:2000], tmp_path / "events", tmp_path / "state"
-    lines = [f"{x} {y} {t} {p}\n" for t, x, y, p in table.tolist()]
-    words = ("stream", str(run), str(source), "--every", "20")
-    source.write_text("".join(["x y t p\n", *lines]))
-    expected = rows(snnlab(*words))
-    for end in ("", lines[1000][:3]):  # of a line that is being written
-        source.write_text("".join(["x y t p\n", *lines[:1000], end]))
-        first = rows(snnlab(*words, "--state", str(state)))
-        source.write_text("".join(["x y t p\n", *lines, "no event\n"]))
-        done = snnlab(*words, "--state", str(state))
-        last = first.pop()  # of a step that the end of the file had ended
-        found = [*first, *rows(done)]
-        assert [row["t_ms"] for row in found] == [row["t_ms"] for row in expected if row["t_ms"] != last["t_ms"]]
-        assert (num_events(done) + num_late(done), found[-1]["answer"]) == (2000, expected[-1]["answer"])
-        assert_text_has(done.err, "line 2002", "0 outside", "1 unreadable")
-        state.unlink()
-    source.write_text("".join(["x y t p\n", *lines[:1000]]).rstrip("\n"))
-    assert num_events(snnlab(*words, "--state", str(state))) == 1000
-    source.write_text("".join(["x y t p\n", *lines[:1000]]).rstrip("\n") + "0\n")
-    done = snnlab(*words, "--state", str(state))
-    assert done.status == 2
-    assert_error_has(done.error, str(source), "--follow")
-
-
-@pytest.mark.long
-def test_the_beginning_of_an_event_is_read_again_with_its_end(
-    run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path
-) -> None:
-    source, state, whole = tmp_path / "events", tmp_path / "state", as_binary(recording)
-    words = ("stream", str(run), str(source), "--binary", "--state", str(state))
-    source.write_bytes(whole[: 16 * 1000 + 5])
-    assert_text_has(snnlab(*words).err, "1,000 events", "5 unreadable")
-    source.write_bytes(whole)
-    done = snnlab(*words)
-    assert num_events(done) + num_late(done) == len(whole) // 16
-    assert_text_has(done.err, "0 outside", "0 unreadable")
-
-
-@pytest.mark.long
-def test_a_state_of_single_events_is_none_of_steps(
-    run: Path, recording: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    layers: dict[str, dict[str, Any]] = {"flatten": {"type": "flatten"}}
-    layers |= {"fc": {"type": "linear", "out_features": 10, "bias": False}, "iaf": {"type": "iaf"}}
-    network = build_network(layers, in_shape=(2, 34, 34), dt=20.0).network.eval()
-    monkeypatch.setattr(live_stream, "stream", lambda *_, **__: EventStream(network))
-    state = tmp_path / "state"
-    for by_event in (True, False):
-        live = LiveStream(load(run), LiveOptions(by_event=by_event))
-        list(live_rows(live, binary_input(recording), state=state))
-        with assert_raises(ConfigError, "state", "--by-event"):
-            LiveStream(load(run), LiveOptions(by_event=not by_event)).load(state)
-        LiveStream(load(run), LiveOptions(by_event=by_event)).load(state)
-        state.unlink()
-
-
-@pytest.mark.long
-def test_any_other_file_for_the_state_is_one_line_and_stays(
-    run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path
-) -> None:
-    text, old, fifo = tmp_path / "text", tmp_path / "old", tmp_path / "fifo"
-    text.write_bytes(as_lines(recording))
-    with old.open("wb") as file:
-        np.savez(file, values=np.zeros(9, np.float32), bits=np.full(9, 2**64 - 1), more=np.array([{}], object))
-    os.mkfifo(fifo)
-    for path in (text, old, fifo, tmp_path, Path(os.devnull)):
-        before = path.read_bytes() if path.is_file() else b""
-        done = snnlab("stream", str(run), str(recording), "--state", str(path))
-        assert done.status == 2
-        assert_error_has(done.error, path.name)
-        assert "pickle" not in done.err
-        assert not path.is_file() or path.read_bytes() == before
+    with closing(LiveStream(load(run), LiveOptions(every=20.0, max_wait=1.0, times=True)).lines(events)) as lines:
+        found = (json.loads(line)["t_ms"] for text in lines for line in text.splitlines())
+        assert [next(found) for _ in range(3)] == [20, 40, 60]
+        os.write(writer, b"60000000,1,1,1\n")  # a busy machine may need seconds
+        os.close(writer)
+        assert list(found)[-1] == 60_020
 
 
 def test_standard_input_that_cannot_be_read_is_one_line(
@@ -659,25 +422,3 @@ def test_standard_input_that_cannot_be_read_is_one_line(
         done = snnlab("stream", str(run), "-")
     assert done.status == 2
     assert_error_has(done.error, "stdin")
-
-
-def test_each_event_that_causes_an_output_is_answered(
-    run: Path, recording: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    layers: dict[str, dict[str, Any]] = {"flatten": {"type": "flatten"}}
-    layers |= {"fc": {"type": "linear", "out_features": 10, "bias": False}, "iaf": {"type": "iaf"}}
-    network = build_network(layers, in_shape=(2, 34, 34), dt=20.0).network.eval()
-    monkeypatch.setattr(live_stream, "stream", lambda *_, **__: EventStream(network))
-    table = np.load(recording)
-    outputs, spikes = EventStream(network).feed_each({name: table[name] for name in "txyp"})
-    found = list(opened_live(run, binary_input(recording), by_event=True))
-    caused = outputs.any(1)
-    assert caused.any()
-    assert [row["t_ms"] for row in found] == (table["t"][caused] / 1e3).round(4).tolist()
-    assert sum(row["spikes"] for row in found) == spikes[caused][-1]
-
-
-def test_a_run_that_changes_with_time_has_no_steps_of_one_event(run: Path, recording: Path, snnlab: Snnlab) -> None:
-    done = snnlab("stream", str(run), str(recording), "--by-event")
-    assert done.status == 2
-    assert_error_has(done.error, "model.layers.lif1", "events")
