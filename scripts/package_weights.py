@@ -8,13 +8,8 @@ The card of the network, `card.yaml`, is written by hand.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from snnlab.data.sources.mnist import are_digit_identities
 from snnlab.files import write_json, write_text
 from snnlab.runs.public_parts import public_config, public_result
 from snnlab.runs.recorded import RunFiles, read_run
@@ -39,23 +34,15 @@ def package(run: Path, folder: Path) -> None:
     """Write the files of a packaged network into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     config = public_config(RunFiles(run).config)
-    if "mnist_parts" in config["data"]:  # that of the user's copy, as the other folders
-        config["data"]["mnist_parts"] = ["train", "test"]
     write_text(folder / CONFIG, config_text(config))
     write_json(folder / RESULT, public_result(read_run(run).content))
     write_safe_tensors(folder / WEIGHTS, network_weights(checkpoint_file(run, "best")))
-    write_trained_on(folder, trained_on(run, config["data"]))
+    if (seen := RunFiles(run).trained_on()) is not None:
+        write_trained_on(folder, seen)
     for path in sorted(folder.iterdir()):
         print(f"{path.stat().st_size:>10,}  {path}")
     assert (folder / WEIGHTS).stat().st_size <= MOST_BYTES
     assert str(Path.home()) not in (folder / CONFIG).read_text() + (folder / RESULT).read_text()
-
-
-def trained_on(run: Path, data: Mapping[str, Any]) -> np.ndarray:
-    """Return what a run was trained on; of simulated digits the identities alone, since others simulate them anew."""
-    seen = RunFiles(run).trained_on()
-    assert seen is not None
-    return seen[are_digit_identities(seen)] if data["type"] == "saccade_mnist" else seen
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ MANY_STEPS = 20_000
 # The length of the run, in a schedule of torch.
 RUN = "run"
 # The settings of every dataset that its constructor may take.
-SHARED = ("root", "download", "sensor_size", "num_classes", "duration_ms", "targets", "name")
+SHARED = ("root", "download", "sensor_size", "num_classes", "duration_ms", "targets", "name", "on_bad")
 # The settings of these that only some datasets take, and the reason for the others.
 NOT_FOR_ALL = {"root": "reads no files", "download": "fetches nothing"}
 Targets = Literal["class", "value", "steps", "series"]
-OnDividedGroup = Literal["fail", "keep"]
+OnBad = Literal["fail", "skip"]
 
 
 @dataclass(eq=False)
@@ -105,10 +105,9 @@ class DataFields:
         fold: Index of the fold that is held out, 0 .. folds - 1.
         split_file: A CSV with the columns recording and split (train, val, test), or the split.json of another run: the
             part of each recording.
-        on_divided_group: Reaction when `split_file` puts recordings of one person, or parts of one file, into two
-            parts: fail, or keep the file's split.
-        on_bad_recording: Reaction to recordings that cannot be used: fail, or skip them.
-        on_duplicate: Reaction when the same events are in two parts of the split: fail, or skip the copies.
+        on_bad: Reaction to recordings, rows of a table and names of files that cannot be used, to the same events in
+            two parts of the split, and to a person, or parts of one file, in two parts of `split_file`: fail, naming
+            them, or skip them. Of what is in two parts, the test recordings stay, or else those for validation.
         store_dir: Folder of the packed recordings; null: a folder in the user's cache.
         targets: Targets of recordings, for datasets that have several: a `class`; `value`, one or several numbers;
             `steps`, a label at each step; or `series`, one or several numbers at each step.
@@ -145,9 +144,7 @@ class DataFields:
     folds: Annotated[int | None, at_least(2)] = None
     fold: NonNegative = 0
     split_file: str | None = None
-    on_divided_group: OnDividedGroup = "fail"
-    on_bad_recording: Literal["fail", "skip"] = "fail"
-    on_duplicate: Literal["fail", "skip"] = "fail"
+    on_bad: OnBad = "fail"
     store_dir: str | None = None
     targets: Targets = "class"
     root: str | None = None

@@ -60,7 +60,6 @@ SparseInput = Literal["auto"] | bool
 FitOn = Literal["train", "train_and_val"]
 # The same as in snnlab.data.ablation, whose import would bring torch.
 Control = Literal["shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only"]
-OnTrainedBefore = Literal["fail", "record"]
 Selection = Literal["lowest_val_loss", "best_val_accuracy", "last"]
 
 
@@ -117,8 +116,6 @@ class Experiment:
             density of the frames.
         init_from: A run's folder; the network starts with the weights of its chosen epoch, where names and shapes are
             the same; null for none.
-        on_trained_before: The reaction if that run was trained on recordings that are for validation or test now:
-            `fail`, or `record` it in `result.json`.
         freeze: Layers, or parameters by name, kind or pattern, that are not trained.
         weight_averaging: `type` and settings of weight averaging; the averaged weights are validated and tested; null
             for none.
@@ -161,7 +158,6 @@ class Experiment:
     sparse_input: SparseInput = "auto"
     checkpoint_segments: NonNegative = 0
     init_from: str | None = None
-    on_trained_before: OnTrainedBefore = "fail"
     freeze: Sequence[str] = ()
     weight_averaging: Node | None = None
     tbptt_steps: Annotated[int | None, at_least(1)] = None

@@ -183,7 +183,6 @@ class EventDataModule(L.LightningDataModule):
         mixing: Mixing of training recordings with each other.
         class_names: Names of the classes; None: their numbers.
         ablation: The information to remove from all recordings; None: nothing.
-        identities: What each recording shows, uint64 `[R]`; None: unknown.
 
     Attributes:
         resume_from: Epoch and batch in which a resumed training starts.
@@ -202,10 +201,8 @@ class EventDataModule(L.LightningDataModule):
         mixing: Mixing | None = None,
         class_names: Sequence[str] | None = None,
         ablation: Ablation | None = None,
-        identities: np.ndarray | None = None,
     ) -> None:
         super().__init__()
-        self.identities = identities
         self.class_names = None if class_names is None else list(class_names)
         self.mixing = mixing
         self._first: tuple[int, ...] = (0,)

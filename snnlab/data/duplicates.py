@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from snnlab.data.splits import Split
 from snnlab.errors import DataError
+from snnlab.experiment_fields import OnBad
 
-OnDuplicate = Literal["fail", "skip"]
 # Recordings with fewer events may be equal by chance, for example noise.
 FEW_EVENTS = 10
 # Number of pairs that a message lists.
@@ -29,7 +29,7 @@ class Duplicates(NamedTuple):
         val_in_test: Validation recordings that are also test recordings.
         train_in_test: Training recordings that are also test recordings.
         train_in_val: Training recordings that are also validation recordings.
-        dropped: True if the copies are dropped from the parts, by `data.on_duplicate: skip`.
+        dropped: True if the copies are dropped from the parts, by `data.on_bad: skip`.
     """
 
     compared: int
@@ -80,8 +80,7 @@ def drop_duplicates(
     hashes: np.ndarray,
     sizes: np.ndarray,
     name: Callable[[int], str],
-    on_duplicate: OnDuplicate,
-    what: str = "equal events",
+    on_bad: OnBad,
 ) -> Split:
     """Drop copies from the split: from training and validation if they are in the test, from training if in validation.
 
@@ -90,14 +89,13 @@ def drop_duplicates(
         hashes: Checksum of each recording's events.
         sizes: Number of events of each recording; recordings with few events are not compared.
         name: Returns the name of a recording in messages.
-        on_duplicate: `fail`, or `skip` the copies.
-        what: What copies have in common, for messages.
+        on_bad: `fail`, or `skip` the copies.
 
     Shape:
         hashes, sizes: `[R]`.
 
     Raises:
-        DataError: names both recordings, if there are copies and `on_duplicate` is `fail`.
+        DataError: names both recordings, if there are copies and `on_bad` is `fail`.
     """
     test, val, train = (part[sizes[part] >= FEW_EVENTS] for part in (split.test, split.val, split.train))
     in_test = np.isin(hashes[val], hashes[test])
@@ -106,8 +104,8 @@ def drop_duplicates(
     copies = np.concatenate([val[in_test], train[in_both]])
     if not copies.size:
         return split
-    if on_duplicate == "fail":
-        raise DataError("data", _format_copies(copies, elsewhere, split, hashes, name, what))
+    if on_bad == "fail":
+        raise DataError("data", _format_copies(copies, elsewhere, split, hashes, name))
     return replace(
         split,
         train=np.setdiff1d(split.train, copies),
@@ -117,7 +115,7 @@ def drop_duplicates(
 
 
 def _format_copies(
-    copies: np.ndarray, elsewhere: np.ndarray, split: Split, hashes: np.ndarray, name: Callable[[int], str], what: str
+    copies: np.ndarray, elsewhere: np.ndarray, split: Split, hashes: np.ndarray, name: Callable[[int], str]
 ) -> str:
     lines = []
     for copy in copies[:_LISTED].tolist():
@@ -125,8 +123,8 @@ def _format_copies(
         lines.append(f"\n  {name(copy)} ({_part_of(split, copy)}) and {name(original)} ({_part_of(split, original)})")
     more = f"\n  and {copies.size - _LISTED:,} more" if copies.size > _LISTED else ""
     return (
-        f"{copies.size:,} recordings are in two parts of the split, with {what}:{''.join(lines)}"
-        f"{more}\n  data.on_duplicate=skip drops the copies from training, and copies of test recordings from"
+        f"{copies.size:,} recordings are in two parts of the split, with equal events:{''.join(lines)}"
+        f"{more}\n  data.on_bad=skip drops the copies from training, and copies of test recordings from"
         " validation"
     )
 

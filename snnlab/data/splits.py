@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from snnlab.errors import DataError, did_you_mean, join_names, one_line
-from snnlab.experiment_fields import OnDividedGroup
+from snnlab.experiment_fields import OnBad
 from snnlab.files import open_regular
 from snnlab.seeds import Stream, generator
 from snnlab.target_kinds import kind_of
@@ -430,7 +430,7 @@ def read_split(
     parts: np.ndarray,
     bad: Sequence[int] = (),
     groups: np.ndarray | None = None,
-    on_divided_group: OnDividedGroup = "fail",
+    on_bad: OnBad = "fail",
 ) -> Split:
     """Read a split file; recordings that it does not name are in no part.
 
@@ -445,7 +445,8 @@ def read_split(
             recordings, no others may be used for testing.
         bad: Indices of recordings that are in no part, even if the file names them.
         groups: User, speaker or session of each recording, or None.
-        on_divided_group: Reaction to a group in two parts: `fail`, or `keep` the file's split.
+        on_bad: Reaction to a group in two parts: `fail`, or `skip` its recordings in training (and in validation, if
+            some are for testing).
 
     Shape:
         parts, groups: `[R]`.
@@ -471,21 +472,26 @@ def read_split(
             f"{path}: {names[recording]} is one of the dataset's test recordings",
             "for your own recordings, folders, the table's column split or data.test_groups define the test recordings",
         )
-    if not (assigned == TRAIN).any():
-        raise DataError("data.split_file", f"{path} names no recordings for training")
     assigned[list(bad)] = -1
-    if on_divided_group == "fail" and groups is not None and (found := find_divided_groups(groups, assigned)).size:
-        more = f" (the first of {found.size:,} such groups)" if found.size > 1 else ""
-        raise DataError(
-            "data.split_file",
-            (
-                f"{path}: the person or group of {names[found[0]]} is in both"
-                f" {format_parts(groups, assigned, int(found[0]))}{more}"
-            ),
-            "data.on_divided_group=keep allows it",
-        )
+    rule = f"the file {path.name}"
+    if groups is not None and (divided := find_divided_groups(groups, assigned)).size:
+        if on_bad == "fail":
+            more = f" (the first of {divided.size:,} such groups)" if divided.size > 1 else ""
+            raise DataError(
+                "data.split_file",
+                f"{path}: the person or group of {names[divided[0]]} is in both"
+                f" {format_parts(groups, assigned, int(divided[0]))}{more}",
+                "data.on_bad=skip keeps it in one of them",
+            )
+        named = int((assigned >= 0).sum())
+        for part, later in ((TRAIN, (VAL, TEST)), (VAL, (TEST,))):
+            there = groups[np.isin(assigned, later) & (groups >= 0)]
+            assigned[(assigned == part) & np.isin(groups, there)] = -1
+        rule += f"; {named - int((assigned >= 0).sum()):,} recordings of groups in two parts left out"
     train, test, val = (np.flatnonzero(assigned == part) for part in (TRAIN, TEST, VAL))
-    return Split(train, val, test, f"the file {path.name}")
+    if not train.size:
+        raise DataError("data.split_file", f"{path} leaves no recordings for training")
+    return Split(train, val, test, rule)
 
 
 def _read_json(path: Path, text: str, total: int) -> np.ndarray:

@@ -212,9 +212,6 @@ def _summary_rows(recorded: RecordedRun, config: Mapping[str, Any]) -> Iterator[
             yield f"{label} accuracy", f"{accuracy:.1%}{of}"
         if (error := metrics.get(f"{stage}/mae")) is not None:
             yield f"{label} mean error", f"{error:.4g}{of}"
-    before = selection.get("trained_before") or {}
-    if seen := ", ".join(f"{before[part]:,} of {label}" for part, label in _STAGES.items() if before.get(part)):
-        yield "the run that it began with was trained on", seen
     if (epoch := selection.get("epoch")) is not None:
         yield "chosen epoch", f"{epoch + 1} of {selection.get('epochs')} ({selection.get('rule')})"
     if (last := metrics.get("last/val/accuracy")) is not None:

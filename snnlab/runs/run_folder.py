@@ -243,7 +243,7 @@ def write_trained_on(folder: Path, checksums: np.ndarray) -> None:
     """Write the checksums of the recordings on which a run is trained, sorted and each once.
 
     Args:
-        checksums: Checksum of each recording's events, from `Store.hashes`, and identity of what it shows.
+        checksums: Checksum of each recording's events, from `Store.hashes`.
 
     Shape:
         checksums: uint64 `[N]`.
@@ -319,9 +319,6 @@ class _WarningCollector(logging.Handler):
             self._found.append(first)
 
 
-_PART_NAMES = {"test": "test", "val": "validation"}
-
-
 def print_result(result: Result) -> None:
     """Print the result's table to stdout."""
     for table in (summary_table(result), value_table(result), layer_table(result)):
@@ -335,7 +332,6 @@ def summary_table(result: Result) -> Table:
         ("control", result.control or ""),
         ("test accuracy", _percent_text(metrics.get("test/accuracy"), _count_text(result, "test"))),
         ("test error", _error_text(result, "test")),
-        ("trained on before", _trained_before_text(selection)),
         ("validation accuracy", _percent_text(metrics.get("val/accuracy"), _count_text(result, "val"))),
         ("validation error", _error_text(result, "val")),
         ("chosen epoch", _epoch_text(selection)),
@@ -408,17 +404,6 @@ def _metrics_of_values(metrics: Mapping[str, float], prefix: str) -> str:
         return ""
     mae, rmse, r2 = (metrics[f"{prefix}/{name}"] for name in ("mae", "rmse", "r2"))
     return f"mean {mae:.4g}, rms {rmse:.4g}, R2 {r2:.3f}"
-
-
-def _trained_before_text(selection: Mapping[str, Any]) -> str:
-    """Return as text on how many test and validation recordings `init_from` was trained; empty if none or unknown."""
-    found = selection.get("trained_before") or {}
-    parts = [
-        (part_name, found.get(part), selection[f"{part}_size"])
-        for part, part_name in _PART_NAMES.items()
-        if found.get(part)
-    ]
-    return ", ".join(f"{number:,} of {size:,} {part_name} recordings" for part_name, number, size in parts)
 
 
 def _epoch_text(selection: Mapping[str, Any]) -> str:

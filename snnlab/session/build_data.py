@@ -49,7 +49,6 @@ def make_data_module(experiment: Experiment, data: DataSettings, packed: Store, 
         mixing=data.mixing,
         class_names=recordings.class_names,
         ablation=ablation(experiment, data, parts, packed),
-        identities=getattr(recordings, "identities", None),
     )
 
 

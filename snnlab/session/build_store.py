@@ -13,7 +13,7 @@ from rich.progress import track
 
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.dataset import Dataset
-from snnlab.data.duplicates import FEW_EVENTS, Duplicates, drop_duplicates, duplicates
+from snnlab.data.duplicates import Duplicates, drop_duplicates, duplicates
 from snnlab.data.events import Store, open_or_build
 from snnlab.data.events.packing import Copy, Recordings, copies_of, default_store_dir, origin_of, store_path
 from snnlab.data.splits import Fold, Split, make_split, read_split
@@ -34,7 +34,7 @@ def open_store(recordings: Dataset, data: DataSettings) -> Store:
         progress=_packing_bar,
         workers=_packing_workers(),
         max_serial_s=_SINGLE_PROCESS_S,
-        on_bad=data.on_bad_recording,
+        on_bad=data.on_bad,
     )
     earlier = [] if known else earlier_copies(recordings, folder)
     if earlier:
@@ -60,18 +60,13 @@ def store_folder(data: DataSettings) -> Path:
 def split(data: DataSettings, packed: Store, recordings: Dataset) -> Split:
     """Split the recordings."""
     chosen = _make_split(data, packed, recordings)
-    chosen = drop_duplicates(chosen, packed.hashes, packed.sizes, recordings.name, data.on_duplicate)
-    identities: np.ndarray | None = getattr(recordings, "identities", None)
-    if identities is None:
-        return chosen
-    every = np.full(len(identities), FEW_EVENTS)
-    return drop_duplicates(chosen, identities, every, recordings.name, data.on_duplicate, "the same digit")
+    return drop_duplicates(chosen, packed.hashes, packed.sizes, recordings.name, data.on_bad)
 
 
 def find_duplicates(data: DataSettings, packed: Store, recordings: Dataset) -> Duplicates:
     """Return the recordings that are in two parts of the split."""
     chosen = _make_split(data, packed, recordings)
-    return duplicates(chosen, packed.hashes, packed.sizes, dropped=data.on_duplicate == "skip")
+    return duplicates(chosen, packed.hashes, packed.sizes, dropped=data.on_bad == "skip")
 
 
 def _make_split(data: DataSettings, packed: Store, recordings: Dataset) -> Split:
@@ -81,7 +76,7 @@ def _make_split(data: DataSettings, packed: Store, recordings: Dataset) -> Split
         # Test recordings that were drawn at random are not a test split of the dataset.
         parts = np.zeros_like(packed.split) if getattr(recordings, "has_no_test_part", False) else packed.split
         path, bad = Path(data.split_file).expanduser(), list(packed.bad)
-        return read_split(path, names, parts, bad, packed.groups, data.on_divided_group)
+        return read_split(path, names, parts, bad, packed.groups, data.on_bad)
     fold = None if data.folds is None else Fold(data.fold, data.folds)
     bad = np.array(list(packed.bad), np.int64)
     return make_split(

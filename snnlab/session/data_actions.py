@@ -62,7 +62,7 @@ def prepare(settings: DataSettings, dataset: Dataset, figure: str | None) -> Non
 def inspect(settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
     """Print statistics of the recordings, and draw them."""
     # Bad recordings are part of the report.
-    store = open_store(dataset, replace(settings, on_bad_recording="skip"))
+    store = open_store(dataset, replace(settings, on_bad="skip"))
     found = inspect_store(store, _split(settings, store, dataset), settings, dataset.class_names)
     width, height, polarities = settings.size
     kind = {1: "", 2: ", ON and OFF"}.get(polarities, f", {polarities} polarities")

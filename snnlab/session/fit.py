@@ -61,7 +61,6 @@ from snnlab.session.launcher import TrainingSpec, process_group, share_threads
 from snnlab.session.processes import batch_norm_note
 from snnlab.session.weights import (
     TRAINED_BEFORE,
-    count_trained_before,
     find_trained_before,
     read_trained_before,
     record_trained_on,
@@ -283,8 +282,9 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
             log_file(folder, result.warnings),
             group.explain_lost_rank(folder),
         ):
-            leaked = read_trained_before(folder, data) if resumption else find_trained_before(experiment, data)
-            _record_data(folder, experiment, data, leaked)
+            earlier = read_trained_before(folder, data) if resumption else find_trained_before(experiment, data)
+            before = {} if earlier is None else {TRAINED_BEFORE: earlier}
+            _record_data(folder, experiment, data, before)
             if resumption and resumption.checkpoint:
                 _log.info(resumption.message(training.trainer.max_epochs))
                 if warning := resumption.kernels_message():
@@ -293,17 +293,16 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
                 _log.warning(note)
             group.join(gpu=processes.gpu)
             _fit(spec, training, session)
-            result.selection = {**_selection_record(training, data), **count_trained_before(leaked)}
+            result.selection = {**_selection_record(training, data), **before}
             result.metrics = _evaluate_chosen_epoch(spec, training, session, group.rank_info)
             result.status = "completed"
             training.logged.log_final_metrics(training.trainer, result.metrics)
     return result
 
 
-def _record_data(folder: Path, experiment: Experiment, data: EventDataModule, leaked: Mapping[str, Any] | None) -> None:
+def _record_data(folder: Path, experiment: Experiment, data: EventDataModule, before: Mapping[str, Any]) -> None:
     """Write the split, the recordings that were trained on, and the hot pixels."""
-    split = {**data.split.as_record(), "classes": data.class_names}
-    write_split(folder, split if leaked is None else {**split, TRAINED_BEFORE: leaked})
+    write_split(folder, {**data.split.as_record(), "classes": data.class_names, **before})
     record_trained_on(folder, experiment, data)
     if data.hot is not None:
         write_hot_pixels(folder, data.hot.nonzero().flatten().tolist())

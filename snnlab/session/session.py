@@ -42,7 +42,6 @@ from snnlab.session.weights import (
     init_from,
     load_weights,
     take_weights,
-    verify_identities,
     warn_of_other_dt,
 )
 from snnlab.zoo import run_path
@@ -316,7 +315,6 @@ class Session:
         data = self.data
         _import_processes().require_recording_per_process(self.processes, self.experiment, data)
         check_batches(self.experiment, data, self.processes.world_size)
-        verify_identities(self.experiment, self.dataset)
         find_trained_before(self.experiment, data, warn=True)
         self.build("module")
         for note in [*self.dataset.notes, *_import_build_data().data_notes(data)]:

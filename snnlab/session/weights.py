@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from snnlab.config.schema import Experiment
     from snnlab.data.data_module import EventDataModule
-    from snnlab.data.dataset import Dataset
     from snnlab.data.events import Store
 
 _log = logging.getLogger(__name__)
@@ -173,7 +172,7 @@ def require_not_trained_on(run: Path, data: EventDataModule, part: str) -> None:
     if _has_same_split(run, data):
         return
     recordings: np.ndarray = getattr(data.split, part)
-    seen = trained_on_mask(run, data.store, data.identities)
+    seen = trained_on_mask(run, data.store)
     if seen is None:
         _log.warning("%s: has no %s: it may have been trained on some of these recordings", run_label(run), TRAINED_ON)
     elif count := int(seen[recordings].sum()):
@@ -187,20 +186,14 @@ def require_not_trained_on(run: Path, data: EventDataModule, part: str) -> None:
         )
 
 
-def verify_identities(experiment: Experiment, dataset: Dataset) -> None:
-    """Let a dataset verify what its recordings show, if initial weights come from a run that may have seen the same."""
-    verify: Callable[[], None] | None = getattr(dataset, "verify_identities", None)
-    if experiment.init_from is not None and verify is not None:
-        verify()
-
-
 def find_trained_before(experiment: Experiment, data: EventDataModule, *, warn: bool = False) -> dict[str, Any] | None:
-    """Return the validation and test recordings that the initial weights were trained on, for the run folder.
+    """Return the run of the initial weights, which was trained on no validation or test recording, for the record.
 
     Args:
-        warn: Log a warning if there are any, or if it is not known, as for another project's weights.
+        warn: Log a warning if it is not known, as for another project's weights.
 
     Raises:
+        ConfigError: if it was trained on some.
         RunFolderError: if that run's folder cannot be read.
     """
     weights = experiment.foreign_weights
@@ -217,19 +210,12 @@ def find_trained_before(experiment: Experiment, data: EventDataModule, *, warn: 
                 run,
             )
     elif found["val"] or found["test"]:
-        message = (
-            f"{run} was trained on {len(found['val']):,} of {data.split.val.size:,} validation and"
-            f" {len(found['test']):,} of {data.split.test.size:,} test recordings"
+        raise ConfigError(
+            "init_from",
+            f"{run} was trained on {found['val']:,} of {data.split.val.size:,} validation and"
+            f" {found['test']:,} of {data.split.test.size:,} test recordings",
+            f"data.split_file={run_path(run) / SPLIT} uses the split of that run",
         )
-        if experiment.on_trained_before == "fail":
-            raise ConfigError(
-                "init_from",
-                message,
-                f"data.split_file={run_path(run) / SPLIT} uses the split of that run, on_trained_before=record trains"
-                " anyway and writes it into result.json",
-            )
-        if warn:
-            _log.warning("init_from: %s", message)
     return found
 
 
@@ -247,19 +233,12 @@ def _trained_before(init_from: str | None, weights_file: str | None, data: Event
     if init_from is None:
         return None if weights_file is None else {"run": weights_file, "val": None, "test": None}
     run = run_path(init_from)
-    seen = trained_on_mask(run, data.store, data.identities)
+    seen = trained_on_mask(run, data.store)
     if seen is None:
-        unseen: list[int] | None = [] if _has_same_split(run, data) else None
+        unseen = 0 if _has_same_split(run, data) else None
         return {"run": run_label(run), "val": unseen, "test": unseen}
-    val, test = (part[seen[part]].tolist() for part in (data.split.val, data.split.test))
+    val, test = (int(seen[part].sum()) for part in (data.split.val, data.split.test))
     return {"run": run_label(run), "val": val, "test": test}
-
-
-def count_trained_before(before: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the counts of the result of `find_trained_before`, for `result.json`."""
-    if before is None:
-        return {}
-    return {TRAINED_BEFORE: {key: len(value) if isinstance(value, list) else value for key, value in before.items()}}
 
 
 def record_trained_on(folder: Path, experiment: Experiment, data: EventDataModule) -> None:
@@ -268,23 +247,22 @@ def record_trained_on(folder: Path, experiment: Experiment, data: EventDataModul
         return
     store = data.store
     own = data.split.train[store.sizes[data.split.train] >= FEW_EVENTS]
-    found = [store.hashes[own], *([] if data.identities is None else [data.identities[data.split.train]])]
+    found = [store.hashes[own]]
     if experiment.init_from is not None:
         run = run_path(experiment.init_from)
-        before, seen = RunFiles(run).trained_on(), trained_on_mask(run, store, None)
+        before, seen = RunFiles(run).trained_on(), trained_on_mask(run, store)
         found += [] if before is None else [before]
         found += [] if seen is None else [store.hashes[seen & (store.sizes >= FEW_EVENTS)]]
     write_trained_on(folder, np.concatenate(found))
 
 
-def trained_on_mask(run: Path, store: Store, identities: np.ndarray | None) -> np.ndarray | None:
+def trained_on_mask(run: Path, store: Store) -> np.ndarray | None:
     """Return which recordings of a store a run was trained on, compared by their events; None if not known.
 
-    Recordings of few events may be equal by chance, so they are compared only by index in the run's own store. Other
-    recordings of the same digit count too, such as a simulated and a genuine one.
+    Recordings of few events may be equal by chance, so they are compared only by index in the run's own store.
 
     Shape:
-        identities: what each recording shows, `[R]`; returns bool `[R]`.
+        returns bool `[R]`.
 
     Raises:
         RunFolderError: if the run's folder cannot be read.
@@ -295,7 +273,6 @@ def trained_on_mask(run: Path, store: Store, identities: np.ndarray | None) -> n
     seen = np.zeros(len(store), bool)
     if checksums is not None:
         seen |= np.isin(store.hashes, checksums) & (store.sizes >= FEW_EVENTS)
-        seen |= False if identities is None else np.isin(identities, checksums)
     if same:
         try:
             seen[np.array(RunFiles(run).split().get("train", []), np.int64)] = True

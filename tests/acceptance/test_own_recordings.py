@@ -202,12 +202,12 @@ def test_init_from_a_run_trained_on_the_test_recordings_is_refused(
     # The same split is no leak.
     same = train(*again, "data.val_fraction=0.2")
     assert same.selection["trained_before"] == {"run": str(run.folder), "val": 0, "test": 0}
-    recorded = train(*other, "on_trained_before=record")
-    assert recorded.selection["trained_before"]["test"] == 4
-    page = json.loads((recorded.folder / "result.json").read_text())
-    assert page["selection"]["trained_before"] == recorded.selection["trained_before"]
     # The record is passed on: the second run has seen user1 only through its initial weights.
-    third = [*people, f"output_dir={tmp_path / 'third'}", f"init_from={recorded.folder}", "data.labels=user1.csv"]
+    split = json.loads((run.folder / "split.json").read_text())
+    test = {"train": split["train"][-2:], "val": split["val"], "test": split["test"]}
+    (tmp_path / "split.json").write_text(json.dumps(test))
+    second = train(*again, f"data.split_file={tmp_path / 'split.json'}")
+    third = [*people, f"output_dir={tmp_path / 'third'}", f"init_from={second.folder}", "data.labels=user1.csv"]
     assert snnlab("train", *third).status == 2
 
 
@@ -293,9 +293,7 @@ def test_a_complete_split_file_is_used_for_a_dataset_without_a_test_split(
     assert found == ["8", "8", "8"]
 
 
-def test_a_split_file_does_not_divide_groups_unless_allowed(
-    people: list[str], hands: Path, workplace: Path, snnlab: Snnlab
-) -> None:
+def test_a_split_file_does_not_divide_groups(people: list[str], hands: Path, workplace: Path, snnlab: Snnlab) -> None:
     names = sorted(path.name for path in hands.glob("p[0-4]*.npy"))
     parts = "".join(f"{name},{'val' if name.endswith('1.npy') else 'train'}\n" for name in names)
     (workplace / "split.csv").write_text("recording,split\n" + parts)
@@ -303,9 +301,14 @@ def test_a_split_file_does_not_divide_groups_unless_allowed(
     done = snnlab("train", *given)
     assert done.status == 2
     assert_error_has(done.error, "data.split_file", "p0_left_0.npy", 5)
-    done = snnlab("data", "inspect", *given, "data.on_divided_group=keep")
+    done = snnlab("train", *given, "data.on_bad=skip")
+    assert done.status == 2
+    assert_error_has(done.error, "data.split_file", "training")
+    parts = "".join(f"{name},{'test' if name.startswith('p4') else 'train'}\n" for name in [*names[1:], names[0]])
+    (workplace / "split.csv").write_text("recording,split\n" + parts.removesuffix("train\n") + "val\n")
+    done = snnlab("data", "inspect", *given, "data.on_bad=skip")
     assert done.status == 0, done.err
-    assert_text_has(done.out, "groups", "test: 5")
+    assert_text_has(done.out, "3 / 1 / 1")
 
 
 def test_fewer_recordings_than_processes_are_refused_before_the_training(
@@ -372,8 +375,8 @@ def test_inspect_shows_recordings_with_groups_of_which_one_cannot_be_read(
     assert done.status == 0, done.err
     assert_text_has(done.out, "6 groups")
     assert "p3_left_1.npy" in done.out
-    assert_error_has(snnlab("train", *given).error, "", "p3_left_1.npy", "data.on_bad_recording=skip")
-    skipped = snnlab("train", *given, "data.on_bad_recording=skip", f"output_dir={workplace / 'runs'}")
+    assert_error_has(snnlab("train", *given).error, "", "p3_left_1.npy", "data.on_bad=skip")
+    skipped = snnlab("train", *given, "data.on_bad=skip", f"output_dir={workplace / 'runs'}")
     assert skipped.status == 0, skipped.err
 
 
@@ -393,7 +396,7 @@ def test_a_package_that_was_missing_is_no_property_of_a_recording(
     given = ["data=folder", "data.root=mine", *SETTINGS, f"data.store_dir={store_dir}"]
     with monkeypatch.context() as missing:
         missing.setattr("snnlab.data.reading_process.find_spec", lambda _: None)
-        for more in ([], ["data.on_bad_recording=skip"]):
+        for more in ([], ["data.on_bad=skip"]):
             done = snnlab("data", "prepare", *given, *more)
             assert done.status == 2
             assert_text_has(done.err, ".aedat4", "pip install", "snnlab-train[formats]")

@@ -116,7 +116,7 @@ def test_bad_files_of_a_folder_are_named_and_may_be_skipped(words: Path, tmp_pat
     done = snnlab("data", "prepare", *settings)
     assert done.status == 2
     assert_text_has(done.err, "up_ann_1.wav", "empty")
-    assert snnlab("data", "prepare", *settings, "data.on_bad_recording=skip").status == 0
+    assert snnlab("data", "prepare", *settings, "data.on_bad=skip").status == 0
 
 
 @pytest.mark.parametrize(

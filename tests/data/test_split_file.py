@@ -55,14 +55,20 @@ def test_the_datasets_test_recordings_are_for_testing_only(tmp_path: Path) -> No
     assert split.test.tolist() == [3]
 
 
-def test_a_group_is_not_divided_except_on_request(tmp_path: Path) -> None:
+def test_a_group_is_not_divided(tmp_path: Path) -> None:
     path = _write(tmp_path, "recording,split\n0,train\n1,val\n2,train\n3,test\n")
-    with assert_raises(DataError, "data.split_file", "data/a/0.npy", "train", "val", "data.on_divided_group=keep"):
+    with assert_raises(DataError, "data.split_file", "data/a/0.npy", "train", "val", "data.on_bad=skip"):
         read_split(path, NAMES, NO_TEST, groups=np.array([0, 0, 1, 2]))
     with assert_raises(DataError, "data.split_file", "data/a/0.npy", "train", "test", 2):
         read_split(path, NAMES, NO_TEST, groups=np.array([0, 1, 1, 0]))
-    kept = read_split(path, NAMES, NO_TEST, groups=np.array([0, 0, 1, 2]), on_divided_group="keep")
-    assert kept.val.tolist() == [1]
+    kept = read_split(path, NAMES, NO_TEST, groups=np.array([0, 0, 1, 2]), on_bad="skip")
+    assert (kept.train.tolist(), kept.val.tolist(), kept.test.tolist()) == ([2], [1], [3])
+    assert "1 recordings" in kept.rule
+    two = _write(tmp_path, "recording,split\n0,train\n1,val\n2,val\n3,test\n", "two.csv")
+    kept = read_split(two, NAMES, NO_TEST, groups=np.array([0, 1, 2, 1]), on_bad="skip")
+    assert (kept.train.tolist(), kept.val.tolist(), kept.test.tolist()) == ([0], [2], [3])
+    with assert_raises(DataError, "data.split_file", "training"):
+        read_split(two, NAMES, NO_TEST, groups=np.array([1, 1, 2, 1]), on_bad="skip")
     assert read_split(path, NAMES, NO_TEST, groups=np.array([0, 1, 0, 2])).train.tolist() == [0, 2]
     assert read_split(path, NAMES, NO_TEST, [1], groups=np.array([0, 0, 1, 2])).val.size == 0  # what is bad is in none
 

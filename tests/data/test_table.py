@@ -183,14 +183,14 @@ def test_all_mistakes_of_a_table_are_in_one_list(tmp_path: Path) -> None:
 def test_skipped_rows_are_counted_and_of_two_that_contradict_the_later_goes(tmp_path: Path) -> None:
     head = "path,label,start_ms,end_ms\n"
     rows = "a.npy,1,0,50\na.npy,2,40,90\na.npy,3,50,70\nb.npy,1,soon,\na.npy,4,0,50\n"
-    found = discover_table(tmp_path, table(tmp_path, head + rows), "steps", on_bad_label="skip")
+    found = discover_table(tmp_path, table(tmp_path, head + rows), "steps", on_bad="skip")
     assert [(entry.label, entry.start_ms, entry.end_ms) for entry in found.entries] == [("1", 0, 50), ("3", 50, 70)]
-    assert_lines_have(found.notes, ("data.on_bad_label=skip", "3 lines", "line 3", "line 5", "line 6"))
+    assert_lines_have(found.notes, ("data.on_bad=skip", "3 lines", "line 3", "line 5", "line 6"))
 
 
 def test_a_table_of_which_no_row_can_be_used_says_why(tmp_path: Path) -> None:
     with assert_raises(DataError, "data.labels", "no recordings", "line 2", "c.npy"):
-        discover_table(tmp_path, table(tmp_path, "path,label\nc.npy,1\n"), on_bad_label="skip")
+        discover_table(tmp_path, table(tmp_path, "path,label\nc.npy,1\n"), on_bad="skip")
 
 
 def test_overlaps_and_time_without_a_label_are_named(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import filelock
 import numpy as np
@@ -37,6 +37,7 @@ from snnlab.data.events.store import (
     content_hash,
 )
 from snnlab.errors import DataError, StoreError
+from snnlab.experiment_fields import OnBad
 from snnlab.target_kinds import kind_of, targets_problem
 
 if TYPE_CHECKING:
@@ -207,7 +208,6 @@ class StoreWriter:
         ).write(self.folder)
 
 
-OnBad = Literal["fail", "skip"]
 # If all of so many first recordings are bad, the rest is not read.
 _MAX_BAD_FROM_START = 20
 # Reasons that a message lists.
@@ -222,9 +222,7 @@ Progress = Callable[[Recordings, int, str], Recordings]
 class Source(Protocol):
     """The interface of a dataset that can be packed; for several workers it must be picklable.
 
-    Optional attributes: `origin`, the folder of the recordings; `display_name`, their name for users; `identities`,
-    what each recording shows, uint64 `[R]`, equal numbers for equal digits, also in other datasets;
-    `verify_identities`, a method that raises a DataError if they contradict the recordings; and
+    Optional attributes: `origin`, the folder of the recordings; `display_name`, their name for users; and
     `split_not_packed`, True if split and groups are not in the fingerprint and may differ from those at packing.
     """
 
@@ -389,10 +387,7 @@ def _format_bad(store: Store) -> str:
     head = f"{len(reasons):,} of {len(store):,} recordings cannot be used:\n  " if len(reasons) > 1 else ""
     more = f"\n  and {len(reasons) - _FEW:,} more; snnlab data inspect lists them" if len(reasons) > _FEW else ""
     return (
-        head
-        + "\n  ".join(reasons[:_FEW])
-        + more
-        + "\n  data.on_bad_recording=skip drops recordings that cannot be used;"
+        head + "\n  ".join(reasons[:_FEW]) + more + "\n  data.on_bad=skip drops recordings that cannot be used;"
         " repaired files are read again, and all files are after snnlab data clean"
     )
 
@@ -403,7 +398,7 @@ def _format_others(last: int, total: int) -> str:
     return (
         "all others"
         if last + 1 == total
-        else f"the next {last}; the other {total - last - 1:,} are not read; data.on_bad_recording=skip reads all"
+        else f"the next {last}; the other {total - last - 1:,} are not read; data.on_bad=skip reads all"
     )
 
 

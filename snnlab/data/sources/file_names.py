@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from snnlab.data.sources.label_table import Discovery, Entry, OnBadLabel
+from snnlab.data.sources.label_table import Discovery, Entry
 from snnlab.data.splits import TEST, TRAIN
 from snnlab.errors import ConfigError, DataError, join_names
+from snnlab.experiment_fields import OnBad
 
 # The last one is for parts of a name that say nothing.
 FIELDS = {"label": "[^/]+?", "group": "[^/]+?", "number": "[0-9]{1,18}", "any": "[^/]*?"}
@@ -31,7 +32,7 @@ def discover_names(
     names: str,
     files: Iterable[Path],
     test_numbers: Collection[int] | None = None,
-    on_bad_label: OnBadLabel = "fail",
+    on_bad: OnBad = "fail",
 ) -> Discovery:
     """Return the recordings among files, with what their names say.
 
@@ -40,7 +41,7 @@ def discover_names(
         names: Pattern of the paths below it, without the ending, such as `{group}/{label}_{number}`.
         files: The files, below the folder.
         test_numbers: Numbers of the recordings for testing; the others are for training, and groups are not kept apart.
-        on_bad_label: `skip` leaves out the files whose names do not fit; a note counts them.
+        on_bad: `skip` leaves out the files whose names do not fit; a note counts them.
 
     Raises:
         DataError: if there are no files, or their names do not fit.
@@ -65,8 +66,8 @@ def discover_names(
         entries.append(Entry(path, said["label"], group=said.get("group") if part is None else None, part=part))
     more = f" and {len(others) - _FEW:,} more" if len(others) > _FEW else ""
     unfit = f"names that are not like {names}: {join_names(others[:_FEW])}{more}"
-    if others and (on_bad_label == "fail" or not entries):
-        raise DataError("data.names", f"{root} holds {unfit}", "data.on_bad_label=skip leaves these files out")
+    if others and (on_bad == "fail" or not entries):
+        raise DataError("data.names", f"{root} holds {unfit}", "data.on_bad=skip leaves these files out")
     if not entries:
         raise DataError("data.root", f"no recordings in {root}")
-    return Discovery(entries, [f"left out (data.on_bad_label=skip): {unfit}"] if others else [])
+    return Discovery(entries, [f"left out (data.on_bad=skip): {unfit}"] if others else [])

@@ -20,7 +20,6 @@ from snnlab.data.sources.label_table import (
     Entry,
     FileTargets,
     LabelInterval,
-    OnBadLabel,
     discover_table,
     divide_by_time,
 )
@@ -37,6 +36,7 @@ from snnlab.data.splits import (
     strata,
 )
 from snnlab.errors import ConfigError, DataError, join_names
+from snnlab.experiment_fields import OnBad
 from snnlab.files import files_below
 from snnlab.printable import is_printable, printable
 from snnlab.spec.interval import at_least, between
@@ -300,8 +300,7 @@ class Folder:
         polarity_values: Values of OFF and ON in files, such as [1, 2]; for more polarities, one value each. null: 1 for
             ON and 0 or -1 for OFF; for more polarities, 0, 1, 2, ...
         targets: Kind of the targets: class, value or steps; the last two need a table.
-        on_bad_label: Reaction to rows of the table that cannot be used, or contradict an earlier one, and to files
-            whose names do not fit: fail, naming them, or skip and count them.
+        on_bad: Reaction to rows of the table, and to names of files, that cannot be used.
         names: Pattern of the files' paths below root, without their ending, in place of a folder per class:
             `{label}_{group}_{number}`; `{any}` stands for what says nothing. null: folders or a table.
         test_numbers: Recordings with these numbers in their names are for testing, instead of test_fraction; the groups
@@ -337,7 +336,7 @@ class Folder:
         columns: Sequence[str] | None = None,
         polarity_values: Sequence[float] | None = None,
         targets: FileTargets = "class",
-        on_bad_label: OnBadLabel = "fail",
+        on_bad: OnBad = "fail",
         names: str | None = None,
         test_numbers: Annotated[Sequence[int], at_least(0)] | None = None,
         cochlea: Mapping[str, Any] | None = None,
@@ -358,7 +357,7 @@ class Folder:
         table = None if labels is None else self._table_path(labels)
         fields = () if names is None else fields_of_names(names)
         if table is None:
-            _check_needs_no_table(targets, group_by, test_groups, on_bad_label, fields)
+            _check_needs_no_table(targets, group_by, test_groups, fields)
         _check_test_numbers(test_numbers, test_groups, fields)
         if split_by_time is not None:
             _check_split_by_time(split_by_time, labels, targets, test_groups)
@@ -366,10 +365,10 @@ class Folder:
         if table is not None:
             if names is not None:
                 raise ConfigError("names", "give names or labels, not both: a table has the labels")
-            found = discover_table(self.root, table, targets, group_by, on_bad_label)
+            found = discover_table(self.root, table, targets, group_by, on_bad)
         elif names is not None:
             files = (path for path in _files(self.root) if _is_recording(path, suffixes))
-            found = discover_names(self.root, names, files, test_numbers, on_bad_label)
+            found = discover_names(self.root, names, files, test_numbers, on_bad)
         else:
             found = discover_folders(self.root, suffixes)
         if split_by_time is not None:
@@ -503,7 +502,6 @@ def _check_needs_no_table(
     targets: FileTargets,
     group_by: str | None,
     test_groups: Sequence[str | int] | None,
-    on_bad_label: OnBadLabel,
     fields: Sequence[str],
 ) -> None:
     """Raise for settings that need a table, or names with certain fields."""
@@ -513,8 +511,6 @@ def _check_needs_no_table(
         raise ConfigError("group_by", "needs data.labels, a table that defines groups")
     if test_groups is not None and "group" not in fields:
         raise ConfigError("test_groups", "needs data.labels, a table that defines groups, or {group} in data.names")
-    if on_bad_label != "fail" and not fields:
-        raise ConfigError("on_bad_label", "needs data.labels, a table of labels, or data.names")
 
 
 def _check_split_by_time(

@@ -16,11 +16,11 @@ from typing import Literal, NamedTuple
 from snnlab.data.formats import LONGEST
 from snnlab.data.splits import PART_BY_NAME, TEST, TRAIN, VAL, LineErrors
 from snnlab.errors import DataError, did_you_mean, join_names
+from snnlab.experiment_fields import OnBad
 from snnlab.files import open_regular
 
 FileTargets = Literal["class", "value", "steps"]
 """The kinds of targets that files can have."""
-OnBadLabel = Literal["fail", "skip"]
 # Values are stored in single precision.
 LARGEST = 3e38
 OPTIONAL_COLUMNS = ("start_ms", "end_ms", "group", "split")
@@ -74,7 +74,7 @@ def discover_table(
     table: Path,
     targets: FileTargets = "class",
     group_by: str | None = None,
-    on_bad_label: OnBadLabel = "fail",
+    on_bad: OnBad = "fail",
 ) -> Discovery:
     """Read a CSV with the columns path (from root), label, and optionally start_ms, end_ms, group, split.
 
@@ -87,7 +87,7 @@ def discover_table(
             file from start_ms to end_ms.
         group_by: The column that defines groups; None: `group`, if there is one; `path`: segments of one file are the
             only groups.
-        on_bad_label: `skip` leaves out the rows that cannot be used, and of two that contradict each other the later
+        on_bad: `skip` leaves out the rows that cannot be used, and of two that contradict each other the later
             one; a note counts them.
 
     Raises:
@@ -113,7 +113,7 @@ def discover_table(
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError("data.labels", f"{table} cannot be read ({error})") from error
     lines = _without_contradictions(table, lines, targets, errors)
-    if on_bad_label == "fail":
+    if on_bad == "fail":
         errors.raise_all("data.labels", table)
     if not lines:
         raise DataError("data.labels", f"{table} names no recordings", errors.text(table))
@@ -122,7 +122,7 @@ def discover_table(
     if group_by is None and "group" not in names and not any(entry.part == VAL for entry in entries):
         _check_no_person_column(table, unused)
     notes = [f"columns not used: {join_names(unused)}"] if unused else []
-    notes += [f"left out (data.on_bad_label=skip): {errors.text(table)}"] if errors.found else []
+    notes += [f"left out (data.on_bad=skip): {errors.text(table)}"] if errors.found else []
     return Discovery(entries, [*notes, *_time_notes(entries)])
 
 

@@ -79,32 +79,6 @@ PARTS = ("train", "t10k")
 FOLDER = "smnist"
 
 
-# Above all numbers of digits, and as unlikely as any other number to be a checksum of events.
-_IDENTITY = int.from_bytes(b"MNIST", "big") << 24
-
-
-def digit_identities(parts: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Return a number for each digit of MNIST, the same in all datasets that show it.
-
-    Args:
-        parts: 0 for MNIST's training digits, 1 for its test digits.
-        places: Place in this part, from 1.
-
-    Shape:
-        parts, places: `[R]`; returns uint64 `[R]`.
-    """
-    return np.uint64(_IDENTITY) + (parts.astype(np.uint64) << np.uint64(20)) + places.astype(np.uint64)
-
-
-def are_digit_identities(values: np.ndarray) -> np.ndarray:
-    """Return which of a run's `trained_on.npy` are identities of digits; the others are checksums of events.
-
-    Shape:
-        values: uint64 `[N]`; returns bool `[N]`.
-    """
-    return values >> np.uint64(24) == np.uint64(_IDENTITY >> 24)
-
-
 class MNISTFiles:
     """The images of `train-*` and `t10k-*`, in that order, and their labels.
 
@@ -188,12 +162,6 @@ class MNISTFiles:
         first = len(self._images[0])
         return self._images[0][index] if index < first else self._images[1][index - first]
 
-    @property
-    def identities(self) -> np.ndarray:
-        """The identity of each digit, uint64 `[R]`."""
-        first, second = (np.arange(1, len(images) + 1) for images in self._images)
-        return digit_identities(self.split, np.concatenate([first, second]))
-
     def name(self, index: int) -> str:
         """Return the file and the index of an image."""
         first = len(self._images[0])
@@ -213,9 +181,6 @@ def _file_names(part: str) -> tuple[str, str]:
     return f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
 
 
-LABEL_FILES = tuple(_file_names(part)[1] for part in PARTS)
-
-
 class PixelSequences:
     """All digits of MNIST's files as sequences of pixels; a subclass says how one is read.
 
@@ -232,11 +197,6 @@ class PixelSequences:
         self._files = files
         self.origin = self._files.folder
         self.targets, self.split = self._files.targets, self._files.split
-
-    @property
-    def identities(self) -> np.ndarray:
-        """The identity of each digit, uint64 `[R]`."""
-        return self._files.identities
 
     def __len__(self) -> int:
         return len(self._files)

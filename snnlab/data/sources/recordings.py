@@ -15,9 +15,8 @@ from snnlab.data.events import Events, SensorSize
 from snnlab.data.fetching import fetch_missing
 from snnlab.data.formats import ReadOptions, events_from_columns, read_file
 from snnlab.data.reading_process import read_apart
-from snnlab.data.sources.mnist import FOLDER, LABEL_FILES, digit_identities, read_labels
 from snnlab.data.splits import draw_test_part, fingerprint_test_part
-from snnlab.errors import ConfigError, DataError
+from snnlab.errors import DataError
 from snnlab.spec.interval import between
 
 TestRule = Literal["random", "last"]
@@ -215,8 +214,6 @@ class NMNIST(RecordingFiles):
 
     Args:
         root: Folder that holds `NMNIST/Train/0..9/*.bin` and `NMNIST/Test/0..9/*.bin`.
-        mnist_parts: Part of MNIST whose digits the files of `Train` and of `Test` show, `train` or `test`; a file's
-            number is the digit's place in it, from 1.
 
     Source: Orchard et al., Converting static image datasets to spiking neuromorphic datasets using saccades, 2015.
     """
@@ -230,54 +227,6 @@ class NMNIST(RecordingFiles):
     num_classes = 10
     reading = ReadOptions(time_origin="zero")
     expected_files = "0/*.bin to 9/*.bin"
-
-    def __init__(
-        self,
-        root: str | None,
-        download: bool = True,
-        archives: Sequence[Mapping[str, Any]] = (),
-        mnist_parts: Sequence[Literal["train", "test"]] = ("train", "test"),
-    ) -> None:
-        if len(mnist_parts) != 2:
-            raise ConfigError("mnist_parts", f"expected two, for Train and Test, got {list(mnist_parts)}")
-        super().__init__(root, download, archives)
-        self.mnist_parts = tuple(mnist_parts)
-
-    @property
-    def identities(self) -> np.ndarray | None:
-        """The identity of each recording's digit, uint64 `[R]`; None if the files have no numbers of their own."""
-        names = [file.path.stem for file in self._files]
-        if not all(name.isdecimal() for name in names):
-            return None
-        places = np.array([int(name) for name in names], np.int64)
-        numbers = set(zip(self.split.tolist(), places.tolist(), strict=True))
-        if places.min() < 1 or len(numbers) < len(names):
-            return None
-        return digit_identities(np.array([part == "test" for part in self.mnist_parts])[self.split], places)
-
-    def verify_identities(self) -> None:
-        """Compare the labels with those of MNIST, if its files are in the same root.
-
-        Raises:
-            DataError: if most recordings of a part have other labels than the digits of `mnist_parts`.
-        """
-        identities = self.identities
-        if identities is None or not all((self.folder.parent / FOLDER / name).is_file() for name in LABEL_FILES):
-            return
-        labels = [read_labels(self.folder.parent / FOLDER / name) for name in LABEL_FILES]
-        for number, (part, shown) in enumerate(zip(self.parts, self.mnist_parts, strict=True)):
-            of_part = np.flatnonzero(self.split == number)
-            digits = labels[shown == "test"]
-            places = np.array([int(self._files[index].path.stem) for index in of_part], np.int64) - 1
-            known = (places >= 0) & (places < len(digits))
-            same = int((digits[places[known]] == self.targets[of_part][known]).sum())
-            if 2 * same < of_part.size:
-                raise DataError(
-                    "data.mnist_parts",
-                    f"{same} of {of_part.size:,} recordings of {part.folder} have the label of MNIST's {shown} digit of"
-                    " their number",
-                    "it names the part of MNIST that Train and Test show, such as [train,train]",
-                )
 
 
 @DATASETS.register("pokerdvs")

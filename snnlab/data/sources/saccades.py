@@ -183,11 +183,6 @@ class SaccadeMNIST(SaccadeDataset):
         first = {} if self._first_train == 1 else {"first_train": self._first_train}
         return {"dataset": self.label, "files": self._files.fingerprint(), "numbers": numbers, **first, **self.camera()}
 
-    @property
-    def identities(self) -> np.ndarray:
-        """The identity of each digit, uint64 `[R]`."""
-        return self._files.identities[self._sources]
-
     def __len__(self) -> int:
         return self._sources.size
 

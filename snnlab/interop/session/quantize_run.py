@@ -99,7 +99,7 @@ def quantize_run(experiment: Experiment, run: Path, folder: Path, options: Quant
     whole = _quantized(network, target, activity, denominator)
     check_widths(groups_of(whole))
     yield f"scales from {train.size:,} training recordings, answers to {val.size:,} validation recordings"
-    if (seen := trained_on_mask(run, data.store, data.identities)) is not None and (many := int(seen[val].sum())):
+    if (seen := trained_on_mask(run, data.store)) is not None and (many := int(seen[val].sum())):
         yield f"the network was trained on {many:,} of these validation recordings: only the difference says something"
     real, all_whole = _answers(network, source, data, val), _answers(whole, source, data, val, denominator)
     alone = {}

@@ -59,7 +59,7 @@ def test_a_mistake_in_a_worker_arrives_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_bad_recording_is_skipped_on_request_without_packing_again(tmp_path: Path, workers: int) -> None:
     source = ToySource(failing=(20, DataError("", "broken")), journal=tmp_path / "journal")
-    with assert_raises(DataError, "", "data.on_bad_recording=skip"):
+    with assert_raises(DataError, "", "data.on_bad=skip"):
         open_or_build(source, tmp_path / "stores", workers=workers)
     read = (tmp_path / "journal").read_text()
     store = open_or_build(source, tmp_path / "stores", on_bad="skip")
@@ -119,7 +119,7 @@ def test_bad_recordings_are_skipped_however_many_come_first(tmp_path: Path, work
     store = open_or_build(_FirstBad(), tmp_path / "skipped", on_bad="skip", workers=workers)
     assert list(store.bad) == list(range(25))
     assert store.sizes[25:].any()
-    with assert_raises(DataError, "", 17, "data.on_bad_recording=skip"):
+    with assert_raises(DataError, "", 17, "data.on_bad=skip"):
         open_or_build(_FirstBad(), tmp_path)
     with assert_raises(DataError, "", 0):
         open_or_build(_AllBad(), tmp_path / "all", on_bad="skip")

@@ -73,9 +73,9 @@ def test_files_of_other_names_are_named_or_left_out_and_counted(words: Path) -> 
     (words / "notes.wav").write_bytes(b"")
     (words / "up_ann_x.wav").write_bytes(b"")
     (words / "readme.txt").write_text("no sound\n")
-    with assert_raises(DataError, "data.names", "notes.wav", "up_ann_x.wav", "data.on_bad_label=skip"):
+    with assert_raises(DataError, "data.names", "notes.wav", "up_ann_x.wav", "data.on_bad=skip"):
         _folder(words)
-    found = _folder(words, on_bad_label="skip")
+    found = _folder(words, on_bad="skip")
     assert len(found) == 20
     assert_lines_have(found.notes, ("20 recordings",), ("notes.wav", "up_ann_x.wav"))
 
