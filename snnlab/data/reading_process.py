@@ -1,11 +1,7 @@
-"""Reads what other libraries decode in one process of its own, since damaged files crash some of them.
-
-The process is started at the first such file, ends with the one that asks, and is started again after a crash.
-"""
+"""Reads what other libraries decode in one process of its own, since damaged files crash some of them."""
 
 from __future__ import annotations
 
-import atexit
 import io
 import json
 import os
@@ -13,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,7 +25,6 @@ Columns = dict[str, np.ndarray]
 # Time for any file, and for each MB of it, s.
 _SECONDS, _SECONDS_PER_MB = 60, 1
 _AGAIN = "fetch the file again, or remove it"
-_process: subprocess.Popen[bytes] | None = None
 
 
 def read_apart(path: Path, form: str) -> Columns:
@@ -47,24 +43,23 @@ def read_apart(path: Path, form: str) -> Columns:
         raise MissingPackageError(path, "needs faery", "pip install 'snnlab-train[formats]'")
     with open_regular(path):
         limit = _SECONDS + _SECONDS_PER_MB * path.stat().st_size // 10**6
-    process = _start()
-    assert process.stdin is not None
-    assert process.stdout is not None
+    process = _process()
     timer = threading.Timer(limit, process.kill)
     timer.start()
     try:
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write(json.dumps([form, str(path.resolve())]).encode() + b"\n")
         process.stdin.flush()
         problem, size, names = json.loads(process.stdout.readline())
         content = process.stdout.read(size)
         if len(content) < size:
             raise EOFError
-    except (BrokenPipeError, EOFError, ValueError):
-        stop_reading_process()
-        problem = f"is damaged: the program that reads it crashes, or takes more than {limit} s"
-        raise DataError(path, problem, _AGAIN) from None
-    except BaseException:  # its next answer would be that to this file
-        stop_reading_process()
+    except BaseException as error:
+        stop_reading_process()  # its next answer would be that to this file
+        if isinstance(error, (BrokenPipeError, EOFError, ValueError)):
+            problem = f"is damaged: the program that reads it crashes, or takes more than {limit} s"
+            raise DataError(path, problem, _AGAIN) from None
         raise
     finally:
         timer.cancel()
@@ -74,31 +69,26 @@ def read_apart(path: Path, form: str) -> Columns:
         return dict(zip(names, archive.values(), strict=True))
 
 
-def _start() -> subprocess.Popen[bytes]:
-    global _process
-    if _process is None:
-        # sys.path, not PYTHONPATH: a package may be in a folder that the caller's script has added.
-        search = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        _process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "snnlab.data.reading_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": search},
-            start_new_session=True,  # the terminal's Ctrl-C is for this process, which then ends the other one
-        )
-        atexit.register(stop_reading_process)
-    return _process
+@cache
+def _process() -> subprocess.Popen[bytes]:
+    """Return the process that reads; it ends when this one closes its pipe, or ends."""
+    # sys.path, not PYTHONPATH: a package may be in a folder that the caller's script has added.
+    search = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "snnlab.data.reading_process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": search},
+        start_new_session=True,  # the terminal's Ctrl-C is for this process alone
+    )
 
 
 def stop_reading_process() -> None:
-    """End the process that reads, if there is one."""
-    global _process
-    process, _process = _process, None
-    atexit.unregister(stop_reading_process)
-    if process is not None:
-        with process:  # closes its pipes
-            process.kill()
+    """End the process that reads; the next file starts another one."""
+    with _process() as process:  # closes its pipes
+        process.kill()
+    _process.cache_clear()
 
 
 def _read_mat(path: str) -> Columns:
@@ -113,18 +103,15 @@ def _read_camera(path: str) -> Columns:
 
     if Path(path).suffix.lower() == ".es":
         stream = faery.events_stream_from_file(path, file_type="es")
-        return _columns(list(stream), stream.dimensions(), 0)
-    decoder: Any = faery.aedat.Decoder(path)
-    cameras = [track for track in decoder.tracks() if track.data_type == "events"]
-    if len(cameras) != 1:
-        raise ValueError(f"has the events of {len(cameras)} cameras; DV exports those of one to a file of its own")
-    packets = [packet if track.data_type == "events" else None for track, packet in decoder]
-    events = [packet for packet in packets if packet is not None]
-    return _columns(events, cameras[0].dimensions, len(packets) - len(events))
-
-
-def _columns(packets: list[np.ndarray], size: tuple[int, int], others: int) -> Columns:
-    """Return the columns of packets of events; `others` is the number of those of other kinds."""
+        packets, size, others = list(stream), stream.dimensions(), 0
+    else:
+        decoder: Any = faery.aedat.Decoder(path)
+        cameras = [track for track in decoder.tracks() if track.data_type == "events"]
+        if len(cameras) != 1:
+            raise ValueError(f"has the events of {len(cameras)} cameras; DV exports those of one to a file of its own")
+        every = [(track.data_type, packet) for track, packet in decoder]
+        packets, size = [packet for kind, packet in every if kind == "events"], cameras[0].dimensions
+        others = len(every) - len(packets)
     columns = {
         name: np.concatenate([np.empty(0, kind), *(packet[key].astype(kind) for packet in packets)])
         for name, key, kind in (("t", "t", "i8"), ("x", "x", "i2"), ("y", "y", "i2"), ("p", "on", "u1"))
@@ -137,20 +124,18 @@ _READERS: dict[str, Callable[[str], Columns]] = {"mat": _read_mat, "hdf5": read_
 
 def main() -> None:
     """Read the files that the lines of stdin name, and write their arrays, or what is wrong, to stdout."""
-    # Libraries that print would write into an answer.
-    stdout, sys.stdout = sys.stdout.buffer, sys.stderr
+    stdout, sys.stdout = sys.stdout.buffer, sys.stderr  # libraries that print would write into an answer
     for line in sys.stdin:
         form, path = json.loads(line)
-        content, problem, names = io.BytesIO(), "", list[str]()
+        content, problem, arrays = io.BytesIO(), "", Columns()
         try:
             arrays = _READERS[form](path)
             np.savez(content, *arrays.values())
-            names = list(arrays)
         except DataError as error:
-            content, problem = io.BytesIO(), f"{error.message}; {error.hint}"
-        except Exception as error:  # of any type, for bytes of any kind; raised as a DataError by the one that asks
-            content, problem = io.BytesIO(), f"{type(error).__name__}: {one_line(error)}"
-        head = json.dumps([problem, content.getbuffer().nbytes, names])
+            problem = f"{error.message}; {error.hint}"
+        except Exception as error:  # of any type, for bytes of any kind
+            problem = f"{type(error).__name__}: {one_line(error)}"
+        head = json.dumps([problem, content.getbuffer().nbytes, list(arrays)])
         stdout.write(head.encode() + b"\n" + content.getvalue())
         stdout.flush()
 
