@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
 import os
@@ -71,10 +72,10 @@ def read_apart(path: Path, form: str) -> Columns:
 
 @cache
 def _process() -> subprocess.Popen[bytes]:
-    """Return the process that reads; it ends when this one closes its pipe, or ends."""
+    """Return the process that reads; it ends with this one."""
     # sys.path, not PYTHONPATH: a package may be in a folder that the caller's script has added.
     search = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-P", "-m", "snnlab.data.reading_process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -82,13 +83,19 @@ def _process() -> subprocess.Popen[bytes]:
         env={**os.environ, "PYTHONPATH": search},
         start_new_session=True,  # the terminal's Ctrl-C is for this process alone
     )
+    atexit.register(_end, process)
+    return process
 
 
 def stop_reading_process() -> None:
     """End the process that reads; the next file starts another one."""
-    with _process() as process:  # closes its pipes
-        process.kill()
+    _end(_process())
     _process.cache_clear()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with process:  # closes its pipes
+        process.kill()
 
 
 def _read_mat(path: str) -> Columns:
