@@ -165,7 +165,6 @@ from snnlab.nn.neurons import (
     Neuron as Neuron,
     Recurrent as Recurrent,
     ResonateAndFire as ResonateAndFire,
-    SinabsLIF as SinabsLIF,
     SlidingPSN as SlidingPSN,
     SnntorchAlpha as SnntorchAlpha,
     TsodyksMarkram as TsodyksMarkram,
@@ -176,7 +175,6 @@ from snnlab.nn.surrogate import (
     Atan as Atan,
     Circ as Circ,
     DoubleGaussian as DoubleGaussian,
-    Erfc as Erfc,
     Exponential as Exponential,
     Gaussian as Gaussian,
     MultiGaussian as MultiGaussian,
@@ -185,6 +183,5 @@ from snnlab.nn.surrogate import (
     StraightThrough as StraightThrough,
     SuperSpike as SuperSpike,
     Surrogate as Surrogate,
-    Tanh as Tanh,
     Triangle as Triangle,
 )

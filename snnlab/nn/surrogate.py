@@ -212,6 +212,8 @@ class Sigmoid(SlopeSurrogate):
 
         ds/du = alpha * sigma(alpha * x) * (1 - sigma(alpha * x))
 
+    Norse's `tanh`, 1 - tanh(alpha * x)^2, has width ln(1 + sqrt(2)) / alpha and height 1 at a threshold of 1.
+
     Args:
         alpha: SpikingJelly's parameter, in place of width and height.
     """
@@ -223,28 +225,9 @@ class Sigmoid(SlopeSurrogate):
         return SurrogateSize(self.half_width / alpha, alpha / 4.0, absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
-        return _logistic_gradient(x)
-
-
-@SURROGATES.register("tanh")
-class Tanh(AlphaSurrogate):
-    """Derivative of the hyperbolic tangent: 1 - tanh(k z)^2, k = ln(1 + sqrt(2)); the same function as `sigmoid`.
-
-    Norse's `tanh` differs from `sigmoid` only in its parameter:
-
-        ds/du = 1 - tanh(alpha * x)^2
-
-    Args:
-        alpha: Norse's parameter, in place of width and height.
-    """
-
-    half_width = math.log(1.0 + math.sqrt(2.0))
-
-    def size_from_library(self, parameters: Mapping[str, float]) -> SurrogateSize:
-        return SurrogateSize(self.half_width / parameters["alpha"], 1.0, absolute=True)
-
-    def unit_gradient(self, x: Tensor) -> Tensor:
-        return _logistic_gradient(x * 2.0)
+        # At -|x| both factors are precise; at |x| the second one would round to 0 in the tail.
+        p = torch.sigmoid(-x.abs())
+        return p * (1.0 - p) * 4.0
 
 
 @SURROGATES.register("circ")
@@ -269,12 +252,6 @@ class Circ(AlphaSurrogate):
         return r * r * r
 
 
-def _logistic_gradient(x: Tensor) -> Tensor:
-    # At -|x| both factors are precise; at |x| the second one would round to 0 in the tail.
-    p = torch.sigmoid(-x.abs())
-    return p * (1.0 - p) * 4.0
-
-
 ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
 
 
@@ -286,6 +263,8 @@ class Gaussian(LibrarySurrogate):
 
         ds/du = scale / (sigma * sqrt(2 pi)) * exp(-x^2 / (2 sigma^2))
         ds/du = scale * alpha / sqrt(pi) * exp(-(alpha * x)^2)
+
+    Norse's `heavi_erfc`, 2 / sqrt(pi) * exp(-(alpha * x)^2), has scale 2 / alpha.
 
     Args:
         sigma: Standard deviation in units of u, in place of width and height.
@@ -304,28 +283,6 @@ class Gaussian(LibrarySurrogate):
         return SurrogateSize(
             self.half_width / alpha, parameters.get("scale", 1.0) * alpha / math.sqrt(math.pi), absolute=True
         )
-
-    def unit_gradient(self, x: Tensor) -> Tensor:
-        return torch.exp(-x * x)
-
-
-@SURROGATES.register("erfc")
-class Erfc(AlphaSurrogate):
-    """A Gaussian with the parameter of Norse's `heavi_erfc`, which does not change the height.
-
-        ds/du = 2 / sqrt(pi) * exp(-(alpha * x)^2)
-
-    The height of the derivative of erf(alpha * x) grows with alpha: this is SpikingJelly's Erf and the alpha of
-    `gaussian`. They are equal at alpha = 2.
-
-    Args:
-        alpha: Norse's parameter, in place of width and height.
-    """
-
-    half_width = Gaussian.half_width
-
-    def size_from_library(self, parameters: Mapping[str, float]) -> SurrogateSize:
-        return SurrogateSize(self.half_width / parameters["alpha"], 2.0 / math.sqrt(math.pi), absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
         return torch.exp(-x * x)

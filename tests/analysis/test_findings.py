@@ -110,8 +110,8 @@ def test_neurons_with_several_spikes_a_step_are_never_saturated(measured: Measur
     from snnlab.nn import build_network
 
     x = torch.full((12, 5, 4), 7.0).requires_grad_()
-    for kind, expected in (("lif", ["saturated"]), ("sinabs_lif", [])):
-        network = build_network({"lif": {"type": kind}}, in_shape=(4,), dt=10.0).network
+    for spikes, expected in (("one", ["saturated"]), ("several", [])):
+        network = build_network({"lif": {"type": "lif", "spikes": spikes}}, in_shape=(4,), dt=10.0).network
         assert [finding.kind for finding in findings(measured(network, x))] == expected
 
 

@@ -107,7 +107,7 @@ def test_steps_after_a_recordings_end_do_not_count(chain: Network, frames: Tenso
 @pytest.mark.parametrize(
     ("neuron", "recurrent"),
     [("lif", True), ("adlif", False)]
-    + [pytest.param(name, True, marks=pytest.mark.long) for name in ("alif", "sinabs_lif")]
+    + [pytest.param(name, True, marks=pytest.mark.long) for name in ("alif", "iaf")]
     + [pytest.param(name, False, marks=pytest.mark.long) for name in ("cuba_lif", "lsnn", "snntorch_alpha")],
 )
 def test_every_neuron_has_membrane_statistics(neuron: str, recurrent: bool, frames: Tensor, measured: Measured):

@@ -213,7 +213,7 @@ REFUSED = {
     "delay": ({**LIF, "reset_delay": True}, "reset_delay: false"),
     "threshold": ({**LIF, "threshold": "inclusive"}, "threshold: strict"),
     "no reset": ({**LIF, "reset": "none"}, "reset: value"),
-    "several": ({"type": "sinabs_lif"}, "several spikes"),
+    "several": ({"type": "lif", "spikes": "several"}, "several spikes"),
     "adaptive threshold": ({"type": "alif", **SAYABLE}, "adaptive threshold"),
     "adaptation": ({"type": "adlif", **SAYABLE}, "adaptation current"),
     "late current": ({"type": "lsnn"}, "cuba_lif"),

@@ -48,13 +48,12 @@ UNSAYABLE: list[tuple[str, dict[str, Any]]] = [
     *((kind, {**SPIKING, "reset_delay": True}) for kind in ("lif", "iaf", "cuba_lif")),
     *((kind, {**SPIKING, "floor": -0.1}) for kind in ("lif", "iaf", "cuba_lif")),
     *((kind, {"spikes": "several"}) for kind in ("lif", "iaf")),
+    ("cuba_lif", {"synapse": "decay_first", "input_gain": "1-a", "spikes": "several", "floor": -0.1}),
     ("cuba_lif", {**SPIKING, "synapse": "next_step", "input_gain": 0.5}),
     ("cuba_li", {"synapse": "next_step", "input_gain": 0.5}),
     ("alif", {**SPIKING, "adaptation": 0.5}),
     ("adlif", {**SPIKING, "a": 0.5}),
     ("lsnn", {"input_gain": 0.5}),
-    ("sinabs_lif", {}),
-    ("sinabs_lif", {"tau_syn": "3 steps", "min_v_mem": -0.1}),
     ("loihi2", {}),
 ]
 

@@ -30,9 +30,9 @@ KINDS: dict[str, tuple[type[LeakyMembrane], dict[str, Any]]] = {
 }
 
 SURROGATES = {
-    **{name: getattr(surrogates, name)() for name in ("Atan", "Circ", "Erfc", "Exponential", "Gaussian")},
+    **{name: getattr(surrogates, name)() for name in ("Atan", "Circ", "Exponential", "Gaussian")},
     **{name: getattr(surrogates, name)() for name in ("MultiGaussian", "Rectangular", "Sigmoid", "StraightThrough")},
-    **{name: getattr(surrogates, name)() for name in ("SuperSpike", "Tanh", "Triangle")},
+    **{name: getattr(surrogates, name)() for name in ("SuperSpike", "Triangle")},
     "Absolute": surrogates.Atan(alpha=2.0),
     "PerThreshold": surrogates.Exponential(grad_width=0.5, grad_scale=0.8),
 }

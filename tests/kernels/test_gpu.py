@@ -72,10 +72,11 @@ def test_it_equals_the_plain_loop(case: Callable[[], KernelCase]) -> None:
     assert_kernel_equals_loop(run, case())
 
 
+SEVERAL: dict[str, Any] = {"tau_mem": "4 steps", "input_gain": "1-a", "spikes": "several", "detach_reset": False}
 OTHERS: list[tuple[str, dict[str, Any]]] = [
     ("adlif", {"tau_mem": 6.0, "a": 0.3, "b": 0.5, "detach_reset": False}),
     ("lsnn", {"tau_mem": 6.0, "detach_reset": False}),
-    ("sinabs_lif", {"tau_mem": "4 steps", "tau_syn": "3 steps", "v_threshold": 0.2, "min_v_mem": -0.2}),
+    ("cuba_lif", SEVERAL | {"synapse": "decay_first", "tau_syn": "3 steps", "v_threshold": 0.2, "floor": -0.2}),
     ("snntorch_alpha", {"reset": "subtract"}),
     ("snntorch_alpha", {}),
     *(("alif", ALIF_RESETS[reset] | {"tau_adapt": 20.0, "detach_reset": False}) for reset in ALIF_RESETS),

@@ -37,6 +37,7 @@ def product(**axes: Any) -> list[dict[str, Any]]:
 RESETS = product(reset=["subtract", "value"], reset_delay=[False, True], detach_reset=[True, False])
 NO_DELAY = [{**each, "reset_delay": False} for each in RESETS[:2] + RESETS[4:6]]
 TIMES = {"tau_mem": 6.0, "v_leak": 0.1, "v_threshold": 0.9}
+SEVERAL: dict[str, Any] = {"tau_mem": "4 steps", "input_gain": "1-a", "spikes": "several", "detach_reset": False}
 DIALECTS: list[tuple[str, dict[str, Any]]] = [
     *(("lif", TIMES | each | gain) for each in RESETS for gain in product(input_gain=[1.0, "average", "1-a"])),
     *(
@@ -64,8 +65,8 @@ DIALECTS: list[tuple[str, dict[str, Any]]] = [
         ("adlif", {"tau_mem": 6.0, "a": 0.3, "b": 0.5, "coupling": c, "reset": r, "detach_reset": d})
         for c, r, d in itertools.product(["before_reset", "after_reset"], ["subtract", "value"], [True, False])
     ),
-    *(("sinabs_lif", {"tau_mem": "4 steps", "v_threshold": 0.4} | each) for each in product(min_v_mem=[None, -0.2])),
-    ("sinabs_lif", {"tau_mem": "4 steps", "tau_syn": "3 steps", "v_threshold": 0.2}),
+    *(("lif", SEVERAL | {"v_threshold": 0.4} | each) for each in product(floor=[None, -0.2])),
+    ("cuba_lif", SEVERAL | {"synapse": "decay_first", "tau_syn": "3 steps", "v_threshold": 0.2}),
     *(("snntorch_alpha", {"reset": reset}) for reset in ("value", "subtract", "none")),
 ]
 

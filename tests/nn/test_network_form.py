@@ -27,8 +27,10 @@ LIF: dict[str, Any] = {"type": "lif"}
 
 SPIKING: dict[str, dict[str, Any]] = {
     **{name: {"type": name} for name in ("adex", "adlif", "alif", "coba_lif", "cuba_lif", "ef_adlif", "glif", "iaf")},
-    **{name: {"type": name} for name in ("klif", "lif_ex", "lif_refrac", "lsnn", "resonate_and_fire", "sinabs_lif")},
-    **{name: {"type": name} for name in ("snntorch_alpha", "tc_lif")},
+    **{
+        name: {"type": name} for name in ("klif", "lif_ex", "lif_refrac", "lsnn", "resonate_and_fire", "snntorch_alpha")
+    },
+    **{name: {"type": name} for name in ("tc_lif",)},
     "brf": {"type": "brf", "v_threshold": 0.001},
     "izhikevich": {"type": "izhikevich", "input_gain": 20.0},
     "per_channel": {"type": "alif", "learn": {"tau_mem": "channel", "v_leak": "channel"}},

@@ -38,7 +38,7 @@ ROWS: dict[str, dict[str, Any]] = {
 
 SEVERAL_A_STEP: dict[str, dict[str, Any]] = {
     "fc": {"type": "linear", "out_features": 10},
-    "several": {"type": "sinabs_lif", "tau_mem": "5 steps", "input_gain": 8.0},
+    "several": {"type": "lif", "spikes": "several", "tau_mem": "5 steps", "input_gain": 8.0},
     "out": {"type": "linear", "out_features": 4},
     "last": {"type": "lif", "tau_mem": 20.0, "v_threshold": 0.3},
 }

@@ -64,7 +64,6 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     ],
     "lsnn": [{"reset": "subtract", "threshold": "inclusive"}, {"reset": "none", "decay": "euler"}],
     "resonate_and_fire": [{"reset": "subtract", "input_gain": 0.3}, {"v_reset": -0.5}],
-    "sinabs_lif": [{"tau_syn": "3 steps", "min_v_mem": -0.5}, {"beta": 0.6, "alpha": 0.3, "input_gain": 0.5}],
     "snntorch_alpha": [{"reset": "subtract"}, {"reset": "none", "tau_syn": "8 steps", "tau_mem": "3 steps"}],
     "tc_lif": [{"gamma": 0.25, "beta1": 0.5}],
     "ts_lif": [{"gamma": 0.25}],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import warnings
 from collections.abc import Callable
 from types import ModuleType
@@ -15,7 +16,6 @@ from torch import Tensor
 from snnlab.nn.surrogate import (
     Atan,
     Circ,
-    Erfc,
     Exponential,
     Gaussian,
     MultiGaussian,
@@ -24,7 +24,6 @@ from snnlab.nn.surrogate import (
     StraightThrough,
     SuperSpike,
     Surrogate,
-    Tanh,
     Triangle,
     spike,
 )
@@ -84,13 +83,19 @@ def assert_same(ours: Surrogate, theirs: Tensor, v_threshold: float) -> None:
     ("method", "ours"),
     [
         ("triangle", lambda a: Triangle(alpha=a)),
-        ("tanh", lambda a: Tanh(alpha=a)),
         ("circ", lambda a: Circ(alpha=a)),
-        ("heavi_erfc", lambda a: Erfc(alpha=a)),
+        ("heavi_erfc", lambda a: Gaussian(alpha=a, scale=2 / a)),
     ],
 )
 def test_norse(norse: ModuleType, method: str, ours: Ours, alpha: float, v_threshold: float):
     assert_same(ours(alpha), gradient(lambda x: norse.threshold(x, method, alpha)), v_threshold)
+
+
+@pytest.mark.parametrize("v_threshold", [1.0, 0.5])
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_the_tanh_of_norse_is_the_sigmoid_by_its_width(norse: ModuleType, alpha: float, v_threshold: float):
+    ours = Sigmoid(width=math.log(1 + math.sqrt(2)) / (alpha * v_threshold), height=1.0)
+    assert_same(ours, gradient(lambda x: norse.threshold(x, "tanh", alpha)), v_threshold)
 
 
 @pytest.mark.parametrize("v_threshold", [1.0, 0.5])

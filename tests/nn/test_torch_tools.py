@@ -234,9 +234,9 @@ def test_forward_derivatives_are_those_of_the_surrogate() -> None:
     torch.testing.assert_close(dual.tangent, expected)
 
 
-@pytest.mark.parametrize("kind", ["lif", "loihi2", "sinabs_lif"])
+@pytest.mark.parametrize("kind", ["lif", "loihi2", "cuba_lif"])
 def test_second_derivatives_of_func_are_those_of_the_plain_loop(kind: str) -> None:
-    settings = {"tau_mem": "20 steps", "tau_syn": "5 steps"} if kind == "sinabs_lif" else {}
+    settings = {"tau_syn": "5 steps", "spikes": "several", "detach_reset": False} if kind == "cuba_lif" else {}
     neuron, x = NEURONS.build(kind, settings, "n", in_shape=(2,), dt=1.0), inputs(2)[:3, :1] * 0.3
     made = Network({"n": neuron})
 

@@ -120,8 +120,6 @@ NEURONS: dict[str, dict[str, Any]] = {
         "adapted_reset": True,
         "learn": {"tau_adapt": "channel"},
     },
-    "sinabs_synapse": {"type": "sinabs_lif", "tau_syn": 4.0, "input_gain": 1.0},
-    "sinabs": {"type": "sinabs_lif", "min_v_mem": -0.7, "v_threshold": 0.6, "input_gain": 1.0},
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from snnlab.nn import ALIF, LI, LIF, AdLIF, CubaLIF, Loihi2LIF, SinabsLIF, SnntorchAlpha
+from snnlab.nn import ALIF, LI, LIF, AdLIF, CubaLIF, Loihi2LIF, SnntorchAlpha
 from snnlab.nn.neurons import NEURONS
 from snnlab.nn.neurons.info import AfterSpike, Cause, DtWarning, NeuronInfo
 from snnlab.runs.console_tables import fix_text, neuron_properties, warning_text
@@ -39,7 +39,7 @@ from snnlab.runs.console_tables import fix_text, neuron_properties, warning_text
             {"gain": "1", "threshold": "u ≥ 1", "reset": "subtract 1", "adaptation": "w, by 0.1 v + 0.5 s"},
         ),
         (
-            SinabsLIF(min_v_mem=-1.0, input_gain=1.0),
+            LIF(1.0, spikes="several", floor=-1.0),
             {"gain": "1", "threshold": "trunc(u / 1)", "reset": "subtract 1 a spike", "bound": "v ≥ -1"},
         ),
         (Loihi2LIF(), {"gain": "4096", "threshold": "u > 4096", "reset": "to 0", "integers": "24 bits"}),

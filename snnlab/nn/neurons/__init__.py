@@ -31,7 +31,6 @@ from snnlab.nn.neurons.resonate_and_fire import (
     ResonateAndFire as ResonateAndFire,
     ResonateAndFireState as ResonateAndFireState,
 )
-from snnlab.nn.neurons.sinabs_lif import SinabsLIF as SinabsLIF, SinabsLIFState as SinabsLIFState
 from snnlab.nn.neurons.sliding_psn import SlidingPSN as SlidingPSN, SlidingPSNState as SlidingPSNState
 from snnlab.nn.neurons.snntorch_alpha import SnntorchAlpha as SnntorchAlpha, SnntorchAlphaState as SnntorchAlphaState
 from snnlab.nn.neurons.tc_lif import TCLIF as TCLIF, TCLIFState as TCLIFState

@@ -144,12 +144,15 @@ class AdLIF(Adaptive):
         return AdLIFState(self.rest(x), torch.zeros_like(x))
 
     def step(self, x: Tensor, state: AdLIFState, coefficients: AdLIFCoefficients) -> tuple[Tensor, AdLIFState]:
-        k = coefficients
-        u = self.integrate(state.v, x, k.membrane) - k.adaptation_gain * state.w
+        s, v, drive = self.spike_and_drive(x, state.v, state.w, coefficients)
+        return s, AdLIFState(v, coefficients.rho * state.w + drive)
+
+    def spike_and_drive(self, x: Tensor, v: Tensor, w: Tensor, k: AdLIFCoefficients) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the spikes of one step, the membrane after it, and what the two add to w."""
+        u = self.integrate(v, x, k.membrane) - k.adaptation_gain * w
         s = self._spike(u, k.membrane)
         v = self._reset(u, s, k.membrane)
-        seen = v if self.coupling == "after_reset" else u
-        return s, AdLIFState(v, k.rho * state.w + (k.a * seen + k.b * s))
+        return s, v, k.a * (v if self.coupling == "after_reset" else u) + k.b * s
 
     def info(self) -> NeuronInfo:
         own = super().info()

@@ -49,9 +49,5 @@ class EFAdLIF(AdLIF):
     def step(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, x: Tensor, state: EFAdLIFState, coefficients: AdLIFCoefficients
     ) -> tuple[Tensor, EFAdLIFState]:
-        k = coefficients
-        u = self.integrate(state.v, x, k.membrane) - k.adaptation_gain * state.w
-        s = self._spike(u, k.membrane)
-        v = self._reset(u, s, k.membrane)
-        seen = v if self.coupling == "after_reset" else u
-        return s, EFAdLIFState(v, k.rho * state.w + state.drive, k.a * seen + k.b * s)
+        s, v, drive = self.spike_and_drive(x, state.v, state.w, coefficients)
+        return s, EFAdLIFState(v, coefficients.rho * state.w + state.drive, drive)

@@ -121,19 +121,13 @@ def next_below(value: Any) -> Tensor:
 INCLUSIVE = Lost("threshold: inclusive", "threshold: strict", "the next float below the threshold")
 
 
-def lost_of(info: NeuronInfo, *, one_spike: str = "spikes: one, reset: value", lowest: str = "floor") -> list[Lost]:
-    """Return what no node says of a neuron, by its description.
-
-    Args:
-        info: The description.
-        one_spike: What to set for at most one spike a step.
-        lowest: The setting of the lower bound.
-    """
+def lost_of(info: NeuronInfo) -> list[Lost]:
+    """Return what no node says of a neuron, by its description."""
     found: list[Lost] = []
     firing, reset = info.firing, info.reset
     several = firing is not None and firing.several
     if several:
-        found.append(Lost("several spikes a step", one_spike, "one spike a step, reset to 0"))
+        found.append(Lost("several spikes a step", "spikes: one, reset: value", "one spike a step, reset to 0"))
     if firing is not None and firing.rise is not None:
         found.append(Lost("an adaptive threshold", "type: lif or cuba_lif", "a constant threshold"))
     if info.adaptation is not None:
@@ -148,5 +142,5 @@ def lost_of(info: NeuronInfo, *, one_spike: str = "spikes: one, reset: value", l
         if reset.rest_steps:
             found.append(Lost("a refractory period", "none", "no refractory period"))
     if info.lowest is not None:
-        found.append(Lost(f"{lowest}: {info.lowest:g}", f"{lowest}: null", "no lowest potential"))
+        found.append(Lost(f"floor: {info.lowest:g}", "floor: null", "no lowest potential"))
     return found if firing is None or firing.strict else [*found, INCLUSIVE]

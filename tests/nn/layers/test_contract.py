@@ -95,7 +95,6 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "tc_lif": (IMAGE, {}),
     "ts_lif": (IMAGE, {"dendrite_gain": 2.0, "soma_gain": 3.0}),
     "tsodyks_markram": (IMAGE, {}),
-    "sinabs_lif": (IMAGE, {}),
     "sliding_psn": (IMAGE, {}),
     "snntorch_alpha": (IMAGE, {}),
     "spike_driven_attention": (IMAGE, NEURON),

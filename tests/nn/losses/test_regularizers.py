@@ -193,9 +193,7 @@ def test_a_network_without_spikes_cannot_be_regularized() -> None:
 
 
 def test_graded_spikes_have_no_maximal_rate() -> None:
-    several = make_context(
-        {"fc": {"type": "linear", "out_features": K}, "iaf": {"type": "sinabs_lif", "tau_mem": 10.0}}
-    )
+    several = make_context({"fc": {"type": "linear", "out_features": K}, "iaf": {"type": "iaf", "spikes": "several"}})
     counts = {"iaf": torch.full((B, K), 1e9)}
     for part, costs in ((RateBand(lower=600.0), False), (RateBand(upper=600.0), True), (SpikeBudget(1e6), True)):
         part.bind(several)

@@ -30,6 +30,7 @@ STEPWISE = [name for name in NEURONS if name not in PARALLEL]
 NAMES = sorted({*FILES, *NEURONS} - PARALLEL)
 KINDS = [*NAMES, *(f"{name}-recurrent" for name in STEPWISE)]
 # Settings other than those of the presets, for tests of the time axis.
+SEVERAL: dict[str, Any] = {"input_gain": 1.0, "beta": 0.8, "synapse": "decay_first", "spikes": "several"}
 DIALECTS: dict[str, dict[str, Any]] = {
     "lif, value": {"type": "lif", "reset": "value", "v_reset": -0.5, "v_leak": 0.25},
     "lif, value, a step later": {"type": "lif", "reset": "value", "reset_delay": True},
@@ -42,8 +43,7 @@ DIALECTS: dict[str, dict[str, Any]] = {
     "alif, adapted reset": {"type": "alif", "adapted_reset": True},
     "adlif, learned": {"type": "adlif", "learn": ["a", "b", "tau_adapt"]},
     "loihi2, 1/50": {"type": "loihi2", "alpha": 0.5, "beta": 0.25, "v_threshold": 0.7, "scale": 50},
-    "sinabs_lif, synapse": {"type": "sinabs_lif", "tau_syn": "3 steps"},
-    "sinabs_lif, bound": {"type": "sinabs_lif", "input_gain": 1.0, "beta": 0.8, "alpha": 0.5, "min_v_mem": -0.25},
+    "cuba_lif, several": {"type": "cuba_lif", **SEVERAL, "alpha": 0.5, "floor": -0.25},
     "snntorch_alpha, subtract": {"type": "snntorch_alpha", "reset": "subtract"},
     "snntorch_alpha, none": {"type": "snntorch_alpha", "reset": "none"},
 }

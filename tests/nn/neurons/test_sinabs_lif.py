@@ -1,4 +1,4 @@
-"""Sinabs' LIF: several spikes a step, against values by hand, traces of Sinabs and Sinabs itself.
+"""The presets of Sinabs' LIF: several spikes a step, against values by hand, traces of Sinabs and Sinabs itself.
 
 Axes: T steps, B samples, N neurons.
 """
@@ -12,21 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from snnlab.errors import ConfigError
-from snnlab.nn import NEURONS
-from snnlab.nn.neurons import SinabsLIF, SinabsLIFState
+from snnlab.nn.neurons import LIFState
 
-from ...refusals import assert_raises
 from .agreement import BOTH, assert_agrees, noise, preset, trace
 
 DRIVE = torch.tensor([1.0, 5.0, 5.0, 0.0, 5.0, 5.0, 5.0, 0.0], dtype=torch.float64) * 0.4
-T, B, SHAPE = 12, 3, (2, 5, 3)
-
-
-def drive() -> Tensor:
-    torch.manual_seed(0)
-    return torch.rand(T, B, *SHAPE) * 5.0 - 1.5
-
 
 # Sinabs 2.0.3 and 3.1.3 printed these.
 GOLDEN = [
@@ -48,32 +38,38 @@ GOLDEN = [
 ]
 
 
+def sinabs(dtype: torch.dtype = torch.float32, **settings: Any) -> Any:
+    """Return the preset of Sinabs' LIF, with a synapse where its time constant is given."""
+    synaptic = settings.keys() & {"tau_syn", "alpha"}
+    factors = {tau: None for factor, tau in (("beta", "tau_mem"), ("alpha", "tau_syn")) if factor in settings}
+    return preset("sinabs_cuba_lif" if synaptic else "sinabs_lif", dtype, **factors | settings)
+
+
 @pytest.mark.parametrize(("settings", "spikes", "membrane"), GOLDEN)
 def test_it_has_sinabs_traces(settings: dict[str, Any], spikes: list[int], membrane: list[float]) -> None:
-    outputs, states = trace(SinabsLIF(**settings), DRIVE.reshape(-1, 1, 1))
+    outputs, states = trace(sinabs(**settings), DRIVE.reshape(-1, 1, 1))
     assert outputs.flatten().tolist() == spikes
     assert states.v.flatten().tolist() == pytest.approx(membrane, abs=2e-6)
 
 
-def test_the_current_is_kept_after_its_decay_and_stays_zero_without_a_synapse() -> None:
+def test_the_current_is_kept_after_its_decay() -> None:
     x = torch.tensor([1.0, 0.5]).reshape(2, 1, 1)
-    assert trace(SinabsLIF(alpha=0.5), x)[1].i.flatten().tolist() == [0.5, 0.5]
-    assert trace(SinabsLIF(), x)[1].i.flatten().tolist() == [0.0, 0.0]
+    assert trace(sinabs(alpha=0.5), x)[1].i.flatten().tolist() == [0.5, 0.5]
 
 
 # Halves and quarters are exact: u is 3.5, then 0.25 + 0.75, then 0 - 2, then -1 + 1.5.
 def test_it_spikes_as_often_as_the_membrane_holds_the_threshold_and_subtracts_each() -> None:
     x = torch.tensor([3.5, 0.75, -2.0, 1.5]).reshape(-1, 1, 1)
-    outputs, states = trace(SinabsLIF(beta=0.5, input_gain=1.0), x)
+    outputs, states = trace(sinabs(beta=0.5, input_gain=1.0), x)
     assert outputs.flatten().tolist() == [3, 1, 0, 0]
     assert states.v.flatten().tolist() == [0.5, 0.0, -2.0, 0.5]
 
 
 def test_the_membrane_falls_no_lower_than_its_bound() -> None:
     x = torch.tensor([-2.0, 0.5, 2.5]).reshape(-1, 1, 1)
-    _, states = trace(SinabsLIF(beta=0.5, input_gain=1.0, min_v_mem=-0.5), x)
+    _, states = trace(sinabs(beta=0.5, input_gain=1.0, floor=-0.5), x)
     assert states.v.flatten().tolist() == [-0.5, 0.25, 0.625]
-    _, state = SinabsLIF(beta=0.5, min_v_mem=-0.5)(torch.full((3, 1, 1), 0.0), SinabsLIFState(*[-torch.ones(1, 1)] * 2))
+    _, state = sinabs(beta=0.5)(torch.full((3, 1, 1), 0.0), LIFState(-torch.ones(1, 1)))
     assert state.v.item() == -0.125
 
 
@@ -82,51 +78,16 @@ def test_the_membrane_falls_no_lower_than_its_bound() -> None:
 @pytest.mark.parametrize("u", [-1.0, 0.75, 1.0, 2.0, 3.25])
 def test_the_gradient_of_any_number_of_spikes_is_one_exponential(u: float, threshold: float) -> None:
     x = torch.full((1, 1, 1), u, dtype=torch.float64, requires_grad=True)
-    y, _ = SinabsLIF(input_gain=1.0, v_threshold=threshold)(x)
+    y, _ = sinabs(torch.float64, input_gain=1.0, v_threshold=threshold)(x)
     (gradient,) = torch.autograd.grad(y.sum(), x)
     assert gradient.item() == pytest.approx(2 / threshold * math.exp(-2 * abs(u - threshold) / threshold), rel=1e-14)
-
-
-def test_its_time_constants_are_in_steps_unless_given_in_ms() -> None:
-    assert SinabsLIF(1.0).coefficients() == SinabsLIF(7.0).coefficients()
-    assert not SinabsLIF(1.0).dt_invariant
-    assert not SinabsLIF(1.0, tau_mem=20.0).dt_invariant  # the gain 1-a
-    assert not SinabsLIF(1.0, tau_mem=20.0, input_gain="1-a", tau_syn=10.0).dt_invariant  # jumps decay first
-    assert SinabsLIF(1.0, tau_mem=20.0, input_gain=1.0).dt_invariant
-    assert [c.name for c in SinabsLIF(1.0, tau_syn=10.0).constants()] == ["tau_mem", "tau_syn"]
-
-
-def test_it_learns_the_decays_that_it_was_given() -> None:
-    neuron = SinabsLIF(tau_mem="4 steps", alpha=0.5, learn=["tau_mem", "alpha"])
-    k: Any = neuron.coefficients()
-    assert k.a.item() == pytest.approx(math.exp(-0.25), rel=1e-6)
-    assert k.b.item() == pytest.approx(0.5, rel=1e-6)
-    neuron(drive())[0].sum().backward()
-    assert all(p.grad is not None and p.grad.any() for p in neuron.parameters())
-
-
-@pytest.mark.parametrize(
-    ("settings", "facts"),
-    [
-        ({"v_threshold": math.nan}, ("lif1.v_threshold",)),
-        ({"min_v_mem": -math.inf}, ("lif1.min_v_mem", "-inf")),
-        ({"input_gain": math.inf}, ("lif1.input_gain",)),
-        ({"tau_mem": "2 steps", "beta": 0.5}, ("lif1", "tau_mem")),
-        ({"tau_syn": "2 steps", "alpha": 0.5}, ("lif1", "tau_syn")),
-        ({"alpha": 1.0}, ("lif1.alpha", 1.0)),
-        ({"learn": ["v_threshold"]}, ("lif1.learn", "v_threshold", "tau_mem")),
-    ],
-)
-def test_mistakes_are_named(settings: dict[str, Any], facts: tuple) -> None:
-    with assert_raises(ConfigError, *facts):
-        NEURONS.build("sinabs_lif", settings, "lif1", dt=1.0)
 
 
 PEERS: list[tuple[dict[str, Any], dict[str, Any], float]] = [
     ({}, {}, 4.0),
     ({"input_gain": 1.0, "tau_syn": "5 steps"}, {"norm_input": False, "tau_syn": 5.0}, 0.5),
     (
-        {"input_gain": 1.0, "tau_syn": "5 steps", "min_v_mem": -0.5, "v_threshold": 0.7},
+        {"input_gain": 1.0, "tau_syn": "5 steps", "floor": -0.5, "v_threshold": 0.7},
         {"norm_input": False, "tau_syn": 5.0, "min_v_mem": -0.5, "spike_threshold": torch.tensor(0.7)},
         0.5,
     ),
@@ -142,7 +103,7 @@ def test_it_is_sinabs(
     layers = pytest.importorskip("sinabs.layers")
     fields = ("v", "i") if "tau_syn" in ours else ("v",)
 
-    neuron, x = preset("sinabs_lif", dtype, **ours), noise(dtype, batch, 0.4 * strength, strength)
+    neuron, x = sinabs(dtype, **ours), noise(dtype, batch, 0.4 * strength, strength)
 
     def run_peer(x: Tensor) -> tuple[Tensor, list[Tensor]]:
         peer = layers.LIF(tau_mem=neuron.constants()[0].steps, **theirs).to(dtype)
@@ -156,7 +117,7 @@ def test_it_is_sinabs(
 @pytest.mark.peers
 def test_the_gradients_of_its_time_constants_are_sinabs() -> None:
     layers = pytest.importorskip("sinabs.layers")
-    neuron = preset("sinabs_lif", torch.float32, tau_syn="5 steps", input_gain=1.0, learn=["tau_mem", "tau_syn"])
+    neuron = sinabs(tau_syn="5 steps", input_gain=1.0, learn=["tau_mem", "tau_syn"])
     x, weights = torch.randn(30, 1, 50), torch.randn(30, 1, 50)
     peer = layers.LIF(tau_mem=neuron.constants()[0].steps, tau_syn=5.0, norm_input=False)
     (peer(x.transpose(0, 1)).transpose(0, 1) * weights).sum().backward()
