@@ -33,6 +33,10 @@ class Origin:
         removal = f"a packaged file sets it, ~{error.key} removes it"
         if error.origin is not None or error.hint.startswith(removal):
             return error
+        if isinstance(error, UnknownSettingError) and f"{error.place}.type" in self.overridden:
+            # The settings of the file stay, which are those of another type.
+            choice = f"choose {error.place}=NAME, by a file {error.place}/NAME.yaml, in place of its type alone"
+            return error.with_fields(hint=f"{choice}; {error.hint}")
         key = re.sub(r"\[(\d+)\]", r".\1", error.key)
         for place in (key, key.rpartition(".")[0]):
             if not place or any(_is_within(place, key) or _is_within(key, place) for key in self.overridden):

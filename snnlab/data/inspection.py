@@ -49,7 +49,8 @@ def split_warnings(store: Store, split: Split, names: Sequence[str] | None) -> I
 
 
 def _missing_class_warnings(targets: np.ndarray, split: Split, names: Sequence[str] | None) -> Iterator[str]:
-    everything = np.unique(targets[np.concatenate([split.train, split.val, split.test])])
+    used = np.unique(targets[np.concatenate([split.train, split.val, split.test])])
+    everything = used if names is None else np.arange(len(names))
     parts = (("training", split.train), ("validation", split.val), ("test", split.test))
     for what, indices in parts:
         missing = np.setdiff1d(everything, targets[indices]).tolist()

@@ -341,14 +341,19 @@ def summary_table(result: Result) -> Table:
         ),
         ("spikes per test sample", _formatted(metrics.get("test/spikes_per_sample"), ",.0f", "")),
         ("parameters", _formatted(metrics.get("params"), ",.0f")),
-        (
-            "training",
-            f"{_formatted(timing.get('fit_s'), '.1f')} s, {_formatted(timing.get('samples_per_s'), '.0f')} samples/s",
-        ),
+        ("training", ", ".join(_timing_texts(timing))),
         ("peak memory", f"{_formatted(timing.get('peak_rss_mb'), ',.0f')} MB"),
     ]
     title = f"{result.name or result.folder.parent.name}, seed {result.seed}"
     return Table(("", ""), [row for row in rows if row[1]], title, (0, 1))  # rows without a value are left out
+
+
+def _timing_texts(timing: Mapping[str, Any]) -> Iterator[str]:
+    """Yield seconds and speed of the training; a training of no epoch has no speed."""
+    units = {"fit_s": ("s", ".1f"), "samples_per_s": ("samples/s", ".0f")}
+    for name, (unit, digits) in units.items():
+        if timing.get(name) is not None:
+            yield f"{timing[name]:{digits}} {unit}"
 
 
 def value_table(result: Result) -> Table:

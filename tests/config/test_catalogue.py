@@ -155,3 +155,5 @@ def test_a_misspelt_setting_is_refused_with_its_place(own: str) -> None:
             compose_experiment(["model=mlp_lif", "neuron=lif", f"{name}=3"], None)
     with assert_raises(UnknownSettingError, "neuron.gama", "gamma"):
         compose_experiment([own, "neuron=lif", "neuron.type=own_lif", "neuron.gama=3"], None)
+    with assert_raises(UnknownSettingError, "neuron.tau_mem", "neuron=NAME", "neuron/NAME.yaml"):
+        compose_experiment(["neuron=lif", "neuron.type=psn"], None)

@@ -59,11 +59,11 @@ def check(folder: Annotated[str, "folder"], *rows: Annotated[str, "row"]) -> int
     """Evaluate the runs of suites from their weights, and compare answers, metrics and tables with what they record.
 
     Runs without weights, or that cannot be evaluated here, are named with the reason; their metrics are compared with
-    their answers, and the table with all runs. Exit status 1 if something differs.
+    their answers, and the table with all runs. Exit status 1 if something differs, or no run can be evaluated.
 
     Args:
         folder: of a suite, or of several
-        rows: METHOD or DATASET/METHOD, none: all; and settings of the recordings, such as data.root=FOLDER
+        rows: a METHOD, or DATASET/METHOD, none: all; and where recordings are, data.root=FOLDER
 
     Examples:
         snnlab bench --check docs/results/yin_yang lif

@@ -40,13 +40,17 @@ from snnlab.experiments.suite_state import (
     unite_suite,
     write_suite_yaml,
 )
-from snnlab.experiments.suite_table import print_table, write_tables
+from snnlab.experiments.suite_table import TABLE, print_table, write_tables
 from snnlab.runs.run_folder import locked
+from snnlab.runs.statistics import MIN_SEEDS
 from snnlab.runs.tables import format_duration
 from snnlab.spec.override_texts import key_of
 from snnlab.spec.signatures import has_parameter
 
 _log = logging.getLogger(__name__)
+
+# Settings with which published runs can be evaluated elsewhere.
+_FILES_OF_RECORDINGS = (*FILE_SETTINGS, "data.store_dir")
 
 
 def print_suites(config_dir: str | Path | None = None) -> None:
@@ -105,22 +109,27 @@ def preview(*overrides: str, config_dir: str | Path | None = None, command: str 
             print(f"{method} on {dataset}: {one_line(problem)}", flush=True)
     if missing and not wrong:
         print("all missing trainings build")
+    if len(plan.suite.seeds) < MIN_SEEDS:
+        print(f"{len(plan.suite.seeds)} seeds: no verdict on differences, which takes {MIN_SEEDS}")
 
 
 def check(folder: Path, words: Sequence[str]) -> int:
     """Print how the runs of suites compare with their evaluation, and return the exit status."""
     overrides = [word for word in words if "=" in word]
     rows = [word for word in words if "=" not in word]
-    wrong = number = left_out = 0
+    for text in overrides:
+        if key_of(text) not in _FILES_OF_RECORDINGS:
+            raise ConfigError(text, "is no setting of files of recordings", allowed=_FILES_OF_RECORDINGS)
+    wrong = number = left_out = tables = 0
     with until_pipe_closes():
         for name, differs, text in _import_session()[1].check_suites(folder, rows, overrides):
-            number, wrong = number + 1, wrong + bool(differs)
+            number, wrong, tables = number + 1, wrong + bool(differs), tables + name.endswith(TABLE)
             left_out += not differs and text.startswith("NOT EVALUATED")
             more = f"; {len(differs) - 3} more" if len(differs) > 3 else ""
             say(f"{name}: DIFFERS: {'; '.join(differs[:3])}{more}" if differs else f"{name}: {text}")
         more = f"; {left_out} not evaluated" if left_out else ""
         print(f"{number - wrong} of {number} runs and tables are as recorded{more}")
-    return 1 if wrong else 0
+    return 1 if wrong or left_out == number - tables else 0
 
 
 def _require_builds(plan: SuitePlan, specs: list[RunSpec]) -> None:

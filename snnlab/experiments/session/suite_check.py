@@ -23,10 +23,8 @@ from snnlab.runs.recorded import RecordedRun
 from snnlab.runs.run_folder import METRICS, WEIGHTS
 from snnlab.session import Session
 from snnlab.session.fit import evaluate_stage, size_metrics
-from snnlab.session.weights import run_weights
 from snnlab.spec.override_texts import key_of
 from snnlab.target_kinds import IGNORED, kind_of
-from snnlab.training.checkpoints import tensors_hash
 
 # Another processor rounds sums otherwise, and a neuron near its threshold may spike or not. These differences pass: of
 # fractions such as answers and accuracies, relative ones of errors, points of accuracies over time, relative of rates.
@@ -72,8 +70,6 @@ def _compare_run(of_suite: SuiteRun, overrides: Sequence[str], differs: list[str
     trained = (run.folder / WEIGHTS).is_file() or run.checkpoint("best").is_file()
     if not trained and run.selection.get("epochs") != 0:
         return "it has no weights; its answers and metrics agree"
-    if trained and run.weights.get("best") not in (None, tensors_hash(run_weights(run.folder, "best"))):
-        differs.append("weights: not those of its result.json")
     reads_files = "root" in run.config["data"]
     texts = [text for text in overrides if reads_files or key_of(text) not in FILE_SETTINGS]
     try:
@@ -83,6 +79,9 @@ def _compare_run(of_suite: SuiteRun, overrides: Sequence[str], differs: list[str
             session.build("loss", "network", "data", "module")
             session.set_computation()
             metrics, arrays = evaluate_stage(session, "test")
+    except RunFolderError as error:
+        differs.append(one_line(error))
+        return ""
     except SnnlabError as error:
         return f"NOT EVALUATED: {one_line(error)}; its answers and metrics agree"
     now = {"split_hash": session.data.split.hash}

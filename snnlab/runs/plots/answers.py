@@ -6,6 +6,7 @@ Axes: K classes or values, N recordings, T steps.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -130,7 +131,7 @@ _MAX_LEGEND_LETTERS = 16
 def draw_readout(
     y: np.ndarray, answers: np.ndarray, target: int, dt: float | None, names: Sequence[str] | None = None
 ) -> Figure:
-    """Draw the output of each class over time, with those of target and answer in colour.
+    """Draw the output of each class over time, with those of target and answer in colour; spikes as steps.
 
     Args:
         y: The network's output.
@@ -145,13 +146,14 @@ def draw_readout(
     num_steps, answer, times = len(y), int(answers[-1]), step_times(len(y), dt)
     answer_name, target_name = (short_name(number, names) for number in (answer, target))
     figure, (ax,) = new_figure()
+    plot = partial(ax.plot, times, drawstyle="steps-mid" if (y == np.round(y)).all() else "default")
     others = [k for k in range(y.shape[1]) if k not in (answer, target)]
     if others:
-        lines = ax.plot(times, y[:, others], color=GREY, linewidth=0.9)
+        lines = plot(y[:, others], color=GREY, linewidth=0.9)
         lines[0].set_label("other classes")
     if answer != target:
-        ax.plot(times, y[:, answer], color=VERMILION, linewidth=2.0, linestyle=DASHED, label=f"answer {answer_name}")
-    ax.plot(times, y[:, target], color=BLUE, linewidth=2.0, label=f"target {target_name}")
+        plot(y[:, answer], color=VERMILION, linewidth=2.0, linestyle=DASHED, label=f"answer {answer_name}")
+    plot(y[:, target], color=BLUE, linewidth=2.0, label=f"target {target_name}")
     time_axis(ax, num_steps, dt)
     label(ax, ax.get_xlabel(), "readout (dimensionless)")
     low, high = ax.get_ylim()

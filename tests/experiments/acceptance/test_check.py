@@ -83,7 +83,7 @@ def test_a_run_without_weights_is_named_and_its_answers_are_compared(suite: Path
 def test_a_run_whose_recordings_are_not_here_is_named(tmp_path: Path) -> None:
     suite = unpacked("few_recordings", tmp_path)
     done = call(tmp_path, "bench", "--check", str(suite), "from_scratch", "data.root=nowhere")
-    assert done.status == 0, done.out
+    assert done.status == 1, done.out
     assert_text_has(done.out, "from_scratch/0: NOT EVALUATED", "nowhere", "4 not evaluated")
 
 
@@ -92,6 +92,9 @@ def test_what_cannot_be_checked_is_refused_in_a_line(suite: Path) -> None:
         done = call(suite.parent, "bench", "--check", *words)
         assert done.status == 2
         assert_error_has(done.error, *facts)
+    done = call(suite.parent, "bench", "--check", "yin_yang", "data.rot=nowhere")
+    assert done.status == 2
+    assert_error_has(done.error, "data.rot=nowhere", "data.root")
     (suite / "runs").rename(suite / "other")
     (suite / "runs.tar.xz").write_bytes((suite / "runs.tar.xz").read_bytes()[:5000])
     done = call(suite.parent, *CHECK)
