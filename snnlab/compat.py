@@ -81,15 +81,6 @@ def batches_that_stepped(trainer: Any) -> int:
     return getattr(trainer.fit_loop.epoch_loop, STEP_COUNT_KEY)
 
 
-def without_launcher(strategy: Any) -> Any:
-    """Return a Lightning strategy that starts no processes: torchrun's environment has them already.
-
-    Lightning's own launcher refuses notebooks, sets the number of threads, and kills this process without a message.
-    """
-    strategy._configure_launcher = lambda: None
-    return strategy
-
-
 def run_in_openmp(body: Callable[[int, int], None], threads: int) -> bool:
     """Call `body(thread, threads)` in each thread of the OpenMP library of torch; False if there is no such library.
 

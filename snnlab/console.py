@@ -36,6 +36,7 @@ _IGNORED_WARNINGS = (
 _NOISY_LOGGERS = (
     "lightning.pytorch.utilities.rank_zero",
     "lightning.fabric.utilities.rank_zero",
+    "lightning.fabric.utilities.distributed",
     "lightning.pytorch.accelerators.cuda",
     "lightning.pytorch.trainer.connectors.signal_connector",
 )
@@ -80,6 +81,13 @@ def log_unless_set_up() -> None:
     logger = logging.getLogger("snnlab")
     if not logger.hasHandlers() and logger.level == logging.NOTSET:
         console_logging()
+
+
+def silence() -> None:
+    """Log and warn of nothing but errors, for the other ranks of a training: rank 0 does."""
+    for name in ("snnlab", "lightning.pytorch", "lightning.fabric", "py.warnings"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
 
 
 @contextmanager

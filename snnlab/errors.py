@@ -14,6 +14,7 @@
     └── DivergedError     a loss, a gradient or a weight that is NaN or infinite
 
     Interrupted   a signal ended the command or its training; a KeyboardInterrupt, so that scripts and sweeps stop too
+    ShareDone     a process of a distributed training ends; a SystemExit
 
 Any other exception is a bug, and shows its traceback.
 """
@@ -153,6 +154,10 @@ class VersionError(RunFolderError):
 
 class ProcessError(SnnlabError):
     """One process of a distributed training has ended, and the others with it."""
+
+
+class ShareDone(SystemExit):
+    """A process of a distributed training has done its share: it ends, unless it has one in the next run of a grid."""
 
 
 class DivergedError(SnnlabError):

@@ -17,7 +17,6 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.strategies import DDPStrategy
 from numba import njit
 from numba.core import config
 from torch import Tensor, nn
@@ -36,7 +35,6 @@ _IMPORT = re.compile(
 )
 _USE = re.compile(
     r"ctypes\.CDLL|torch\._C\b|numba\.[\w.]*\._|_batches_that_stepped|\._conv_forward\b|\._forward_hooks\b"
-    r"|_configure_launcher"
 )
 
 
@@ -176,17 +174,6 @@ def test_lightning_counts_the_steps_of_loggers() -> None:
     assert compat.STEP_COUNT_KEY in trainer.fit_loop.state_dict()["epoch_loop.state_dict"], seen(
         compat.STEP_COUNT_KEY, "lightning"
     )
-
-
-def test_lightning_starts_no_processes_that_exist_already() -> None:
-    strategy = compat.without_launcher(DDPStrategy())
-    trainer = L.Trainer(
-        accelerator="cpu", devices=2, strategy=strategy, logger=False, enable_checkpointing=False, barebones=False
-    )
-    assert trainer.strategy is strategy
-    assert strategy.launcher is None, seen("_configure_launcher", "lightning")
-    DDPStrategy._configure_launcher(strategy)
-    assert strategy.launcher is not None, seen("_configure_launcher", "lightning")
 
 
 def _add(x, y, n):

@@ -16,7 +16,7 @@ from snnlab.cli.command import Call, FileGroup
 from snnlab.cli.command_files import commands
 from snnlab.cli.usage import help_text, overview
 from snnlab.cli.words import actions_of, choose, parameters_of, read_words
-from snnlab.errors import NOT_WINDOWS, ConfigError, Interrupted, SnnlabError, did_you_mean
+from snnlab.errors import NOT_WINDOWS, ConfigError, Interrupted, ShareDone, SnnlabError, did_you_mean
 
 
 def enter() -> NoReturn:
@@ -65,6 +65,8 @@ def _exit_status(word: str, words: Sequence[str], started: float) -> int:
         if problem := process.working_folder_problem() or process.numba_problem():
             raise ConfigError("", problem)
         return run(word, *words, started=started)
+    except ShareDone:
+        return 0
     except Interrupted as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to stop
         with suppress(OSError):  # the terminal may be gone, which is what SIGHUP reports

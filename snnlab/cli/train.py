@@ -1,13 +1,13 @@
 """`snnlab train`: reads the arguments, composes the experiment, builds its objects, trains, prints the result.
 
 Fast checks come first: those of the configuration, then those that need torch, then those that need Lightning. A
-feature trains grids; other files handle resuming and SLURM's requeued jobs (`snnlab.session.training`), and the
-processes of torchrun and SLURM (`snnlab.session.rank`).
+feature trains grids; `snnlab.session.training` handles resuming, SLURM's requeued jobs and several processes.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,11 @@ from snnlab.config.grids import split_launch
 from snnlab.config.overrides import as_overrides, run_to_resume, split_config_file
 from snnlab.config.recorded_run import compose_from_config
 from snnlab.config.schema import Experiment
-from snnlab.console import console_logging, log_unless_set_up
+from snnlab.console import console_logging, log_unless_set_up, silence
 from snnlab.errors import NOT_WINDOWS, ConfigError
 from snnlab.features import provided
 from snnlab.runs.run_folder import Result, print_result_and_folder
 from snnlab.spec.field import Excludes
-from snnlab.training.ranks import ranks_of_command
 
 _log = logging.getLogger(__name__)
 
@@ -52,12 +51,6 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
     if sys.platform == "win32":
         raise ConfigError("", NOT_WINDOWS)
     typed = as_overrides(overrides, settings, groups(config_folder(), user_folder(config_dir)), "snnlab.train")
-    if rank_info := ranks_of_command(typed):
-        raise ConfigError(
-            "snnlab.train",
-            f"{rank_info.launcher} is for the command line, -m snnlab train ...",
-            "from Python trainer=ddp starts the processes of one machine itself",
-        )
     log_unless_set_up()
     command = ("snnlab.train", *typed, *([] if config_dir is None else [f"config_dir={config_dir}"]))
     if resumed := run_to_resume(typed):
@@ -128,16 +121,14 @@ def train_command(
             raise ConfigError("train: --cfg", f"{config_file} is composed already", "leave it out")
         print_configuration(cfg, package, rest, config_dir, resolve=resolve)
         return 0
-
-    def trained() -> int:
-        return _train_from_words(overrides, config_dir, multirun, call)
-
-    if (rank_info := ranks_of_command(call.words)) is None:
-        return trained()
-
-    from snnlab.session import rank
-
-    return rank.run_rank(rank_info, trained)
+    ranks = ["RANK", "LOCAL_RANK"]
+    if "trainer=slurm" in overrides:
+        if "SLURM_PROCID" not in os.environ:
+            raise ConfigError("trainer", "slurm needs tasks that srun starts", "on one machine use trainer=ddp")
+        ranks.append("SLURM_PROCID")
+    if any(int(os.environ.get(name, "0")) for name in ranks):
+        silence()
+    return _train_from_words(overrides, config_dir, multirun, call)
 
 
 def _train_from_words(words: Sequence[str], config_dir: str | None, several: bool, call: Call) -> int:

@@ -205,6 +205,8 @@ class ProfileReport(L.Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the profile, and write `profile.json` and `profile.txt`."""
+        if not trainer.is_global_zero:
+            return
         if not self.times.steps:
             _log.info("profile: the training ended before the first measured step; it needs more batches")
             return

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
@@ -32,13 +31,18 @@ from snnlab.runs.profile import LayerTimes, ProfileReport
 from snnlab.session.build_loggers import build_loggers, check_loggers
 from snnlab.session.build_network import freeze
 from snnlab.session.build_optimizer import Optimization
-from snnlab.session.processes import check_precision, rank_settings
+from snnlab.session.processes import (
+    Processes,
+    check_precision,
+    cluster_environment,
+    launched_rank,
+    process_settings,
+)
 from snnlab.session.targets import InnerClasses, partial_target, plugin_classes
 from snnlab.training.denormals import FlushDenormals
 from snnlab.training.health import OverfitCheck
 from snnlab.training.layer_schedules import LayerSchedules
 from snnlab.training.module import SpikingModule, TrainingOptions
-from snnlab.training.ranks import RankInfo
 from snnlab.training.snapshots import AtomicCheckpointIO
 from snnlab.training.surrogate_annealing import SurrogateAnnealing
 from snnlab.training.training_noise import TrainingNoise
@@ -50,12 +54,12 @@ def make_trainer(
     folder: Path,
     callbacks: Sequence[L.Callback],
     logged_steps: int | None = None,
-    rank_info: RankInfo | None = None,
+    processes: Processes | None = None,
 ) -> L.Trainer:
     """Build the trainer; the arguments are those of `trainer_builder`."""
     check_precision(experiment)
     try:
-        trainer = trainer_builder(experiment, folder, callbacks, logged_steps, rank_info)()
+        trainer = trainer_builder(experiment, folder, callbacks, logged_steps, processes)()
     except MisconfigurationException as error:
         raise ConfigError("trainer", " ".join(str(error).split())) from error
     # Lightning puts its own callbacks, and any Checkpoint of the user, behind those that it was given.
@@ -69,17 +73,18 @@ def trainer_builder(
     folder: Path,
     callbacks: Sequence[L.Callback],
     logged_steps: int | None = None,
-    rank_info: RankInfo | None = None,
+    processes: Processes | None = None,
 ) -> Callable[[], L.Trainer]:
     """Build loggers and callbacks, check the settings, and return a function that builds the trainer.
 
     Args:
         callbacks: Further callbacks, called after the others and in this order.
         logged_steps: For a resumed run, the step from which loggers discard what they logged.
-        rank_info: Rank and world size; None: one process on one device, whatever the experiment sets.
+        processes: The processes of the training; None: this one on one device, whatever the experiment sets.
     """
     modules = (*TARGETS["callbacks"], *experiment.plugins)
-    is_rank_zero = rank_info is None or rank_info.is_rank_zero
+    distributed = processes is not None and processes.world_size > 1
+    is_rank_zero = not distributed or launched_rank() == 0
     loggers = build_loggers(experiment, folder, logged_steps) if is_rank_zero else []
     inner = {"lightning.pytorch.callbacks": RichProgressBarTheme, "datetime": timedelta, **plugin_classes(experiment)}
     nodes = _nodes_with_places(experiment.callbacks, "callbacks")
@@ -93,13 +98,10 @@ def trainer_builder(
         "callbacks": [FlushDenormals(), *more, *callbacks],
         "default_root_dir": str(folder),
         "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in more),
-        "plugins": [
-            AtomicCheckpointIO(),
-            *([TorchElasticEnvironment()] if rank_info and rank_info.world_size > 1 else []),
-        ],
+        "plugins": [AtomicCheckpointIO(), *([cluster_environment()] if distributed else [])],
     }
     extra = {**fixed, "enable_progress_bar": bars}
-    own = rank_settings(experiment.trainer, rank_info)
+    own = process_settings(experiment.trainer, processes)
     if own.get("precision") is not None:
         own["precision"] = precision_of(own["precision"])  # Lightning warns of its own short names
     inner = {"lightning.pytorch.profilers": Profiler, **plugin_classes(experiment)}
@@ -116,13 +118,13 @@ def _build_callback(node: Mapping[str, Any], modules: Sequence[str], place: str,
 
 
 def make_evaluator(
-    experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback], rank_info: RankInfo | None = None
+    experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback], processes: Processes | None = None
 ) -> L.Trainer:
     """Build a trainer that validates or tests, with these callbacks alone and without loggers."""
     bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
     trainer = {**experiment.trainer, "enable_progress_bar": bar}
     return make_trainer(
-        replace(experiment, trainer=trainer, logger=None, callbacks=None), folder, callbacks, None, rank_info
+        replace(experiment, trainer=trainer, logger=None, callbacks=None), folder, callbacks, None, processes
     )
 
 

@@ -1,4 +1,4 @@
-"""The rendezvous of torchrun and SLURM, and SLURM jobs that are requeued."""
+"""SLURM jobs that are requeued: the run that a job continues."""
 
 from __future__ import annotations
 
@@ -6,32 +6,14 @@ import logging
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
-
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from torch.distributed.rendezvous import rendezvous
 
 from snnlab.config.schema import Experiment
 from snnlab.errors import RunFolderError
 from snnlab.files import unwritable, write_text
 from snnlab.runs.provenance import config_hash
 from snnlab.runs.run_folder import config_text
-from snnlab.training.ranks import RankInfo
 
 _log = logging.getLogger(__name__)
-
-
-def connect(rank_info: RankInfo) -> Any:
-    """Return torch's key-value store for the rendezvous, at MASTER_ADDR and MASTER_PORT.
-
-    Args:
-        rank_info: The rank of this process and the world size.
-    """
-    if rank_info.launcher == "srun":
-        slurm = SLURMEnvironment(auto_requeue=False)
-        address, port = slurm.main_address, slurm.main_port  # from the first machine and the job number
-        os.environ.update(MASTER_ADDR=address, MASTER_PORT=str(port))
-    return next(iter(rendezvous("env://", rank_info.rank, rank_info.world_size)))[0]
 
 
 # In output_dir, or next to a run that is reproduced: one file per job and configuration, with the path of the run.

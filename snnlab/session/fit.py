@@ -6,21 +6,34 @@ import logging
 import os
 import re
 import signal
+import sys
+import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning as L
 import numpy as np
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from snnlab.config.plugins import plugin_files
 from snnlab.config.schema import Experiment
+from snnlab.console import say_error
 from snnlab.data.data_module import EventDataModule
-from snnlab.errors import ConfigError, DamagedError, Interrupted, RunFolderError
+from snnlab.errors import (
+    ConfigError,
+    DamagedError,
+    Interrupted,
+    ProcessError,
+    RunFolderError,
+    ShareDone,
+    SnnlabError,
+)
 from snnlab.kernels.function import kernel_version
 from snnlab.memory import is_out_of_memory, out_of_memory_hint
 from snnlab.nn import BuiltNetwork
@@ -57,8 +70,7 @@ from snnlab.session.build_trainer import (
     noise_callbacks,
     plot_callbacks,
 )
-from snnlab.session.launcher import TrainingSpec, process_group, share_threads
-from snnlab.session.processes import batch_norm_note
+from snnlab.session.processes import batch_norm_note, share_threads
 from snnlab.session.weights import (
     TRAINED_BEFORE,
     find_trained_before,
@@ -67,10 +79,9 @@ from snnlab.session.weights import (
 )
 from snnlab.target_kinds import IGNORED
 from snnlab.training.checkpoints import read_checkpoint, weights_hash
-from snnlab.training.distributed import all_gather
+from snnlab.training.distributed import all_gather, is_lost_process
 from snnlab.training.health import DeadLayerWarning, DivergenceGuard, LossRiseWarning
 from snnlab.training.progress import Bar, Timing, console_callbacks
-from snnlab.training.ranks import RankInfo, ranks_of_training
 from snnlab.training.resuming import ExtendedRun, Resumption
 from snnlab.training.snapshots import BestCheckpoint, Snapshots, StopEvaluationOnSignal, StopOnSignal, StoppedError
 from snnlab.training.weight_averaging import averaged_weights
@@ -131,30 +142,29 @@ def interruption_error(
 _SCORES = ("loss", "accuracy", "mae", "rmse", "r2")
 
 
-def _evaluate_chosen_epoch(
-    spec: TrainingSpec, training: _Training, session: Session, rank_info: RankInfo
-) -> dict[str, float]:
+def _evaluate_chosen_epoch(training: _Training, session: Session) -> dict[str, float]:
     """Return the flat metrics of the chosen epoch, and write its predictions; all ranks must call this."""
     trainer, selection, module, data = training.trainer, training.selection, session.module, session.data
     last = {f"last/{k}": float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-    tests = spec.experiment.test and data.split.test.size > 0
+    tests = session.experiment.test and data.split.test.size > 0
     # Tables show the last epoch next to the chosen one; it is tested before the chosen weights are loaded.
     if tests and selection.epoch not in (None, trainer.current_epoch - 1):
         with averaged_weights(trainer, module):
-            last |= _last_scores(_run_stage(session, "test", training.bars, rank_info))
+            last |= _last_scores(_run_stage(session, "test", training.bars, distributed=True))
+    best = all_gather(selection.best_path)[0]  # only rank 0 knows the run's folder
     if selection.epoch is not None:  # None: no epoch was trained, so the initial network is tested
-        module.load_state_dict(read_checkpoint(selection.best_path)["state_dict"])
+        module.load_state_dict(read_checkpoint(best)["state_dict"])
     metrics: dict[str, float] = {}
     arrays = {"layers": layer_names(session.built.spiking)}
     # The training has logged the validation of this epoch: a second time would distort its curve.
     loggers = {"val": (), "test": (LoggedTest(trainer),)}
     validated = any(name.startswith("last/val/") for name in last)
     for stage in (name for name, runs in (("val", validated), ("test", tests)) if runs):
-        values, of_stage = evaluate_stage(session, stage, [*training.bars, *loggers[stage]], rank_info)
+        values, of_stage = evaluate_stage(session, stage, [*training.bars, *loggers[stage]], distributed=True)
         metrics.update(values)
         arrays.update(of_stage)
     if trainer.is_global_zero:
-        write_predictions(spec.folder, arrays)
+        write_predictions(session.folder, arrays)
     if tests and selection.epoch == trainer.current_epoch - 1:
         last |= _last_scores(metrics)
     return {**metrics, **last, **size_metrics(session.built), **learned_metrics(module.network)}
@@ -188,13 +198,13 @@ def _operation_metrics(found: OperationCounts | None, stage: str) -> dict[str, f
 
 
 def evaluate_stage(
-    session: Session, stage: str, callbacks: Sequence[L.Callback] = (), rank_info: RankInfo | None = None
+    session: Session, stage: str, callbacks: Sequence[L.Callback] = (), *, distributed: bool = False
 ) -> tuple[Mapping[str, float], dict[str, Any]]:
     """Return the metrics of a stage, `val` or `test`, and the arrays of its predictions."""
     data = session.data
     predictions = Predictions(stage, data.groups)
     with count_operations(session.module.network) if stage == "test" else nullcontext() as operations:
-        values = _run_stage(session, stage, [predictions, *callbacks], rank_info)
+        values = _run_stage(session, stage, [predictions, *callbacks], distributed=distributed)
     if operations is not None:
         values = {**values, **_operation_metrics(operations.totals(), stage)}
     arrays = predictions.gather_arrays()
@@ -208,11 +218,11 @@ def evaluate_stage(
 
 
 def _run_stage(
-    session: Session, stage: str, callbacks: Sequence[L.Callback], rank_info: RankInfo | None
+    session: Session, stage: str, callbacks: Sequence[L.Callback], *, distributed: bool
 ) -> Mapping[str, float]:
     """Evaluate the current network on the recordings of a stage."""
-    stops = [StopEvaluationOnSignal()] if rank_info and rank_info.world_size > 1 else []
-    trainer = session.evaluator([*callbacks, *stops], rank_info)
+    stops = [StopEvaluationOnSignal()] if distributed and session.processes.world_size > 1 else []
+    trainer = session.evaluator([*callbacks, *stops], distributed=distributed)
     run = trainer.test if stage == "test" else trainer.validate
     (values,) = run(session.module, datamodule=session.data, verbose=False)
     return values
@@ -251,19 +261,13 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
     command = _start_command(experiment, folder, resumption)
     kernels = kernel_version(experiment.backend)
     identity = {"config_hash": config_hash(text), **hashes, "command": command, "kernels": kernels}
-    with share_threads(experiment.threads, processes.local_world_size) as threads, ExitStack() as stack:
-        spec = TrainingSpec(experiment, folder, resumption, identity, threads, processes.gpu)
-        if processes.world_size > 1:
-            _log.info("starting %d processes", processes.world_size)
-        group = stack.enter_context(
-            process_group(
-                spec, processes.world_size, processes.local_world_size, ranks_of_training(processes.world_size)
-            )
-        )
-        training = _build_training(spec, session, started, group.rank_info)
+    if processes.world_size == 1:
+        rank_zero_only.rank = 0  # pyright: ignore[reportFunctionMemberAccess]  # a task of srun that is a run of its own
+    with share_threads(experiment.threads, processes), ExitStack() as stack:
+        training = _build_training(session, started, identity, resumption)
         if resumption:
             resumption.require_callbacks(training.trainer.callbacks)  # type: ignore[attr-defined]
-        numerics = _decide_numerics(spec, training, session)
+        numerics = _decide_numerics(training, session, resumption)
         device, recorded = training.trainer.strategy.root_device, processes.recorded(data.settings.batch_size)
         source = provenance(config_text=text, **hashes, device=device, processes=recorded, **numerics)
         create_run_folder(folder, text, plugin_files(experiment.plugins))
@@ -277,11 +281,7 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
         result.control, result.provenance, result.weights = experiment.control, source, earlier_weights
         result.name = (experiment.record or {}).get("name", experiment.name)  # from config.yaml: no secrets
         result.provenance["command"] = command
-        with (
-            _record_outcome(result, training, data, experiment),
-            log_file(folder, result.warnings),
-            group.explain_lost_rank(folder),
-        ):
+        with _record_outcome(result, training, data, experiment), log_file(folder, result.warnings):
             earlier = read_trained_before(folder, data) if resumption else find_trained_before(experiment, data)
             before = {} if earlier is None else {TRAINED_BEFORE: earlier}
             _record_data(folder, experiment, data, before)
@@ -291,10 +291,11 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
                     _log.warning(warning)
             if note := batch_norm_note(processes, session.network, data.settings.batch_size):
                 _log.warning(note)
-            group.join(gpu=processes.gpu)
-            _fit(spec, training, session)
+            if processes.world_size > 1:
+                _log.info("starting %d processes", processes.world_size)
+            _fit(training, session, resumption)
             result.selection = {**_selection_record(training, data), **before}
-            result.metrics = _evaluate_chosen_epoch(spec, training, session, group.rank_info)
+            result.metrics = _evaluate_chosen_epoch(training, session)
             result.status = "completed"
             training.logged.log_final_metrics(training.trainer, result.metrics)
     return result
@@ -352,36 +353,68 @@ def _start_command(experiment: Experiment, folder: Path, resumption: Resumption 
     return list(command or resumption.command)
 
 
-def train_other_rank(spec: TrainingSpec, session: Session, rank_info: RankInfo) -> None:
-    """Do the same as `fit_and_test` on a rank other than 0, without writing anything."""
-    training = _build_training(spec, session, 0.0, rank_info)
-    _decide_numerics(spec, training, session)
-    _fit(spec, training, session)
-    _evaluate_chosen_epoch(spec, training, session, rank_info)
+# Time in which rank 0 reports an error that all ranks have, and ends; Lightning kills it when another rank fails.
+_REPORT_TIME_S = 5.0
 
 
-def _decide_numerics(spec: TrainingSpec, training: _Training, session: Session) -> dict[str, Any]:
+def train_other_rank(session: Session, resumption: Resumption | None = None) -> NoReturn:
+    """Do the same as `fit_and_test` on a rank other than 0, without writing anything; report only its own errors.
+
+    Raises:
+        ShareDone: when the training is complete.
+    """
+    with share_threads(session.experiment.threads, session.processes):
+        training = _build_training(session, 0.0, {}, resumption)
+        _decide_numerics(training, session, resumption)
+        try:
+            _fit(training, session, resumption)
+            _evaluate_chosen_epoch(training, session)
+        except BaseException as error:
+            if received_signal(error) or (isinstance(error, RuntimeError) and is_lost_process(error)):
+                os._exit(0)  # rank 0 reports it; a usual exit would wait in torch for the other processes
+            _exit_with(error)
+    raise ShareDone(0)
+
+
+def _exit_with(error: BaseException) -> NoReturn:
+    """End this process with an error; without a message if rank 0 ends meanwhile, since it has reported the same."""
+    parent, deadline = os.getppid(), time.monotonic() + _REPORT_TIME_S
+    while time.monotonic() < deadline:
+        if os.getppid() != parent:
+            os._exit(0)
+        time.sleep(_REPORT_TIME_S / 100)
+    if isinstance(error, SnnlabError):
+        say_error(error)
+    else:
+        traceback.print_exception(error)
+    sys.stderr.flush()
+    os._exit(2)
+
+
+def _decide_numerics(training: _Training, session: Session, resumption: Resumption | None) -> dict[str, Any]:
     """Decide how the network is computed, and return it for the provenance."""
     trainer = training.trainer
-    sparse_input = spec.resumption.node.get("sparse_input") if spec.resumption else None
+    sparse_input = resumption.node.get("sparse_input") if resumption else None
     found = session.set_computation(trainer.strategy.root_device, sparse_input)
     # Each checkpoint stores it, so that a resumed run does not decide again.
     training.snapshots.identity["sparse_input"] = found["sparse_input"]
     return {**found, "precision": str(trainer.precision)}
 
 
-def _fit(spec: TrainingSpec, training: _Training, session: Session) -> None:
-    checkpoint = spec.resumption.checkpoint if spec.resumption else None
+def _fit(training: _Training, session: Session, resumption: Resumption | None) -> None:
+    checkpoint = resumption.checkpoint if resumption else None
     training.trainer.fit(session.module, datamodule=session.data, ckpt_path=checkpoint, weights_only=True)
 
 
-def _build_training(spec: TrainingSpec, session: Session, started: float, rank_info: RankInfo) -> _Training:
+def _build_training(
+    session: Session, started: float, identity: Mapping[str, Any], resumption: Resumption | None
+) -> _Training:
     """Build the trainer with its callbacks; on ranks other than 0 only those that all ranks need."""
-    experiment, folder, resumption = spec.experiment, spec.folder, spec.resumption
+    experiment, folder, is_rank_zero = session.experiment, session.folder, not session.is_other_rank
     validates = session.data.split.val.size > 0 and experiment.trainer.get("limit_val_batches") != 0
     selection = BestCheckpoint(folder / CHECKPOINTS, experiment.selection if validates else "last")
     resumed, warned = (resumption.resumed, resumption.warnings) if resumption else ([], [])
-    identity = {**spec.identity, "processes": rank_info.world_size}
+    identity = {**identity, "processes": session.processes.world_size}
     snapshots = Snapshots(selection, experiment.checkpoint_every_s, identity, resumed, warned)
     timing, logged = Timing(started), RunLogging(experiment.record or {}, folder)
     console = console_callbacks(timing, bar=experiment.trainer.get("enable_progress_bar", True))
@@ -396,7 +429,7 @@ def _build_training(spec: TrainingSpec, session: Session, started: float, rank_i
     callbacks = [
         timing,
         DivergenceGuard(),
-        *(rank_zero_callbacks if rank_info.is_rank_zero else []),
+        *(rank_zero_callbacks if is_rank_zero else []),
         *annealing_callbacks(experiment, session.network),
         *layer_schedule_callbacks(session.network),
         *averaging_callbacks(experiment),
@@ -408,8 +441,8 @@ def _build_training(spec: TrainingSpec, session: Session, started: float, rank_i
         StopOnSignal(snapshots),
         *noise_callbacks(experiment, session.network),  # behind those that save the weights as a batch begins
     ]
-    trainer = session.trainer(callbacks, resumption.logged_steps if resumption else None, rank_info)
-    bars = [callback for callback in console if rank_info.is_rank_zero and isinstance(callback, Bar)]
+    trainer = session.trainer(callbacks, resumption.logged_steps if resumption else None, distributed=True)
+    bars = [callback for callback in console if is_rank_zero and isinstance(callback, Bar)]
     return _Training(trainer, bars, timing, selection, snapshots, logged)
 
 
@@ -429,6 +462,9 @@ def _record_outcome(
             repeats = error.repeats if isinstance(error, StoppedError) else ""
             raise interruption_error(stop_signal, training.trainer, folder, selection.epoch, repeats) from None
         result.error = f"{type(error).__name__}: {error}"
+        if training.trainer.world_size > 1 and isinstance(error, RuntimeError) and is_lost_process(error):
+            hint = f"its message is above; snnlab train resume={folder} continues the run"
+            raise ProcessError("", "another process of this training has ended", hint) from error
         if isinstance(error, OSError):
             raise _incomplete_error(folder, error) from error
         if is_out_of_memory(error):

@@ -1,24 +1,32 @@
-"""The processes of a training: how many there are, on which devices, and what each of them needs."""
+"""The processes of a training, which Lightning, torchrun or SLURM starts: their number, their devices, their needs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
-from snnlab.compat import BatchNormNd, without_launcher
+from snnlab.compat import BatchNormNd
 from snnlab.config.schema import Experiment
 from snnlab.config.trainer_settings import precision_of
 from snnlab.data.data_module import EventDataModule
 from snnlab.errors import ConfigError, join_names
 from snnlab.process import available_cpus
 from snnlab.session.targets import partial_target
-from snnlab.training.ranks import RankInfo, has_launcher
 
 # The strategies of Lightning that train as one process would; the value is find_unused_parameters.
 _STRATEGIES = {
@@ -72,14 +80,14 @@ def find_processes(experiment: Experiment) -> Processes:
     quiet = {"logger": False, "callbacks": [], "enable_checkpointing": False, "precision": None, "profiler": None}
     node = {**experiment.trainer, **quiet, "enable_progress_bar": False, "enable_model_summary": False}
     strategy = experiment.trainer.get("strategy", "auto")
-    if strategy in _STRATEGIES and strategy != "auto":
-        node["strategy"] = without_launcher(DDPStrategy())  # a notebook refuses the name alone
+    if strategy in _STRATEGIES:
+        node["strategy"] = "auto"  # a notebook refuses ddp, also for one process
     try:
         trainer = partial_target(node, [L.Trainer], ("lightning.pytorch",), "trainer")()
     except (MisconfigurationException, RuntimeError) as error:  # RuntimeError: for a mismatch with the SLURM job
         raise ConfigError("trainer", " ".join(str(error).split())) from error
     processes = Processes(trainer.num_devices * trainer.num_nodes, trainer.num_devices, trainer.strategy.root_device)
-    _require_cores(processes)
+    _require_agreement(processes, trainer.num_nodes)
     if processes.world_size > 1 and strategy not in _STRATEGIES:
         raise ConfigError("trainer.strategy", f"expected one of {join_names(_STRATEGIES)}, got {strategy!r}")
     if experiment.trainer.get("sync_batchnorm"):
@@ -91,14 +99,85 @@ def find_processes(experiment: Experiment) -> Processes:
     return processes
 
 
-def _require_cores(processes: Processes) -> None:
+def launched_rank() -> int:
+    """The rank that Lightning, torchrun or srun gave this process, also where srun's tasks are as many runs."""
+    return rank_zero_only.rank  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def cluster_environment() -> ClusterEnvironment:
+    """The environment from which Lightning reads rank and address; srun's tasks count only if there are several."""
+    if TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment()
+    if "SLURM_PROCID" in os.environ and int(os.environ["SLURM_NTASKS"]) > 1:
+        return SLURMEnvironment(auto_requeue=False)  # `snnlab.session.cluster` requeues
+    return LightningEnvironment()
+
+
+def _require_agreement(processes: Processes, machines: int) -> None:
+    """Check that the processes that torchrun or SLURM has started, or those that Lightning will start, can train."""
+    environment = cluster_environment()
+    if processes.world_size == 1 and not isinstance(environment, TorchElasticEnvironment):
+        return  # several tasks of srun are as many runs then
+    try:
+        environment.validate_settings(processes.local_world_size, machines)
+    except ValueError as error:
+        hint = "trainer.devices is the number of processes on each machine, trainer.num_nodes that of machines"
+        raise ConfigError("trainer.devices", str(error), hint) from error
+    if environment.creates_processes_externally:
+        return
+    if machines > 1:
+        raise ConfigError(
+            "trainer.num_nodes",
+            "on several machines torchrun must start the processes, or srun with trainer=slurm",
+        )
     most = _PROCESSES_PER_CORE * available_cpus()
-    if processes.device.type == "cpu" and processes.local_world_size > most and not has_launcher():
+    if processes.device.type == "cpu" and processes.local_world_size > most:
         raise ConfigError(
             "trainer.devices",
             f"{processes.local_world_size} processes are too many for {available_cpus()} cores",
             f"set {most} or fewer, or start them with torchrun",
         )
+
+
+# The commands that train in several processes: Lightning starts the others with the words of the first one.
+_COMMANDS = ("train", "reproduce")
+
+
+def require_command_line(processes: Processes) -> None:
+    """Refuse several processes where this one does not run a command that the others can run too."""
+    program, *words = sys.argv
+    is_ours = Path(program).name in ("snnlab", "__main__.py") and words[:1] and words[0] in _COMMANDS
+    if processes.world_size > 1 and not is_ours:
+        raise ConfigError(
+            "trainer.devices",
+            "several processes train one network by snnlab train on the command line only",
+            "set trainer.devices=1 in Python, in a search, in a suite and in the workers of a grid",
+        )
+
+
+_THREADS = "OMP_NUM_THREADS"
+
+
+@contextmanager
+def share_threads(requested: int | None, processes: Processes) -> Iterator[int]:
+    """Set the threads of torch during the training, also for the processes that Lightning starts; yield their number.
+
+    Args:
+        requested: The experiment's `threads`, of each process; None: OMP_NUM_THREADS, or an equal share.
+    """
+    before, variable = torch.get_num_threads(), os.environ.get(_THREADS)
+    share = before if variable else max(1, before // processes.local_world_size)
+    torch.set_num_threads(share if requested is None else requested)
+    if processes.world_size > 1:
+        os.environ[_THREADS] = str(torch.get_num_threads())
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+        if variable is None:
+            os.environ.pop(_THREADS, None)
+        else:
+            os.environ[_THREADS] = variable
 
 
 def require_recording_per_process(processes: Processes, experiment: Experiment, data: EventDataModule) -> None:
@@ -131,13 +210,13 @@ def batch_norm_note(processes: Processes, network: nn.Module, batch_size: int) -
     )
 
 
-def rank_settings(trainer: Mapping[str, Any], rank_info: RankInfo | None) -> dict[str, Any]:
-    """Return the trainer settings for one process of a training.
+def process_settings(trainer: Mapping[str, Any], processes: Processes | None) -> dict[str, Any]:
+    """The trainer settings for one process of a training.
 
     Args:
-        rank_info: Rank and world size; None: one process on one device, whatever the settings say.
+        processes: All processes of the training; None: one process on one device, whatever the settings say.
     """
-    if rank_info is None or rank_info.world_size == 1:
+    if processes is None or processes.world_size == 1:
         devices = trainer.get("devices", 1)
         several = devices not in (1, "1") and not (isinstance(devices, list | tuple) and len(devices) == 1)
         one = {"devices": 1} if several else {}
@@ -145,4 +224,6 @@ def rank_settings(trainer: Mapping[str, Any], rank_info: RankInfo | None) -> dic
         return {**trainer, **one, **strategy, "num_nodes": 1}
 
     unused = _STRATEGIES[trainer.get("strategy", "auto")]
-    return {**trainer, "strategy": without_launcher(DDPStrategy(find_unused_parameters=unused))}
+    # snnlab exchanges values on the CPU too, which NCCL cannot.
+    backend = "cpu:gloo,cuda:nccl" if processes.gpu else "gloo"
+    return {**trainer, "strategy": DDPStrategy(find_unused_parameters=unused, process_group_backend=backend)}

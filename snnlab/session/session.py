@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from snnlab.data.data_module import EventDataModule
     from snnlab.session.processes import Processes
     from snnlab.training.module import SpikingModule
-    from snnlab.training.ranks import RankInfo
 
 _log = logging.getLogger(__name__)
 
@@ -229,6 +228,11 @@ class Session:
         """The processes and the device of a training."""
         return _import_processes().find_processes(self.experiment)
 
+    @property
+    def is_other_rank(self) -> bool:
+        """True in the processes of a distributed training but the first: they write nothing and print nothing."""
+        return _import_processes().launched_rank() > 0 and self.processes.world_size > 1
+
     @cached_property
     def module(self) -> SpikingModule:
         """The Lightning module; its network has the initial weights."""
@@ -250,24 +254,26 @@ class Session:
             torch.set_num_threads(self.experiment.threads)
 
     def trainer(
-        self, callbacks: Sequence[L.Callback], logged_steps: int | None = None, rank_info: RankInfo | None = None
+        self, callbacks: Sequence[L.Callback], logged_steps: int | None = None, *, distributed: bool = False
     ) -> L.Trainer:
         """Build a trainer with the experiment's loggers and callbacks.
 
         Args:
             callbacks: Further callbacks.
             logged_steps: For a resumed run, the step from which loggers discard what they logged.
-            rank_info: The processes of the training; None: this process alone, independent of the experiment.
+            distributed: With all processes of the experiment, else in this one alone.
         """
-        return _import_build_trainer().make_trainer(self.experiment, self.folder, callbacks, logged_steps, rank_info)
+        processes = self.processes if distributed else None
+        return _import_build_trainer().make_trainer(self.experiment, self.folder, callbacks, logged_steps, processes)
 
-    def evaluator(self, callbacks: Sequence[L.Callback], rank_info: RankInfo | None = None) -> L.Trainer:
+    def evaluator(self, callbacks: Sequence[L.Callback], *, distributed: bool = False) -> L.Trainer:
         """Build a trainer that validates or tests, with these callbacks alone and without loggers.
 
         Args:
-            rank_info: The processes of the training; None: this process alone, independent of the experiment.
+            distributed: With all processes of the experiment, else in this one alone.
         """
-        return _import_build_trainer().make_evaluator(self.experiment, self.folder, callbacks, rank_info)
+        processes = self.processes if distributed else None
+        return _import_build_trainer().make_evaluator(self.experiment, self.folder, callbacks, processes)
 
     def set_computation(
         self, device: torch.device | None = None, resumed_sparse_input: bool | None = None
@@ -309,6 +315,7 @@ class Session:
     def prepare(self) -> None:
         """Build everything that a training on this machine needs, the data last; log notes and warnings."""
         self.check()
+        _import_processes().require_command_line(self.processes)
         self.build("network")
         if self.processes.device.type == "cpu":
             check_memory(self.experiment, self.settings, self.built, self.learning)

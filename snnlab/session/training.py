@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import Any, NamedTuple
 
 from snnlab.config.recorded_run import changed_settings, compose_run
 from snnlab.config.schema import Experiment
-from snnlab.console import quiet_lightning
-from snnlab.errors import DamagedError, Interrupted, RunFolderError
+from snnlab.console import quiet_lightning, silence
+from snnlab.errors import DamagedError, Interrupted, RunFolderError, ShareDone
 from snnlab.files import require_writable
 from snnlab.printable import masked
 from snnlab.process import collect_as_usual
@@ -22,7 +23,7 @@ from snnlab.runs.provenance import ComparedItem, compare_runs, environment_diffe
 from snnlab.runs.recorded import RecordedRun, read_run, read_run_if_ended
 from snnlab.runs.run_folder import CONFIG, REPEAT_SUFFIX, Result, locked
 from snnlab.session.cluster import record_slurm_run, requeue, requeued_run
-from snnlab.session.fit import fit_and_test
+from snnlab.session.fit import fit_and_test, train_other_rank
 from snnlab.session.last_checkpoint import changed_kernels, check_epochs, read_resumption
 from snnlab.session.session import Session
 from snnlab.training.resuming import Resumption
@@ -35,16 +36,25 @@ def run(session: Session, started: float) -> Result:
 
     Args:
         started: `time.perf_counter()` when the command began.
+
+    Raises:
+        ShareDone: at the end, in the processes of a distributed training but the first.
     """
     collect_as_usual()
     experiment, folder = session.experiment, session.folder
+    is_other_rank = session.is_other_rank
+    if is_other_rank:
+        silence()
     if requeued := requeued_run(experiment):
         return _train_or_requeue(lambda: resume(requeued, (), None, started, compose_initial=lambda: experiment))
-    if os.path.isfile(folder / CONFIG):
+    if not is_other_rank and os.path.isfile(folder / CONFIG):
         raise RunFolderError(folder, "contains a run", f"resume={folder} continues it, another folder starts a new one")
-    require_writable(folder)
+    if not is_other_rank:
+        require_writable(folder)
     with quiet_lightning():
         session.prepare()
+        if is_other_rank:
+            train_other_rank(session)
         record_slurm_run(experiment, folder)
         return _train_or_requeue(lambda: fit_and_test(session, started))
 
@@ -70,10 +80,15 @@ def resume(
     now = compose_run(run, overrides, config_dir, "training", compose_initial)
     changed = changed_settings(before.record or {}, now.record or {})
     folder = run.absolute()
-    with locked(folder):
+    is_other_rank = Session(now, folder).is_other_rank
+    if is_other_rank:
+        silence()
+    with nullcontext() if is_other_rank else locked(folder):
         done = read_completed(folder, run)
         if done is not None and "trainer.max_epochs" not in changed:
             _log.info("%s is complete; there is nothing to resume", run)
+            if is_other_rank:
+                raise ShareDone(0)
             return done
         resumption = read_resumption(folder, changed, extend_schedule=_changes_schedule(before, now, changed))
         typed = command or ("snnlab", "train", f"resume={run}", *overrides)
@@ -114,6 +129,8 @@ def _continue_run(experiment: Experiment, folder: Path, started: float, resumpti
             experiment = replace(experiment, threads=resumption.node["threads"])
         session = Session(experiment, folder)
         session.prepare()
+        if session.is_other_rank:
+            train_other_rank(session, resumption)
         return fit_and_test(session, started, resumption)
 
 

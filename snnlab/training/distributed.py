@@ -1,4 +1,4 @@
-"""Distributed training: process group, collective operations, and the weights of losses of unequal batches.
+"""Distributed training: collective operations, and the weights of losses of unequal batches.
 
 DDP averages gradients over processes, and Lightning over accumulated batches, as if all batches had one size. At an
 epoch's end they do not, and batches rarely have equal numbers of labelled steps. Here an optimizer step equals that of
@@ -7,11 +7,8 @@ one process with all its recordings in one batch.
 
 from __future__ import annotations
 
-import os
 import re
-import socket
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -20,40 +17,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from snnlab.data.data_module import BatchSampler
-from snnlab.training.ranks import RankInfo
 
-# A process that does not answer for this time counts as lost; one that has ended is noticed at once.
-_TIMEOUT = timedelta(minutes=10)
 # Errors of gloo and NCCL when another process is gone.
 _LOST_PEER = re.compile(r"gloo|NCCL|Connection (was )?(closed|reset|refused)|Broken pipe|Socket")
-
-
-def join(rank_info: RankInfo, store: Any, *, gpu: bool) -> None:
-    """Join the process group; returns when all processes have joined. On one machine it uses only the loopback.
-
-    Args:
-        rank_info: Ranks and world size.
-        store: torch's rendezvous store, for this training only.
-        gpu: Whether the processes compute on GPUs; values on the CPU are exchanged by gloo in any case.
-    """
-    if rank_info.world_size == rank_info.local_world_size and (name := _loopback()):
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
-        os.environ.setdefault("NCCL_SOCKET_IFNAME", name)
-    backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
-    dist.init_process_group(
-        backend, store=store, rank=rank_info.rank, world_size=rank_info.world_size, timeout=_TIMEOUT
-    )
-
-
-def _loopback() -> str | None:
-    """Return the name of the loopback interface, which no other machine reaches."""
-    return next((name for _, name in socket.if_nameindex() if re.fullmatch(r"lo\d*", name)), None)
-
-
-def leave() -> None:
-    """Leave the process group, if there is one."""
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
 
 
 def all_reduce_max(value: int) -> int:

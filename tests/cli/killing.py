@@ -20,7 +20,9 @@ import multiprocessing
 import os
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import lightning as L
@@ -104,6 +106,10 @@ def _call(arguments: list[str], log: str, folder: str, environment: dict[str, st
     os.dup2(descriptor, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", buffering=1, closefd=False)
     sys.argv = ["snnlab", *arguments]
+    # Lightning starts the other ranks of a training as this process seems to have been started: python -m snnlab.
+    sys.modules["__main__"] = ModuleType("__main__")
+    sys.modules["__main__"].__spec__ = find_spec("snnlab.__main__")
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
     from snnlab.cli import main
 
     sys.exit(main.main())

@@ -5,18 +5,11 @@ from __future__ import annotations
 import pytest
 
 from snnlab.training.distributed import all_gather, all_reduce_max, is_lost_process
-from snnlab.training.ranks import SINGLE_PROCESS, RankInfo
 
 
 def test_a_single_process_gets_its_own_values():
     assert all_reduce_max(3) == 3
     assert all_gather({"a": 1}) == [{"a": 1}]
-    assert SINGLE_PROCESS.is_rank_zero
-
-
-def test_the_group_rank_follows_from_the_local_world_size():
-    machines = [RankInfo(rank, 4, rank % 2, 2).as_environment()["GROUP_RANK"] for rank in range(4)]
-    assert machines == ["0", "0", "1", "1"]
 
 
 @pytest.mark.parametrize(

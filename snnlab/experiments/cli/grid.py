@@ -15,7 +15,7 @@ from snnlab.config.overrides import repetition_warnings, require_overrides, to_h
 from snnlab.config.recorded_run import CHANGEABLE_ON_RESUME
 from snnlab.config.schema import Experiment
 from snnlab.console import say_error
-from snnlab.errors import ConfigError, Interrupted, RunFolderError, SnnlabError
+from snnlab.errors import ConfigError, Interrupted, RunFolderError, ShareDone, SnnlabError
 from snnlab.experiments.executor import FinishedTask, executor
 from snnlab.experiments.workers import Outcome, RunTask, threads_per_run
 from snnlab.files import require_writable
@@ -24,7 +24,7 @@ from snnlab.runs.pooled_folds import print_folds
 from snnlab.runs.run_folder import Result, print_result_and_folder
 from snnlab.runs.runs_table import FOLD, Grid, print_grid, read_grid, write_table
 from snnlab.runs.tables import format_path, format_settings, format_value
-from snnlab.session.session import check_experiment
+from snnlab.session.session import Session, check_experiment
 from snnlab.spec.override_texts import key_of
 
 _log = logging.getLogger(__name__)
@@ -63,7 +63,11 @@ def run_grid(
     grid = Grid(folder, hydra_overrides, list(axes.swept), runs)
     _require_same(grid, axes)
     require_writable(folder)
-    if axes.swept:
+    sessions = [Session(planned.experiment) for planned in planned_runs]
+    if launch.launcher == "basic" and len({session.processes.world_size for session in sessions}) > 1:
+        raise ConfigError("trainer.devices", "the runs of a grid must have the same number of processes")
+    is_other_rank = sessions[0].is_other_rank
+    if axes.swept and not is_other_rank:
         grid.write()
     from snnlab.experiments.session.trial import number_of_gpus, train_or_resume, train_task  # brings Lightning
 
@@ -78,7 +82,7 @@ def run_grid(
         )
         launch = replace(launch, workers=min(launch.workers, len(tasks)))
         failures = _train_in_workers(launch, grid, tasks, train_task, number_of_gpus if shared else None)
-    if axes.swept:
+    if axes.swept and not is_other_rank:
         finish(grid)
     return 2 if failures else 0
 
@@ -138,6 +142,8 @@ def _train_one_by_one(planned_runs: Sequence[_PlannedRun], train: Callable[[_Pla
     for planned in planned_runs:
         try:
             print_result_and_folder(train(planned))
+        except ShareDone:
+            continue  # the next run needs this process too
         except SnnlabError as error:
             say_error(error)
             failed += 1
