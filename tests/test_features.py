@@ -31,7 +31,7 @@ SCRIPT = """
 import pkgutil, sys, snnlab
 from snnlab.cli.main import main
 for module in pkgutil.walk_packages(snnlab.__path__, "snnlab."):
-    if module.name not in ("snnlab.__main__", "snnlab.streaming.pages.stream_process"):  # they run when imported
+    if module.name != "snnlab.__main__":  # it runs when imported
         __import__(module.name)
 for command in sys.argv[1:]:
     sys.argv = ["snnlab", *command.split()]

@@ -64,20 +64,18 @@ def test_no_data_and_no_outputs_are_packaged(built: tuple[set[str], set[str]]) -
     assert {name.split("/")[0] for name in in_sdist} <= FOLDERS | FILES | ADDED_BY_HATCHLING
     installed = [PurePosixPath(name) for name in in_wheel if ".dist-info/" not in name]
     assert {path.parts[0] for path in installed} == {"snnlab"}
-    folders = {PurePosixPath("snnlab/runs/templates"), PurePosixPath("snnlab/experiments/templates")}
+    folders = {PurePosixPath(f"snnlab/{name}/templates") for name in ("runs", "experiments", "streaming")}
     templates = {path for path in installed if path.parent in folders}
     assert {path.suffix for path in templates} == {".html", ".css", ".js", ".md", ".tex"}
     pages = {path for path in installed if path.is_relative_to("snnlab/docs")}
     assert {path.suffix for path in pages} == {".md"}
     networks = {path for path in installed if path.is_relative_to("snnlab/pretrained")}
     assert {path.name for path in networks} == NETWORK_FILES
-    live = {path for path in installed if path.is_relative_to("snnlab/streaming/pages")}
-    assert {path.suffix for path in live} == {".html", ".css", ".js", ".py"}
     exported = {path for path in installed if path.parent == PurePosixPath("snnlab/interop/c99/templates")}
     assert {path.name for path in exported} == {"Makefile", "main.c", "network.py.txt"}
     digits = {PurePosixPath("snnlab/data/sources/digits.csv.gz")}
     assert digits <= {*installed}
-    others = {*installed} - templates - pages - networks - live - exported - digits
+    others = {*installed} - templates - pages - networks - exported - digits
     assert {path.suffix for path in others} <= {".py", ".yaml", ".typed"}
 
 

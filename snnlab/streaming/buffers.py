@@ -22,7 +22,6 @@ import numpy as np
 
 from snnlab.kernels.vectors import LANES
 from snnlab.step_events import SensorMap, plain_sensor, step_us
-from snnlab.streaming.spike_raster import NO_RASTER
 from snnlab.streaming.stream_layers import StreamLayer
 
 WORD = 64
@@ -48,6 +47,8 @@ _WHOLE_NUMBERS = (
     # Places in the array of numbers, of bits, and of weights.
     *("input", "current", "membrane", "unused", "in_bits", "in_rows", "touched", "touched_rows"),
     *("weights", "bias", "numbers", "scratch"),
+    # Place in the numbers of spikes of channels.
+    "channel_spikes",
 )
 # The fields that two layers share whose currents are added.
 _OF_CURRENTS = ("left", "current_width", "current", "touched", "touched_rows")
@@ -98,7 +99,7 @@ class Buffers(NamedTuple):
         starts, factors: The channels of one pixel that are not zero: places of their weights, and their values.
         counts: A row of `COUNTS` for each layer.
         cells: The cells of the sensor's map.
-        raster: Where the spikes of the last steps are counted; see `spike_raster`.
+        channel_spikes: Numbers of spikes of each channel, where something asks for them; else empty.
         begun: The values before the first step.
     """
 
@@ -110,7 +111,7 @@ class Buffers(NamedTuple):
     factors: np.ndarray
     counts: np.ndarray
     cells: np.ndarray
-    raster: np.ndarray
+    channel_spikes: np.ndarray
     begun: np.ndarray
 
 
@@ -134,7 +135,7 @@ class _Layout:
     """Assigns places in the arrays, one after another."""
 
     def __init__(self) -> None:
-        self.values = self.bits = self.num_weights = 0
+        self.values = self.bits = self.num_weights = self.channels = 0
         self.parts: list[np.ndarray] = []
 
     def take_values(self, count: int) -> int:
@@ -213,7 +214,7 @@ def lay_out(layers: Sequence[StreamLayer], sensor: SensorMap) -> Buffers:
         np.zeros(most, np.float32),
         np.zeros(len(layers), COUNTS),
         np.ascontiguousarray(sensor.cells, np.int64).ravel(),
-        NO_RASTER,
+        np.zeros(0, np.int64),
         begun,
     )
     reset(found)
@@ -248,6 +249,7 @@ def _place_layer(layout: _Layout, row: np.void, layer: StreamLayer, channels: in
     row["bias"], row["has_bias"] = layout.take_weights(bias), layer.bias is not None
     numbers = [] if layer.form is None else [_table(one, channels) for one in layer.form.numbers.values()]
     row["numbers"] = layout.take_weights(np.concatenate([np.zeros(0, np.float32), *numbers]))
+    row["channel_spikes"], layout.channels = layout.channels, layout.channels + channels
     row["is_dense"] = not layer.is_driven
 
 

@@ -113,7 +113,7 @@ class PacedInput(RecordedInput):
         wait: Returns when it begins; None: at once.
     """
 
-    def __init__(self, events: Columns, speed: float, wait: Callable[[], None] | None = None) -> None:
+    def __init__(self, events: Columns, speed: float, wait: Callable[[], object] | None = None) -> None:
         super().__init__(events)
         self._speed, self._wait = speed, wait
         # The times at which an event, or one before it, is due: they do not fall.

@@ -18,7 +18,6 @@ from snnlab.compiled import compiled, keep_apart
 from snnlab.kernels.vectors import LANES, splat, store
 from snnlab.streaming.kept_inputs import take_delayed
 from snnlab.streaming.scatter_loops import NONE, ONE, ZERO, scatter
-from snnlab.streaming.spike_raster import end_step
 from snnlab.streaming.update_loops import engine_at
 
 # Only the loops that Python calls are cached on disk; the others are part of these.
@@ -111,8 +110,6 @@ def step(places: Any) -> None:
         scatter(k, layers, e.values, e.bits, e.weights, e.starts, e.factors, e.counts)
         if not layers[k].adds_to_next:
             call_update(e.updates[k], places.ctypes.data, k)
-    if e.raster.size != 0:
-        end_step(e.raster, layers.size - 1)
 
 
 @_inner

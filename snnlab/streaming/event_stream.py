@@ -28,7 +28,7 @@ from snnlab.streaming.buffers import (
 )
 from snnlab.streaming.event_loops import feed_events, run_step
 from snnlab.streaming.rendered_updates import update_address
-from snnlab.streaming.stream_layers import stream_layers
+from snnlab.streaming.stream_layers import StreamLayer, stream_layers
 from snnlab.streaming.update_loops import Engine
 
 # Where the clock has the numbers of `DroppedEvents`.
@@ -277,19 +277,22 @@ class EventStream:
             t = np.arange(last - len(spikes) + 1, last + 1) * float(self.dt or 0)
             yield StreamedSteps(t, outputs.copy().reshape(-1, *self.out_shape), spikes.copy())
 
-    def views(self, columns: tuple[np.ndarray, ...], end: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def views(
+        self, columns: tuple[np.ndarray, ...], end: int = 0, most: int = STEPS_AT_ONCE
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Do as `feed_usable`, for columns t, x, y, p of int64 and with little time of Python.
 
         Args:
             columns: The columns.
             end: Number of steps that end in any case.
+            most: Largest number of steps in a result.
 
         Shape:
             yields outputs `[T, K]` and spikes since the start `[T]`, which the next result overwrites.
         """
-        taken, ran = 0, STEPS_AT_ONCE
-        while ran == STEPS_AT_ONCE:
-            taken, ran = feed_events(self._places, *columns, taken, end, self._rows, self._spikes)
+        taken, ran = 0, most
+        while ran == most:
+            taken, ran = feed_events(self._places, *columns, taken, end, self._rows[:most], self._spikes[:most])
             if ran:
                 yield self._rows[:ran], self._spikes[:ran]
 
@@ -303,10 +306,19 @@ class EventStream:
         height, width = self.sensor.cells.shape
         return (x >= 0) & (x < width) & (y >= 0) & (y < height) & (p >= 0) & (p < self.sensor.polarities)
 
-    def count_spikes(self, raster: np.ndarray) -> None:
-        """Count the spikes of all layers in a `spike_raster` from now on."""
-        self._buffers = self._buffers._replace(raster=raster)
+    def count_channels(self) -> list[tuple[StreamLayer, np.ndarray]]:
+        """Count the spikes of each channel from now on.
+
+        Returns:
+            The layers that spike, and the numbers of their channels, which grow: `[C]`.
+        """
+        rows = self._buffers.layers[:-1]
+        counts = np.zeros(int(rows["channels"].sum()), np.int64)
+        self._buffers = self._buffers._replace(channel_spikes=counts)
         self._bind()
+        firsts = [int(row["channel_spikes"]) for row in rows]
+        pairs = zip(self.layers, firsts, strict=True)
+        return [(layer, counts[first : first + layer.shape[0]]) for layer, first in pairs if layer.spikes]
 
     def reset(self) -> None:
         """Return to the state before the first step."""

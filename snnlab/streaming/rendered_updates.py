@@ -36,7 +36,6 @@ _IMPORTS = (
     "from snnlab.kernels.vectors import LANES, above, absolute, add, at_least, at_most, below, differs, divide",
     "from snnlab.kernels.vectors import equals, load, multiply, negate, round_down, select, splat, square_root, store",
     "from snnlab.kernels.vectors import subtract, truncate",
-    "from snnlab.streaming.spike_raster import column_place",
     "from snnlab.streaming.update_loops import SPIKED, STILL, Rules, engine_at, exponentials, inner, leak, send",
     "from snnlab.streaming.update_loops import send_spikes, update_marked, update_rows, used_lanes",
 )
@@ -82,9 +81,8 @@ def render_update(layer: StreamLayer, lanes: int) -> str:
         f"rules = Rules({', '.join(fields)})",
         *leaks,
     ]
-    if layer.spikes:
-        body.append("row = column_place(e.raster, e.layers.size - 1, k)")
-    body.append(f"{update}(fire, rules, n, e, k, count, {'row' if layer.spikes else -1})")
+    channels = "t.channel_spikes if e.channel_spikes.size != 0 else -1" if layer.spikes else "-1"
+    body += [f"channels = {channels}", f"{update}(fire, rules, n, e, k, count, channels)"]
     lines = [
         f'"""{layer.form.title if layer.form else "A layer without neurons"}, rendered by snnlab; not to be edited."""',
         "import numpy as np",

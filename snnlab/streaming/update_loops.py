@@ -25,13 +25,14 @@ from snnlab.kernels.vectors import (
 )
 from snnlab.streaming.buffers import CLOCK, COUNTS, LAYER, MAX_POOL
 from snnlab.streaming.scatter_loops import ALL, NONE, ONE, ZERO, set_bit
-from snnlab.streaming.spike_raster import count_spikes
 
 # Bits 0 to 15: lanes that spiked; bits 16 to 31: lanes that are still at the threshold.
 SPIKED = np.uint64(0xFFFF)
 STILL = np.uint64(16)
 
 inner = njit(nogil=True, error_model="numpy", forceinline=True)
+# A function of its own: it is called rarely.
+once = njit(nogil=True, error_model="numpy")
 
 
 class Engine(NamedTuple):
@@ -45,7 +46,7 @@ class Engine(NamedTuple):
     factors: Any
     counts: Any
     cells: Any
-    raster: Any
+    channel_spikes: Any
     clock: Any
     output: Any
     updates: Any
@@ -182,13 +183,21 @@ def send_to_windows(t: Any, values: Any, bits: Any, y: Any, x: Any) -> None:
         store(splat(ZERO, LANES), values, t.unused + block)
 
 
+@once
+def count_channels(channel_spikes: Any, first: Any, lanes: Any) -> None:
+    """Count the lanes of a vector of channels that spiked; those that fill it up have places too."""
+    while lanes != 0:
+        channel_spikes[first + trailing_zeros(lanes)] += 1
+        lanes &= lanes - ONE
+
+
 @inner
 def update_pixel(
-    fire: Any, t: Any, n: Any, e: Any, k: Any, count: Any, row: Any, y: Any, x: Any, touched: Any
+    fire: Any, t: Any, n: Any, e: Any, count: Any, channels: Any, y: Any, x: Any, touched: Any
 ) -> np.uint64:
-    """Update the neurons of one pixel and send their outputs to the next layer; `row` is their place in the raster.
+    """Update the neurons of one pixel and send their outputs to the next layer.
 
-    It is -1 without one.
+    `channels` is where the spikes of their channels are counted, or -1.
     """
     values = e.values
     to_y, to_x = (y * t.per_pool_y) >> 32, (x * t.per_pool_x) >> 32
@@ -205,8 +214,8 @@ def update_pixel(
         else:
             current = splat(ZERO, LANES)
         lanes = fire(t, n, count, values, e.weights, at + block, block, current, to + block)
-        if row >= 0 and lanes & SPIKED != 0:
-            count_spikes(e.raster, k, row, block, lanes & SPIKED)
+        if channels >= 0 and lanes & SPIKED != 0:
+            count_channels(e.channel_spikes, channels + block, lanes & SPIKED)
         any_lane |= lanes
     if (t.feeds_itself or t.overlaps) and any_lane & SPIKED != 0:
         if t.feeds_itself:
@@ -247,7 +256,7 @@ def mark_sent(t: Any, bits: Any, sent: Any, y: Any, part: Any) -> None:
 
 
 @inner
-def update_marked(fire: Any, rules: Any, n: Any, e: Any, k: Any, count: Any, row: Any) -> None:
+def update_marked(fire: Any, rules: Any, n: Any, e: Any, k: Any, count: Any, channels: Any) -> None:
     """Update the neurons whose pixels are marked; the others only leak."""
     t, bits = e.layers[k], e.bits
     for group in range((t.height + 63) >> 6):
@@ -262,7 +271,7 @@ def update_marked(fire: Any, rules: Any, n: Any, e: Any, k: Any, count: Any, row
                     place = trailing_zeros(pixels)
                     pixels &= pixels - ONE
                     x = (part << 6) + place
-                    lanes = update_pixel(fire, rules, n, e, k, count, row, y, x, True)
+                    lanes = update_pixel(fire, rules, n, e, count, channels, y, x, True)
                     sent |= sent_bits(rules, lanes, place, x)
                     still |= np.uint64(lanes > SPIKED) << np.uint64(place)
                 bits[t.touched + y * t.words + part] = still
@@ -282,7 +291,7 @@ def window_bits(t: Any, bits: Any, y: Any, x: Any) -> np.uint64:
 
 
 @inner
-def update_rows(fire: Any, rules: Any, n: Any, e: Any, k: Any, count: Any, row: Any) -> None:
+def update_rows(fire: Any, rules: Any, n: Any, e: Any, k: Any, count: Any, channels: Any) -> None:
     """Update all neurons, row by row."""
     t, bits = e.layers[k], e.bits
     size_y, size_x = t.current_pool_y, t.current_pool_x
@@ -302,7 +311,7 @@ def update_rows(fire: Any, rules: Any, n: Any, e: Any, k: Any, count: Any, row: 
                     line >>= np.uint64(size_x)
                 else:
                     some = window_bits(t, bits, y, x)
-                lanes = update_pixel(fire, rules, n, e, k, count, row, y, x, some != 0)
+                lanes = update_pixel(fire, rules, n, e, count, channels, y, x, some != 0)
                 sent |= sent_bits(rules, lanes, place, x)
             mark_sent(rules, bits, sent, y, part)
     bits[t.touched : t.touched + t.height * t.words] = 0

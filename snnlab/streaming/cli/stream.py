@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Generator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from typing import Annotated
 
 from snnlab.cli.command import (
@@ -24,7 +25,6 @@ from snnlab.cli.predict import named_plugins
 from snnlab.console import console_logging, until_pipe_closes
 from snnlab.errors import ConfigError
 from snnlab.spec.interval import between
-from snnlab.streaming.pages.page_server import open_port, page_address, wait_for_interrupt
 
 
 @command("stream", section="use a run")
@@ -93,20 +93,19 @@ def stream(
         raise ConfigError("stream: --keep-page", "needs --page")
 
     from snnlab.session import loading
-    from snnlab.streaming.session import live_stream, stream_input
+    from snnlab.streaming.session import live_stream, stream_input, stream_page
 
     given = stream_input.InputOptions(source, binary, follow, reading.given, speed)
     given.check()
-    listener = None if page is None else open_port(page, "--page")
+    server = None if page is None else stream_page.PageServer(page)
     console_logging()
     opened_run = loading.load(run, checkpoint, named_plugins(plugins))
     live = live_stream.LiveStream(opened_run, live_stream.LiveOptions(dt, every, until, max_wait, fold_norm, latency))
     with ExitStack() as opened:
-        if listener is not None:
-            address = page_address(listener)
-            opened.callback(live.show(listener, given.word, speed).close)
+        if server is not None:
+            opened.callback(live.show(server, given.word, speed).close)
             waits = "; the recording begins when it is opened" if speed else ""
-            print(f"snnlab: page at {address}{waits}", file=sys.stderr, flush=True)
+            print(f"snnlab: page at {server.address}{waits}", file=sys.stderr, flush=True)
         events = stream_input.open_input(given, live, opened_run)
         begun = time.perf_counter()
         try:
@@ -118,7 +117,8 @@ def stream(
                 print(f"snnlab: latency {live.latency.text()}", file=sys.stderr)
         if keep_page:
             print("snnlab: the page is served until Ctrl-C", file=sys.stderr, flush=True)
-            wait_for_interrupt()
+            with suppress(KeyboardInterrupt):
+                threading.Event().wait()
 
 
 def _print_lines(lines: Generator[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
 import time
 from collections.abc import Generator, Iterable
 from math import inf
@@ -18,10 +17,9 @@ from snnlab.session.opened_run import OpenedRun
 from snnlab.streaming.event_decoders import Columns
 from snnlab.streaming.event_input import EventInput
 from snnlab.streaming.latency import LatencyHistogram
-from snnlab.streaming.pages.stream_memory import ANSWERED, FAILED, SOURCE_CLOSED, STOPPED
 from snnlab.streaming.session.open_stream import stream
 from snnlab.streaming.session.stream_answers import StreamAnswers
-from snnlab.streaming.session.stream_page import PageText, StreamPage
+from snnlab.streaming.session.stream_page import ANSWERED, FAILED, SOURCE_CLOSED, STOPPED, PageServer, StreamPage
 from snnlab.zoo import run_label
 
 log = logging.getLogger(__name__)
@@ -87,18 +85,17 @@ class LiveStream:
         self._is_done, self._run_label = False, run_label(run.folder)
         self.page: StreamPage | None = None
 
-    def show(self, listener: socket.socket, source: str, speed: float | None = None) -> StreamPage:
+    def show(self, server: PageServer, source: str, speed: float | None = None) -> StreamPage:
         """Serve a page of the stream until it is closed.
 
         Args:
-            listener: The socket of `open_port`.
+            server: The server.
             source: Name of the input.
             speed: How much faster than real time a recording plays.
         """
-        answers = self.answers
-        said = PageText(self._run_label, source, answers.names, answers.has_values, answers.num_steps * self.dt, speed)
-        self.page = StreamPage(self.stream, listener, said)
-        self._warm_up()
+        shown = {"run": self._run_label, "source": source, "speed": speed}
+        shown |= {"outputs": self.answers.names, "has_values": self.answers.has_values}
+        self.page = StreamPage(self.stream, server, self.answers.num_steps * self.dt, shown)
         return self.page
 
     def _warm_up(self) -> None:
@@ -117,8 +114,6 @@ class LiveStream:
             while not (events.closed or self._is_done):
                 arrived = events.read(self._until_clock(events))
                 rows = self._rows_of(arrived, events)
-                if self.page is not None:
-                    self.page.update(events.num_bad)
                 if rows:
                     yield _text(rows)
                 self._report(events)
@@ -133,17 +128,23 @@ class LiveStream:
             if self.page is not None:
                 if self.answers.window.size:
                     self.page.add_answer(self.stream.num_steps, self.answers.outputs())
-                self.page.end(ended, events.num_bad)
+                self.page.ended = ended
             events.close()
 
     def _rows_of(self, arrived: Columns | None, events: EventInput) -> list[Row]:
         """Run the network on what has arrived, or until now if that is nothing; return a row for each answer."""
         if arrived is None:
             end = self.stream.step_at(self._now_us(events))
-            return self._rows(self.stream.views(_NO_EVENTS, end), time.monotonic())
+            return self._rows(self._steps(_NO_EVENTS, end), time.monotonic())
         if self.page is not None:
             self.page.add_events(arrived)
-        return self._rows(self.stream.views(tuple(arrived.values())), events.arrived_s)
+            self.page.unreadable = events.num_bad
+        return self._rows(self._steps(tuple(arrived.values())), events.arrived_s)
+
+    def _steps(self, columns: tuple[np.ndarray, ...], end: int = 0) -> Iterable[Steps]:
+        if self.page is None:
+            return self.stream.views(columns, end)
+        return self.page.timed(self.stream.views(columns, end, most=1))
 
     def _now_us(self, events: EventInput) -> float:
         """Return the time of the source, less the time that a step waits: it goes on since the last event came."""
@@ -159,7 +160,7 @@ class LiveStream:
     def _rows(self, parts: Iterable[Steps], arrived_s: float, *, is_last: bool = False) -> list[Row]:
         """Add outputs to the window, and return a row for the end of each interval."""
         rows: list[Row] = []
-        for outputs, spikes in parts if self.page is None else self.page.timed(parts):
+        for outputs, spikes in parts:
             if self._is_done:  # the steps after the last answer run, but are not answered
                 continue
             end = self.stream.num_steps
@@ -167,14 +168,12 @@ class LiveStream:
             done = first
             while done < end and not self._is_done:
                 stop = end if is_last else min(end, done // self._every * self._every + self._every)
-                if self.page is not None:
-                    stop = min(stop, max(self.page.next_answer, done + 1))
                 self.answers.add(outputs[done - first : stop - first])
                 done = stop
-                if self.page is not None and self.page.wants_answer(done):
-                    self.page.add_answer(done, self.answers.outputs())
                 if is_last or done % self._every == 0:
                     rows.append(self._row(done * self.dt, int(spikes[done - first - 1]), arrived_s))
+            if self.page is not None and end % self.page.answer_steps == 0:
+                self.page.add_answer(end, self.answers.outputs())
         return rows
 
     def _row(self, t_ms: float, spikes: int, arrived_s: float) -> Row:

@@ -1,177 +1,250 @@
-"""The page of a live stream: what it shows, and the process that serves it."""
+"""The page of a stream for a browser on this machine: events, spikes, answers and times, which a thread serves.
+
+The page asks for what is new when it has drawn the last, so that a slow or vanished browser keeps nobody waiting.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
-import logging
-import os
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from typing import Any, BinaryIO, NamedTuple
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler
+from itertools import islice
+from math import ceil
+from pathlib import Path
+from socketserver import ThreadingTCPServer
+from typing import Any
+from urllib.parse import parse_qs
 from uuid import uuid4
 
 import numpy as np
 
+from snnlab.errors import ConfigError
 from snnlab.streaming.buffers import CLOCK
 from snnlab.streaming.event_decoders import Columns
 from snnlab.streaming.event_stream import EventStream
-from snnlab.streaming.pages.stream_memory import ENDED, REQUESTS, StreamLayout, StreamMemory, columns_of_window
-from snnlab.streaming.spike_raster import mark_events, raster_head, raster_rows, raster_size, start_raster
 
-_SHORTEST_WINDOW_MS, _LONGEST_WINDOW_MS = 2000.0, 10_000.0
-_ANSWERS_PER_WINDOW = 250
-# Time between two updates of what a page asks for 30 times a second, s.
-_UPDATE_S, _ANSWER_S = 0.005, 0.002
-_LOOK_S = 0.05
-_CHECK_S = 1.0
+# Reasons for the end; 0 while it runs.
+RUNNING, SOURCE_CLOSED, ANSWERED, STOPPED, FAILED = range(5)
+_HOST = "127.0.0.1"
+# Names of this machine in a browser's request. Another one is that of a foreign web page whose owner lets its name
+# point to this address.
+_OWN_NAMES = ("127.0.0.1", "localhost", "[::1]")
+_TEMPLATES = Path(__file__).parents[1] / "templates"
+_FILES = {
+    "/": ("text/html; charset=utf-8", "stream.html"),
+    "/stream.css": ("text/css; charset=utf-8", "stream.css"),
+    "/stream.js": ("text/javascript; charset=utf-8", "stream.js"),
+}
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+    " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+}
+_SHORTEST_WINDOW_MS, _LONGEST_WINDOW_MS, _SEEN_MS = 2000.0, 10_000.0, 1000
+_MOST_COLUMNS, _MOST_PIXELS, _MOST_TIMES, _ANSWERS_PER_WINDOW = 1000, 320, 4096, 250
+# How long open pages are told of the end, s: one in the background asks once a second.
+_TELLS_S, _NEVER = 1.5, -(1 << 60)
 
-log = logging.getLogger(__name__)
+
+class PageServer(ThreadingTCPServer):
+    """Answers on a port of this machine only, 0 for any free one, each connection in a thread."""
+
+    daemon_threads = allow_reuse_address = True
+    page: StreamPage
+
+    def __init__(self, port: int) -> None:
+        try:
+            super().__init__((_HOST, port), _Handler)
+        except OSError as error:
+            in_use = error.errno == errno.EADDRINUSE
+            problem = "is in use" if in_use else f"cannot be opened ({error.strerror})"
+            raise ConfigError("--page", f"port {port} {problem}", "choose another one, or none for any") from None
+
+    @property
+    def address(self) -> str:
+        """The address of the page, for a browser."""
+        return f"http://{_HOST}:{self.server_address[1]}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a browser that has gone is no error."""
 
 
-class PageText(NamedTuple):
-    """What a page says about a stream: the run and the source as a user names them, and the outputs."""
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version, server_version, sys_version = "HTTP/1.1", "snnlab", ""
+    timeout, wbufsize, disable_nagle_algorithm = 30, 1 << 16, True
+    server: PageServer  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    run: str
-    source: str
-    outputs: list[str]
-    has_values: bool
-    duration_ms: float
-    speed: float | None = None
+    def do_GET(self) -> None:
+        path, _, query = self.path.partition("?")
+        if not self._is_own():
+            self._answer(403, "text/plain", b"only pages of this machine are answered\n")
+        elif path == "/data":
+            after = parse_qs(query).get("after", [""])[0]
+            self._answer(200, "application/octet-stream", self.server.page.data(after))
+        elif path in _FILES:
+            kind, name = _FILES[path]
+            self._answer(200, kind, (_TEMPLATES / name).read_bytes())
+        else:
+            self._answer(404, "text/plain", b"there is no such page\n")
+
+    def _is_own(self) -> bool:
+        """Whether a request is not that of a foreign web page; another page may link to this one, but not read it."""
+        names = self.headers.get_all("Host", [])
+        named = names[0] if len(names) == 1 else ""
+        name, _, port = named.rpartition(":")
+        is_same = self.path == "/" or self.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
+        return is_same and (name if port.isdigit() else named).lower() in _OWN_NAMES
+
+    def _answer(self, status: int, kind: str, content: bytes) -> None:
+        self.send_response(status)
+        for name, value in {**_HEADERS, "Content-Type": kind, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Print nothing."""
+
+
+class _Recent:
+    """The last items of a series, and the number of all."""
+
+    def __init__(self, most: int) -> None:
+        self._items: deque[Sequence[float] | np.ndarray] = deque(maxlen=most)
+        self.count = 0
+
+    def add(self, item: Sequence[float] | np.ndarray) -> None:
+        self._items.append(item)
+        self.count += 1
+
+    def since(self, count: int, width: int) -> np.ndarray:
+        """Return the items that were added after a number of them, as far as they are left, `[N, width]`."""
+        left = len(self._items)
+        new = islice(self._items, left - min(max(self.count - count, 0), left), None)
+        return np.array(list(new)).reshape(-1, width)
 
 
 class StreamPage:
-    """Gives a stream's events, spikes, answers and times to the process that serves its page.
+    """What a page shows of a stream; one thread adds to it, others read it.
 
     Args:
         stream: The stream.
-        listener: The socket of `open_port`; the process gets it.
-        shown: What the page says.
+        server: The server that gets the page.
+        duration_ms: Length of a recording of the run, which decides that of what the page shows.
+        shown: What the page says: run, source, outputs, whether these are values (`has_values`), speed.
+
+    Attributes:
+        answer_steps: Steps from one answer to the next.
+        opened: Set when a browser has asked for data.
+        unreadable: Number of lines that were no events.
+        ended: Why the stream has ended.
     """
 
-    def __init__(self, stream: EventStream, listener: socket.socket, shown: PageText) -> None:
-        self._stream, self._dt = stream, float(stream.dt or 0)
-        rows = raster_rows(stream.layers)
-        window_ms = min(max(_SHORTEST_WINDOW_MS, 2 * shown.duration_ms), _LONGEST_WINDOW_MS)
-        columns, steps = columns_of_window(window_ms, self._dt)
+    def __init__(self, stream: EventStream, server: PageServer, duration_ms: float, shown: Mapping[str, Any]) -> None:
+        self._stream, self._server, self._dt = stream, server, float(stream.dt or 0)
         height, width = stream.sensor.cells.shape
-        layout = StreamLayout(
-            stream=uuid4().hex,
-            run=shown.run,
-            source=shown.source,
-            dt=self._dt,
-            window_ms=window_ms,
-            sensor=(height, width, stream.sensor.polarities),
-            layers=[(one.name, one.shape, one.first, one.rows) for one in rows if one is not None],
-            raster_size=raster_size(rows, columns),
-            raster_head=raster_head(rows),
-            columns=columns,
-            steps_per_column=steps,
-            numbers=[*(CLOCK.names or ()), "spikes", "unreadable"],
-            outputs=shown.outputs,
-            has_values=shown.has_values,
-            speed=shown.speed,
-        )
-        with _memory_file(StreamMemory.size_of(layout)) as file:
-            self._memory = StreamMemory(layout, file.fileno()).clear()
-            start_raster(self._memory.raster, rows, columns, steps, stream.num_steps)
-            stream.count_spikes(self._memory.raster)
-            mark_events(self._memory.picture, height, width, layout.pixel, *np.zeros((4, 0), np.int64))
-            self._process = _serve(layout, listener, file.fileno())
-        self._sensor = (height, width, layout.pixel)
-        self._answer_steps = max(1, round(window_ms / self._dt / _ANSWERS_PER_WINDOW))
-        self.next_answer = 0
-        self._answered_s = self._updated_s = 0.0
-        self._checked_s, self._has_ended = time.perf_counter(), False
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a browser has asked for data."""
-        return bool(self._memory.state[REQUESTS])
-
-    def wait(self) -> None:
-        """Wait until a browser asks for data; return at once if nobody can."""
-        while not self.is_open and not self._has_ended:
-            time.sleep(_LOOK_S)
-            self._check(time.perf_counter())
+        self._pixel = ceil(max(height, width) / _MOST_PIXELS)
+        picture = ceil(height / self._pixel), ceil(width / self._pixel)
+        # Of each pixel, twice the time of its last event, us, plus its polarity.
+        self._picture = np.full(picture, _NEVER).ravel()
+        channels = stream.count_channels()
+        self._spikes = [counts for _, counts in channels]
+        self._spikes_before = np.concatenate([np.zeros(0, np.int64), *self._spikes])
+        window_ms = min(max(_SHORTEST_WINDOW_MS, 2 * duration_ms), _LONGEST_WINDOW_MS)
+        steps = ceil(window_ms / self._dt)
+        self._column_steps = ceil(steps / _MOST_COLUMNS)
+        self.answer_steps = max(1, round(steps / _ANSWERS_PER_WINDOW))
+        columns = ceil(steps / self._column_steps) + 1
+        self._columns, self._times, self._answers = _Recent(columns), _Recent(_MOST_TIMES), _Recent(_MOST_COLUMNS)
+        self._layout = {
+            **{"dt": self._dt, "window_ms": window_ms, "columns": columns, "steps_per_column": self._column_steps},
+            **{"sensor": (height, width, stream.sensor.polarities), "picture": picture, **shown},
+            "layers": [(layer.label, layer.shape) for layer, _ in channels],
+        }
+        self._name, self.unreadable, self.ended = uuid4().hex, 0, RUNNING
+        self._lock, self.opened = threading.Lock(), threading.Event()
+        server.page = self
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
 
     def add_events(self, events: Columns) -> None:
         """Show events."""
-        mark_events(self._memory.picture, *self._sensor, *(events[name] for name in "txyp"))
+        t, x, y, p = (events[name] for name in "txyp")
+        inside = self._stream.inside(events)
+        _, width = self._layout["picture"]
+        pixels = (y // self._pixel * width + x // self._pixel)[inside]
+        np.maximum.at(self._picture, pixels, (2 * t + (p > 0))[inside])
 
     def timed(self, parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield parts of a stream, and show how long their steps took."""
+        """Yield single steps of a stream, and show how long they took and what spiked in them."""
         begun = time.perf_counter()
         for part in parts:
-            us = (time.perf_counter() - begun) * 1e6
-            self._memory.add_time(self._stream.num_steps * self._dt, us / len(part[0]))
+            step, us = self._stream.num_steps, (time.perf_counter() - begun) * 1e6
+            with self._lock:
+                self._times.add((step * self._dt, us))
+                if step % self._column_steps == 0 and self._spikes:
+                    spikes = np.concatenate(self._spikes)
+                    self._columns.add(np.minimum(spikes - self._spikes_before, 255).astype(np.uint8))
+                    self._spikes_before = spikes
             yield part
             begun = time.perf_counter()
 
     def add_answer(self, step: int, outputs: np.ndarray) -> None:
         """Show the outputs after a step."""
-        self.next_answer = step + self._answer_steps
-        self._memory.add_answer(step * self._dt, outputs)
-
-    def wants_answer(self, step: int) -> bool:
-        """Return whether the outputs after a step are shown: a stream that is faster than real time shows fewer."""
-        if step < self.next_answer:
-            return False
-        now_s = time.perf_counter()
-        if now_s - self._answered_s < _ANSWER_S:
-            self.next_answer = step + self._answer_steps
-            return False
-        self._answered_s = now_s
-        return True
-
-    def update(self, unreadable: int, *, at_once: bool = False) -> None:
-        """Show the numbers of steps, events and spikes."""
-        now_s = time.perf_counter()
-        if at_once or now_s - self._updated_s > _UPDATE_S:
-            self._updated_s = now_s
-            self._memory.numbers[:] = *self._stream.clock, self._stream.num_spikes, unreadable
-            self._check(now_s)
-
-    def _check(self, now_s: float) -> None:
-        """Report once that the page is gone; the stream needs no page."""
-        if self._has_ended or now_s - self._checked_s < _CHECK_S:
-            return
-        self._checked_s, self._has_ended = now_s, self._process.poll() is not None
-        if self._has_ended:
-            log.warning("--page: the process that serves the page has ended; the stream goes on without it")
-
-    def end(self, reason: int, unreadable: int) -> None:
-        """Show that the stream has ended, and why."""
-        self.update(unreadable, at_once=True)
-        self._memory.state[ENDED] = reason
+        with self._lock:
+            self._answers.add(np.array([step * self._dt, *outputs]))
 
     def close(self) -> None:
-        """Let the process end, after it has told the pages that are open of the end."""
-        if self._process.stdin is not None:
-            with suppress(OSError):
-                self._process.stdin.close()
-        threading.Thread(target=self._process.wait, daemon=True).start()
+        """End the server, after it has told the pages that are open of the end."""
+        if self.opened.is_set():
+            time.sleep(_TELLS_S)
+        self._server.shutdown()
+        self._server.server_close()
+
+    def data(self, after: str) -> bytes:
+        """Return what a page needs that has read the stream up to a place; all for another or an unknown one."""
+        self.opened.set()
+        with self._lock:
+            return packed(*self._since(after))
+
+    def _since(self, after: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return values and arrays; times are in ms before `now_ms`, so that 32 bits are enough."""
+        name, *place = after.split(".")
+        begins = name != self._name or len(place) != 4 or not all(word.lstrip("-").isdecimal() for word in place)
+        column, answer, shown, picture_us = (0, 0, 0, _NEVER) if begins else map(int, place)
+        numbers = dict(zip(CLOCK.names or (), self._stream.clock, strict=True))
+        numbers |= {"spikes": self._stream.num_spikes, "unreadable": self.unreadable}
+        now_ms = max(numbers["latest"] / 1e3, numbers["step"] * self._dt)
+        columns = self._columns.since(column, max(1, self._spikes_before.size))
+        answers = self._answers.since(answer, 1 + len(self._layout["outputs"]))
+        times = self._times.since(shown, 2)
+        changed = np.flatnonzero(self._picture >= 2 * max(picture_us, round((now_ms - _SEEN_MS) * 1e3)))
+        pixels = self._picture[changed]
+        newest_us = int(pixels.max() >> 1) if pixels.size else picture_us
+        arrays = {"pixels": changed.astype(np.uint32), "polarities": (pixels & 1).astype(np.uint8)}
+        floats = {"pixels_ms": (pixels >> 1) / 1e3 - now_ms, "answers_ms": answers[:, 0] - now_ms}
+        floats |= {"answers": answers[:, 1:], "times_ms": times[:, 0] - now_ms, "times_us": times[:, 1]}
+        arrays |= {name: array.astype(np.float32) for name, array in floats.items()}
+        parts = np.split(columns, np.cumsum([counts.size for counts in self._spikes], dtype=int)[:-1], 1)
+        arrays |= {f"raster{k}": part.astype(np.uint8) for k, part in enumerate(parts)}
+        following = self._name, self._columns.count, self._answers.count, self._times.count, newest_us
+        values = {"numbers": numbers, "ended": self.ended, "now_ms": now_ms, "next": ".".join(map(str, following))}
+        values |= {"layout": self._layout if begins else None, "first_column": self._columns.count - len(columns)}
+        return values, arrays
 
 
-def _memory_file(size: int) -> BinaryIO:
-    """Return an open file without a name, in memory where the system has such files."""
-    file: Any = tempfile.TemporaryFile() if sys.platform == "darwin" else open(os.memfd_create("snnlab"), "r+b")  # noqa: SIM115
-    file.truncate(size)
-    return file
-
-
-def _serve(layout: StreamLayout, listener: socket.socket, memory: int) -> subprocess.Popen[bytes]:
-    """Start the process that serves the page."""
-    files = (listener.fileno(), memory)
-    command = [sys.executable, "-P", "-m", "snnlab.streaming.pages.stream_process", *map(str, files)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=files)
-    listener.close()
-    assert process.stdin is not None
-    process.stdin.write(json.dumps(layout.__dict__).encode() + b"\n")
-    process.stdin.flush()
-    return process
+def packed(values: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return values and arrays as bytes: the length of the JSON text, the text, and each array at a multiple of 8."""
+    parts, place, table = [], 0, {}
+    for name, array in arrays.items():
+        table[name] = [array.dtype.str.strip("<|"), place, array.size]
+        content = array.tobytes()
+        parts.append(content + bytes(-len(content) % 8))
+        place += len(parts[-1])
+    text = json.dumps({**values, "arrays": table}, allow_nan=False).encode()
+    text += b" " * (-(len(text) + 4) % 8)
+    return b"".join([len(text).to_bytes(4, "little"), text, *parts])

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,6 @@ from snnlab import load, stream
 from snnlab.streaming.byte_sources import PipeSource
 from snnlab.streaming.event_decoders import LineDecoder
 from snnlab.streaming.event_input import LiveInput
-from snnlab.streaming.session import stream_page
 from snnlab.streaming.session.live_stream import LiveOptions, LiveStream
 
 from ...refusals import assert_error_has, assert_text_has
@@ -349,24 +347,6 @@ def test_a_page_shows_the_stream_and_changes_nothing(
     assert page.arrays["answers"].reshape(-1, 10).sum(1) == pytest.approx(1, abs=1e-5)
     assert page.arrays["answers"].reshape(-1, 10)[-1].max() == pytest.approx(expected[-1]["probability"], abs=1e-3)
     assert page.arrays["times_us"].min() > 0
-
-
-def test_a_page_whose_process_has_ended_is_reported_once_and_keeps_no_stream_waiting(
-    run: Path, recording: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected = rows(snnlab("stream", str(run), str(recording), "--every", "20"))
-
-    def ended(_layout: object, listener: socket.socket, _memory: int) -> subprocess.Popen[bytes]:
-        listener.close()
-        process = subprocess.Popen(["true"], stdin=subprocess.PIPE)
-        process.wait()
-        return process
-
-    monkeypatch.setattr(stream_page, "_serve", ended)
-    monkeypatch.setattr(stream_page, "_CHECK_S", 0.0)
-    done = snnlab("stream", str(run), str(recording), "--every", "20", "--page", "--speed", "1000")
-    assert rows(done) == expected
-    assert done.err.count("the process that serves the page has ended") == 1
 
 
 def connect(port: int, clients: list[socket.socket]) -> None:
