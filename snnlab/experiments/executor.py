@@ -1,9 +1,7 @@
-"""Runs tasks on workers, several at a time; the loop that runs a search's trials."""
+"""Runs tasks on workers, several at a time."""
 
 from __future__ import annotations
 
-import logging
-import math
 import signal
 import threading
 import time
@@ -12,103 +10,11 @@ from concurrent.futures import BrokenExecutor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 from types import FrameType
 from typing import Any
 
-from snnlab.errors import ConfigError, Interrupted, RunFolderError, one_line
-from snnlab.experiments.search_plan import SearchPlan
-from snnlab.experiments.study import OUTCOME, PRUNED, SharedStudy, Trial
-from snnlab.experiments.workers import Outcome, RunTask, Worker, WorkerSettings, threads_per_run, worker_factory
-from snnlab.runs.tables import format_duration, format_settings, format_value
-
-_log = logging.getLogger(__name__)
-
-# Interval at which an idle process checks whether another process has died.
-_CHECK_INTERVAL_S = 1.0
-
-
-class SearchRunner:
-    """Runs the trials of a search until enough are finished.
-
-    Args:
-        started: `time.perf_counter()` at the start of the command.
-    """
-
-    def __init__(self, plan: SearchPlan, study: SharedStudy, executor: Executor, started: float) -> None:
-        self.plan, self.study, self.executor, self._started = plan, study, executor, started
-        self._threads = threads_per_run(plan.sweep)
-        self._last_check = -math.inf
-        self._wall_times: list[float] = []
-
-    def run(self) -> None:
-        """Run trials until enough are finished, the time is over, too many failed, or a signal arrives."""
-        self.executor.run(self._next, self._record, lambda: not self._is_finished())
-
-    def _next(self) -> tuple[Trial, RunTask] | None:
-        """Return the next trial with its task; None if there is none at the moment."""
-        if time.monotonic() - self._last_check < _CHECK_INTERVAL_S:
-            return None
-        trial = self.study.next_trial(new=not self._time_is_over())
-        if trial is None:
-            self._last_check = time.monotonic()
-            return None
-        if trial.adopted:
-            _log.info("trial %d continues: its process is gone", trial.number)
-        task = self.plan.task(f"trials/{trial.number:03d}", trial.values, self._threads)
-        return trial, self.plan.with_pruning(task, trial.number, self.study.url)
-
-    def _record(self, ended: FinishedTask) -> None:
-        trial: Trial = ended.key
-        self.study.tell(trial.number, {**ended.outcome, "overhead_s": ended.overhead_s})
-        self._last_check = -math.inf  # a place is free
-        if ended.outcome["status"] == "completed":
-            self._wall_times.append(ended.outcome["wall_s"])
-        _log.info(self._trial_line(trial, ended))
-
-    def _trial_line(self, trial: Trial, ended: FinishedTask) -> str:
-        count, limit = self.study.count(), self.study.limit
-        outcome = ended.outcome
-        if outcome["status"] == "failed":
-            what = f"failed: {outcome['error']}"
-        else:
-            objectives = [f"{name} {format_value(outcome['metrics'].get(name))}" for name in self.plan.sweep.objectives]
-            what = "  ".join(objectives)
-            if PRUNED in self.study.trials()[trial.number].user_attrs:
-                what += f"  pruned after epoch {outcome['epochs']}"
-        text = f"trial {trial.number:3d}  {what}  {format_settings(trial.values)}  {outcome['wall_s']:.1f} s"
-        done = f"{count.finished} of {limit}" if limit else str(count.finished)
-        return f"{text}  | {done} finished{self._remaining_text(count.finished)}"
-
-    def _remaining_text(self, finished: int) -> str:
-        limit = self.study.limit
-        if limit is None or not self._wall_times or finished >= limit:
-            return ""
-        return f", {format_duration(median(self._wall_times) * (limit - finished) / self.plan.sweep.slots)} left"
-
-    def _time_is_over(self) -> bool:
-        hours = self.plan.sweep.hours
-        return hours is not None and time.perf_counter() - self._started > hours * 3600
-
-    def _is_finished(self) -> bool:
-        """Return whether no trial is left, neither here nor in another process, which may still die."""
-        return self._last_check > -math.inf and self.study.count().running == 0
-
-    def check_failures(self) -> None:
-        """Raise if the number of failed trials ended the search."""
-        count = self.study.count()
-        if count.failed > self.plan.sweep.failures:
-            errors = [
-                t.user_attrs[OUTCOME]["error"]
-                for t in self.study.trials()
-                if t.state.name == "FAIL" and OUTCOME in t.user_attrs
-            ]
-            raise ConfigError(
-                "sweep",
-                f"{count.failed} trials failed, and sweep.failures is {self.plan.sweep.failures}",
-                f"the last: {errors[-1]}",
-            )
-
+from snnlab.errors import Interrupted, RunFolderError, one_line
+from snnlab.experiments.workers import Outcome, RunTask, Worker, WorkerSettings, worker_factory
 
 _POLL_S = 0.05
 _STOP_INTERVAL_S = 0.5
@@ -217,18 +123,12 @@ class Executor:
     def _close_worker(self, slot: int) -> None:
         self._workers.pop(slot).close()
 
-    def run(
-        self,
-        take: Callable[[], tuple[Any, RunTask] | None],
-        ended: Callable[[FinishedTask], None],
-        more: Callable[[], bool] = lambda: False,
-    ) -> None:
+    def run(self, take: Callable[[], tuple[Any, RunTask] | None], ended: Callable[[FinishedTask], None]) -> None:
         """Run tasks until none is left, or a signal arrives.
 
         Args:
-            take: Returns the next task with the caller's key, or None if there is none now.
+            take: Returns the next task with the caller's key, or None if there is none until a running one has ended.
             ended: Called with each finished task.
-            more: Whether a task may come later, while none is running.
         """
         while True:
             while self.has_free_slot and (taken := take()) is not None:
@@ -236,7 +136,7 @@ class Executor:
             finished = list(self._stop_and_collect() if self.is_stopping else self._collect_finished())
             for one in finished:
                 ended(one)
-            if not self.is_busy and (self.is_stopping or not (finished or more())):
+            if not self.is_busy and (self.is_stopping or not finished):
                 return
             if not finished:
                 time.sleep(_POLL_S)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -64,7 +64,7 @@ class SearchPlan:
         return [*self.common, *overrides(values)]
 
     def require_searched(self, values: Values) -> None:
-        """Raise for settings that are not searched: anybody who can write the study could set any of them."""
+        """Raise for settings that are not searched: the study may be of another search."""
         if other := [name for name in values if name not in self.space.parameters]:
             raise RunFolderError(self.folder, f"its study has trials with {other[0]}, which is not searched")
 
@@ -87,12 +87,16 @@ class SearchPlan:
         texts = [*quiet, *shared, *common, *overrides(values), *seeds, tested]
         return RunTask(str(self.folder / folder), texts, self.config_dir, self.working_folder)
 
-    def with_pruning(self, task: RunTask, number: int, url: str) -> RunTask:
-        """Return the task of a trial that may be pruned."""
+    def with_pruning(self, task: RunTask, number: int, study: Path) -> RunTask:
+        """Return the task of a trial that may be pruned.
+
+        Args:
+            study: The file of the study.
+        """
         if self.sweep.prune is None:
             return task
         (metric,) = self.sweep.objectives
-        address = TrialAddress(url, self.folder.name, number, metric, vars(self.sweep.prune))
+        address = TrialAddress(str(study), self.folder.name, number, metric, vars(self.sweep.prune))
         return RunTask(task.folder, [*task.overrides, _PRUNING], task.config_dir, task.working_folder, address)
 
     def to_dict(self) -> dict[str, Any]:
@@ -104,7 +108,7 @@ class SearchPlan:
             "overrides": list(self.common),
             "config_dir": self.config_dir,
             "place": self.working_folder,
-            "sweep": self.sweep.as_record(),
+            "sweep": asdict(self.sweep),
         }
 
     def write(self) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from snnlab.errors import DamagedError
 from snnlab.experiments.search_plan import SCHEMA, SearchPlan
-from snnlab.experiments.study import OUTCOME, PRUNED, SharedStudy, values_of
+from snnlab.experiments.study import OUTCOME, PRUNED, SearchStudy, values_of
 from snnlab.experiments.winner import Winner, best_trials, overheads
 from snnlab.files import read_text, write_json, write_text
 from snnlab.runs.statistics import small_validation_warning
@@ -52,7 +52,7 @@ def read_trials(folder: Path, objectives: Sequence[str]) -> list[dict[str, str]]
     """
     path = folder / TRIALS
     try:
-        rows = parse_trials(read_text(path), objectives)
+        rows = _parse_trials(read_text(path), objectives)
     except (OSError, ValueError, csv.Error) as error:
         raise _damaged_error(path, error) from error
     if not rows:
@@ -60,12 +60,7 @@ def read_trials(folder: Path, objectives: Sequence[str]) -> list[dict[str, str]]
     return rows
 
 
-def parse_trials(text: str, objectives: Sequence[str]) -> list[dict[str, str]]:
-    """Return the rows of a table of trials.
-
-    Raises:
-        ValueError: if it is none.
-    """
+def _parse_trials(text: str, objectives: Sequence[str]) -> list[dict[str, str]]:
     reader = csv.DictReader(text.splitlines())
     if missing := [name for name in ("trial", "state", *objectives) if name not in (reader.fieldnames or ())]:
         raise ValueError(f"it has no column {missing[0]}")
@@ -121,7 +116,7 @@ def _damaged_error(path: Path, reason: object) -> DamagedError:
 MAX_SHOWN = 12
 
 
-def print_trials(plan: SearchPlan, study: SharedStudy) -> None:
+def print_trials(plan: SearchPlan, study: SearchStudy) -> None:
     """Print the best trials, their numbers by state and their overhead."""
     count, names, settings = study.count(), plan.sweep.names(), list(plan.space.parameters)
     what = f"{'Pareto front' if len(names) > 1 else 'best trials'} of {count.finished}, on validation recordings"
@@ -163,7 +158,7 @@ def print_winner(plan: SearchPlan, winner: Winner) -> None:
     Table(("", "test recordings"), rows).print()
 
 
-def few_recordings_warning(study: SharedStudy) -> str | None:
+def few_recordings_warning(study: SearchStudy) -> str | None:
     """Return a warning if the validation recordings are too few for the best accuracy, or None."""
     outcomes = [trial.user_attrs[OUTCOME] for trial in study.trials() if OUTCOME in trial.user_attrs]
     sizes = [outcome["val_size"] for outcome in outcomes if outcome["val_size"]]
@@ -171,25 +166,21 @@ def few_recordings_warning(study: SharedStudy) -> str | None:
     return small_validation_warning(sizes[0], max(found)) if sizes and found else None
 
 
-def write_trials(plan: SearchPlan, study: SharedStudy) -> None:
+def write_trials(plan: SearchPlan, study: SearchStudy) -> None:
     """Write `trials.csv`, with a row for each trial."""
-    write_text(plan.folder / TRIALS, trials_text(plan, study.trials()))
-
-
-def trials_text(plan: SearchPlan, trials: Sequence[FrozenTrial]) -> str:
-    """Return the text of `trials.csv` for some trials."""
     settings, names, ends = list(plan.space.parameters), plan.sweep.names(), ("epochs", "fit_s", "wall_s", "error")
     rows = []
-    for trial in trials:
+    for trial in study.trials():
         outcome: dict[str, Any] = trial.user_attrs.get(OUTCOME) or {}
         metrics, values = outcome.get("metrics") or {}, values_of(trial)
         figures = [*(metrics.get(name, "") for name in names), *(values.get(name, "") for name in settings)]
         rows.append([trial.number, _state_text(trial), *figures, *(outcome.get(key) for key in ends)])
-    return csv_text(["trial", "state", *names, *settings, *ends], rows)
+    text = csv_text(["trial", "state", *names, *settings, *ends], rows)
+    write_text(plan.folder / TRIALS, text)
 
 
 def write_summary(
-    plan: SearchPlan, study: SharedStudy, winner: Winner | None, found: Mapping[str, Mapping[str, float]]
+    plan: SearchPlan, study: SearchStudy, winner: Winner | None, found: Mapping[str, Mapping[str, float]]
 ) -> None:
     """Write `search.json`."""
     count = study.count()

@@ -11,9 +11,10 @@ from typing import Any
 from snnlab.errors import ConfigError, Interrupted, RunFolderError, SnnlabError, one_line
 from snnlab.experiments import search_report
 from snnlab.experiments.controls import judge_controls
-from snnlab.experiments.executor import Executor, FinishedTask, SearchRunner, WorkerLostError
+from snnlab.experiments.executor import Executor, FinishedTask, WorkerLostError
 from snnlab.experiments.search_plan import SearchPlan, check_common_overrides
-from snnlab.experiments.study import OUTCOME, SearchLock, SharedStudy, require_optuna
+from snnlab.experiments.search_runner import SearchRunner
+from snnlab.experiments.study import OUTCOME, SearchStudy, require_optuna
 from snnlab.experiments.suite_plan import PreflightResult, RunSpec, SuiteFunctions, SuitePlan
 from snnlab.experiments.suite_reading import GIVEN, steps_of
 from snnlab.experiments.suite_settings import PLACE, TUNE_SEED, Suite
@@ -22,6 +23,7 @@ from snnlab.experiments.sweep_settings import parse_settings
 from snnlab.experiments.winner import find_winner
 from snnlab.experiments.workers import MACHINE_SETTINGS, RunTask, threads_per_run
 from snnlab.runs.recorded import RecordedRun, read_run_if_usable
+from snnlab.runs.run_folder import locked
 from snnlab.runs.tables import format_duration, format_path
 from snnlab.spec.override_texts import key_of
 
@@ -170,11 +172,10 @@ def tune(
     require_optuna()
     search = tuning_plan(plan, dataset, method, merge)
     search.write()
-    lock = SearchLock(search.folder)
-    try:
+    with locked(search.folder):
         own = [text for text in search.common if key_of(text) not in (*MACHINE_SETTINGS, "threads")]
         identity = {"overrides": own, "seed": search.seed}
-        study = SharedStudy(search.folder, search.sweep, search.space, lock, identity)
+        study = SearchStudy(search.folder, search.sweep, search.space, identity)
         before = _outcomes(study)
         search_runner = SearchRunner(search, study, executor, time.perf_counter())
         search_runner.run()
@@ -189,13 +190,11 @@ def tune(
             raise ConfigError("tune", f"no trial of {method} on {dataset} was completed")
         search_report.write_trials(search, study)
         search_report.write_summary(search, study, winner, {})
-    finally:
-        lock.release()
     best, sizes = winner.finalists[0].values, [one["val_size"] for one in _outcomes(study).values()]
     return {"trials": study.count().finished, "val_size": max(sizes), "values": best}
 
 
-def _outcomes(study: SharedStudy) -> dict[int, Any]:
+def _outcomes(study: SearchStudy) -> dict[int, Any]:
     """Return the outcomes of the trials that have ended, by number."""
     return {trial.number: trial.user_attrs[OUTCOME] for trial in study.trials() if OUTCOME in trial.user_attrs}
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.experiments.space import Space
-from snnlab.printable import is_masked, masked
 from snnlab.spec.interval import Count, NonNegative, at_least
 from snnlab.spec.nodes import load
 
@@ -16,7 +15,7 @@ PLACE = "sweep"
 Sampler = Literal["tpe", "random", "cmaes", "nsga", "grid"]
 _MAPPINGS = {"space": "{optimizer.lr: {low: 1e-4, high: 1e-2}}", "objectives": "{val/loss: minimize}"}
 # A running search cannot change these: its trials would no longer be comparable.
-FIXED = ("sampler", "objectives", "space", "prune", "storage", "seed")
+FIXED = ("sampler", "objectives", "space", "prune", "seed")
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,6 @@ class Sweep:
         finalists: Number of best trials that are trained again with other seeds; 0: none.
         finalist_seeds: Number of seeds of each finalist; their mean selects the winner.
         test_seeds: Number of new seeds with which the winner is trained and tested; 0: it is not tested.
-        storage: An Optuna storage, such as postgresql://..., or journal:///FILE; null: a file in the sweep's folder.
         seed: Seed of the sampler.
     """
 
@@ -69,12 +67,7 @@ class Sweep:
     finalists: NonNegative = 3
     finalist_seeds: Count = 2
     test_seeds: NonNegative = 3
-    storage: str | None = None
     seed: NonNegative = 0
-
-    def as_record(self) -> dict[str, Any]:
-        """Return the settings as plain values, without the storage's password."""
-        return {**asdict(self), "storage": None if self.storage is None else masked(self.storage)}
 
     @property
     def slots(self) -> int:
@@ -116,19 +109,9 @@ def change_settings(before: Mapping[str, Any], values: Mapping[str, Any]) -> dic
     """Return a search's settings with new values; only settings outside of `FIXED` may change."""
     free = [f.name for f in fields(Sweep) if f.name not in FIXED]
     for name, value in values.items():
-        recorded = masked(value) if isinstance(value, str) else value
-        if name in FIXED and recorded != before.get(name):
+        if name in FIXED and value != before.get(name):
             raise ConfigError(f"{PLACE}.{name}", "a search keeps this setting", f"only {join_names(free)} may change")
-    if is_masked(str((now := {**before, **values}).get("storage"))):
-        raise ConfigError(
-            f"{PLACE}.storage",
-            "its password is not recorded",
-            (
-                f"set it again, {PLACE}.storage=ADDRESS, or start the search with a password from PGPASSWORD or"
-                " ~/.pgpass"
-            ),
-        )
-    return now
+    return {**before, **values}
 
 
 def _check_objectives(objectives: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from snnlab.experiments.executor import Executor, FinishedTask
 from snnlab.experiments.search_plan import SearchPlan
 from snnlab.experiments.space import Values
-from snnlab.experiments.study import OUTCOME, SharedStudy, values_of
+from snnlab.experiments.study import OUTCOME, SearchStudy, values_of
 from snnlab.experiments.workers import threads_per_run
 from snnlab.runs.recorded import read_run
 from snnlab.runs.tables import format_value
@@ -68,7 +68,7 @@ class Winner:
     folders: Sequence[Path] = ()
 
 
-def best_trials(study: SharedStudy) -> list[FrozenTrial]:
+def best_trials(study: SearchStudy) -> list[FrozenTrial]:
     """Return the complete trials, the best first; with several objectives, the Pareto front sorted by the first one."""
     trials = [trial for trial in study.trials() if trial.state.name == "COMPLETE"]
     if len(study.sweep.objectives) > 1 and trials:
@@ -77,7 +77,7 @@ def best_trials(study: SharedStudy) -> list[FrozenTrial]:
     return sorted(trials, key=lambda trial: sign * trial.values[0])
 
 
-def find_winner(plan: SearchPlan, study: SharedStudy, executor: Executor) -> Winner | None:
+def find_winner(plan: SearchPlan, study: SearchStudy, executor: Executor) -> Winner | None:
     """Train the finalists, select the winner and test it; None if no trial is complete, or a signal arrives."""
     finalists = _select_finalists(plan, study)
     if not finalists:
@@ -101,7 +101,7 @@ def find_winner(plan: SearchPlan, study: SharedStudy, executor: Executor) -> Win
     return _test_winner(plan, study, executor, winner, fresh)
 
 
-def _select_finalists(plan: SearchPlan, study: SharedStudy) -> list[Finalist]:
+def _select_finalists(plan: SearchPlan, study: SearchStudy) -> list[Finalist]:
     names, found = plan.sweep.names(), []
     seen: list[Values] = []
     for trial in best_trials(study):
@@ -139,7 +139,7 @@ def _train_with_other_seeds(
 
 
 def _test_winner(
-    plan: SearchPlan, study: SharedStudy, executor: Executor, winner: Winner, seeds: Sequence[int]
+    plan: SearchPlan, study: SearchStudy, executor: Executor, winner: Winner, seeds: Sequence[int]
 ) -> Winner | None:
     best, threads = winner.finalists[0], threads_per_run(plan.sweep)
     tasks = {
@@ -175,11 +175,11 @@ def _record_search(folder: Path, search: dict[str, Any]) -> None:
     replace(read_run(folder).result(), search=search).write()
 
 
-def _sign(study: SharedStudy, objective: int) -> float:
+def _sign(study: SearchStudy, objective: int) -> float:
     return 1.0 if study.study.directions[objective].name == "MINIMIZE" else -1.0
 
 
-def overheads(study: SharedStudy) -> list[float]:
+def overheads(study: SearchStudy) -> list[float]:
     """Return the overhead of each complete trial beyond its training, s."""
     outcomes = [trial.user_attrs.get(OUTCOME) for trial in study.trials()]
     return [outcome["overhead_s"] for outcome in outcomes if outcome and outcome["status"] == "completed"]

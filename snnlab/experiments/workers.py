@@ -40,12 +40,14 @@ class TrialAddress:
     """The trial to which a run reports its epochs, for pruning.
 
     Attributes:
+        study: The file of the study.
+        name: The name of the study.
         metric: The metric that is reported.
         prune: Settings of `snnlab.experiments.sweep_settings.Prune`.
     """
 
-    url: str
     study: str
+    name: str
     number: int
     metric: str
     prune: dict[str, Any]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from snnlab.errors import ConfigError
-from snnlab.experiments import executor
+from snnlab.experiments import search_runner
 from snnlab.experiments.executor import Executor
 from snnlab.experiments.search_plan import SearchPlan
-from snnlab.experiments.study import SearchLock, SharedStudy
+from snnlab.experiments.search_runner import SearchRunner
+from snnlab.experiments.study import SearchStudy
 from snnlab.experiments.sweep_settings import parse_settings
 from snnlab.experiments.workers import InProcessWorker, Outcome, RunTask
 
@@ -28,8 +29,7 @@ class Search:
         self.sweep, self.space = parse_settings({"space": space, "sampler": "random", "engine": "here", **values})
         self.folder = folder / "a_sweep"
         self.folder.mkdir()
-        self.lock = SearchLock(self.folder)
-        self.study = SharedStudy(self.folder, self.sweep, self.space, self.lock, {"overrides": [], "seed": 0})
+        self.study = SearchStudy(self.folder, self.sweep, self.space, {"overrides": [], "seed": 0})
         self.status: Any = "completed"
         self.trained: list[RunTask] = []
 
@@ -39,30 +39,22 @@ class Search:
         figures = {"val/loss": 1.0}
         return Outcome(status=self.status, error=error, metrics=figures, fit_s=0, wall_s=0, epochs=1, val_size=9)
 
-    def run(self) -> executor.SearchRunner:
+    def run(self) -> SearchRunner:
         plan = SearchPlan(self.folder, "a", self.sweep, self.space, [], None, 0, ".")
-        found = executor.SearchRunner(plan, self.study, Executor(InProcessWorker, self.train, 1), 0.0)
+        found = SearchRunner(plan, self.study, Executor(InProcessWorker, self.train, 1), 0.0)
         found.run()
         return found
 
 
 @pytest.fixture
-def searches(tmp_path: Path) -> Iterator[Any]:
-    begun: list[Search] = []
-
-    def begin(**values: Any) -> Search:
-        begun.append(Search(tmp_path, **values))
-        return begun[-1]
-
-    yield begin
-    for one in begun:
-        one.lock.release()
+def searches(tmp_path: Path) -> Any:
+    return partial(Search, tmp_path)
 
 
 def test_no_trial_begins_after_the_hours_are_over(searches: Any, monkeypatch: pytest.MonkeyPatch):
     search = searches(trials=None, hours=1)
-    fake_time = SimpleNamespace(perf_counter=lambda: 1800.0 * len(search.trained), monotonic=executor.time.monotonic)
-    monkeypatch.setattr(executor, "time", fake_time)
+    fake_time = SimpleNamespace(perf_counter=lambda: 1800.0 * len(search.trained))
+    monkeypatch.setattr(search_runner, "time", fake_time)
     search.run()
     assert len(search.trained) == 3  # at 0, 30 and 60 minutes
     assert search.study.count().complete == 3
@@ -81,14 +73,3 @@ def test_too_many_failed_trials_end_the_search_with_what_the_last_failed_of(sear
     assert search.study.count().failed == 3
     with assert_raises(ConfigError, "sweep", 3, "sweep.failures", 2):
         found.check_failures()
-
-
-@pytest.mark.parametrize("kind", ["sqlite", "journal"])
-def test_a_study_may_be_in_another_storage(searches: Any, tmp_path: Path, kind: str):
-    elsewhere = tmp_path / "elsewhere.study"
-    search = searches(trials=2, storage=f"{kind}:///{elsewhere}")
-    search.run()
-    assert elsewhere.stat().st_size > 0
-    assert not (search.folder / "study.db").exists()
-    again = SharedStudy(search.folder, search.sweep, search.space, search.lock, {"overrides": [], "seed": 0})
-    assert again.count().complete == 2

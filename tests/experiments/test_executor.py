@@ -130,11 +130,3 @@ def test_an_error_that_every_task_would_have_ends_all():
     assert_text_has(one.fatal_error, "space")
     assert not ended
     assert len(script.given) == 2
-
-
-def test_tasks_may_come_later_than_when_nothing_runs():
-    script = Scripted(lambda task, tries: outcome())
-    looks = iter([None, (0, tasks(1)[0]), None])
-    left, ended = iter([True, False]), []
-    executor(script, slots=1).run(lambda: next(looks), ended.append, lambda: next(left))
-    assert [one.key for one in ended] == [0]

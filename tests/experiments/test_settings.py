@@ -40,7 +40,7 @@ def test_a_mistake_is_named_with_its_place(values: dict[str, Any], facts: tuple)
 
 
 def test_what_a_search_is_cannot_change_on_its_way_but_how_long_and_where_it_runs():
-    before = parse_settings({"space": SPACE})[0].as_record()
+    before = vars(parse_settings({"space": SPACE})[0])
     assert change_settings(before, {"trials": 40, "workers": 1, "engine": "here"})["trials"] == 40
     with assert_raises(ConfigError, "sweep.sampler", "search"):
         change_settings(before, {"sampler": "random"})

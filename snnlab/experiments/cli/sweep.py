@@ -17,7 +17,7 @@ from snnlab.config.folders import user_folder
 from snnlab.console import console_logging
 from snnlab.errors import ConfigError, Interrupted, RunFolderError, SnnlabError, did_you_mean, one_line
 from snnlab.experiments import search_report
-from snnlab.experiments.executor import Executor, SearchRunner, executor
+from snnlab.experiments.executor import Executor, executor
 from snnlab.experiments.search_plan import (
     FILE,
     SearchPlan,
@@ -29,24 +29,22 @@ from snnlab.experiments.search_plan import (
     read_sweep_yaml,
     tried_error,
 )
+from snnlab.experiments.search_runner import SearchRunner
 from snnlab.experiments.session.experiment_files import split_sweep_settings, sweep_settings, with_declared_numbers
 from snnlab.experiments.space import Values
 from snnlab.experiments.study import (
     STORAGE_ERRORS,
-    SearchLock,
-    SharedStudy,
-    check_storage,
+    SearchStudy,
     quiet_optuna,
     require_optuna,
-    try_lock,
 )
 from snnlab.experiments.sweep_settings import change_settings, parse_settings
 from snnlab.experiments.winner import Winner, find_winner
 from snnlab.experiments.workers import DryRun
-from snnlab.files import write_text
+from snnlab.files import unwritable, write_text
 from snnlab.printable import masked
 from snnlab.runs.recorded import flat
-from snnlab.runs.run_folder import require_no_links
+from snnlab.runs.run_folder import locked, require_no_links
 from snnlab.runs.signature import read_signature
 from snnlab.runs.statistics import small_validation_warning
 from snnlab.runs.tables import format_path
@@ -67,7 +65,7 @@ def sweep_command(
     overrides are those of snnlab train and apply to every trial. Trials are never tested: the best are trained again
     with other seeds, the mean over seeds chooses the winner, and the winner is trained and tested with fresh seeds.
     resume=FOLDER continues a killed search: finished trials are kept and not repeated; for a moved search, or another
-    user's, repeat all overrides. Several commands can work on one folder at the same time.
+    user's, repeat all overrides.
 
     The last line on stdout is the folder: sweep.yaml, study.db, trials/, finalists/, winner/, trials.csv, search.json,
     plots/ and config/, which holds the winner as an experiment.
@@ -109,8 +107,6 @@ def _new_plan(overrides: list[str], config_dir: str | Path | None) -> SearchPlan
     check_common_overrides(common, space)
     experiment, _ = compose_experiment(list(common), user_dir)
     check_full_names(space, flat({"neuron": experiment.neuron, **(experiment.record or {})}))
-    with quiet_optuna():
-        check_storage(found.storage)
     now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S.%f")
     folder = Path(experiment.output_dir).expanduser().absolute() / experiment.name / f"{now}_sweep"
     user_dir_text = None if user_dir is None else str(user_dir)
@@ -135,7 +131,7 @@ def _resumed_plan(folders: list[str], overrides: list[str], config_dir: str | Pa
 def _plan_of_repeated_overrides(folder: Path, overrides: list[str], config_dir: str | Path | None) -> SearchPlan:
     """Return the search that the typed overrides describe; it must be the same as the folder's, which is only compared.
 
-    The folder's overrides, storage and working folder may be another user's; they would decide what is fetched, where
+    The folder's overrides and working folder may be another user's; they would decide what is fetched, where
     files are written, and which code is imported.
     """
     content = read_sweep_yaml(folder)
@@ -174,19 +170,21 @@ def _run_search(plan: SearchPlan, started: float, *, resumed: bool) -> None:
 
 
 def _run_trials(plan: SearchPlan, workers: Executor, started: float) -> None:
-    plan.write()
-    _log.info("if this process ends early, %s", _continue_hint(plan))
-    lock = SearchLock(plan.folder)
     try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(plan.folder, error) from error
+    with locked(plan.folder):
+        plan.write()
+        (plan.folder / search_report.SUMMARY).unlink(missing_ok=True)  # of fewer trials
+        _log.info("if this process ends early, %s", _continue_hint(plan))
         identity = {"overrides": list(plan.common), "seed": plan.seed}
-        study = SharedStudy(plan.folder, plan.sweep, plan.space, lock, identity)
+        study = SearchStudy(plan.folder, plan.sweep, plan.space, identity)
         driver = SearchRunner(plan, study, workers, started)
         driver.run()
         _raise_if_stopped(plan, study, workers)
         driver.check_failures()
         _finish(plan, study, workers)
-    finally:
-        lock.release()
 
 
 def _check_rehearsal(plan: SearchPlan, values: Sequence[Values], found: DryRun) -> None:
@@ -201,7 +199,7 @@ def _check_rehearsal(plan: SearchPlan, values: Sequence[Values], found: DryRun) 
         _log.warning(warning)
 
 
-def _raise_if_stopped(plan: SearchPlan, study: SharedStudy, workers: Executor) -> None:
+def _raise_if_stopped(plan: SearchPlan, study: SearchStudy, workers: Executor) -> None:
     if workers.fatal_error:
         raise RunFolderError("", workers.fatal_error, _continue_hint(plan))
     if workers.stopped is not None:
@@ -210,32 +208,28 @@ def _raise_if_stopped(plan: SearchPlan, study: SharedStudy, workers: Executor) -
         raise Interrupted(f"stopped with {done} trials finished\n  {_continue_hint(plan)}", int(workers.stopped))
 
 
-def _finish(plan: SearchPlan, study: SharedStudy, workers: Executor) -> None:
-    """Find the winner, print, write and draw; only the first of several processes of one search does so."""
+def _finish(plan: SearchPlan, study: SearchStudy, workers: Executor) -> None:
+    """Find the winner, print, write and draw."""
     from snnlab.experiments.search_plots import draw, importances
 
-    with try_lock(plan.folder) as first:
-        if not first:
-            print(f"another process finishes this search\n{plan.folder}", flush=True)
-            return
-        search_report.write_trials(plan, study)
-        winner = find_winner(plan, study, workers)
-        _raise_if_stopped(plan, study, workers)
-        names = plan.sweep.names()
-        with quiet_optuna():
-            found = {name: importances(study.study, index) for index, name in enumerate(names)}
-            files = draw(study.study, names, plan.folder / "plots")
-        search_report.write_summary(plan, study, winner, found)
-        search_report.print_trials(plan, study)
-        search_report.print_importance({name: parts for name, parts in found.items() if parts})
-        if warning := search_report.few_recordings_warning(study):
-            print(warning)
-        if winner:
-            search_report.print_winner(plan, winner)
-            _print_experiment(plan, winner)
-        for file in files:
-            print(format_path(file))
-        print(f"{_continue_hint(plan, more=study.count().finished)}\n{plan.folder}", flush=True)
+    search_report.write_trials(plan, study)
+    winner = find_winner(plan, study, workers)
+    _raise_if_stopped(plan, study, workers)
+    names = plan.sweep.names()
+    with quiet_optuna():
+        found = {name: importances(study.study, index) for index, name in enumerate(names)}
+        files = draw(study.study, names, plan.folder / "plots")
+    search_report.write_summary(plan, study, winner, found)
+    search_report.print_trials(plan, study)
+    search_report.print_importance({name: parts for name, parts in found.items() if parts})
+    if warning := search_report.few_recordings_warning(study):
+        print(warning)
+    if winner:
+        search_report.print_winner(plan, winner)
+        _print_experiment(plan, winner)
+    for file in files:
+        print(format_path(file))
+    print(f"{_continue_hint(plan, more=study.count().finished)}\n{plan.folder}", flush=True)
 
 
 def _print_experiment(plan: SearchPlan, winner: Winner) -> None:

@@ -1,4 +1,4 @@
-"""A search that is killed, interrupted, moved, or shared. What a search does: test_sweep.py."""
+"""A search that is killed, interrupted or moved. What a search does: test_sweep.py."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ import pytest
 from snnlab import files
 from snnlab.experiments import workers, workers as task
 from snnlab.experiments.session import trial
+from snnlab.runs.run_folder import locked
 
 from ...refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
@@ -167,7 +168,7 @@ def test_killed_twice_and_resumed_it_ends_with_all_trials_and_none_twice(
     assert len(after) == 5
     assert len(trials(folder)) <= 5 + 2  # at most one each time was killed while it was proposed
     assert {number: after[number] for number in finished} == finished
-    assert "gone" in done.err
+    assert "continues" in done.err
 
 
 @pytest.mark.slow
@@ -206,19 +207,15 @@ def _running(folder: Path) -> bool:
     )
 
 
-@pytest.mark.slow
-def test_two_searches_at_once_on_one_folder_share_it(workplace: Path, store: str):
-    longer = ("trainer.max_epochs=25", "sweep.trials=6", "sweep.test_seeds=0", "sweep.engine=here", "threads=1")
-    with started(*NET, *SEARCH, *longer, store) as first:
-        folder = sweep_folder(workplace)
-        wait_until(lambda: (folder / "sweep.yaml").exists(), 120)
-        with started(f"resume={folder}") as second:
-            outputs = [process.communicate(timeout=120) for process in (first, second)]
-            assert [first.returncode, second.returncode] == [0, 0], outputs
-    done = trials(folder)
-    assert [trial.state.name for trial in done] == ["COMPLETE"] * 6
-    assert len({trial.user_attrs["driver"] for trial in done}) == 2
-    assert len({trial.params["optimizer.lr"] for trial in done}) == 6
+def test_a_second_command_on_the_same_folder_is_refused(workplace: Path, store: str, snnlab: Snnlab):
+    first = snnlab("sweep", *QUICK, "sweep.trials=1", store)
+    assert first.status == 0, first.err
+    folder = folder_of(first.out)
+    with locked(folder):
+        done = snnlab("sweep", f"resume={folder}", "sweep.trials=2")
+    assert done.status == 2
+    assert_error_has(done.error, folder, "another process")
+    assert json.loads((folder / "search.json").read_text())["trials"]["finished"] == 1
 
 
 @pytest.mark.parametrize(

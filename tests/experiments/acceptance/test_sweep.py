@@ -179,8 +179,6 @@ def test_a_browser_shows_the_page_of_a_search_and_a_click_sorts_a_table(search: 
         (["test=true"], ("test=true", "search")),
         (["sweep=defualt"], ("sweep=defualt", "default")),
         (["sweep.wrokers=3"], ("sweep.wrokers", "workers")),
-        (["sweep.storage=nowhere"], ("sweep.storage", "nowhere")),
-        (["sweep.storage=sqlite:////no/such/folder/study.db"], ("sweep.storage", "no/such/folder")),
     ],
 )
 def test_a_mistake_is_found_before_anything_runs(search: Search, snnlab: Snnlab, arguments: list[str], facts: tuple):

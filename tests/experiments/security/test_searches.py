@@ -14,15 +14,12 @@ import pytest
 import yaml
 
 from snnlab.errors import ConfigError, RunFolderError
-from snnlab.experiments import study
 from snnlab.experiments.cli import sweep
 from snnlab.experiments.cli.bench_suite import plan_suite, read_bench_request
-from snnlab.experiments.result_pages import SearchFolder, sweep_page
 from snnlab.experiments.search_plan import SearchPlan
 from snnlab.experiments.session.experiment_files import read_suite
 from snnlab.experiments.space import Space
-from snnlab.experiments.study import SharedStudy, open_storage
-from snnlab.experiments.sweep_settings import parse_settings
+from snnlab.experiments.study import SearchStudy
 
 from ...refusals import assert_error_has, assert_raises, assert_text_has
 from ...security.conftest import SHORT, Outcome
@@ -34,7 +31,6 @@ Theirs = Callable[[Mapping[str, str]], Path]
 SPACE = "sweep.space={optimizer.lr: {low: 0.001, high: 0.1}}"
 SEARCH = (*SHORT, SPACE, "sweep.trials=2", "sweep.engine=here")
 SECRET = "hunter2secret"
-ADDRESS = f"postgresql://me:{SECRET}@127.0.0.1:1/db"
 
 
 def begun(folder: Path, *more: str) -> SearchPlan:
@@ -42,12 +38,6 @@ def begun(folder: Path, *more: str) -> SearchPlan:
     plan = sweep._new_plan([*SEARCH, f"output_dir={folder}", *more], None)
     plan.write()
     return plan
-
-
-@pytest.fixture
-def server_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a search find its database, which it connects to before it writes files."""
-    monkeypatch.setattr(study, "open_storage", lambda url: None)
 
 
 def edited(plan: SearchPlan, changes: Mapping[str, Any]) -> Path:
@@ -70,30 +60,6 @@ def study_of(plan: SearchPlan, trials: int = 0) -> None:
         study.tell(trial, float(number))
 
 
-@pytest.mark.usefixtures("server_answers")
-def test_a_password_is_neither_written_nor_printed(workplace: Path) -> None:
-    plan = begun(workplace, f"sweep.storage={ADDRESS}")
-    written = [path.read_text() for path in plan.folder.iterdir()]
-    page = yaml.safe_load((plan.folder / "sweep.yaml").read_text())
-    shown = sweep_page(SearchFolder(str(plan.folder), page, {}, [], [])).html()
-    with pytest.raises(RunFolderError) as refused:
-        open_storage(ADDRESS.replace("postgresql", "postgresql+nodriver"))
-    assert not any(SECRET in text for text in (*written, shown, str(refused.value)))
-    assert "postgresql://me:***@127.0.0.1:1/db" in shown
-
-
-@pytest.mark.usefixtures("server_answers")
-def test_a_search_with_a_password_goes_on_where_it_is_named_again(workplace: Path, snnlab: Snnlab) -> None:
-    plan = begun(workplace, f"sweep.storage={ADDRESS}")
-    done = snnlab("sweep", f"resume={plan.folder}")
-    assert done.status == 2
-    assert_error_has(done.error, "sweep.storage", "password")
-    again = sweep._resumed_plan([str(plan.folder)], [f"sweep.storage={ADDRESS}"], None)
-    assert again.sweep.storage == ADDRESS
-    with assert_raises(ConfigError, "sweep.storage"):
-        sweep._resumed_plan([str(plan.folder)], ["sweep.storage=postgresql://me:x@elsewhere/db"], None)
-
-
 @pytest.mark.parametrize("command", ["sweep", "bench"])
 def test_no_password_is_taken_in_an_override_of_a_search_or_a_suite(
     command: str, workplace: Path, snnlab: Snnlab
@@ -104,38 +70,6 @@ def test_no_password_is_taken_in_an_override_of_a_search_or_a_suite(
     assert SECRET not in done.err
     assert_error_has(done.error, "logger.mlflow.tracking_uri=http://me:***@host", "oc.env")
     assert not list(workplace.iterdir())
-
-
-@pytest.mark.parametrize("kind", ["sqlite", "journal", "server"])
-def test_a_report_opens_no_storage_but_the_file_in_the_folder(
-    kind: str, workplace: Path, server: tuple[str, list[str]], snnlab: Snnlab
-) -> None:
-    outside = workplace / "outside.db"
-    host = server[0].removeprefix("http://")
-    address = {
-        "sqlite": f"sqlite:///{outside}",
-        "journal": f"journal://{outside}",
-        "server": f"postgresql+pg8000://me:{SECRET}@{host}/db",
-    }[kind]
-    folder = edited(begun(workplace), {"storage": address})
-    done = snnlab("report", str(folder))
-    assert done.status == 2
-    assert_error_has(done.error, "report", "open")
-    assert SECRET not in done.err
-    assert not outside.exists()
-    assert server[1] == []
-    assert not (folder / "report.html").exists()
-
-
-def test_a_report_changes_nothing_of_a_study(workplace: Path, snnlab: Snnlab) -> None:
-    plan = begun(workplace)
-    study_of(plan, trials=2)
-    before = (plan.folder / "study.db").read_bytes()
-    done = snnlab("report", str(plan.folder))
-    assert done.status == 0, done.err
-    assert (plan.folder / "study.db").read_bytes() == before
-    assert "2 complete" in (plan.folder / "report.html").read_text()
-    assert sorted(os.listdir(plan.folder)) == ["report.html", "signature.json", "study.db", "sweep.yaml"]
 
 
 def test_a_study_or_a_picture_that_is_a_link_is_not_read(workplace: Path, snnlab: Snnlab) -> None:
@@ -332,21 +266,7 @@ def test_the_values_of_a_study_are_only_compared_with_a_foreign_space(workplace:
     study.add_trial(
         optuna.trial.create_trial(params={"plugins": 'json:["evilmod"]'}, distributions={"plugins": plugins}, value=0.0)
     )
-    from snnlab.experiments.study import SearchLock
     from snnlab.experiments.winner import _select_finalists
 
-    me = SearchLock(plan.folder)
-    try:
-        with assert_raises(RunFolderError, plan.folder, "searched"):
-            _select_finalists(plan, SharedStudy(plan.folder, plan.sweep, plan.space, me, {}))
-    finally:
-        me.release()
-
-
-def test_a_sweep_of_a_file_with_a_storage_prints_its_address_without_the_password(
-    theirs: Theirs, snnlab: Snnlab
-) -> None:
-    theirs({"sweep/nice.yaml": f"space: {{optimizer.lr: [0.1, 0.2]}}\nstorage: {ADDRESS}\n"})
-    done = snnlab("sweep", "sweep=nice", "--config-dir", "theirs", *SHORT, "sweep.trials=1", "sweep.engine=here")
-    assert SECRET not in done.err + done.out
-    assert parse_settings({"space": {"a": [1, 2]}, "storage": ADDRESS})[0].as_record()["storage"] != ADDRESS
+    with assert_raises(RunFolderError, plan.folder, "searched"):
+        _select_finalists(plan, SearchStudy(plan.folder, plan.sweep, plan.space, {}))
