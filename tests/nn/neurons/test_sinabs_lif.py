@@ -41,7 +41,8 @@ GOLDEN = [
 def sinabs(dtype: torch.dtype = torch.float32, **settings: Any) -> Any:
     """Return the preset of Sinabs' LIF, with a synapse where its time constant is given."""
     synaptic = settings.keys() & {"tau_syn", "alpha"}
-    factors = {tau: None for factor, tau in (("beta", "tau_mem"), ("alpha", "tau_syn")) if factor in settings}
+    names = (("beta", "tau_mem"), ("alpha", "tau_syn"))
+    factors: dict[str, Any] = {tau: None for factor, tau in names if factor in settings}
     return preset("sinabs_cuba_lif" if synaptic else "sinabs_lif", dtype, **factors | settings)
 
 
