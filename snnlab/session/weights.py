@@ -193,7 +193,6 @@ def find_trained_before(experiment: Experiment, data: EventDataModule, *, warn: 
         warn: Log a warning if it is not known, as for another project's weights.
 
     Raises:
-        ConfigError: if it was trained on some.
         RunFolderError: if that run's folder cannot be read.
     """
     weights = experiment.foreign_weights

@@ -108,7 +108,6 @@ class PacedInput(RecordedInput):
     """The events of a recording, at its own pace.
 
     Args:
-        events: Columns t (us), x, y, p.
         speed: How much faster than real time.
         wait: Returns when it begins; None: at once.
     """

@@ -331,11 +331,7 @@ class EventStream:
         return StreamState(own.layers.copy(), own.values.copy(), own.bits.copy(), self._clock.copy())
 
     def load(self, state: StreamState) -> None:
-        """Go on from a state of the same network with steps of the same length; after an error it is as before.
-
-        Raises:
-            ConfigError: if it is of another network, or of steps of another length.
-        """
+        """Go on from a state of the same network with steps of the same length; after an error it is as before."""
         own = self._buffers
         if not np.array_equal(state.layers, own.layers):
             raise ConfigError("state", "is of another network")

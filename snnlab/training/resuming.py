@@ -41,9 +41,7 @@ class Position(NamedTuple):
     batch: int
 
     def __str__(self) -> str:
-        if self.batch == 0:
-            return f"after epoch {self.epoch}"
-        return f"in epoch {self.epoch + 1}, after batch {self.batch}"
+        return f"epoch {self.epoch + 1}, batch {self.batch + 1}"
 
 
 def align_loop_state(loop: dict[str, Any], at: Position, *, counts_steps: bool) -> None:

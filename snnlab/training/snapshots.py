@@ -303,7 +303,7 @@ def require_finite(module: SpikingModule, at: Position) -> None:
     """
     for name, values in module.named_parameters():
         if not torch.isfinite(values).all():
-            raise DivergedError(name.removeprefix("network."), f"is no longer finite {at}", module.rule.remedy)
+            raise DivergedError(name.removeprefix("network."), f"was no longer finite before {at}", module.rule.remedy)
 
 
 def random_state() -> dict[str, Any]:

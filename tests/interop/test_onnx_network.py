@@ -26,7 +26,7 @@ if TYPE_CHECKING or HAS_ONNX:
 
 pytestmark = pytest.mark.skipif(not HAS_ONNX, reason="onnx and onnxruntime are not installed")
 # Weights with which these neurons spike on the events of the test.
-GAINS = {"brf": 400.0, "izhikevich": 200.0, "ts_lif": 40.0}
+GAINS = {"brf": 400.0, "vanilla_rf": 400.0, "izhikevich": 200.0, "ts_lif": 40.0}
 
 
 # It truncates sums, which another order of their terms takes below a whole number; with whole weights it is compared in

@@ -29,5 +29,5 @@ def test_a_published_run_was_not_trained_on_what_its_split_tests_and_nothing_is_
     run = unpacked("yin_yang", tmp_path) / "runs/yin_yang/lif/2"
     own = ("experiment=yin_yang", f"init_from={run}", "seed=2", f"data.store_dir={store_dir}")
     same, other = (Session.composed(*own, *more) for more in ((), ("data.num_test=50", "data.num_train=100")))
-    assert find_trained_before(same.experiment, same.data) == {"run": str(run), "val": [], "test": []}
+    assert find_trained_before(same.experiment, same.data) == {"run": str(run), "val": 0, "test": 0}
     assert find_trained_before(other.experiment, other.data) == {"run": str(run), "val": None, "test": None}

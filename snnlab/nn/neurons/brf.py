@@ -49,7 +49,6 @@ class BRF(LearnedOscillator):
     be below the border of divergence, p(omega), of a step of this length, as long as dt * omega < 1.
 
     Args:
-        dt: Length of a step, ms; 10 ms, as the authors have, where steps have no length.
         damping: Range of b', the damping beyond the border, 1/s, `[low, high]`.
         gamma: Factor of the refractory variable in one step.
 

@@ -42,7 +42,6 @@ class VanillaRF(LearnedOscillator):
     of this length makes an oscillation grow where b is below about dt * omega**2 / 2, dt in s.
 
     Args:
-        dt: Length of a step, ms; 10 ms, as the authors have, where steps have no length.
         damping: Range of b, 1/s, `[low, high]`.
 
     Shape:
