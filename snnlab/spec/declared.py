@@ -11,6 +11,7 @@ Subclasses inherit the fields of their bases, which come first, and may change a
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import (
     Annotated,
@@ -108,7 +109,9 @@ class Declared:
     def __init_subclass__(cls, **others: Any) -> None:
         super().__init_subclass__(**others)
         cls._attributes = {}
-        for name in inspect.get_annotations(cls):
+        for name, annotation in inspect.get_annotations(cls).items():
+            if _is_class_variable(annotation):
+                continue
             value = vars(cls).get(name, MISSING)
             plain = not isinstance(value, _Attribute)
             one = cls._attributes[name] = _Attribute(value) if plain else value
@@ -142,6 +145,11 @@ def declared_fields(kind: type[Declared]) -> Mapping[str, Field]:
     return _constructor_of(kind).fields
 
 
+def _is_class_variable(annotation: Any) -> bool:
+    """Return whether an annotation, evaluated or its text, is ClassVar, which a module may name with its own name."""
+    return re.match(r"(\w+\.)?ClassVar\b", str(annotation)) is not None
+
+
 def _is_elsewhere(kind: type[Declared], name: str) -> bool:
     """Return whether a base reads an attribute by a property, or as a parameter, which a default would hide."""
     for base in kind.__mro__[1:]:
@@ -170,7 +178,7 @@ def _read(kind: type[Declared], bases: list[type[Declared]]) -> _Constructor:
     parameters: dict[str, inspect.Parameter] = {}
     for base in reversed(bases):
         for name, annotation in inspect.get_annotations(base, eval_str=True).items():
-            if name.startswith("_") or ClassVar in (annotation, get_origin(annotation)):
+            if name.startswith("_") or name not in base._attributes:
                 continue
             one = base._attributes[name]
             if not one.is_setting:

@@ -144,3 +144,18 @@ def test_the_docstring_has_all_arguments_in_order() -> None:
 def test_a_copy_has_the_same_settings() -> None:
     for other in (copy.deepcopy(Leak(factor=0.5)), pickle.loads(pickle.dumps(Leak(factor=0.5)))):
         assert (other.tau, other.factor, other.gain) == (None, 0.5, 2.0)
+
+
+def test_a_class_variable_that_a_base_announces_keeps_its_value_and_is_no_setting():
+    class Announced(Declared):
+        spiking: ClassVar[bool]
+
+    class Spiking(Announced):
+        spiking: ClassVar[bool] = True
+
+    class Later(Announced):
+        spiking = True
+
+    assert Spiking.spiking
+    assert Later.spiking
+    assert not declared_fields(Spiking)
