@@ -16,7 +16,7 @@ from databench.methods import Workload
 from torch.nn.functional import cross_entropy
 
 from snnlab.config.compose import compose_experiment
-from snnlab.data.events import Events, Store, open_or_build
+from snnlab.data.events import Events, open_or_build
 from snnlab.session import Session
 
 LARGE = 60_000
@@ -36,11 +36,11 @@ def measure_loading(work: Workload, overrides: list[str], folder: Path) -> dict[
     some = _InMemory([work.data.store[place] for place in range(min(len(work.data.store), 1000))], work)
     per_s = len(some) / _best(lambda: open_or_build(some, folder / "packed"), before=folder / "packed")
     large = _InMemory([some.recordings[0].take(slice(0, 20))] * LARGE, work)
-    path = open_or_build(large, folder / "large").path
+    open_or_build(large, folder / "large")
     step, loading = _shares(work, overrides)
     return {
         "packed_per_s": per_s,
-        "open_s": _best(lambda: Store.open(path)),
+        "open_s": _best(lambda: open_or_build(large, folder / "large")),
         "step_ms": 1000 * step,
         "loading_ms": 1000 * loading,
         "loading_share": loading / (step + loading),

@@ -303,18 +303,16 @@ class EventDataModule(L.LightningDataModule):
         self._first = (int(batch.index[0]), *window)
         if self._device == "cpu":
             return batch
-        with self.store.report_damage(lambda: batch.index.numpy()):
-            return batch._replace(host_lengths=self.frame_builder.host_lengths(batch))
+        return batch._replace(host_lengths=self.frame_builder.host_lengths(batch))
 
     def on_after_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> Batch:
         """Convert the events to frames, on the device, and mix training batches."""
         trainer = self.trainer
         mixes = self.mixing is not None and trainer is not None and trainer.training
         precise = trainer is None or trainer.precision == "32-true"
-        with self.store.report_damage(lambda: batch.index.numpy(force=True)):
-            plain = precise and not mixes
-            in_pieces = self.in_pieces and plain and trainer is not None and trainer.training
-            frames = self.frame_builder(batch, allow_lists=self.allow_lists and plain, in_pieces=in_pieces)
+        plain = precise and not mixes
+        in_pieces = self.in_pieces and plain and trainer is not None and trainer.training
+        frames = self.frame_builder(batch, allow_lists=self.allow_lists and plain, in_pieces=in_pieces)
         if trainer is not None and not precise:  # Lightning has converted the events only, which have no precision
             frames = trainer.precision_plugin.convert_input(frames)
         if self.mixing is None or trainer is None or not mixes:

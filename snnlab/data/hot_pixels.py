@@ -44,8 +44,7 @@ def hot_pixels(store: Store, indices: np.ndarray, settings: DataSettings) -> Ten
     width, height, _ = settings.size
     counts, windows = np.zeros(width * height), _windows(store, indices, settings)
     for chunk in _chunks(store, indices, windows, settings):
-        with store.report_damage(lambda chunk=chunk: np.array(chunk.recordings)):
-            counts += np.bincount(np.concatenate(chunk.pixels), np.concatenate(chunk.weights), counts.size)
+        counts += np.bincount(np.concatenate(chunk.pixels), np.concatenate(chunk.weights), counts.size)
     hot = counts > settings.hot_pixels_hz * windows.sum() * settings.duration_ms / 1000
     if hot.any() and not (counts[~hot] > 0).any():
         raise DataError(
@@ -57,28 +56,26 @@ def hot_pixels(store: Store, indices: np.ndarray, settings: DataSettings) -> Ten
 
 
 class _Chunk(NamedTuple):
-    """Events that are counted together: their recordings, their pixels, and the number of windows of each event."""
+    """Events that are counted together: their pixels, and the number of windows of each event."""
 
-    recordings: list[int]
     pixels: list[np.ndarray]
     weights: list[np.ndarray]
 
 
 def _chunks(store: Store, indices: np.ndarray, windows: np.ndarray, settings: DataSettings) -> Iterator[_Chunk]:
     """Yield the events in the windows of recordings, of several recordings or a part of one at a time."""
-    width, chunk, num_events = settings.size[0], _Chunk([], [], []), 0
+    width, chunk, num_events = settings.size[0], _Chunk([], []), 0
     for index, num_windows in zip(indices.tolist(), windows.tolist(), strict=True):
         events, end = store[index], (num_windows - 1) * (settings.stride_us or 0) + settings.duration_us
         stop = int(np.searchsorted(events.t, end))
         for start in range(0, stop, _CHUNK_EVENTS):
             part = events.take(slice(start, min(start + _CHUNK_EVENTS, stop)))
-            chunk.recordings.append(index)
             chunk.pixels.append(part.x.astype(np.int64) + (0 if part.y is None else part.y.astype(np.int64) * width))
             chunk.weights.append(_windows_of(part.t, num_windows, settings))
             num_events += part.t.size
             if num_events >= _CHUNK_EVENTS:
                 yield chunk
-                chunk, num_events = _Chunk([], [], []), 0
+                chunk, num_events = _Chunk([], []), 0
     if num_events:
         yield chunk
 

@@ -365,8 +365,7 @@ def _frame_stats(store: Store, settings: DataSettings) -> FrameStats:
     inside, framed = 0, 0
     for index in sample:  # one by one: frames of large sensors are large
         packed = EventBatch.from_packed(store.gather(index[None], duration_us=settings.duration_us))
-        with store.report_damage(lambda index=index: index[None]):
-            x = frame_builder(packed).x
+        x = frame_builder(packed).x
         cells, filled, many = cells + x.numel(), filled + int((x > 0).sum()), many + int((x > 1).sum())
         most = max(most, int(x.max()))
         inside += int(store.sizes[index]) - store.count_outside(index[None], settings.duration_us)

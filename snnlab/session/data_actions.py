@@ -15,7 +15,7 @@ from snnlab.console import say, until_pipe_closes
 from snnlab.data.data_settings import DATASETS, DataSettings, without_download
 from snnlab.data.dataset import Dataset
 from snnlab.data.events import Events, SensorSize, Store
-from snnlab.data.events.packing import copies, copies_of, folder_size, remove, remove_copies, store_path
+from snnlab.data.events.packing import copies, copies_of, folder_size, remove, store_path
 from snnlab.data.file_survey import FileSurvey, survey_file
 from snnlab.data.formats import ReadOptions
 from snnlab.data.inspection import inspect as inspect_store
@@ -153,9 +153,9 @@ def where(settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
 def clean(settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
     """Delete the packed copy of the recordings, and list older copies."""
     folder = store_folder(settings)
-    freed = _megabytes_text(store_path(dataset, folder))
-    path = remove(dataset, folder)
-    print("nothing to delete: these recordings are not packed" if path is None else f"{path} deleted, {freed} free")
+    path = store_path(dataset, folder)
+    freed = _megabytes_text(path)
+    print(f"{path} deleted, {freed} free" if remove(path) else "nothing to delete: these recordings are not packed")
     _print_earlier_copies(dataset, folder)
 
 
@@ -165,8 +165,9 @@ def clean_all(experiment: Experiment, settings: DataSettings) -> None:
     source_folder = Path(settings.root or "data").expanduser() / getattr(factory, "folder_name", "")
     folder, label = store_folder(settings), str(getattr(factory, "label", experiment.data["type"]))
     found = copies_of(folder, label, str(source_folder.resolve()))
-    for copy in remove_copies(found):
-        print(f"{copy.path} deleted, {copy.size / 1e6:,.1f} MB free")
+    for copy in found:
+        if remove(copy.path):
+            print(f"{copy.path} deleted, {copy.size / 1e6:,.1f} MB free")
     if not found:
         print("nothing to delete: these recordings are not packed")
     if others := copies(folder):

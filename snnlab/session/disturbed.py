@@ -232,7 +232,7 @@ class Measurement:
         pipeline = disturbance.pipeline if isinstance(disturbance, EventDisturbance) else None
         for items in np.split(self.items, range(data.settings.batch_size, self.items.size, data.settings.batch_size)):
             events = data.gather_events(items, pipeline, self.request.seed, repetition)
-            with data.store.report_damage(events.index.numpy), torch.no_grad():
+            with torch.no_grad():
                 batch, counts = data.frame_builder(events), Counts()
                 x = batch.x
                 if isinstance(disturbance, Disturbance):

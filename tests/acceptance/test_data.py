@@ -105,23 +105,6 @@ def test_a_signal_while_recordings_are_packed_leaves_nothing(workplace: Path, mo
         assert not (workplace / "runs").exists()
 
 
-@pytest.mark.parametrize("key", ["x", "y"])
-def test_a_training_reports_a_damaged_copy(key: str, workplace: Path, snnlab: Snnlab) -> None:
-    mine = write_own_recordings(workplace)
-    assert snnlab("data", "prepare", *mine).status == 0
-    (column,) = (workplace / "stores").glob(f"*/{key}.bin")
-    content = bytearray(column.read_bytes())
-    content[101::100] = bytes([85]) * len(content[101::100])
-    column.write_bytes(content)
-    small = ["model=mlp_lif", "trainer.max_epochs=1", "trainer.accelerator=cpu", "plots=null", "logger=none"]
-    for more in ([], ["data.hot_pixels_hz=100"]):
-        done = snnlab("train", *mine, *small, *more, f"output_dir={workplace / 'runs'}")
-        assert done.status == 2
-        assert_error_has(done.error, column.parent, "damaged")
-        assert "data.sensor_size" not in done.err
-    assert_error_has(snnlab("data", "inspect", *mine).error, column.parent, "damaged")
-
-
 def test_missing_recordings_are_fetched_checked_unpacked_and_packed(workplace: Path, snnlab: Snnlab) -> None:
     genuine.shd(workplace / "theirs", np.random.default_rng(0))
     nodes = []

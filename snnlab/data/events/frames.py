@@ -414,7 +414,8 @@ def raise_if_outside(batch: EventBatch, sensor_size: SensorSize) -> None:
             continue
         low, high = int(column.min()), int(column.max())
         if low < 0 or high >= size:
-            raise DataError("", f"{key} spans {low}..{high}, the sensor has 0..{size - 1}", "check data.sensor_size")
+            hint = "check data.sensor_size, and with snnlab data verify the packed copy"
+            raise DataError("", f"{key} spans {low}..{high}, the sensor has 0..{size - 1}", hint)
 
 
 def step_labels(segments: Tensor, lengths: Tensor, num_bins: int, duration_us: int) -> Tensor:

@@ -1,12 +1,10 @@
-"""Finds or builds the packed store of a dataset, under a lock; lists and deletes older copies."""
+"""Finds or packs the store of a dataset, under a lock; lists and deletes packed copies."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import multiprocessing
-import os
 import shutil
 import signal
 import time
@@ -16,32 +14,17 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, BinaryIO, NamedTuple, Protocol, TypeAlias
 
 import filelock
 import numpy as np
 from platformdirs import user_cache_path
 
-from snnlab import __version__
 from snnlab.data.events.recording import Events, SensorSize, Unusable, check_events, check_sensor_size, empty_events
-from snnlab.data.events.store import (
-    ARRAYS,
-    FORMAT,
-    REBUILD_HINT,
-    VALUES,
-    Manifest,
-    Store,
-    canonical_hash,
-    column_types,
-    content_hash,
-)
+from snnlab.data.events.store import FORMAT, INDEX, Labels, Manifest, Store, canonical_hash, checksum, column_types
 from snnlab.errors import DataError, StoreError
 from snnlab.experiment_fields import OnBad
 from snnlab.target_kinds import kind_of, targets_problem
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 _log = logging.getLogger(__name__)
 
@@ -53,9 +36,10 @@ _CHUNKS_IN_FLIGHT = 3
 """Per worker: enough to keep it busy, few enough to keep memory bounded when writing is slower."""
 _source: Source | None = None
 
-
 Recording: TypeAlias = "Events | Unusable"
-"""A recording, or the reason why it cannot be used."""
+Recordings = Iterable[Recording]
+Progress = Callable[[Recordings, int, str], Recordings]
+"""Wraps the recordings to show progress; its other arguments are their number and a title."""
 
 
 def read_all(source: Source, workers: int = 0, max_serial_s: float = 0.0) -> Generator[Recording]:
@@ -128,131 +112,42 @@ def _read_checked(source: Source, index: int) -> Recording:
     return events
 
 
-class StoreWriter:
-    """Append recordings to the columns of a new store, one at a time, in bounded memory.
-
-    Args:
-        folder: An empty folder.
-        sensor_size: `[W, H, P]` (pixels, pixels, polarities); y is kept for H > 1.
-    """
-
-    def __init__(self, folder: Path, sensor_size: SensorSize) -> None:
-        self.folder = folder
-        self.sensor_size = sensor_size
-        self._types = column_types(sensor_size[2])
-        keys = [key for key in self._types if key != "y" or sensor_size[1] > 1]
-        self._files = {key: (folder / f"{key}.bin").open("wb") for key in keys}
-        self._hashes = {key: hashlib.sha256() for key in keys}
-        self._sizes: list[int] = []
-        self._last_t: list[int] = []
-        self._contents: list[int] = []
-        self._bad: list[tuple[int, str]] = []
-
-    def __enter__(self) -> StoreWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # `finish` has flushed; after an error, closing would only fail for the same reason and hide it.
-        for file in self._files.values():
-            with suppress(OSError):
-                file.close()
-
-    def append(self, events: Events) -> None:
-        """Write one checked recording."""
-        digest = hashlib.blake2b(digest_size=8)
-        for key, file in self._files.items():
-            column = np.ascontiguousarray(getattr(events, key), dtype=self._types[key])
-            file.write(column.data)
-            self._hashes[key].update(column.data)
-            digest.update(column.data)
-        self._contents.append(int.from_bytes(digest.digest(), "little"))
-        self._sizes.append(events.t.size)
-        self._last_t.append(int(events.t[-1]) if events.t.size else -1)
-
-    def append_bad(self, reason: str) -> None:
-        """Write a recording without events in place of one that cannot be used."""
-        self._bad.append((len(self._sizes), reason))
-        self.append(empty_events(self.sensor_size))
-
-    def finish(self, source: dict[str, Any], targets: np.ndarray, split: np.ndarray, groups: np.ndarray | None) -> None:
-        """Write the arrays per recording, and then the manifest."""
-        for file in self._files.values():
-            file.flush()
-        values = {
-            "offsets": np.concatenate([[0], np.cumsum(self._sizes)]),
-            "targets": targets,
-            "split": split,
-            "groups": groups,
-            "last_t": self._last_t,
-            "hashes": self._contents,
-        }
-        types = ARRAYS | ({"targets": VALUES} if kind_of(targets) in ("value", "series") else {})
-        arrays = {key: np.ascontiguousarray(value, types[key]) for key, value in values.items() if value is not None}
-        for key, array in arrays.items():
-            np.save(self.folder / f"{key}.npy", array, allow_pickle=False)
-        sha256 = {key: value.hexdigest() for key, value in self._hashes.items()}
-        sha256 |= {key: hashlib.sha256(array.data).hexdigest() for key, array in arrays.items()}
-        Manifest(
-            format=FORMAT,
-            source=source,
-            recordings=len(self._sizes),
-            events=sum(self._sizes),
-            sensor_size=self.sensor_size,
-            dtypes={key: (self._types | types)[key] for key in sha256},
-            sha256=sha256,
-            content=content_hash(sha256),
-            bad=self._bad,
-            versions={"snnlab": __version__, "numpy": np.__version__},
-        ).write(self.folder)
-
-
 # If all of so many first recordings are bad, the rest is not read.
 _MAX_BAD_FROM_START = 20
 # Reasons that a message lists.
 _FEW = 10
-# File in a store: the folder of the original recordings.
-ORIGIN = "origin.txt"
-Recordings = Iterable[Recording]
-Progress = Callable[[Recordings, int, str], Recordings]
-"""Wraps the recordings to show progress; its other arguments are their number and a title."""
+# The end of a store's name: the first characters of a checksum.
+_KEY = "?" * 12
+_BUILDING = ".building"
 
 
 class Source(Protocol):
     """The interface of a dataset that can be packed; for several workers it must be picklable.
 
-    Optional attributes: `origin`, the folder of the recordings; `display_name`, their name for users; and
-    `split_not_packed`, True if split and groups are not in the fingerprint and may differ from those at packing.
+    Optional attributes: `origin`, the folder of the recordings; and `display_name`, their name for users.
+
+    Attributes:
+        label: Short name of the dataset; the store's folder begins with it.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        targets: Class of each recording, `[R]`, int64; or values float32 `[R, D]` or `[R, T, D]`, or segments
+            int64 `[S, 4]`.
+        split: Part of each recording, `[R]`: 0 training, 1 test, 2 validation, if the dataset has such a part.
+        groups: User or speaker of each recording, `[R]`, int64, or None.
     """
 
     @property
-    def label(self) -> str:
-        """Short name of the dataset; the store's folder begins with it."""
-        ...
-
+    def label(self) -> str: ...
     @property
-    def sensor_size(self) -> SensorSize:
-        """`[W, H, P]` (pixels, pixels, polarities)."""
-        ...
-
+    def sensor_size(self) -> SensorSize: ...
     @property
-    def targets(self) -> np.ndarray:
-        """Class of each recording, `[R]`, int64; or values float32 `[R, D]`, or segments int64 `[S, 4]`."""
-        ...
-
+    def targets(self) -> np.ndarray: ...
     @property
-    def split(self) -> np.ndarray:
-        """Part of each recording, `[R]`, uint8: 0 training, 1 test, 2 validation, if the dataset has such a part."""
-        ...
-
+    def split(self) -> np.ndarray: ...
     @property
-    def groups(self) -> np.ndarray | None:
-        """User or speaker of each recording, `[R]`, int64, or None."""
-        ...
+    def groups(self) -> np.ndarray | None: ...
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return all settings and files that determine the recordings, as JSON; it differs if the recordings differ."""
+        """Return all settings and files that determine the events, as JSON; it differs if the events differ."""
         ...
 
     def __len__(self) -> int: ...
@@ -272,9 +167,9 @@ def default_store_dir() -> Path:
 
 
 def store_path(source: Source, store_dir: Path) -> Path:
-    """Return the folder of the store for this source's fingerprint and this format."""
-    key = canonical_hash({"format": FORMAT, "source": source.fingerprint()})
-    return store_dir / f"{source.label}-{key[:12]}"
+    """Return the folder of the store: its name ends in a checksum of all that decides the events."""
+    content = {"source": source.fingerprint(), "sensor_size": list(source.sensor_size), "recordings": len(source)}
+    return store_dir / f"{source.label}-{canonical_hash({'format': FORMAT, **content})[:12]}"
 
 
 def origin_of(source: Source) -> str | None:
@@ -292,7 +187,7 @@ def open_or_build(
     max_serial_s: float = 0.0,
     on_bad: OnBad = "fail",
 ) -> Store:
-    """Open the source's packed store; pack the recordings first if there is none.
+    """Open the source's packed store; pack the recordings first if there is none, or if it does not open.
 
     Recordings that cannot be used are packed without events, with the reason in the manifest: to skip them later,
     nothing has to be packed again.
@@ -302,53 +197,66 @@ def open_or_build(
         store_dir: Folder of the stores.
         progress: Shows progress, for example a wrapper of tqdm.
         workers: Number of reading processes; 0 and 1 read in this process. The result is the same for any number.
-        max_serial_s: Workers start only if one second of reading estimates a longer remaining time than this (s).
+        max_serial_s: See `read_all`.
         on_bad: Reaction to recordings that cannot be used: `fail`, or `skip` them, so that splits leave them out.
 
     Raises:
-        StoreError: If the store is damaged or is that of another source, or the folder cannot be written.
+        StoreError: If the folder cannot be read or written.
         DataError: If recordings cannot be used.
     """
-    path = store_path(source, store_dir)
-    if not os.path.exists(path):
-        with store_lock(path):
-            if not os.path.exists(path):
-                _build(source, path, progress, workers, max_serial_s, on_bad)
-    store = Store.open(path)
-    if getattr(source, "split_not_packed", False):
-        store = store.with_split(source.split, source.groups)
-    _check_unchanged(source, store)
+    labels, path = _labels(source), store_path(source, store_dir)
+    store = _open(path, labels)
+    if store is None:
+        with _store_lock(path):
+            store = _open(path, labels)  # another process may have packed it meanwhile
+            if store is None:
+                _build(source, path, progress, read_all(source, workers, max_serial_s), on_bad)
+                store = Store(path, labels)
     if store.bad and on_bad == "fail":
         raise DataError("", _format_bad(store))
     return store
 
 
-def remove(source: Source, store_dir: Path) -> Path | None:
-    """Delete the source's packed store and return its path; None if there is none.
+def _labels(source: Source) -> Labels:
+    check_sensor_size(source.sensor_size)
+    if problem := targets_problem(source.targets, len(source)):
+        raise DataError(source.label, f"targets {problem}")
+    for key, values in (("split", source.split), ("groups", source.groups)):
+        if values is not None and not (values.shape == (len(source),) and np.issubdtype(values.dtype, np.integer)):
+            raise DataError(source.label, f"{key} is {values.dtype} {values.shape}, expected integers ({len(source)},)")
+    if not np.isin(source.split, (0, 1, 2)).all():
+        raise DataError(source.label, "split must be 0 (training), 1 (test) or 2 (validation)")
+    return Labels(
+        sensor_size=(*source.sensor_size,),
+        targets=np.ascontiguousarray(source.targets, "<i8" if kind_of(source.targets) in ("class", "steps") else "<f4"),
+        split=np.ascontiguousarray(source.split, "|u1"),
+        groups=None if source.groups is None else np.ascontiguousarray(source.groups, "<i8"),
+    )
 
-    Raises:
-        StoreError: If the folder cannot be deleted.
-    """
-    path = store_path(source, store_dir)
+
+def _open(path: Path, labels: Labels) -> Store | None:
     if not path.exists():
         return None
-    with store_lock(path), _write_errors(path):
-        shutil.rmtree(path)
-    return path
+    try:
+        return Store(path, labels)
+    except StoreError as error:
+        if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
+            raise  # of this machine, such as too little memory, and not of the files
+        _log.warning(f"{path}: {error.message}: the recordings are packed again")
+        return None
 
 
-def _build(
-    source: Source, path: Path, progress: Progress | None, workers: int, max_serial_s: float, on_bad: OnBad
-) -> None:
-    _check_source(source)
-    building = path.with_name(path.name + ".building")
-    # Under the lock no other process builds here: an existing folder was left by a killed process.
+def _build(source: Source, path: Path, progress: Progress | None, reading: Generator[Recording], on_bad: OnBad) -> None:
+    building = path.with_name(path.name + _BUILDING)
+    # Under the lock no other process builds here: existing folders are damaged, or were left by a killed process.
     shutil.rmtree(building, ignore_errors=True)
     try:
         with _write_errors(path):
             building.mkdir()
-        _pack(source, building, progress, read_all(source, workers, max_serial_s), on_bad)
+        _pack(source, building, progress, reading, on_bad)
         with _write_errors(path):
+            if path.exists():
+                shutil.rmtree(path)
             building.rename(path)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -357,29 +265,51 @@ def _build(
 def _pack(
     source: Source, folder: Path, progress: Progress | None, reading: Generator[Recording], on_bad: OnBad
 ) -> None:
-    with _write_errors(folder):
-        writer = StoreWriter(folder, source.sensor_size)
-    reasons: list[str] = []
+    types, empty = column_types(source.sensor_size), empty_events(source.sensor_size)
+    hashes = {key: hashlib.sha256() for key in types}
+    sizes, last_t, contents, bad = list[int](), list[int](), list[int](), list[tuple[int, str]]()
     max_bad = len(source) if on_bad == "skip" else min(_MAX_BAD_FROM_START, len(source))
-    with writer, closing(reading) as recordings, ExitStack() as shown:
-        iterator: Recordings = recordings
-        if progress:
-            iterator = progress(recordings, len(source), f"packing {getattr(source, 'display_name', source.label)}")
-            if isinstance(iterator, Generator):  # it ends what it shows, before an error is printed
-                shown.enter_context(closing(iterator))
-        for index, events in enumerate(iterator):
-            with _write_errors(folder):
-                if isinstance(events, Unusable):
-                    reasons.append(events.reason)
-                    writer.append_bad(events.reason)
-                else:
-                    writer.append(events)
-            if len(reasons) == index + 1 == max_bad:
-                raise DataError("", f"{reasons[0]}\n  and so are {_format_others(index, len(source))}")
+    with closing(reading), ExitStack() as opened:
         with _write_errors(folder):
-            if (origin := origin_of(source)) is not None:
-                (folder / ORIGIN).write_text(origin, encoding="utf-8", errors="surrogateescape")
-            writer.finish(source.fingerprint(), source.targets, source.split, source.groups)
+            files = {key: (folder / f"{key}.bin").open("wb") for key in types}
+        for file in files.values():
+            opened.callback(_close, file)
+        recordings: Recordings = reading
+        if progress:
+            recordings = progress(reading, len(source), f"packing {getattr(source, 'display_name', source.label)}")
+            if isinstance(recordings, Generator):  # it ends what it shows, before an error is printed
+                opened.enter_context(closing(recordings))
+        for index, recording in enumerate(recordings):
+            if isinstance(recording, Unusable):
+                bad.append((index, recording.reason))
+                if len(bad) == index + 1 == max_bad:
+                    raise DataError("", f"{bad[0][1]}\n  and so are {_format_others(index, len(source))}")
+            events = empty if isinstance(recording, Unusable) else recording
+            content = hashlib.blake2b(digest_size=8)
+            with _write_errors(folder):
+                for key, kind in types.items():
+                    column = np.ascontiguousarray(getattr(events, key), kind)
+                    files[key].write(column.data)
+                    hashes[key].update(column.data)
+                    content.update(column.data)
+            sizes.append(events.t.size)
+            last_t.append(int(events.t[-1]) if events.t.size else -1)
+            contents.append(int.from_bytes(content.digest(), "little"))
+        with _write_errors(folder):
+            for file in files.values():
+                file.flush()
+    offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    arrays = (offsets, np.array(last_t, np.int64), np.array(contents, np.uint64))
+    sha256 = {key: value.hexdigest() for key, value in hashes.items()} | {"offsets": checksum(offsets)}
+    with _write_errors(folder):
+        for key, array in zip(INDEX, arrays, strict=True):
+            np.save(folder / f"{key}.npy", array)
+        Manifest(source.fingerprint(), origin_of(source), sha256, bad).write(folder)
+
+
+def _close(file: BinaryIO) -> None:
+    with suppress(OSError):  # on a full disk, closing fails for the same reason as the write before
+        file.close()
 
 
 def _format_bad(store: Store) -> str:
@@ -403,7 +333,7 @@ def _format_others(last: int, total: int) -> str:
 
 
 @contextmanager
-def store_lock(path: Path) -> Iterator[None]:
+def _store_lock(path: Path) -> Iterator[None]:
     """Keep other processes from packing or deleting a store."""
     with _write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -435,57 +365,8 @@ def _write_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_source(source: Source) -> None:
-    check_sensor_size(source.sensor_size)
-    if problem := targets_problem(source.targets, len(source)):
-        raise DataError(source.label, f"targets {problem}")
-    for key, values in _per_recording(source).items():
-        if values is None or key == "targets":
-            continue
-        if values.shape != (len(source),) or not np.issubdtype(values.dtype, np.integer):
-            found = f"{values.dtype} {values.shape}"
-            raise DataError(source.label, f"{key} is {found}, expected integers ({len(source)},)")
-    if not np.isin(source.split, (0, 1, 2)).all():
-        raise DataError(source.label, "split must be 0 (training), 1 (test) or 2 (validation)")
-
-
-def _check_unchanged(source: Source, store: Store) -> None:
-    """Raise if a store's folder has the right name but its content differs from the source."""
-    fingerprint = json.loads(json.dumps(source.fingerprint()))
-    same = {"fingerprint": store.manifest.source == fingerprint}
-    same["sensor_size"] = store.sensor_size == tuple(source.sensor_size)
-    same["number of recordings"] = len(store) == len(source)
-    stored = _per_recording(store)
-    same |= {key: _equal(stored[key], value) for key, value in _per_recording(source).items()}
-    different = [key for key, is_same in same.items() if not is_same]
-    if different:
-        raise StoreError(store.path, f"its {different[0]} is not that of {source.label}", REBUILD_HINT)
-
-
-def _per_recording(owner: Source | Store) -> dict[str, np.ndarray | None]:
-    return {"targets": owner.targets, "split": owner.split, "groups": owner.groups}
-
-
-def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return np.array_equal(one, other)
-
-
-# The end of a store's name: the first characters of a fingerprint.
-_KEY = "?" * 12
-_BUILDING = ".building"
-
-
 class Copy(NamedTuple):
-    """A packed copy of a dataset.
-
-    Attributes:
-        path: Its folder.
-        label: The dataset's short name.
-        origin: The folder of the original recordings; None if it is not recorded.
-        size: Size, bytes.
-    """
+    """A packed copy of a dataset: its folder, size (bytes), short name, and the folder of the recordings if known."""
 
     path: Path
     label: str
@@ -495,40 +376,31 @@ class Copy(NamedTuple):
 
 def copies(store_dir: Path) -> list[Copy]:
     """Return all packed copies in a folder, and unfinished ones of killed processes, sorted by path."""
-    found = sorted([*store_dir.glob(f"*-{_KEY}"), *store_dir.glob(f"*-{_KEY}{_BUILDING}")])
+    paths = sorted([*store_dir.glob(f"*-{_KEY}"), *store_dir.glob(f"*-{_KEY}{_BUILDING}")])
     return [
         Copy(path, path.name.rpartition("-")[0], _read_origin(path), folder_size(path))
-        for path in found
+        for path in paths
         if path.is_dir()
     ]
 
 
 def copies_of(store_dir: Path, label: str, origin: str | None) -> list[Copy]:
-    """Return all packed copies of a dataset, also of older versions of its recordings.
-
-    Args:
-        store_dir: Folder of the stores.
-        label: The dataset's short name.
-        origin: The folder of the recordings; copies of the same label without a recorded origin are included.
-    """
+    """Return all packed copies of a dataset, also of older versions of its recordings or without a known origin."""
     return [copy for copy in copies(store_dir) if copy.label == label and copy.origin in (None, origin)]
 
 
-def remove_copies(found: list[Copy]) -> Iterator[Copy]:
-    """Delete packed copies, and yield each deleted one.
-
-    Raises:
-        StoreError: if one cannot be deleted.
-    """
-    for copy in found:
+def remove(path: Path) -> bool:
+    """Delete a packed copy, and return whether there was one; raise a StoreError if it cannot be deleted."""
+    if not path.exists():
+        return False
+    with _store_lock(path.with_name(path.name.removesuffix(_BUILDING))):
         try:
-            with store_lock(copy.path.with_name(copy.path.name.removesuffix(_BUILDING))):
-                shutil.rmtree(copy.path)
+            shutil.rmtree(path)
         except FileNotFoundError:  # another process deleted it first
-            continue
+            return False
         except OSError as error:
-            raise StoreError(copy.path, f"cannot be deleted ({error.strerror or error})") from error
-        yield copy
+            raise StoreError(path, f"cannot be deleted ({error.strerror or error})") from error
+    return True
 
 
 def folder_size(path: Path) -> int:
@@ -538,6 +410,6 @@ def folder_size(path: Path) -> int:
 
 def _read_origin(path: Path) -> str | None:
     try:
-        return (path / ORIGIN).read_text(encoding="utf-8", errors="surrogateescape")
-    except (OSError, ValueError):
+        return Manifest.read(path).origin
+    except (OSError, ValueError, TypeError):
         return None

@@ -319,7 +319,6 @@ class Folder:
     """
 
     label = "folder"
-    split_not_packed = True
 
     def __init__(
         self,

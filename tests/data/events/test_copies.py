@@ -8,7 +8,7 @@ import pytest
 from toy_source import ToySource
 
 from snnlab.data.events import open_or_build
-from snnlab.data.events.packing import copies, copies_of, folder_size, remove_copies
+from snnlab.data.events.packing import copies, copies_of, folder_size, remove
 
 
 class Placed(ToySource):
@@ -42,13 +42,13 @@ def test_copies_of_other_folders_and_datasets_are_separate(stores: Path, tmp_pat
     assert copies_of(stores, "to", origin) == []
     # A copy without a recorded origin, and leftovers of a killed process, are included.
     old = copies_of(stores, "toy", str((tmp_path / "there").resolve()))[0].path
-    (old / "origin.txt").unlink()
+    (old / "manifest.json").unlink()
     (stores / "toy-0123456789ab.building").mkdir()
     found = copies_of(stores, "toy", origin)
     assert len(found) == 4
-    assert [copy.path for copy in remove_copies(found)] == [copy.path for copy in found]
+    assert [remove(copy.path) for copy in found] == [True] * 4
     assert list(stores.iterdir()) == []
-    assert list(remove_copies(found)) == []
+    assert not remove(old)
 
 
 def test_a_folder_that_is_not_there_has_none(tmp_path: Path) -> None:

