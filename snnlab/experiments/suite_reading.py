@@ -15,9 +15,9 @@ from typing import Annotated, Any
 import yaml
 
 from snnlab.errors import ConfigError, RunFolderError, one_line
+from snnlab.experiments.forms import has_form
 from snnlab.files import folders_at, read_text
 from snnlab.printable import printable_data
-from snnlab.runs.forms import has_form
 from snnlab.runs.recorded import RecordedRun, RunFiles, find_runs, read_run_if_ended
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.runs_table import (

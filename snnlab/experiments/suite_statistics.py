@@ -13,9 +13,9 @@ import numpy as np
 from scipy.special import stdtrit
 
 from snnlab.errors import RunFolderError
+from snnlab.experiments.forms import has_form
 from snnlab.experiments.suite_reading import Energy, SuiteRun
 from snnlab.experiments.verdicts import MethodResults, answers_of
-from snnlab.runs.forms import has_form
 from snnlab.runs.statistics import SeedSummary, balanced_accuracy, confusion, uneven
 from snnlab.runs.tables import short_number
 from snnlab.target_kinds import IGNORED

@@ -1,7 +1,6 @@
-"""Reads the files of a run folder; the only place that decides whether such a file is valid.
+"""Reads the files of a run folder, which `snnlab.runs.run_folder` writes.
 
-`snnlab.runs.run_folder` writes them, `snnlab.runs.forms` has their forms, `snnlab.training.checkpoints`
-opens checkpoints.
+A file that cannot be parsed, or lacks what every run has, is damaged; `snnlab.training.checkpoints` opens checkpoints.
 """
 
 from __future__ import annotations
@@ -9,10 +8,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from io import StringIO
@@ -24,10 +24,9 @@ import numpy as np
 import yaml
 
 from snnlab.bundles import is_bundle
-from snnlab.errors import ConfigError, DamagedError, RunFolderError, VersionError, one_line
-from snnlab.files import folders_at, load_array, load_arrays, open_regular, read_text
+from snnlab.errors import DamagedError, RunFolderError, SnnlabError, VersionError, one_line
+from snnlab.files import folders_at, load_array, load_arrays, read_text
 from snnlab.printable import printable, printable_data
-from snnlab.runs.forms import arrays_error, result_error, split_error
 from snnlab.runs.run_folder import (
     CHECKPOINTS,
     CONFIG,
@@ -45,6 +44,8 @@ from snnlab.runs.run_folder import (
 )
 from snnlab.yaml_files import read_yaml, yaml_problem
 
+# What each result has.
+_RESULT_TYPES = {"status": str, "seed": int, "metrics": dict, "provenance": dict}
 # A reference to another value of the same file.
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 
@@ -90,22 +91,12 @@ class RunFiles:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Content of `config.yaml`, nested; nothing in it is resolved or imported.
-
-        Raises:
-            DamagedError: if it is not a valid experiment.
-        """
+        """Content of `config.yaml`, nested; nothing in it is resolved or imported. Raises a DamagedError."""
         path = self.folder / CONFIG
-        try:
+        with _reading(path):
             config = read_yaml(path)
-        except ConfigError as error:
-            raise _damaged_error(path, error.message) from error
-        except yaml.YAMLError as error:
-            raise _damaged_error(path, yaml_problem(error)) from error
-        except (OSError, ValueError, RecursionError) as error:
-            raise _damaged_error(path, one_line(error)) from error
-        if not isinstance(config, dict) or not _is_experiment(config):
-            raise _damaged_error(path, "it is not the configuration of a run")
+            if not isinstance(config["data"], dict) or not isinstance(config["model"]["layers"], dict):
+                raise ValueError("it is not the configuration of a run")
         return config
 
     @cached_property
@@ -137,94 +128,57 @@ class RunFiles:
         return read_rows(self.folder / METRICS)
 
     def epochs(self) -> dict[str, np.ndarray]:
-        """Return the columns of `metrics.csv`, one row per epoch, NaN for missing values.
-
-        Raises:
-            DamagedError: if it cannot be read.
-        """
-        path = self.folder / METRICS
-        try:
-            found = columns_of(self.epoch_rows())
-        except (OSError, ValueError, TypeError, csv.Error) as error:
-            raise _damaged_error(path, error) from error
-        if "epoch" not in found:
-            raise _damaged_error(path, "it has no column epoch")
-        return found
+        """Return the columns of `metrics.csv`, one row per epoch, NaN for missing values. Raises a DamagedError."""
+        with _reading(self.folder / METRICS):
+            columns = columns_of(self.epoch_rows())
+            if "epoch" not in columns:
+                raise ValueError("it has no column epoch")
+        return columns
 
     def predictions(self) -> dict[str, np.ndarray]:
-        """Return the arrays of `predictions.npz`.
-
-        Raises:
-            DamagedError: if it cannot be read, or has other content.
-        """
-        found, problem = read_arrays(self.folder / PREDICTIONS)
-        if problem:
-            raise _damaged_error(self.folder / PREDICTIONS, problem)
-        return found
+        """Return the arrays of `predictions.npz`. Raises a DamagedError."""
+        return _read_predictions(self.folder / PREDICTIONS)
 
     def split(self) -> dict[str, Any]:
-        """Return the content of `split.json`; empty without the file.
-
-        Raises:
-            DamagedError: if it cannot be read, or has other content.
-        """
+        """Return the content of `split.json`; empty without the file. Raises a DamagedError."""
         path = self.folder / SPLIT
         if not path.is_file():
             return {}
-        content = read_json(path)
-        if problem := split_error(content):
-            raise _damaged_error(path, problem)
+        with _reading(path):
+            content = _read_json(path)
+            _ = [len(content[part]) for part in ("train", "val", "test")]
         return content
 
     def class_names(self, number: int) -> list[str] | None:
-        """Return the names of the classes, or None if they have no names.
-
-        Raises:
-            DamagedError: if `split.json` cannot be read, or names other classes.
-        """
-        names = self.split().get("classes")
-        if names is not None and len(names) != number:
-            raise _damaged_error(self.folder / SPLIT, f"it names {len(names)} classes, but the network has {number}")
-        return names
+        """Return the names of the classes, or None if they have no names. Raises a DamagedError."""
+        with _reading(self.folder / SPLIT):
+            names = self.split().get("classes")
+            if names is not None and len(names) != number:
+                raise ValueError(f"it names {len(names)} classes, but the network has {number}")
+        return names if names is None else [str(name) for name in names]
 
     def trained_on(self) -> np.ndarray | None:
-        """Return the checksums of the training recordings, uint64 `[N]`; None without the file.
-
-        Raises:
-            RunFolderError: if the file cannot be read.
-        """
+        """Return the checksums of the training recordings, uint64 `[N]`; None without the file."""
         path = self.folder / TRAINED_ON
-        try:
-            found = load_array(path)
-        except FileNotFoundError:
+        if not path.exists():
             return None
-        except (OSError, ValueError) as error:
-            raise RunFolderError(path, f"cannot be read ({error})") from error
-        if found.ndim != 1 or found.dtype != np.uint64:
-            raise RunFolderError(path, "was not written by a run")
-        return found
+        with _reading(path):
+            hashes = load_array(path)
+            if hashes.ndim != 1 or hashes.dtype != np.uint64:
+                raise ValueError("it was not written by a run")
+        return hashes
 
     def hot_pixels(self, number: int) -> list[int]:
         """Return the indices y * W + x of the hot pixels, of `number` pixels."""
         path = self.folder / HOT_PIXELS
-        try:
-            with open_regular(path) as file:
-                pixels = json.load(file)["pixels"]
-        except FileNotFoundError as error:
+        if not path.exists():
             problem = "is missing, and the network was trained without the pixels that it lists"
-            raise RunFolderError(path, problem, "copy the run's own file back, or train again") from error
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise RunFolderError(path, f"cannot be read ({one_line(error)})") from error
-        if not isinstance(pixels, list) or not all(type(one) is int and 0 <= one < number for one in pixels):
-            raise RunFolderError(path, f"cannot be read (it has no list of pixels from 0 to {number - 1})")
-        return pixels
+            raise RunFolderError(path, problem, "copy the run's own file back, or train again")
+        with _reading(path):
+            return [range(number).index(pixel) for pixel in _read_json(path)["pixels"]]
 
     def check_files(self) -> None:
-        """Read all existing files that `snnlab train` wrote, except the checkpoints.
-
-        Raises:
-            DamagedError: for the first file that cannot be read.
-        """
+        """Read all existing files that `snnlab train` wrote, except the checkpoints; raise a DamagedError."""
         _ = self.config
         self.split()
         if self.has(METRICS):
@@ -232,8 +186,7 @@ class RunFiles:
         path = self.folder / PREDICTIONS
         if path.is_file():
             status = path.stat()
-            if problem := _predictions_error(path.absolute(), status.st_mtime_ns, status.st_size):
-                raise _damaged_error(path, problem)
+            _check_predictions(path.absolute(), status.st_mtime_ns, status.st_size)
 
 
 @dataclass(frozen=True)
@@ -302,13 +255,10 @@ class RecordedRun(RunFiles):
         return self.provenance.get("imported")
 
     def required(self, key: str) -> Any:
-        """Return an entry of the provenance that must exist.
-
-        Raises:
-            DamagedError: if it is missing.
-        """
-        if (value := self.provenance.get(key)) is None:
-            raise _damaged_error(self.folder / RESULT, f"provenance.{key} is missing")
+        """Return an entry of the provenance that must exist."""
+        with _reading(self.folder / RESULT):
+            if (value := self.provenance.get(key)) is None:
+                raise KeyError(f"provenance.{key}")
         return value
 
     @property
@@ -344,12 +294,7 @@ def require_no_file(run: Path) -> None:
 
 
 def read_run(folder: Path) -> RecordedRun:
-    """Read a run's result.
-
-    Raises:
-        DamagedError: if `result.json` is not valid.
-        VersionError: if another version of snnlab wrote it.
-    """
+    """Read a run's result; raise a DamagedError, or a VersionError if another version of snnlab wrote it."""
     require_no_file(folder)
     path = folder / RESULT
     if not path.is_file():
@@ -360,12 +305,14 @@ def read_run(folder: Path) -> RecordedRun:
 
 def read_result(path: Path) -> dict[str, Any]:
     """Return the content of a `result.json`, or of an earlier one; raises as `read_run`."""
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise _damaged_error(path, "it is not the result of a run")
-    _check_form(path, content)
-    if problem := result_error(content):
-        raise _damaged_error(path, problem)
+    with _reading(path):
+        content = _read_json(path)
+        _check_form(path, content)
+        for key, kind in _RESULT_TYPES.items():
+            if not isinstance(content[key], kind):
+                raise ValueError(f"{key} is not that of a run")
+        if not all(value is None or math.isfinite(value) for value in content["metrics"].values()):
+            raise ValueError("a metric is not a finite number")
     return content
 
 
@@ -376,15 +323,10 @@ def _check_form(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def require_form(folder: Path) -> None:
-    """Refuse a run that another version of snnlab recorded in another form: its configuration may mean something else.
-
-    Raises:
-        VersionError: naming both versions.
-    """
-    with suppress(DamagedError):  # no result yet, or a damaged one, which is an error where it is needed
-        content = read_json(folder / RESULT)
-        if isinstance(content, dict):
-            _check_form(folder / RESULT, content)
+    """Refuse a run that another version of snnlab recorded: its configuration may mean something else."""
+    path = folder / RESULT
+    with suppress(DamagedError), _reading(path):  # a damaged result is an error where it is needed
+        _check_form(path, _read_json(path))
 
 
 def read_run_if_ended(folder: Path) -> RecordedRun | None:
@@ -438,11 +380,6 @@ def is_readable_run(folder: Path) -> bool:
     return is_run(folder) and any(map(can_read, (lambda: read_run(folder), lambda: files.config, files.split)))
 
 
-def _is_experiment(config: Mapping[Any, Any]) -> bool:
-    model = config.get("model")
-    return isinstance(config.get("data"), dict) and isinstance(model, dict) and isinstance(model.get("layers"), dict)
-
-
 def read_rows(path: Path) -> list[dict[str, str]]:
     """Return the rows of a `metrics.csv`, as text."""
     return list(csv.DictReader(StringIO(read_text(path), newline="")))
@@ -461,42 +398,60 @@ def columns_of(rows: Sequence[Mapping[str, str]]) -> dict[str, np.ndarray]:
     return {printable(name): np.array([float(row[name] or "nan") for row in rows]) for name in names}
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file.
-
-    Raises:
-        DamagedError: if it cannot be read.
-    """
-    try:
-        return printable_data(json.loads(read_text(path)))
-    except (OSError, ValueError, RecursionError) as error:
-        raise _damaged_error(path, one_line(error)) from error
+def _read_json(path: Path) -> Any:
+    return printable_data(json.loads(read_text(path)))
 
 
 @cache
-def _predictions_error(path: Path, changed: int, size: int) -> str | None:
-    """Return the error in a `predictions.npz` as text, or None; cached until the file changes."""
-    return read_arrays(path)[1]
+def _check_predictions(path: Path, changed: int, size: int) -> None:
+    """Read a `predictions.npz` only once until the file changes; a damaged one each time."""
+    _read_predictions(path)
 
 
-def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
-    """Return the arrays of a `predictions.npz`, and the error in them as text, or None."""
-    try:
-        found = load_arrays(path)
-    except (OSError, ValueError) as error:
-        return {}, one_line(error)
-    return found, arrays_error(found)
+def _read_predictions(path: Path) -> dict[str, np.ndarray]:
+    with _reading(path):
+        arrays = load_arrays(path)
+        for stage in ("val", "test"):
+            lengths = {len(values) for name, values in arrays.items() if name.startswith(f"{stage}_")}
+            # A published run has its answers, and no outputs.
+            known = {f"{stage}_readout", f"{stage}_answer"} & arrays.keys() and f"{stage}_target" in arrays
+            if lengths and not (known and len(lengths) == 1):
+                raise ValueError(f"the arrays of {stage} do not belong together")
+    return arrays
 
 
-def _damaged_error(path: Path, reason: object) -> DamagedError:
+def _reading(path: Path) -> AbstractContextManager[None]:
     folder = path.parent
     if path.name == CONFIG:
         hint = f"restore it from a copy; the weights are still usable: {quote(f'init_from={folder}')}"
     elif is_bundle(folder):
         hint = "fetch the bundle again"
+    elif path.name in (TRAINED_ON, HOT_PIXELS):
+        hint = "restore it from a copy"
     else:
         hint = f"snnlab train {quote(f'resume={folder}')} writes it again"
-    return DamagedError(path, reason, hint)
+    return reading_record(path, hint)
+
+
+@contextmanager
+def reading_record(path: Path, hint: str) -> Iterator[None]:
+    """Report any error within as damage of a file that snnlab wrote.
+
+    Args:
+        hint: How to write it again, or what else to do.
+    """
+    try:
+        yield
+    except RunFolderError:
+        raise
+    except SnnlabError as error:
+        raise DamagedError(path, error.message, hint) from error
+    except yaml.YAMLError as error:
+        raise DamagedError(path, yaml_problem(error), hint) from error
+    except KeyError as error:
+        raise DamagedError(path, f"{error.args[0]} is missing", hint) from error
+    except Exception as error:
+        raise DamagedError(path, one_line(error), hint) from error
 
 
 def search_record(folder: Path) -> dict[str, Any] | None:

@@ -55,29 +55,13 @@ def test_a_metric_that_was_not_finite_is_left_out(run: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"metrics": None},
+        *({key: ...} for key in ("seed", "status", "provenance", "metrics")),
         {"metrics": [0.5]},
         {"metrics": {"test/accuracy": "0.5"}},
-        {"seed": ...},
-        {"seed": "0"},
-        {"status": ...},
-        {"provenance": ...},
-        {"provenance": None},
-        {"provenance__packages": []},
-        {"selection": []},
-        {"selection__epoch": "2"},
-        {"selection__test_size": None},
-        {"timing": 3},
-        {"timing__fit_s": "12 s"},
-        {"resumed": {"epoch": 1}},
-        {"resumed": [{"at": "today"}]},
-        {"error": 3},
-        {"weights": ["best"]},
-        {"weights": {"best": 3}},
     ],
     ids=str,
 )
-def test_a_result_of_another_form_is_damaged(run: Path, changes: dict[str, Any]) -> None:
+def test_a_result_that_lacks_what_each_has_is_damaged(run: Path, changes: dict[str, Any]) -> None:
     result(run, **changes)
     with assert_raises(DamagedError, "digits/1_0/result.json", "snnlab") as caught:
         read_run(run)
@@ -98,9 +82,8 @@ def test_other_json_is_damaged(run: Path, name: str, text: str) -> None:
         read_run(run).split()
 
 
-@pytest.mark.parametrize("page", [{"train": [], "val": []}, {"train": [], "val": [], "test": [], "classes": [1, 2]}])
-def test_a_split_of_another_form_is_damaged(run: Path, page: dict[str, Any]) -> None:
-    (run / "split.json").write_text(json.dumps(page))
+def test_a_split_without_a_part_is_damaged(run: Path) -> None:
+    (run / "split.json").write_text('{"train": [], "val": []}')
     with assert_raises(DamagedError, "digits/1_0/split.json"):
         read_run(run).split()
 
@@ -150,9 +133,6 @@ def test_predictions_with_any_changed_byte_are_read_or_reported(run: Path) -> No
     [
         {"test_target": None},
         {"test_recording": np.arange(3)},
-        {"test_readout": np.array(["a"] * 200)},
-        {"test_target": np.full(200, 9)},
-        {"test_answers": np.full((200, 8), -1)},
     ],
     ids=lambda changes: next(iter(changes)),
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snnlab.errors import RunFolderError
+from snnlab.errors import DamagedError
 from snnlab.runs.recorded import RunFiles
 from snnlab.runs.run_folder import TRAINED_ON, write_trained_on
 
@@ -23,11 +23,11 @@ def test_checksums_come_back_each_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"text", b"\x93NUMPY\x01\x00v\x00"])
 def test_a_damaged_file_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / TRAINED_ON).write_bytes(content)
-    with assert_raises(RunFolderError, TRAINED_ON):
+    with assert_raises(DamagedError, TRAINED_ON):
         RunFiles(tmp_path).trained_on()
 
 
 def test_a_file_of_something_else_is_named(tmp_path: Path) -> None:
     np.save(tmp_path / TRAINED_ON, np.zeros((2, 2)))
-    with assert_raises(RunFolderError, "trained_on.npy", "run"):
+    with assert_raises(DamagedError, "trained_on.npy", "run"):
         RunFiles(tmp_path).trained_on()
