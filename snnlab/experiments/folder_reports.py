@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 from snnlab.errors import RunFolderError
 from snnlab.experiments.result_pages import SearchFolder, suite_page, sweep_page
 from snnlab.experiments.search_plan import read_sweep_yaml
-from snnlab.experiments.search_report import SUMMARY, TRIALS, read_summary, read_trials
+from snnlab.experiments.search_report import SUMMARY, TRIALS, read_trials, reading_search
 from snnlab.experiments.suite_table import read_table
+from snnlab.files import read_text
 from snnlab.runs.report_pages import Page
 
 
@@ -24,9 +26,10 @@ def search_report(folder: Path, *, redraw: bool) -> Page:
     ended = summary.is_file()
     if not ended and not trials.is_file():
         raise RunFolderError("report", f"{folder}: the search has no trial yet")
-    found = read_summary(folder) if ended else {}
     rows = read_trials(folder, list(content["sweep"]["objectives"]))
     images = [(path.stem, path.read_bytes()) for path in sorted((folder / "plots").glob("*.png"))] if ended else []
     if redraw and images:
         print(f"snnlab: {folder}: the plots of a search stay PNG files", file=sys.stderr)
-    return sweep_page(SearchFolder(str(folder), content, found, rows, images))
+    with reading_search(summary):
+        result = json.loads(read_text(summary)) if ended else {}
+        return sweep_page(SearchFolder(str(folder), content, result, rows, images))

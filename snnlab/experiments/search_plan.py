@@ -8,15 +8,15 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-import yaml
 from omegaconf import OmegaConf
 
-from snnlab.errors import ConfigError, DamagedError, RunFolderError, SnnlabError, one_line
+from snnlab.errors import ConfigError, RunFolderError, SnnlabError
 from snnlab.experiments.space import PLACE as SPACE, Space, Values, overrides
 from snnlab.experiments.sweep_settings import FIXED, Sweep, parse_settings
 from snnlab.experiments.workers import RunTask, TrialAddress
 from snnlab.files import unwritable, write_text
 from snnlab.printable import holds_password, masked, without_passwords
+from snnlab.runs.recorded import reading_record
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.signature import sign
 from snnlab.runs.tables import format_settings
@@ -25,14 +25,6 @@ from snnlab.yaml_files import read_yaml
 
 SCHEMA = 1
 FILE = "sweep.yaml"
-_TYPES = {
-    "name": (str,),
-    "seed": (int,),
-    "overrides": (list,),
-    "config_dir": (str, type(None)),
-    "place": (str,),
-    "sweep": (Mapping,),
-}
 # As text, not imported: the module imports Lightning, which the process that distributes trials does not need.
 _PRUNING = "+callbacks.pruning={_target_: snnlab.experiments.pruning.Pruning}"
 # Overrides of all trials, unless the user sets them: nothing is drawn while hundreds of runs are trained.
@@ -133,33 +125,19 @@ def read_sweep_yaml(folder: Path) -> Mapping[str, Any]:
         run = (folder / CONFIG).is_file()
         other = f"; it is a run's folder: snnlab train resume={folder}" if run else ""
         raise RunFolderError(folder, f"is not a sweep's folder: it has no {FILE}{other}")
-    try:
+    hint = f"restore it from a copy; its trials' runs are there: snnlab runs list {quote(str(folder))}/trials"
+    with reading_record(path, hint):
         content = without_passwords(read_yaml(path))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise _damaged_error(path, one_line(error)) from error
-    if not isinstance(content, Mapping) or "schema" not in content:
-        raise _damaged_error(path, "it was not written by a search")
-    if content["schema"] != SCHEMA:
-        raise RunFolderError(path, "was not written by this version of snnlab")
-    if wrong := _wrong_part(content):
-        raise _damaged_error(path, f"{wrong} was not written by a search")
-    return {str(key): value for key, value in content.items()}
-
-
-def _wrong_part(content: Mapping[Any, Any]) -> str | None:
-    """Return the first part of a `sweep.yaml` that is missing or has another type, or None."""
-    for name, kinds in _TYPES.items():
-        if name not in content or not isinstance(content[name], kinds):
-            return name
-    for name in ("space", "objectives"):
-        if not isinstance(content["sweep"].get(name), Mapping):
-            return f"sweep.{name}"
-    return None if all(isinstance(text, str) for text in content["overrides"]) else "overrides"
-
-
-def _damaged_error(path: Path, reason: str) -> DamagedError:
-    hint = f"restore it from a copy; its trials' runs are there: snnlab runs list {quote(str(path.parent))}/trials"
-    return DamagedError(path, reason, hint)
+        if content["schema"] != SCHEMA:
+            raise RunFolderError(path, "was not written by this version of snnlab")
+        return {
+            "name": str(content["name"]),
+            "seed": int(content["seed"]),
+            "overrides": list(content["overrides"]),
+            "config_dir": content["config_dir"],
+            "place": str(content["place"]),
+            "sweep": {**content["sweep"], **{key: dict(content["sweep"][key]) for key in ("space", "objectives")}},
+        }
 
 
 def read_plan(folder: Path, settings: Mapping[str, Any]) -> SearchPlan:

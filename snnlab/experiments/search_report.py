@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from shlex import quote
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
-from snnlab.errors import DamagedError
 from snnlab.experiments.search_plan import SCHEMA, SearchPlan
 from snnlab.experiments.study import OUTCOME, PRUNED, SearchStudy, values_of
 from snnlab.experiments.winner import Winner, best_trials, overheads
 from snnlab.files import read_text, write_json, write_text
+from snnlab.runs.recorded import reading_record
 from snnlab.runs.statistics import small_validation_warning
 from snnlab.runs.tables import Table, csv_text, format_path, format_value, mean_sd_text, metric_text
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 SUMMARY, TRIALS = "search.json", "trials.csv"
-_NUMBER = (int, float)
-
-
-def read_summary(folder: Path) -> Mapping[str, Any]:
-    """Return the content of `search.json`.
-
-    Raises:
-        DamagedError: if it is not what a search wrote.
-    """
-    path = folder / SUMMARY
-    try:
-        content = json.loads(read_text(path))
-    except (OSError, ValueError, RecursionError) as error:
-        raise _damaged_error(path, error) from error
-    if not _is_summary(content):
-        raise _damaged_error(path, "it was not written by a search")
-    return content
 
 
 def read_trials(folder: Path, objectives: Sequence[str]) -> list[dict[str, str]]:
@@ -51,13 +34,16 @@ def read_trials(folder: Path, objectives: Sequence[str]) -> list[dict[str, str]]
         DamagedError: if it is not what a search wrote.
     """
     path = folder / TRIALS
-    try:
+    with reading_search(path):
         rows = _parse_trials(read_text(path), objectives)
-    except (OSError, ValueError, csv.Error) as error:
-        raise _damaged_error(path, error) from error
-    if not rows:
-        raise _damaged_error(path, "it has no trial")
+        if not rows:
+            raise ValueError("it has no trial")
     return rows
+
+
+def reading_search(path: Path) -> AbstractContextManager[None]:
+    """Report any error within as damage of a file that a search wrote."""
+    return reading_record(path, f"snnlab sweep {quote(f'resume={path.parent}')} writes it again")
 
 
 def _parse_trials(text: str, objectives: Sequence[str]) -> list[dict[str, str]]:
@@ -71,45 +57,6 @@ def _parse_trials(text: str, objectives: Sequence[str]) -> list[dict[str, str]]:
         if row["state"] == "complete":
             _ = [float(row[name]) for name in objectives if row[name]]
     return rows
-
-
-def _is_summary(content: Any) -> bool:
-    if not isinstance(content, dict):
-        return False
-    winner, finalists, importance = (content.get(name) for name in ("winner", "finalists", "importance"))
-    return (
-        (winner is None or _is_winner(winner))
-        and (finalists is None or (isinstance(finalists, list) and all(map(_is_finalist, finalists))))
-        and (importance is None or (isinstance(importance, dict) and all(map(_are_numbers, importance.values()))))
-    )
-
-
-def _is_winner(winner: Any) -> bool:
-    if not isinstance(winner, dict) or "trial" not in winner or not isinstance(winner.get("overrides"), list):
-        return False
-    tests = winner.get("test") or {}
-    return isinstance(tests, dict) and all(
-        isinstance(one, dict)
-        and isinstance(one.get("mean"), _NUMBER)
-        and isinstance(one.get("sd", 0), (*_NUMBER, type(None)))
-        for one in tests.values()
-    )
-
-
-def _is_finalist(one: Any) -> bool:
-    if not isinstance(one, dict) or "number" not in one or not isinstance(one.get("values"), dict):
-        return False
-    found, again = one.get("found"), one.get("again")
-    whole = _are_numbers(found) and isinstance(again, list) and all(map(_are_numbers, again))
-    return whole and all(set(found) <= set(run) for run in again)  # type: ignore[arg-type]
-
-
-def _are_numbers(node: Any) -> bool:
-    return isinstance(node, dict) and all(isinstance(value, _NUMBER) for value in node.values())
-
-
-def _damaged_error(path: Path, reason: object) -> DamagedError:
-    return DamagedError(path, reason, f"snnlab sweep {quote(f'resume={path.parent}')} writes it again")
 
 
 # Number of trials in the printed table; all are in trials.csv.

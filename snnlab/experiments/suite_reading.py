@@ -12,13 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
-import yaml
-
 from snnlab.errors import ConfigError, RunFolderError, one_line
-from snnlab.experiments.forms import has_form
 from snnlab.files import folders_at, read_text
 from snnlab.printable import printable_data
-from snnlab.runs.recorded import RecordedRun, RunFiles, find_runs, read_run_if_ended
+from snnlab.runs.recorded import RecordedRun, RunFiles, find_runs, read_run_if_ended, reading_record
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.runs_table import (
     DAMAGED,
@@ -62,8 +59,6 @@ def energy_of(node: Mapping[str, Any] | None, place: str) -> Energy:
         check_settings(Energy, node or {}, f"{place}.energy", "energy")
     except ConfigError as error:
         raise RunFolderError(error.place, error.message, error.hint, error.allowed) from error
-    if not has_form(node, dict.fromkeys(("mac_pj", "ac_pj"), float)):
-        raise RunFolderError(f"{place}.energy", "the constants must be finite")
     return Energy(**(node or {}))
 
 
@@ -165,12 +160,14 @@ def read(folder: Path) -> RecordedSuite:
     """Read a suite's folder, with its runs in any state, or a folder of runs.
 
     Raises:
-        RunFolderError: if `suite.yaml` cannot be read or another version wrote it, or the folder has no
-            run.
+        RunFolderError: if its records cannot be read or another version wrote them, or the folder has no run.
     """
     unpack_runs(folder)
     content = read_suite_yaml(folder)
-    return _read_runs(folder) if content is None else _read_suite(folder, content)
+    if content is None:
+        return _read_runs(folder)
+    with reading_record(folder, f"restore {SUITE_PAGE} and {SUITE_STATE} from a copy"):
+        return _read_suite(folder, content)
 
 
 PACKED = "runs.tar.xz"
@@ -200,7 +197,7 @@ def steps_of(settings: Mapping[str, Any]) -> int | None:
 
 def _read_suite(folder: Path, content: Mapping[str, Any]) -> RecordedSuite:
     problems: list[str] = []
-    state = read_suite_state(folder, problems)
+    state = _read_suite_state(folder, problems)
     # A published suite has the runs that were chosen, and plans none.
     published = [entry for entry in state.get("cells") or () if entry.get("control") is None]
     entries = published if (folder / PACKED).is_file() else _run_entries(content, state)
@@ -292,58 +289,26 @@ def read_suite_yaml(folder: Path) -> dict[str, Any] | None:
     path = folder / SUITE_PAGE
     if not path.is_file():
         return None
-    try:
+    with reading_record(path, "restore it from a copy"):
         content = read_yaml(path)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise RunFolderError(path, f"cannot be read ({one_line(error)})") from error
-    if not isinstance(content, dict) or content.get("schema") != SUITE_SCHEMA or not content.get("methods"):
-        message = f"was not written by this version of snnlab (schema {SUITE_SCHEMA})"
-        raise RunFolderError(path, message, "folder=FOLDER starts another suite")
-    if wrong := [key for key, form in _PAGE.items() if not has_form(content.get(key), form)]:
-        raise RunFolderError(path, f"{wrong[0]} cannot be read", "restore it from a copy")
+        if content.get("schema") != SUITE_SCHEMA or not content["methods"]:
+            message = f"was not written by this version of snnlab (schema {SUITE_SCHEMA})"
+            raise RunFolderError(path, message, "folder=FOLDER starts another suite")
     return content
 
 
-# The forms of the entries of suite.yaml and suite.json.
-_TEXTS: Any = [str]
-_PAGE: Mapping[str, Any] = {
-    "methods": {"": {"overrides": _TEXTS, "role": str, "note": str, "datasets": _TEXTS}},
-    "datasets": {"": _TEXTS},
-    "seeds": [int],
-    "match": {"by": str, "within": float},
-    "tune": {},
-    "published": [{}],
-    "energy": {},
-    "command": str,
-}
-_STATE: Mapping[str, Any] = {
-    "cells": [{"folder": str, "dataset": str, "method": str, "seed": int}],
-    "controls": [{"name": str, "dataset": str, "method": str, "passed": bool, "said": str}],
-    "match": {"": {"": {"value": float, "off": float, "beyond": bool}}},
-    "looks": {"": [{"": int}]},
-}
-
-
-def read_suite_state(folder: Path, problems: list[str] | None = None) -> Mapping[str, Any]:
-    """Return the content of `suite.json`; empty if it cannot be read: then the runs' folders say what there is.
-
-    Args:
-        problems: Gets a line for a file that cannot be read.
-    """
-    problems = [] if problems is None else problems
+def _read_suite_state(folder: Path, problems: list[str]) -> Mapping[str, Any]:
+    """Return the content of `suite.json`; empty if it cannot be read: then the runs' folders say what there is."""
     path = folder / SUITE_STATE
     if not path.is_file():
         return {}
     try:
-        state = printable_data(json.loads(read_text(path)))
-    except (OSError, ValueError, RecursionError) as error:
-        problems.append(f"{SUITE_STATE}: cannot be read ({one_line(error)}); its tuning and controls are not shown")
-        return {}
-    if not isinstance(state, dict) or state.get("schema") != SUITE_SCHEMA:
-        problems.append(f"{SUITE_STATE}: is not of schema {SUITE_SCHEMA}; its content is not shown")
-        return {}
-    if wrong := [key for key, form in _STATE.items() if not has_form(state.get(key), form)]:
-        problems.append(f"{SUITE_STATE}: {wrong[0]} cannot be read; its content is not shown")
+        with reading_record(path, "its tuning and controls are not shown"):
+            state = printable_data(json.loads(read_text(path)))
+            if state["schema"] != SUITE_SCHEMA:
+                raise ValueError(f"it is not of schema {SUITE_SCHEMA}")
+    except RunFolderError as error:
+        problems.append(str(error.of(folder)))
         return {}
     return state
 

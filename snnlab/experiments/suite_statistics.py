@@ -13,7 +13,6 @@ import numpy as np
 from scipy.special import stdtrit
 
 from snnlab.errors import RunFolderError
-from snnlab.experiments.forms import has_form
 from snnlab.experiments.suite_reading import Energy, SuiteRun
 from snnlab.experiments.verdicts import MethodResults, answers_of
 from snnlab.runs.statistics import SeedSummary, balanced_accuracy, confusion, uneven
@@ -73,7 +72,7 @@ def check_published(nodes: Sequence[Mapping[str, Any]], place: str) -> None:
         if unknown := [str(key) for key in node if key not in _KNOWN]:
             raise RunFolderError(where, f"unknown setting {unknown[0]!r}", allowed=_KNOWN)
         for key in _NUMBERS:
-            if not has_form(node.get(key), float):
+            if node.get(key) is not None and not _is_number(node[key]):
                 raise RunFolderError(where, f"{key} must be a number, got {node[key]!r}")
         if (accuracy := node.get("accuracy")) is not None and not 1 < accuracy <= 100:
             raise RunFolderError(where, f"accuracy is in percent, above 1 and at most 100, got {accuracy:g}")
@@ -82,12 +81,16 @@ def check_published(nodes: Sequence[Mapping[str, Any]], place: str) -> None:
 
 def _check_agreement(node: Mapping[str, Any], where: str) -> None:
     """Check the settings of a published result that methods here should agree with."""
-    forms: Mapping[str, Any] = {"methods": [str], "each": [float], "margin": float}
-    given = [key for key in forms if node.get(key) is not None]
-    if wrong := [key for key in given if not has_form(node[key], forms[key]) or (key == "each" and None in node[key])]:
-        raise RunFolderError(where, f"{wrong[0]} cannot be {node[wrong[0]]!r}", _AGREEMENT)
-    if given and (len(given) < len(forms) or len(node["each"]) < 2 or not node["margin"] > 0):
+    methods, each, margin = node.get("methods"), node.get("each"), node.get("margin")
+    if methods is each is margin is None:
+        return
+    complete = isinstance(methods, list) and isinstance(each, list) and all(map(_is_number, [*each, margin]))
+    if not complete or len(node["each"]) < 2 or node["margin"] <= 0:
         raise RunFolderError(where, "agreement needs methods, each accuracy and a margin above 0", _AGREEMENT)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def published_results(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple[list[PublishedResult], list[str]]:

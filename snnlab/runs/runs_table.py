@@ -18,7 +18,16 @@ from typing import Any, TypeVar
 from snnlab.errors import ConfigError, DamagedError, RunFolderError, VersionError, did_you_mean
 from snnlab.files import folders_at, read_text, unwritable, write_json, write_text
 from snnlab.printable import without_passwords
-from snnlab.runs.recorded import RecordedRun, RunFiles, find_runs, flat, is_run, read_run_if_ended, read_run_if_usable
+from snnlab.runs.recorded import (
+    RecordedRun,
+    RunFiles,
+    find_runs,
+    flat,
+    is_run,
+    read_run_if_ended,
+    read_run_if_usable,
+    reading_record,
+)
 from snnlab.runs.tables import Table, csv_text, mean_sd_text
 
 Settings = Mapping[str, Any]
@@ -425,14 +434,12 @@ def read_grid(folder: Path) -> Grid | None:
     path = folder / FILE
     if not path.is_file():
         return None
-    try:
+    with reading_record(path, "remove it to list the runs one by one"):
         content = json.loads(read_text(path))
         if content["schema"] != SCHEMA:
             raise RunFolderError(path, "was not written by this version of snnlab")
-        grid = Grid(folder, list(content["overrides"]), list(content["keys"]), dict(content["runs"]))
-        return replace(grid, runs={subfolder: dict(values) for subfolder, values in grid.runs.items()})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedError(path, error, "remove it to list the runs one by one") from error
+        runs: dict[str, Mapping[str, str]] = {name: dict(values) for name, values in content["runs"].items()}
+        return Grid(folder, list(content["overrides"]), list(content["keys"]), runs)
 
 
 def find_all_runs(root: Path) -> list[Path]:
