@@ -92,8 +92,8 @@ def test_people_for_testing_and_folds_by_person_are_of_other_people(words: Path,
 @pytest.mark.parametrize(
     ("content", "words_said"),
     [
-        (b"", ("empty",)),
-        (wav(word(0, 0))[:900], ("cut", "2,400")),
+        (b"", ("RIFF",)),
+        (wav(word(0, 0))[:900], ("EOF", 900)),
         (wav(np.zeros(800)), ("silence",)),
         (wav(np.ones(8)), (1, 10)),
         (b"\0" * 100, ("RIFF",)),
@@ -115,7 +115,7 @@ def test_bad_files_of_a_folder_are_named_and_may_be_skipped(words: Path, tmp_pat
     settings = (*DATA, f"data.root={tmp_path}", f"data.store_dir={tmp_path}")
     done = snnlab("data", "prepare", *settings)
     assert done.status == 2
-    assert_text_has(done.err, "up_ann_1.wav", "empty")
+    assert_text_has(done.err, "up_ann_1.wav", "read")
     assert snnlab("data", "prepare", *settings, "data.on_bad=skip").status == 0
 
 
