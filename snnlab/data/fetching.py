@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
@@ -27,7 +27,7 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from filelock import FileLock
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import wrap_file
 
 from snnlab.errors import ConfigError, DataError, error_context
 from snnlab.files import remove_empty
@@ -36,15 +36,14 @@ from snnlab.spec.signatures import check_settings
 
 _log = logging.getLogger(__name__)
 
-CHUNK = 1 << 20  # bytes
 TIMEOUT_S = 60.0
 # Number of connections in a row that may fail without new data.
 ATTEMPTS = 5
 PAUSE_S = 1.0  # before the second attempt; doubles before each further one
 # Status codes of a busy server; another attempt may succeed.
 BUSY_STATUS = (408, 429, 500, 502, 503, 504)
-CONNECTION_ERRORS = (URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
-ProgressCallback = Callable[[int, "int | None"], None]
+# A host that cannot be reached at all is a URLError, and is not tried again.
+CUT_CONNECTION = (HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
 @dataclass(frozen=True)
@@ -102,8 +101,7 @@ def fetch_archive(archive: Archive, folder: Path) -> Path:
         raise DataError(path, f"has md5 {found}, expected {archive.md5}", "fetch it again")
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
-    with _progress_bar(f"fetching {archive.name}") as show:
-        _download(archive.url, part, _logging_size(archive.name, show))
+    _download(archive.url, part)
     found = md5_of(part)
     if found != archive.md5:
         part.unlink()
@@ -121,48 +119,28 @@ def md5_of(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _logging_size(name: str, show: ProgressCallback) -> ProgressCallback:
-    """Return a progress callback that also logs the total size once."""
-    logged = False
-
-    def callback(have: int, total: int | None) -> None:
-        nonlocal logged
-        if not logged:
-            _log.info(f"{name}: " + ("of unknown size" if total is None else f"{total / 1e6:,.1f} MB"))
-        logged = True
-        show(have, total)
-
-    return callback
-
-
-def _download(url: str, part: Path, show: ProgressCallback) -> None:
-    """Download a file, and resume after interruptions."""
-    largest, failures, problem = 0, 0, ""
+def _download(url: str, part: Path) -> None:
+    """Download a file, and go on where it ended after interruptions."""
+    largest = failures = 0
     while failures < ATTEMPTS:
-        if failures:
-            time.sleep(PAUSE_S * 2 ** (failures - 1))
         try:
-            if _receive(url, part, show):
+            if _receive(url, part):
                 return
-            problem = "the connection was cut"
         except HTTPError as error:
             if error.code == 416 and part.exists():  # nothing is left to fetch; the checksum is compared later
                 return
             if error.code not in BUSY_STATUS:
                 raise
-            problem = str(error)
-        except CONNECTION_ERRORS as error:
-            # A host that never answered is not tried again; one that answered before may do so again.
-            if isinstance(error, URLError) and not largest:
-                raise
-            problem = str(error) or type(error).__name__
+        except CUT_CONNECTION as error:
+            _log.debug("%s: %s", masked(url), error)
         size = part.stat().st_size if part.exists() else 0
         # If a server restarts each download, it must get further than before, or this loop would never end.
-        largest, failures = (size, 1) if size > largest else (largest, failures + 1)
-    raise ConnectionError(f"{masked(url)}: {problem}, {ATTEMPTS} times")
+        largest, failures = (size, 0) if size > largest else (largest, failures + 1)
+        time.sleep(PAUSE_S * 2**failures)
+    raise ConnectionError(f"{masked(url)}: the host was busy or the connection was cut, {ATTEMPTS} times")
 
 
-def _receive(url: str, part: Path, show: ProgressCallback) -> bool:
+def _receive(url: str, part: Path) -> bool:
     """Download the missing bytes of a file in one connection, and return True if it is complete."""
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "snnlab", **({"Range": f"bytes={have}-"} if have else {})}
@@ -171,22 +149,11 @@ def _receive(url: str, part: Path, show: ProgressCallback) -> bool:
         if status not in (200, 206):
             raise OSError(f"{masked(url)}: the host answers {status} without data")
         have = have if status == 206 else 0  # from the start, if the server does not support ranges
-        length = response.headers.get("Content-Length")
-        total = None if length is None else have + int(length)
-        with part.open("ab" if have else "wb") as file:
-            while chunk := response.read(CHUNK):
-                file.write(chunk)
-                have += len(chunk)
-                show(have, total)
-    return total is None or have >= total
-
-
-@contextmanager
-def _progress_bar(title: str) -> Iterator[ProgressCallback]:
-    columns = (TextColumn(title), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda have, total: progress.update(task, completed=have, total=total)
+        left = response.headers.get("Content-Length")
+        shown = {"description": f"fetching {part.stem}", "console": Console(stderr=True)}
+        with wrap_file(response, int(left or 0), **shown) as source, part.open("ab" if have else "wb") as file:
+            shutil.copyfileobj(source, file)
+    return left is None or part.stat().st_size >= have + int(left)
 
 
 # Endings of archives that are unpacked; other files, such as .h5, are used as they are.
@@ -206,7 +173,7 @@ def unpack(archive: Path, folder: Path) -> None:
         folder: The target folder. Existing files stay.
 
     Raises:
-        DataError: if it is damaged, or names files outside the folder.
+        DataError: if it is damaged, or a tar file that names files outside the folder.
         OSError: if the folder cannot be written.
     """
     temporary = folder / f"{archive.name}.unpacking"
@@ -226,10 +193,7 @@ def _extract(archive: Path, folder: Path) -> None:
     try:
         if is_zipfile(archive):
             with ZipFile(archive) as file:
-                for name in file.namelist():
-                    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                        raise DataError(archive, f"names a file outside its folder, {name}", "it is not unpacked")
-                file.extractall(folder)
+                file.extractall(folder)  # names of files outside the folder are changed to ones in it
         elif tarfile.is_tarfile(archive):
             with tarfile.open(archive) as file:
                 file.extractall(folder, filter="data")
@@ -238,10 +202,8 @@ def _extract(archive: Path, folder: Path) -> None:
                 shutil.copyfileobj(file, whole)
         else:
             raise DataError(archive, "is neither a zip nor a tar archive")
-    except tarfile.FilterError as error:
-        raise DataError(archive, f"names a file outside its folder ({error})", "it is not unpacked") from error
     except (BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(archive, f"is damaged ({error})", "remove it, and it is fetched again") from error
+        raise DataError(archive, f"cannot be unpacked ({error})", "remove it, and it is fetched again") from error
 
 
 def _move(temporary: Path, folder: Path) -> None:
@@ -273,33 +235,36 @@ def fetch_missing(
     Raises:
         DataError: if one cannot be fetched, has another checksum, or cannot be unpacked.
     """
-    archives = parse_archives(nodes)
-    usable = [archive for archive in archives if archive.url or (folder / archive.name).is_file()]
-    if not (download and usable) or _complete(count(), whole):
+
+    def is_complete() -> bool:
+        existing = count()
+        return all(existing[part] >= number for part, number in whole.items())
+
+    archives = [archive for archive in parse_archives(nodes) if archive.url or (folder / archive.name).is_file()]
+    if not (download and archives) or is_complete():
         return
-    have = ", ".join(f"{found:,} of {whole[part]:,} in {folder / part}" for part, found in count().items())
-    archive = usable[0]
+    have = ", ".join(f"{existing:,} of {whole[part]:,} in {folder / part}" for part, existing in count().items())
+    archive = archives[0]
     try:
         with _locked(folder):
-            for archive in usable:
-                # Another process may have fetched it during the wait.
-                if not _complete(count(), whole):
-                    if archive.url and not (folder / archive.name).is_file():
-                        where = f"{masked(archive.url)} to {folder}"
-                        _log.info(f"found {have}; fetching {where}; data.download=false fetches nothing")
-                    path = fetch_archive(archive, folder)
-                    if is_packed(path):
-                        unpack(path, folder)
+            for archive in archives:
+                if is_complete():  # another process may have fetched it during the wait
+                    break
+                if archive.url and not (folder / archive.name).is_file():
+                    where = f"{masked(archive.url)} to {folder}"
+                    _log.info(f"found {have}; fetching {where}; data.download=false fetches nothing")
+                path = fetch_archive(archive, folder)
+                if is_packed(path):
+                    unpack(path, folder)
     except (OSError, DataError) as error:
-        manual = (
-            f", or fetch {masked(archive.url)} by hand and put the file at {folder / archive.name}"
-            if archive.url
-            else ""
-        )
+        # The text of a URLError encloses its reason in brackets.
+        reason = error.reason if type(error) is URLError else error
+        path = folder / archive.name
+        by_hand = f", or fetch {masked(archive.url)} by hand and put the file at {path}" if archive.url else ""
         raise DataError(
             "data.root",
-            f"found {have}, and fetching the rest failed ({masked(str(_url_error_reason(error)))})",
-            f"data.download=false uses what is there, data.root=FOLDER is the folder with {folder.name}{manual}",
+            f"found {have}, and fetching the rest failed ({masked(str(reason))})",
+            f"data.download=false uses what is there, data.root=FOLDER is the folder with {folder.name}{by_hand}",
         ) from error
 
 
@@ -318,12 +283,3 @@ def _locked(folder: Path) -> Iterator[None]:
     finally:
         if made:
             remove_empty(folder, len(made) - 1)
-
-
-def _url_error_reason(error: Exception) -> object:
-    """Return the reason of a URLError, which its own text encloses in brackets."""
-    return error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
-
-
-def _complete(found: Counts, whole: Counts) -> bool:
-    return all(found[part] >= number for part, number in whole.items())

@@ -120,7 +120,7 @@ def test_missing_recordings_are_fetched_checked_unpacked_and_packed(workplace: P
     assert not (workplace / "mine").exists()
     done = snnlab(*given, "data.root=mine", f"data.archives=[{', '.join(nodes)}]")
     assert done.status == 0, done.err
-    assert_text_has(done.err, (workplace / "shd_train.h5.zip").as_uri(), "mine/SHD", "shd_train.h5.zip", "MB")
+    assert_text_has(done.err, (workplace / "shd_train.h5.zip").as_uri(), "mine/SHD", "shd_train.h5.zip", "kB")
     assert_text_has(done.out, "40 recordings", "120,000 events")
     (workplace / "shd_train.h5.zip").write_bytes(b"another file")
     damaged = snnlab(*given, "data.root=others", f"data.archives=[{', '.join(nodes)}]")
