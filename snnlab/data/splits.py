@@ -221,11 +221,6 @@ def draw_test_part(targets: np.ndarray, fraction: float, groups: np.ndarray | No
     return stratified_holdout(targets, fraction, generator(_TEST_SEED, Stream.TEST), groups).astype(np.uint8)
 
 
-def fingerprint_test_part(fraction: float) -> list[Any]:
-    """Return what decides `draw_test_part`: the fraction and the random stream."""
-    return [fraction, _TEST_SEED, int(Stream.TEST)]
-
-
 def assign_folds(
     targets: np.ndarray, folds: int, rng: np.random.Generator, groups: np.ndarray | None = None
 ) -> np.ndarray:

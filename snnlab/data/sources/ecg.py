@@ -68,7 +68,7 @@ class QTDatabase:
     ) -> None:
         if unlabelled is not None and unlabelled >= len(NAMES):
             raise ConfigError("unlabelled", f"must be below the {len(NAMES)} classes, got {unlabelled}")
-        self.step_us, self.unlabelled = round(1000 * step_ms), unlabelled
+        self.step_us = round(1000 * step_ms)
         self.folder = self.origin = Path(root or "data").expanduser() / FOLDER
         fetch_missing(
             archives,
@@ -88,9 +88,9 @@ class QTDatabase:
         self.notes: list[str] = []
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return the files' checksums and the settings of the labels."""
+        """Return the files' checksums and the length of a step."""
         files = {name: hashlib.sha256((self.folder / name).read_bytes()).hexdigest() for name in FILES}
-        return {"dataset": self.label, "files": files, "step_us": self.step_us, "unlabelled": self.unlabelled}
+        return {"dataset": self.label, "files": files, "step_us": self.step_us}
 
     def __len__(self) -> int:
         return len(self._spikes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -389,28 +390,14 @@ class Folder:
         self._last: tuple[Path, Events] | None = None
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return the reading options, and every recording's file, size, modification time and label.
-
-        The parts are not included: the packed copy is the same for any split.
-        """
+        """Return the reading options, and every recording's file, size, modification time and part of the file."""
         stats = {path: path.stat() for path in dict.fromkeys(entry.path for entry in self._entries)}
         recordings = [
             f"{self._relative(entry.path)} {stats[entry.path].st_size} {stats[entry.path].st_mtime_ns}"
-            f" {_format_exact(entry.start_ms)} {_format_exact(entry.end_ms)} {target}"
-            for entry, target in zip(self._entries, self._fingerprint_targets(), strict=True)
+            f" {entry.start_ms} {entry.end_ms}"
+            for entry in self._entries
         ]
-        # Without entries for what is not set, earlier packed recordings stay valid.
-        optional = ("polarity_values", "cochlea")
-        reading = {key: value for key, value in vars(self.reading).items() if key not in optional or value}
-        if self.reading.cochlea is not None:
-            reading["cochlea"] = vars(self.reading.cochlea)
-        return ({} if self._kind == "class" else {"targets": self._kind}) | {
-            "dataset": self.label,
-            "reading": reading | {"columns": list(self.reading.columns or ())},
-            "sensor_size": list(self.sensor_size),
-            "classes": self.class_names,
-            "recordings": recordings,
-        }
+        return {"dataset": self.label, "reading": asdict(self.reading), "recordings": recordings}
 
     def intervals(self) -> list[LabelInterval]:
         """Return the table's labels of parts of recordings; nothing if it labels whole ones."""
@@ -464,11 +451,6 @@ class Folder:
         kept = events.take(slice(first, stop))
         return kept._replace(t=kept.t - start)
 
-    def _fingerprint_targets(self) -> list[Any]:
-        if self._kind != "steps":
-            return self.targets.tolist()
-        return [self.targets[self.targets[:, 0] == index, 1:].tolist() for index in range(len(self))]
-
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
@@ -489,12 +471,6 @@ class Folder:
     def __getstate__(self) -> dict[str, Any]:
         """Pickle without the file that was read last."""
         return vars(self) | {"_last": None}
-
-
-def _format_exact(ms: float) -> str:
-    """Return a time with as few digits as represent it exactly."""
-    short = f"{ms:g}"
-    return short if float(short) == ms else repr(ms)
 
 
 def _check_needs_no_table(

@@ -15,7 +15,7 @@ from snnlab.data.events import Events, SensorSize
 from snnlab.data.fetching import fetch_missing
 from snnlab.data.formats import ReadOptions, events_from_columns, read_file
 from snnlab.data.reading_process import read_apart
-from snnlab.data.splits import draw_test_part, fingerprint_test_part
+from snnlab.data.splits import draw_test_part
 from snnlab.errors import DataError
 from snnlab.spec.interval import between
 
@@ -150,11 +150,6 @@ class UnsplitFiles(RecordingFiles):
         super().__init__(root, download, archives)
         self.test_rule, self.test_fraction = test_rule, test_fraction
         self.split = choose_test(self.targets, test_rule, test_fraction)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Return every file's name, size and modification time, and the choice of test recordings."""
-        test = [self.test_rule, *fingerprint_test_part(self.test_fraction)]
-        return {**super().fingerprint(), "test": test}
 
 
 def partial_notes(label: str, folder: Path, parts: Sequence[DatasetPart], sizes: Sequence[int]) -> list[str]:

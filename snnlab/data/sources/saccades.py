@@ -17,7 +17,7 @@ from snnlab.data.events import Events, SensorSize
 from snnlab.data.events.simulators import Saccades, digit_image, simulate_saccades
 from snnlab.data.sources.folder import assign_parts, discover_folders, number_labels
 from snnlab.data.sources.mnist import FOLDER, MNISTFiles
-from snnlab.data.splits import TEST, draw_test_part, fingerprint_test_part, merge_groups
+from snnlab.data.splits import TEST, draw_test_part, merge_groups
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn.encoders import ENCODERS as KINDS
 from snnlab.spec.interval import Count, NonNegative, at_least, between
@@ -114,7 +114,7 @@ class SaccadeDigits(SaccadeDataset):
         return draw_test_part(self.targets, _TEST_FRACTION)
 
     def fingerprint(self) -> dict[str, Any]:
-        return {"dataset": self.label, **self.camera(), "test": fingerprint_test_part(_TEST_FRACTION)}
+        return {"dataset": self.label, **self.camera()}
 
     def __len__(self) -> int:
         return 1797
@@ -179,9 +179,8 @@ class SaccadeMNIST(SaccadeDataset):
     def fingerprint(self) -> dict[str, Any]:
         """Return the files, the numbers of digits, and the camera."""
         numbers = np.bincount(self.split, minlength=2).tolist()
-        # Without an entry for 1, earlier packed recordings stay valid.
-        first = {} if self._first_train == 1 else {"first_train": self._first_train}
-        return {"dataset": self.label, "files": self._files.fingerprint(), "numbers": numbers, **first, **self.camera()}
+        digits = {"numbers": numbers, "first_train": self._first_train}
+        return {"dataset": self.label, "files": self._files.fingerprint(), **digits, **self.camera()}
 
     def __len__(self) -> int:
         return self._sources.size
@@ -245,12 +244,9 @@ class SaccadeImages(SaccadeDataset):
         self.notes += [f"saccade_images: {note}" for note in notes]
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return every image's file, size, modification time, class and part, and the camera."""
+        """Return every image's file, size and modification time, and the camera."""
         stats = [(entry.path, entry.path.stat()) for entry in self._entries]
-        images = [
-            f"{path.relative_to(self.root).as_posix()} {stat.st_size} {stat.st_mtime_ns} {target} {part}"
-            for (path, stat), target, part in zip(stats, self.targets, self.split, strict=True)
-        ]
+        images = [f"{path.relative_to(self.root).as_posix()} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats]
         return {"dataset": self.label, "images": images, "size": self.image_size, **self.camera()}
 
     def __len__(self) -> int:

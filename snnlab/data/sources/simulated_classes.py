@@ -13,7 +13,7 @@ import numpy as np
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
 from snnlab.data.events.simulators import Motifs, Recipe, draw_motifs, draw_orders, simulate_spike_patterns
-from snnlab.data.splits import draw_test_part, fingerprint_test_part
+from snnlab.data.splits import draw_test_part
 from snnlab.errors import ConfigError
 from snnlab.spec.interval import NonNegative, at_least
 
@@ -54,15 +54,12 @@ class SimulatedClasses(ABC):
         return draw_test_part(self.targets, _TEST_FRACTION)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return the recipe, the sizes and the seed."""
+        """Return the recipe, the number of classes and the seed."""
         return {
             "dataset": self.label,
             "recipe": vars(self.recipe),
             "seed": self.simulation_seed,
-            "sensor_size": list(self.sensor_size),
             "num_classes": self.num_classes,
-            "num_recordings": len(self),
-            "test": fingerprint_test_part(_TEST_FRACTION),
         }
 
     def __len__(self) -> int:

@@ -152,7 +152,7 @@ def test_values_are_targets_with_names_and_no_strata(tmp_path: Path) -> None:
     np.testing.assert_array_equal(store.targets, folder.targets)
     (tmp_path / "values.csv").write_text("\n".join(["path,value_x,value_y", *lines[:-1], "3.npy,9,9"]))
     changed = Folder(str(tmp_path), SENSOR, labels="values.csv", test_fraction=0.25, targets="value")
-    assert changed.fingerprint() != folder.fingerprint()
+    assert open_or_build(changed, tmp_path / "stores").fingerprint != store.fingerprint
 
 
 def test_labels_over_time_are_segments_of_whole_recordings(tmp_path: Path) -> None:

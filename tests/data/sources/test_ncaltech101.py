@@ -54,12 +54,6 @@ def test_a_tenth_of_each_class_is_for_testing(root: Path, rule: Any, last: list[
     assert last is None or chosen.tolist() == last
 
 
-def test_the_rule_is_part_of_the_fingerprint(root: Path) -> None:
-    settings: list[dict[str, Any]] = [{}, {"test_rule": "last"}, {"test_fraction": 0.2}]
-    marks = [str(NCaltech101(str(root), download=False, **setting).fingerprint()) for setting in settings]
-    assert len(set(marks)) == 3
-
-
 def test_places_are_the_files_and_tonics_but_for_the_least(root: Path, tonic_reference: Any) -> None:
     ours, theirs = NCaltech101(str(root), download=False), tonic_reference("NCALTECH101", root)
     names = [Path(path) for path in theirs.data]

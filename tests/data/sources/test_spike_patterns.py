@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from snnlab.data.data_settings import build_dataset
 from snnlab.data.events import Events, check_events
+from snnlab.data.events.packing import store_path
 from snnlab.data.sources.simulated_classes import SpikePatterns
 from snnlab.errors import ConfigError, UnknownSettingError
 
@@ -85,6 +87,6 @@ def test_the_first_recording_is_the_same_for_everyone() -> None:
 @pytest.mark.parametrize(
     "changes", [{"simulation_seed": 1}, {"sensor_size": [30, 2, 1]}, {"num_classes": 5}, {"num_recordings": 41}]
 )
-def test_the_fingerprint_follows_everything_that_decides_the_recordings(changes: dict[str, Any]) -> None:
-    assert _source().fingerprint() == _source().fingerprint()
-    assert _source(**changes).fingerprint() != _source().fingerprint()
+def test_the_store_follows_everything_that_decides_the_recordings(changes: dict[str, Any], tmp_path: Path) -> None:
+    assert store_path(_source(), tmp_path) == store_path(_source(), tmp_path)
+    assert store_path(_source(**changes), tmp_path) != store_path(_source(), tmp_path)
