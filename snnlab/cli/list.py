@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -52,7 +53,7 @@ def print_datasets(user_dir: Path | None) -> None:
 
 
 class PackedCopy(NamedTuple):
-    """A packed copy: its dataset, the folder of its recordings, and their number; 0 if it is damaged."""
+    """A packed copy: its dataset, the folder of its recordings, and their number."""
 
     label: str
     origin: str | None
@@ -60,16 +61,12 @@ class PackedCopy(NamedTuple):
 
 
 def packed_copies(folder: Path) -> list[PackedCopy]:
-    """Return the packed copies in a folder, without those of an earlier format that lack checksums of recordings."""
-    found = [copy for copy in copies(folder) if (copy.path / "hashes.npy").is_file()]
-    return [PackedCopy(copy.label, copy.origin, _count_recordings(copy.path)) for copy in found]
-
-
-def _count_recordings(store: Path) -> int:
-    try:
-        return load_array(store / "hashes.npy").size
-    except (OSError, ValueError):
-        return 0  # listed as damaged; opening the copy reports the cause
+    """Return the packed copies in a folder, without those that do not open and are packed again."""
+    packed = []
+    for copy in copies(folder):
+        with suppress(OSError, ValueError):
+            packed.append(PackedCopy(copy.label, copy.origin, load_array(copy.path / "hashes.npy").size))
+    return packed
 
 
 def _dataset_of_file(name: str, path: Path, packed: Sequence[PackedCopy]) -> DatasetLine:
@@ -91,7 +88,7 @@ def _availability_text(settings: Mapping[str, Any], packed: Sequence[PackedCopy]
     found = [store for store in packed if store.label == getattr(factory, "label", "")]
     # A user's own recordings share a label; their folder distinguishes them.
     if sizes := [store.recordings for store in found if root in (None, store.origin)]:
-        return f"packed, {max(sizes):,} recordings" if max(sizes) else "packed, but damaged"
+        return f"packed, {max(sizes):,} recordings"
     folder_name = getattr(factory, "folder_name", None)
     if settings.get("root") == "???":
         return "yours"
