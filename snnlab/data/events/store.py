@@ -18,6 +18,7 @@ import numpy as np
 from snnlab.data.events.camera import CameraPath
 from snnlab.data.events.recording import Events, SensorSize
 from snnlab.errors import StoreError, one_line
+from snnlab.files import load_array
 from snnlab.target_kinds import NO_END, gather_targets
 
 FORMAT = 3
@@ -117,13 +118,13 @@ class Store:
         self.sensor_size, self.targets, self.split, self.groups = labels
         try:
             self.manifest = Manifest.read(path)
-            self._offsets, self.last_t, self.hashes = (np.load(path / f"{key}.npy") for key in INDEX)
+            self._offsets, self.last_t, self.hashes = (load_array(path / f"{key}.npy") for key in INDEX)
             self.num_events = int(self._offsets[-1])
             self._columns = {
                 key: _map_column(path / f"{key}.bin", dtype, self.num_events)
                 for key, dtype in column_types(self.sensor_size).items()
             }
-        except (OSError, ValueError, TypeError, EOFError, IndexError) as error:
+        except (OSError, ValueError, TypeError, IndexError) as error:
             raise StoreError(path, f"cannot be opened ({one_line(error)})", "snnlab data clean deletes it") from error
 
     def __reduce__(self) -> tuple[object, tuple[Path, Labels, CameraPath | None]]:
