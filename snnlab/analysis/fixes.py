@@ -54,8 +54,6 @@ def _find(nodes: Node, names: list[str], key: str) -> tuple[str, Node]:
         return _find(node["shortcut"], rest[1:], f"{key}.shortcut")
     if rest[0] in node.get("branches", {}):
         return _find(node["branches"][rest[0]], rest[1:], f"{key}.branches.{rest[0]}")
-    if "neuron" in node:
-        return f"{key}.neuron", node["neuron"]  # all neurons of the block share one node
     if node.get("type") == "repeat":
         rest = rest[1:]  # all copies share one node
     return _find(node.get("layers", {}), rest, f"{key}.layers")
@@ -64,8 +62,7 @@ def _find(nodes: Node, names: list[str], key: str) -> tuple[str, Node]:
 def _all_nodes(nodes: Node) -> list[Node]:
     found: list[Node] = []
     for node in nodes.values():
-        shared = {"neuron": node["neuron"]} if "neuron" in node else None
-        inner = [shared, node.get("layers"), node.get("shortcut"), *(node.get("branches") or {}).values()]
+        inner = [node.get("layers"), node.get("shortcut"), *(node.get("branches") or {}).values()]
         found += [node, *(other for part in inner if isinstance(part, Mapping) for other in _all_nodes(part))]
     return found
 

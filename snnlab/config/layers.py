@@ -17,8 +17,7 @@ def expand_layers(
 ) -> Nodes:
     """Return the layers in the order of computation, `after` resolved and `{type: neuron}` merged with the neuron.
 
-    Layers within blocks are expanded too: those of `layers`, `shortcut`, each of `branches`, and `feedback`; and the
-    `neuron` of a block that has one for all of its neurons.
+    Layers within blocks are expanded too: those of `layers`, `shortcut`, each of `branches`, and `feedback`.
     """
     nodes = {name: _checked_layer(name, node, layers, place) for name, node in layers.items()}
     expanded = {}
@@ -42,8 +41,6 @@ def _expand_within(
             name: expand_layers(inner, neuron, known, f"{at}.{name}") if isinstance(inner, Mapping) else inner
             for name, inner in node["branches"].items()
         }
-    if isinstance(own := node.get("neuron"), Mapping) and "type" in own:
-        expanded["neuron"] = _with_neuron(dict(own), neuron, known, f"{place}.neuron")
     feedback = node.get("feedback")
     if isinstance(feedback, Mapping):
         expanded["feedback"] = _expand_within(feedback, neuron, known, f"{place}.feedback")

@@ -130,7 +130,7 @@ def _count_text(number: int, kind: str) -> str:
 
 
 def setting_place(network: Network, layer: str) -> str:
-    """Return the place of a layer in the configuration, or that of the block that it belongs to."""
+    """Return the place of a layer in the configuration."""
     place, before, block = "model", ".layers", network
     for name in layer.split("."):
         kind, module = block.layer_types.get(name), block.get_submodule(name)
@@ -138,7 +138,7 @@ def setting_place(network: Network, layer: str) -> str:
             place, before = f"{place}{'.branches' if kind == 'branch' else ''}.{name}", ""
         elif kind != "copy":  # all copies have one node
             place, before = f"{place}{before}.{name}", ".layers"
-        if not isinstance(module, Network) or module.expanded is not None:
+        if not isinstance(module, Network):
             break
         block = module
     return place

@@ -10,10 +10,7 @@ from snnlab.nn.blocks.attention import (
     KVMask as KVMask,
     QKMask as QKMask,
     kv_mask as kv_mask,
-    qk_attention as qk_attention,
     qk_mask as qk_mask,
-    spike_driven_attention as spike_driven_attention,
-    spiking_self_attention as spiking_self_attention,
 )
 from snnlab.nn.blocks.branches import (
     Parallel as Parallel,
@@ -22,12 +19,6 @@ from snnlab.nn.blocks.branches import (
     repeat as repeat,
     residual as residual,
     sequential as sequential,
-)
-from snnlab.nn.blocks.embeddings import (
-    patch_embedding as patch_embedding,
-    patch_splitting as patch_splitting,
-    position_conv as position_conv,
-    spiking_mlp as spiking_mlp,
 )
 from snnlab.nn.blocks.graph import Graph as Graph, graph as graph
 from snnlab.nn.blocks.loop import (

@@ -61,9 +61,7 @@ def _fold_nodes(layers: Mapping[str, Any], network: nn.Module) -> dict[str, Any]
 
 
 def _fold_within(node: Mapping[str, Any], block: nn.Module) -> dict[str, Any]:
-    """Return a block's node with the layers in it folded; a block of a few settings becomes its layers."""
-    if isinstance(block, Network) and block.expanded is not None:
-        node = block.expanded
+    """Return a block's node with the layers in it folded."""
     found = dict(node)
     if isinstance(node.get("layers"), Mapping):
         copied = block.get_submodule("copy1") if node.get("type") == "repeat" else block

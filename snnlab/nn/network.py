@@ -74,8 +74,6 @@ class Network(TemporalLayer):
         self.layer_types = dict(layer_types or {})
         self.run_settings = RunSettings()
         self.built_from: BuiltFrom | None = None
-        # The node with all layers of a block that was built from a node with a few settings, such as `spiking_mlp`.
-        self.expanded: Mapping[str, Any] | None = None
         self._plans = PlanCache()
         self._extra_layers = frozenset(extra_layers or ())
         for name, layer in (*layers.items(), *(extra_layers or {}).items()):

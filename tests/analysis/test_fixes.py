@@ -48,18 +48,13 @@ def test_the_new_learning_rate_changes_a_tenth_of_the_weights_in_a_step():
         ("block.shortcut.lif", "model.layers.block.shortcut.lif"),
         ("many.copy2.lif", "model.layers.many.layers.lif"),
         ("both.a.lif", "model.layers.both.branches.a.lif"),
-        ("many.copy1.mlp.neuron2", "model.layers.many.layers.mlp.neuron"),
     ],
 )
 def test_a_layer_within_a_block_is_found_in_the_yaml(name: str, key: str):
     inner = {"lif": {**NEURON, "v_threshold": 9.0}}
     layers = {
         "block": {"type": "residual", "layers": inner, "shortcut": inner},
-        "many": {
-            "type": "repeat",
-            "times": 2,
-            "layers": {**inner, "mlp": {"type": "spiking_mlp", "neuron": inner["lif"]}},
-        },
+        "many": {"type": "repeat", "times": 2, "layers": inner},
         "both": {"type": "parallel", "branches": {"a": inner}},
     }
     assert settings(layers).layer_key(name, "v_threshold") == f"{key}.v_threshold"

@@ -104,7 +104,6 @@ def test_within_blocks_the_neuron_is_merged_and_after_resolved_at_any_depth():
         },
         "ways": {"type": "parallel", "branches": {"a": {"lif": own}, "b": {"lif": lif}}},
         "loop": {"type": "loop", "layers": {"lif": lif}, "feedback": {"from": "lif", "layers": {"back": own}}},
-        "mlp": {"type": "spiking_mlp", "neuron": own},
         "loops": {"type": "loop", "layers": {"lif": lif}, "feedback": [{"to": "lif"}, {"layers": {"back": own}}]},
     }
     expanded = expand_layers(layers, LIF, catalogue())
@@ -116,9 +115,8 @@ def test_within_blocks_the_neuron_is_merged_and_after_resolved_at_any_depth():
         expanded["ways"]["branches"]["a"]["lif"],
         expanded["loop"]["feedback"]["layers"]["back"],
         expanded["loops"]["feedback"][1]["layers"]["back"],
-        expanded["mlp"]["neuron"],
     ]
-    assert changed == [{**LIF, "tau_mem": 5}] * 6
+    assert changed == [{**LIF, "tau_mem": 5}] * 5
     assert expanded["ways"]["branches"]["b"] == {"lif": LIF}
     assert expanded["loop"]["feedback"]["from"] == "lif"
     assert layers["block"]["layers"]["norm"]["after"] == "lif"  # the argument is not changed

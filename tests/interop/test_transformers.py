@@ -35,55 +35,103 @@ def library(name: str) -> Any:
         return pytest.importorskip(f"spikingjelly.activation_based.{name}")
 
 
-def block(kind: str, **settings: Any) -> dict[str, Any]:
-    return {"type": kind, "neuron": LIF, **settings}
+Layers = dict[str, Any]
+NORM = {"type": "batch_norm"}
+POOL = {"type": "max_pool", "kernel_size": 3, "stride": 2, "padding": 1}
+LOW = {**LIF, "v_threshold": 0.5}
 
 
-def residual(**layers: Any) -> dict[str, Any]:
-    return {"type": "residual", "layers": layers}
+def residual(layers: Layers, **shortcut: Layers) -> Layers:
+    return {"type": "residual", "layers": layers, **shortcut}
 
 
-HEAD: dict[str, Any] = {
+def conv(channels: int, size: int = 1, *, bias: bool = False, stride: int = 1) -> Layers:
+    settings = {"out_channels": channels, "kernel_size": size, "padding": size // 2, "stride": stride, "bias": bias}
+    return {"type": "conv2d", **settings}
+
+
+def projection(name: str, channels: int, *, bias: bool = False) -> Layers:
+    return {name: conv(channels, bias=bias), f"{name}_norm": NORM, f"{name}_neuron": LIF}
+
+
+def patches(channels: list[int], pooled: list[bool], *, bias: bool = False, pool_first: bool = True) -> Layers:
+    """Return stages of a convolution, a norm, neurons and in some a pooling."""
+    layers: Layers = {}
+    for stage, (width, pool) in enumerate(zip(channels, pooled, strict=True), 1):
+        last = {f"pool{stage}": POOL, f"neuron{stage}": LIF} if pool else {f"neuron{stage}": LIF}
+        layers |= {f"conv{stage}": conv(width, 3, bias=bias), f"norm{stage}": NORM}
+        layers |= last if pool_first else dict(reversed(last.items()))
+    return layers
+
+
+def embedding(channels: int) -> Layers:
+    shortcut = {"conv": conv(channels, stride=2, bias=True), "norm": NORM, "neuron": LIF}
+    return residual(patches([channels] * 2, [True, False], bias=True), shortcut=shortcut)
+
+
+def self_attention(channels: int, num_heads: int) -> Layers:
+    product = {"type": "attention_product", "num_heads": num_heads, "scale": 0.125}
+    return {**projection("qkv", 3 * channels), "product": product, "low": LOW, **projection("out", channels)}
+
+
+def qk_attention(channels: int, num_heads: int, per: str = "token") -> Layers:
+    mask = {"type": "qk_mask", "num_heads": num_heads, "per": per, "layers": {"lif": LOW}}
+    return {**projection("qk", 2 * channels), "mask": mask, **projection("out", channels)}
+
+
+def spike_driven_attention(channels: int) -> Layers:
+    mask = {"type": "kv_mask", "layers": {"lif": LOW}}
+    out = {"out": conv(channels, bias=True), "out_norm": NORM}
+    return {"neuron": LIF, **projection("qkv", 3 * channels), "mask": mask, **out}
+
+
+def mlp(channels: int, *, bias: bool) -> Layers:
+    return {**projection("fc1", 2 * channels, bias=bias), **projection("fc2", channels, bias=bias)}
+
+
+def neurons_first(layers: Layers) -> Layers:
+    """Return the layers with the neurons of each projection before its convolution."""
+    items = [*layers.items()]
+    return dict(item for at in range(0, len(items), 3) for item in (items[at + 2], *items[at : at + 2]))
+
+
+POSITION = {"conv": conv(32, 3), "norm": NORM, "neuron": LIF}
+HEAD: Layers = {
     "pool": {"type": "adaptive_avg_pool", "output_size": 1},
     "flatten": {"type": "flatten"},
 }
-OUT: dict[str, Any] = {"out": {"type": "linear", "out_features": 10}}
+OUT: Layers = {"out": {"type": "linear", "out_features": 10}}
 DETACHED = {"tau": 2.0, "detach_reset": True}
+WIDTHS = [4, 8, 16, 32]
 
 
-def spikformer(stem: dict[str, Any], depth: int) -> dict[str, Any]:
-    attention = residual(ssa=block("spiking_self_attention", num_heads=4, bias=False))
-    encoder = {"attention": attention, "mlp": residual(mlp=block("spiking_mlp", ratio=2, bias=False))}
-    repeat = {"type": "repeat", "times": depth, "layers": encoder}
-    return {"embedding": stem, "position": block("position_conv"), "encoder": repeat, **HEAD, **OUT}
+def encoder(attention: Layers, mlp: Layers) -> Layers:
+    return {"type": "repeat", "times": 2, "layers": {"attention": residual(attention), "mlp": residual(mlp)}}
 
 
-def qkformer() -> dict[str, Any]:
-    layers: dict[str, Any] = {"stem": block("patch_splitting", channels=[4], pool_first=True, bias=True)}
-    for number, channels in enumerate((8, 16, 32), 1):
-        attention = (
-            block("spiking_self_attention", num_heads=4, bias=False)
-            if number == 3
-            else block("qk_attention", num_heads=4, bias=False)
-        )
-        pool = [True, False]
+def spikformer() -> Layers:
+    blocks = encoder(self_attention(32, 4), mlp(32, bias=False))
+    return {**patches(WIDTHS, [True] * 4), "position": residual(POSITION), "encoder": blocks, **HEAD, **OUT}
+
+
+def qkformer() -> Layers:
+    layers = patches([4], [True], bias=True)
+    for stage, channels in enumerate((8, 16, 32), 1):
+        attention = self_attention(channels, 4) if channels == 32 else qk_attention(channels, 4)
         layers |= {
-            f"embedding{number}": block("patch_embedding", channels=[channels, channels], pool=pool, bias=True),
-            f"attention{number}": residual(attention=attention),
-            f"mlp{number}": residual(mlp=block("spiking_mlp", ratio=2)),
+            f"embedding{stage}": embedding(channels),
+            f"attention{stage}": residual(attention),
+            f"mlp{stage}": residual(mlp(channels, bias=True)),
         }
     return {**layers, **HEAD, **OUT}
 
 
-def spike_driven() -> dict[str, Any]:
-    stem = block("patch_splitting", channels=[4, 8, 16, 32], pool=[False, True, False, True], last_neuron=False)
-    encoder = {
-        "attention": residual(sdsa=block("spike_driven_attention")),
-        "mlp": residual(mlp=block("spiking_mlp", ratio=2, neuron_first=True)),
-    }
-    position = block("position_conv", neuron_first=True)
-    repeat = {"type": "repeat", "times": 2, "layers": encoder}
-    return {"embedding": {**stem, "bias": True}, "position": position, "encoder": repeat, **HEAD, "lif": LIF, **OUT}
+def spike_driven() -> Layers:
+    stem = patches(WIDTHS, [False, True, False, True], bias=True, pool_first=False)
+    del stem["neuron4"]
+    position = residual(neurons_first(POSITION))
+    blocks = encoder(spike_driven_attention(32), neurons_first(mlp(32, bias=True)))
+    return {**stem, "position": position, "encoder": blocks, **HEAD, "lif": LIF, **OUT}
 
 
 class Pair(NamedTuple):
@@ -111,37 +159,27 @@ def attention(name: str, **settings: Any) -> Callable[[], nn.Module]:
 
 
 PAIRS = {
-    "self_attention": Pair(
-        {"a": block("spiking_self_attention", num_heads=2, bias=False)}, attention("SpikingSelfAttention", num_heads=2)
-    ),
-    "token": Pair({"a": block("qk_attention", num_heads=2, bias=False)}, attention("TokenQKAttention", num_heads=2)),
-    "channel": Pair(
-        {"a": block("qk_attention", num_heads=2, per="channel", bias=False)},
-        attention("ChannelQKAttention", num_heads=2),
-    ),
+    "self_attention": Pair(self_attention(8, 2), attention("SpikingSelfAttention", num_heads=2)),
+    "token": Pair(qk_attention(8, 2), attention("TokenQKAttention", num_heads=2)),
+    "channel": Pair(qk_attention(8, 2, "channel"), attention("ChannelQKAttention", num_heads=2)),
     "spike_driven": Pair(
-        {"a": residual(sdsa=block("spike_driven_attention"))},
-        attention("SpikeDrivenSelfAttention", num_heads=2),
-        tokens=False,
+        {"a": residual(spike_driven_attention(8))}, attention("SpikeDrivenSelfAttention", num_heads=2), tokens=False
     ),
-    "mlp": Pair(
-        {"a": block("spiking_mlp", ratio=2, bias=False)},
-        lambda: library("model.spikformer").SpikformerMLP(8, 16, 8, **DETACHED),
-    ),
+    "mlp": Pair(mlp(8, bias=False), lambda: library("model.spikformer").SpikformerMLP(8, 16, 8, **DETACHED)),
     "patch_splitting": Pair(
-        {"a": block("patch_splitting", channels=[4, 8, 16, 32], pool_first=True), "b": block("position_conv")},
+        {**patches(WIDTHS, [True] * 4), "position": residual(POSITION)},
         lambda: library("model.spikformer").SpikformerPatchStem(18, 18, 16, 2, 32, **DETACHED),
         18,
         2,
         tokens=False,
     ),
     "patch_embedding": Pair(
-        {"a": block("patch_embedding", channels=[16, 16], pool=[True, False], bias=True)},
+        {"a": embedding(16)},
         lambda: library("model.qkformer")._PatchEmbedStage(8, 16, None, {**DETACHED, "step_mode": "m"}),
         tokens=False,
     ),
     "spikformer": Pair(
-        spikformer(block("patch_splitting", channels=[4, 8, 16, 32], pool_first=True), 2),
+        spikformer(),
         lambda: library("model.spikformer").Spikformer(
             3, 2, 34, 34, num_classes=10, embed_dims=32, num_heads=4, mlp_ratio=2, depths=2
         ),
@@ -242,11 +280,12 @@ def test_a_network_has_the_parameters_that_its_authors_code_uses(name: str) -> N
     assert sum(parameter.numel() for parameter in network.parameters()) == COUNTS[name]
 
 
-def test_a_missing_bias_names_the_setting_of_its_block(tmp_path: Path) -> None:
-    layers = {"enc": {"type": "repeat", "times": 1, "layers": {"mlp": residual(mlp=block("spiking_mlp"))}}}
-    theirs = build_network(layers, in_shape=(4, 2, 2), dt=None).network.state_dict()
+def test_a_missing_bias_names_the_setting_of_its_layer_in_all_copies(tmp_path: Path) -> None:
+    def layers(*, bias: bool) -> Layers:
+        return {"encoder": encoder(self_attention(4, 2), mlp(4, bias=bias))}
+
+    theirs = build_network(layers(bias=True), in_shape=(4, 2, 2), dt=None).network.state_dict()
     torch.save(theirs, tmp_path / "theirs.pt")
-    layers["enc"]["layers"]["mlp"] = residual(mlp=block("spiking_mlp", bias=False))
-    network = build_network(layers, in_shape=(4, 2, 2), dt=None).network
-    with assert_raises(DataError, tmp_path / "theirs.pt", "model.layers.enc.layers.mlp.layers.mlp.bias=true"):
+    network = build_network(layers(bias=False), in_shape=(4, 2, 2), dt=None).network
+    with assert_raises(DataError, tmp_path / "theirs.pt", "model.layers.encoder.layers.mlp.layers.fc1.bias=true"):
         load_state_dict(network, tmp_path / "theirs.pt", "spikingjelly")

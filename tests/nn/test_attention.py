@@ -1,4 +1,4 @@
-"""The blocks of spiking transformers.
+"""The masks and the product of spiking attention.
 
 Axes: T steps, B samples, C channels, L tokens.
 """
@@ -11,9 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from snnlab.errors import ConfigError, UnknownSettingError
+from snnlab.errors import ConfigError
 from snnlab.nn import Network, build_network
-from snnlab.nn.fold_norm import fold_norm
 
 from ..refusals import assert_raises
 
@@ -77,70 +76,39 @@ def test_keys_and_values_that_spike_together_let_the_queries_of_their_channel_pa
     assert 0 < y.mean() < q.mean()
 
 
-BLOCKS: dict[str, dict[str, Any]] = {
-    "spiking_self_attention": {"num_heads": 2},
-    "qk_attention": {"num_heads": 2, "per": "channel"},
-    "spike_driven_attention": {},
-    "spiking_mlp": {"ratio": 0.5},
-    "position_conv": {"neuron_first": True},
-    "patch_splitting": {"channels": [4, 6], "pool": [True, False]},
-    "patch_embedding": {"channels": [4, 6]},
-}
-
-
-def node_of(kind: str, **settings: Any) -> dict[str, Any]:
-    return {"type": kind, "neuron": LIF, **BLOCKS[kind], **settings}
-
-
-@pytest.mark.parametrize(("kind", "size"), [("conv1d", (5,)), ("conv3d", (2, 3, 3))])
-@pytest.mark.parametrize("block", BLOCKS)
-def test_a_block_takes_one_to_three_axes_of_cells(block: str, kind: str, size: tuple[int, ...]) -> None:
-    network = build(node_of(block), (C, *size))
-    assert network(torch.randn(T, B, C, *size))[0].dim() == 3 + len(size)
-    assert {type(layer).__name__.lower() for layer in network.modules() if "Conv" in type(layer).__name__} == {kind}
-
-
-@pytest.mark.parametrize("kind", BLOCKS)
-def test_its_norms_fold_into_its_convolutions(kind: str) -> None:
-    network = build({"type": "repeat", "times": 2, "layers": {"block": node_of(kind)}}).double()
-    x = torch.randn(T, B, C, *SIZE, dtype=torch.float64) * 3
-    network(x)
-    network.eval()
-    folded = fold_norm(network)
-    assert not [name for name, _ in folded.named_modules() if "norm" in name]
-    torch.testing.assert_close(folded(x)[0], network(x)[0])
+MASK = {"type": "qk_mask", "num_heads": 2, "layers": LAYERS}
+PRODUCT = {"type": "attention_product", "num_heads": 2}
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings", "place", "words"),
+    ("node", "place", "words"),
     [
-        ("spiking_self_attention", {"num_heads": 3}, ".num_heads", ("8", "3", "2", "4")),
-        ("qk_attention", {"num_heads": 16}, ".num_heads", ("8", "16")),
-        ("qk_attention", {"per": "head"}, ".per", ("token", "channel")),
-        ("qk_attention", {"neuron": {"type": "lif", "beta": 2.0}}, ".neuron.beta", ("2.0",)),
-        ("patch_embedding", {"neuron": {"type": "lif", "beta": 2.0}}, ".neuron.beta", ("2.0",)),
-        ("spiking_mlp", {"ratio": 0.1}, ".ratio", ("0.1", "8")),
-        ("patch_splitting", {"pool": [True]}, ".pool", ("2",)),
-        ("patch_splitting", {"channels": []}, ".channels", ()),
-        ("patch_splitting", {"channels": [4, 0]}, ".channels", ("0",)),
+        ({**PRODUCT, "num_heads": 3}, ".num_heads", ("8", "3", "2", "4")),
+        ({**MASK, "num_heads": 24}, ".num_heads", ("12", "24")),
+        ({**MASK, "per": "head"}, ".per", ("token", "channel")),
+        ({**MASK, "layers": {"lif": {**LIF, "beta": 2.0}}}, ".layers.lif.beta", ("2.0",)),
     ],
 )
-def test_wrong_settings_are_refused_at_their_place(
-    kind: str, settings: dict[str, Any], place: str, words: tuple[str, ...]
-) -> None:
+def test_wrong_settings_are_refused_at_their_place(node: dict[str, Any], place: str, words: tuple[str, ...]) -> None:
     with assert_raises(ConfigError, f"model.layers.a{place}", *words):
-        build(node_of(kind, **settings))
+        build(node, (3 * C, *SIZE))
 
 
-def test_an_unknown_setting_of_the_neurons_is_named() -> None:
-    with assert_raises(UnknownSettingError, "model.layers.a.neuron.tau", "tau_mem"):
-        build(node_of("spike_driven_attention", neuron={"type": "lif", "tau": 2.0}))
+NODES = [MASK, PRODUCT, {"type": "kv_mask", "layers": LAYERS}]
 
 
-@pytest.mark.parametrize("kind", BLOCKS)
-def test_an_input_without_cells_is_refused(kind: str) -> None:
-    with assert_raises(ConfigError, "model.layers.a", kind, "[8]"):
-        build(node_of(kind), (C,))
+@pytest.mark.parametrize("size", [(12,), (2, 2, 3)])
+@pytest.mark.parametrize("node", NODES)
+def test_tokens_may_lie_along_one_to_three_axes(node: dict[str, Any], size: tuple[int, ...]) -> None:
+    x = spikes(3 * C)
+    y = build(node, (3 * C, *SIZE))(x)[0]
+    assert torch.equal(build(node, (3 * C, *size))(x.reshape(T, B, 3 * C, *size))[0].flatten(3), y.flatten(3))
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_an_input_without_cells_is_refused(node: dict[str, Any]) -> None:
+    with assert_raises(ConfigError, "model.layers.a", node["type"], "[24]"):
+        build(node, (3 * C,))
 
 
 @pytest.mark.parametrize(

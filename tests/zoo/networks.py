@@ -66,11 +66,14 @@ NETWORKS = {
     "mlp_adlif_small": ZooNetwork(of("shd", "model=mlp_adlif_small", "data.downsample=5"), 37_524),
 }
 # Spikformer-2-256 as in SpikingJelly: poolings before neurons, another scale, and no biases in the blocks.
-_SSA, _MLP = "model.layers.encoder.layers.attention.layers.ssa", "model.layers.encoder.layers.mlp.layers.mlp"
-_CHANGES = (f"{_SSA}.scale=0.125", f"{_SSA}.bias=false", f"{_MLP}.bias=false", "neuron.detach_reset=true")
-SPIKFORMER = ZooNetwork(
-    of("cifar10dvs", "model=spikformer", "model.layers.embedding.pool_first=true", *_CHANGES), 2_563_594, (2, 48, 48)
+_BLOCKS = "model.layers.encoder.layers"
+_CHANGES = (
+    *(f"model.layers.embedding.layers.neuron{stage}.after=pool{stage}" for stage in range(1, 5)),
+    f"{_BLOCKS}.attention.layers.product.scale=0.125",
+    *(f"{_BLOCKS}.{layer}.bias=false" for layer in ("attention.layers.out", "mlp.layers.conv1", "mlp.layers.conv2")),
+    "neuron.detach_reset=true",
 )
+SPIKFORMER = ZooNetwork(of("cifar10dvs", "model=spikformer", *_CHANGES), 2_563_594, (2, 48, 48))
 # Height and width at which those that end in adaptive pooling are tested.
 SIZES: dict[str, int] = dict.fromkeys(("sew_resnet18", "sew_resnet34", "sew_resnet50"), 32)
 

@@ -1,6 +1,5 @@
 """Blocks: networks within a network; importing this package registers them."""
 
-from snnlab.nn.blocks import embeddings as embeddings
 from snnlab.nn.blocks.attention import KVMask as KVMask, QKMask as QKMask
 from snnlab.nn.blocks.branches import (
     Parallel as Parallel,

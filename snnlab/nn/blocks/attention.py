@@ -1,39 +1,26 @@
-"""The attention blocks of spiking transformers, whose queries, keys and values are spikes.
+"""Masks of spiking transformers, whose queries, keys and values are spikes; the cells of an image are the tokens.
 
-The cells of an image are the tokens. Each block is a network of named layers; its neurons have the names `*neuron`. Put
-a block into a `residual` to add its output to its input.
-
-Axes: T steps, B samples, N steps of samples, C channels.
+Axes: T steps, B samples, C channels.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames, dense
-from snnlab.nn.blocks.branches import Context, Layers, NeuronNode, build_sequence, children, last_shape
+from snnlab.nn.blocks.branches import Context, Layers, children, last_shape
 from snnlab.nn.layer import LAYERS, Counts, Dt, NumSteps, Shape
 from snnlab.nn.layers.attention_product import require_heads
 from snnlab.nn.network import Network, NetworkState, zero_past_end
-from snnlab.spec.interval import Count, Positive
+from snnlab.spec.interval import Count
 from snnlab.spec.signatures import checks_arguments
 
 Per = Literal["token", "channel"]
-
-
-def projection(name: str, in_shape: Shape, channels: int, neuron: NeuronNode | None, *, bias: bool) -> dict[str, Any]:
-    """Return a 1x1 convolution, a norm and neurons, if they are given: `NAME`, `NAME_norm`, `NAME_neuron`."""
-    kind = f"conv{len(in_shape) - 1}d"
-    layers: dict[str, Any] = {
-        name: {"type": kind, "out_channels": channels, "kernel_size": 1, "bias": bias},
-        f"{name}_norm": {"type": "batch_norm"},
-    }
-    return layers if neuron is None else {**layers, f"{name}_neuron": neuron}
 
 
 class _Mask(Network, ABC):
@@ -176,120 +163,3 @@ def _build_mask(layers: Layers, sums: Shape, context: Context) -> tuple[dict[str
             "layers", f"must keep the shape of the sums, {list(sums)}, but give {list(last_shape(built))}"
         )
     return children(built), built.network.layer_types
-
-
-@LAYERS.register("spiking_self_attention")
-def spiking_self_attention(
-    in_shape: Shape,
-    dt: Dt,
-    num_steps: NumSteps,
-    *,
-    num_heads: Count,
-    neuron: NeuronNode,
-    scale: Positive = 0.125,
-    v_threshold: Positive = 0.5,
-    bias: bool = True,
-) -> Network:
-    """Attend to all tokens (SSA): projections to spikes q, k and v, their product without softmax, and a projection.
-
-        q, k, v = neuron(norm(conv(x)));   y = neuron(norm(conv(neuron(scale q k^T v))))
-
-    Args:
-        in_shape: Shape of one sample at one step, channels and cells; the cells are the tokens.
-        num_heads: Groups of channels with a product of their own.
-        neuron: The neurons, such as `{type: neuron}`.
-        scale: Factor of the product.
-        v_threshold: Threshold of the neurons after the product.
-        bias: Whether the last convolution has a bias.
-
-    Shape:
-        x: `[T, B, C, *size]`; returns the same shape.
-
-    Source: Zhou et al., Spikformer: When spiking neural network meets transformer, ICLR 2023.
-    """
-    channels = require_heads("spiking_self_attention", in_shape, num_heads)
-    layers = {
-        **projection("qkv", in_shape, 3 * channels, neuron, bias=False),
-        "product": {"type": "attention_product", "num_heads": num_heads, "scale": scale},
-        "product_neuron": {**neuron, "v_threshold": v_threshold},
-        **projection("out", in_shape, channels, neuron, bias=bias),
-    }
-    return build_sequence(Context(dt, num_steps), in_shape, layers)
-
-
-@LAYERS.register("qk_attention")
-def qk_attention(
-    in_shape: Shape,
-    dt: Dt,
-    num_steps: NumSteps,
-    *,
-    num_heads: Count,
-    neuron: NeuronNode,
-    per: Per = "token",
-    v_threshold: Positive = 0.5,
-    bias: bool = True,
-) -> Network:
-    """Attend to tokens or channels with few operations (QKTA): projections to spikes q and k, a mask, a projection.
-
-        q, k = neuron(norm(conv(x)));   y = neuron(norm(conv(neuron(sum of q) k)))
-
-    The sum is over the channels of each head (`per: token`), or over the tokens (`per: channel`).
-
-    Args:
-        in_shape: Shape of one sample at one step, channels and cells; the cells are the tokens.
-        num_heads: Groups of channels with a mask of their own.
-        neuron: The neurons, such as `{type: neuron}`.
-        per: `token` or `channel`, which the mask chooses.
-        v_threshold: Threshold of the mask's neurons.
-        bias: Whether the last convolution has a bias.
-
-    Shape:
-        x: `[T, B, C, *size]`; returns the same shape.
-
-    Source: Zhou et al., QKFormer: Hierarchical spiking transformer using Q-K attention, NeurIPS 2024.
-    """
-    channels = require_heads("qk_attention", in_shape, num_heads)
-    inner = {"neuron": {**neuron, "v_threshold": v_threshold}}
-    layers = {
-        **projection("qk", in_shape, 2 * channels, neuron, bias=False),
-        "mask": {"type": "qk_mask", "num_heads": num_heads, "per": per, "layers": inner},
-        **projection("out", in_shape, channels, neuron, bias=bias),
-    }
-    return build_sequence(Context(dt, num_steps), in_shape, layers)
-
-
-@LAYERS.register("spike_driven_attention")
-def spike_driven_attention(
-    in_shape: Shape,
-    dt: Dt,
-    num_steps: NumSteps,
-    *,
-    neuron: NeuronNode,
-    v_threshold: Positive = 0.5,
-    bias: bool = True,
-) -> Network:
-    """Attend to channels without a matrix product (SDSA): projections to spikes q, k and v, a mask, a projection.
-
-        s = neuron(x);   q, k, v = neuron(norm(conv(s)));   y = norm(conv(q neuron(sum over tokens of k v)))
-
-    Heads would make no difference. Input and output are inputs of neurons (membrane shortcut), not spikes.
-
-    Args:
-        in_shape: Shape of one sample at one step, channels and cells; the cells are the tokens.
-        neuron: The neurons, such as `{type: neuron}`.
-        v_threshold: Threshold of the mask's neurons.
-        bias: Whether the last convolution has a bias.
-
-    Shape:
-        x: `[T, B, C, *size]`; returns the same shape.
-
-    Source: Yao et al., Spike-driven transformer, NeurIPS 2023.
-    """
-    channels = require_heads("spike_driven_attention", in_shape, 1)
-    layers = {
-        "neuron": neuron,
-        **projection("qkv", in_shape, 3 * channels, neuron, bias=False),
-        "mask": {"type": "kv_mask", "layers": {"neuron": {**neuron, "v_threshold": v_threshold}}},
-        **projection("out", in_shape, channels, None, bias=bias),
-    }
-    return build_sequence(Context(dt, num_steps), in_shape, layers)

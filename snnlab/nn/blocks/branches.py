@@ -5,7 +5,6 @@ Axes: T steps, B samples, C channels or features, the first axis of a sample.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -20,10 +19,6 @@ from snnlab.spec.interval import Count
 from snnlab.spec.signatures import checks_arguments
 
 Layers = Mapping[str, Any]
-# The settings of the neurons of a block, such as `{type: lif}`.
-NeuronNode = Mapping[str, Any]
-# The neurons of a block, which all get its setting `neuron`, have this in their names.
-_NEURON = re.compile(r"^(?:layers(?:\.mask\.layers)?\.\w*neuron\d*|shortcut\.neuron)(?=\.|$)")
 
 
 class Context(NamedTuple):
@@ -293,27 +288,3 @@ def _require_fit(connect: Connect, in_shape: Shape, x: Shape, branch: Shape) -> 
         f"{connect} cannot join x of shape {list(x)} with layers that give {list(branch)}",
         f"set a shortcut that ends with {list(wanted)}{hint}",
     )
-
-
-def build_sequence(context: Context, in_shape: Shape, layers: Layers) -> Network:
-    """Return layers in sequence; an error of a neuron's setting has its place in the block's `neuron`."""
-    try:
-        network = context.build(layers, in_shape).network
-    except ConfigError as error:
-        raise _at_setting(error) from error
-    network.expanded = {"type": "sequential", "layers": layers}
-    return network
-
-
-def build_residual(context: Context, in_shape: Shape, layers: Layers, shortcut: Layers | None = None) -> Residual:
-    """Return x + layers(x), or shortcut(x) + layers(x)."""
-    try:
-        block = residual(in_shape, context.dt, context.num_steps, layers=layers, shortcut=shortcut)
-    except ConfigError as error:
-        raise _at_setting(error) from error
-    block.expanded = {"type": "residual", "layers": layers, **({} if shortcut is None else {"shortcut": shortcut})}
-    return block
-
-
-def _at_setting(error: ConfigError) -> ConfigError:
-    return error.with_fields(place=_NEURON.sub("neuron", error.place))
