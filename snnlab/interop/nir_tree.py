@@ -1,4 +1,4 @@
-"""The content of an HDF5 file of a NIR graph, or of another network, as nested dicts.
+"""The content of an HDF5 file of a NIR graph as nested dicts.
 
 Before a value is read the tree is checked: no links to elsewhere, no cycles, no arrays that are larger than a file may
 be, or than what of them is in the file. Nothing in it is executed.
@@ -19,7 +19,7 @@ from snnlab.errors import SnnlabError, one_line
 from snnlab.printable import is_printable, printable
 
 # The group of a NIR graph.
-NODE = "node"
+_NODE = b"node"
 # Limits of a file: bytes of all arrays together, values of an array of text, groups and arrays, depth.
 MOST_BYTES, MOST_TEXTS, MOST_ENTRIES, MOST_DEPTH = 2**31, 10**6, 10**6, 32
 # Bytes of one compressed byte, at most: those of deflate.
@@ -29,39 +29,35 @@ _FILE_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, EOFError
 
 
 class NIRError(SnnlabError, ValueError):
-    """A NIR graph, or another network in HDF5, that cannot be read; its place is the file, or the node."""
+    """A NIR graph that cannot be read; its place is the file, or the node."""
 
 
-def read_tree(
-    path: Path, checked: Callable[[int], None] = lambda size: None, *, group: str = NODE
-) -> tuple[dict[str, Any], str]:
-    """Return the content of a group as nested dicts, and the version of `nir` that wrote it, or "".
+def read_tree(path: Path, checked: Callable[[int], None] = lambda size: None) -> tuple[dict[str, Any], str]:
+    """Return the graph's group as nested dicts, and the version of `nir` that wrote it, or "".
 
     Args:
         path: The file.
         checked: Called with the bytes of all arrays, before one is read.
-        group: The group that has the network.
 
     Raises:
-        NIRError: if it is no such network, truncated or too large; its place is the file, or the node.
+        NIRError: if it is no NIR graph, truncated or too large; its place is the file, or the node.
     """
     try:
         with path.open("rb") as stream, h5py.File(stream, "r") as file:
-            return _read(file, path, checked, group)
+            return _read(file, path, checked)
     except NIRError:
         raise
     except _FILE_ERRORS as error:
         raise NIRError(path, f"is no HDF5 file, or is truncated ({printable(one_line(error))})") from error
 
 
-def _read(file: h5py.File, path: Path, checked: Callable[[int], None], group: str) -> tuple[dict[str, Any], str]:
-    node = _item(file, group.encode()) if group in file and _is_own(file, group.encode()) else None
+def _read(file: h5py.File, path: Path, checked: Callable[[int], None]) -> tuple[dict[str, Any], str]:
+    node = _item(file, _NODE) if _NODE in file and _is_own(file, _NODE) else None
     if not isinstance(node, h5py.Group):
-        kind = "NIR graph" if group == NODE else "network of Lava"
-        raise NIRError(path, f"is an HDF5 file, but no {kind}: it has no group '{group}'")
+        raise NIRError(path, "is an HDF5 file, but no NIR graph: it has no group 'node'")
     budget = _Budget(path)
-    budget.check(node, "" if group == NODE else group, 0)
-    if group == NODE and "type" not in node:
+    budget.check(node, "", 0)
+    if "type" not in node:
         raise NIRError(path, "is an HDF5 file, but no NIR graph: its group 'node' has no 'type'")
     recorded = _item(file, b"version") if "version" in file and _is_own(file, b"version") else None
     if recorded is not None:

@@ -1,4 +1,4 @@
-"""Reads the HDF5 file of a network once in a process of its own, with limits of time and memory.
+"""Reads a NIR file once in a process of its own, with limits of time and memory.
 
 HDF5's library may loop for ever in a damaged file, crash, or take more memory than the file's arrays have; no code of
 the same process survives that. What is read is thrown away: the second reading gives the same values.
@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from snnlab.interop.nir_tree import NODE, NIRError, read_tree
+from snnlab.interop.nir_tree import NIRError, read_tree
 
 # CPU time, s: of any file, and for each MB of it.
 SECONDS, SECONDS_PER_MB = 10, 1
@@ -23,20 +23,19 @@ _MEMORY = 2**28
 _NO_MEMORY = 3
 
 
-def require_readable(path: Path, seconds: int = SECONDS, *, group: str = NODE) -> None:
-    """Raise a NIRError if a file is not read within the limits, or is no such network.
+def require_readable(path: Path, seconds: int = SECONDS) -> None:
+    """Raise a NIRError if a file is not read within the limits, or is no NIR graph.
 
     Args:
         path: The file.
         seconds: CPU time for a small file, s.
-        group: The group that has the network.
     """
     limit = seconds + SECONDS_PER_MB * (path.stat().st_size // 10**6)
     # sys.path, not PYTHONPATH: the package may be one that the caller's script has added.
     search = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "snnlab.interop.nir_trial", str(path), str(limit), group],
+        [sys.executable, "-P", "-m", "snnlab.interop.nir_trial", str(path), str(limit)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         env={**os.environ, "PYTHONPATH": search, **threads},
@@ -67,13 +66,13 @@ def _limit_memory(size: int) -> None:
         _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + _MEMORY + 2 * size)
 
 
-def main(path: Path, seconds: int, group: str) -> int:
+def main(path: Path, seconds: int) -> int:
     """Read a file; print what is wrong with it, if anything is; return the exit status."""
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_CPU, seconds)
     _limit_memory(0)
     try:
-        read_tree(path, _limit_memory, group=group)
+        read_tree(path, _limit_memory)
     except NIRError as error:
         print(json.dumps([error.place, error.message]))
     except MemoryError:
@@ -82,4 +81,4 @@ def main(path: Path, seconds: int, group: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

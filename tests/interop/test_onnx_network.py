@@ -29,8 +29,8 @@ pytestmark = pytest.mark.skipif(not HAS_ONNX, reason="onnx and onnxruntime are n
 GAINS = {"brf": 400.0, "vanilla_rf": 400.0, "izhikevich": 200.0, "ts_lif": 40.0}
 
 
-# It truncates sums, which another order of their terms takes below a whole number; with whole weights it is compared in
-# test_lava_files.py.
+# It truncates sums, which another order of their terms takes below a whole number; with whole weights it is compared
+# to the bit.
 OF_WHOLE_WEIGHTS = {"loihi2"}
 
 # What NETWORKS leaves out: uneven and unused rows, padded means, maps of one pixel.
@@ -74,6 +74,18 @@ def test_every_kind_of_map_is_near_the_plain_loops_step_by_step_and_in_a_loop(na
 @pytest.mark.parametrize("kind", [kind for kind in neuron_kinds() if kind.values[0] not in OF_WHOLE_WEIGHTS])
 def test_every_neuron_is_near_its_step_in_all_states(kind: str) -> None:
     assert_near(form_of_neurons(kind, GAINS.get(kind, 4.0)))
+
+
+def test_loihi2_with_whole_weights_has_the_same_whole_numbers() -> None:
+    neuron = {"type": "loihi2", "scale": 1, "alpha": 0.75, "beta": 0.96875, "v_threshold": 80.0}
+    layers = {"fc": {"type": "linear", "out_features": 20, "bias": False}, "lif": neuron}
+    network = build_network(layers, in_shape=(30,), dt=1.0).network.eval()
+    chance = np.random.default_rng(0)
+    network.load_state_dict({"fc.weight": torch.tensor(2.0 * chance.integers(-20, 30, (20, 30)))})
+    frames = chance.integers(0, 2, (40, 30)).astype(np.float32)
+    outcome = certify_onnx(onnx_network(network_form(network, (30,)), with_neurons=True), [frames])
+    assert (outcome.steps, outcome.largest, outcome.spikes_differ) == (40, 0.0, 0)
+    assert outcome.spikes > 100
 
 
 @pytest.mark.parametrize("name", ["pooling", "sums, groups, dilation, feedback"])

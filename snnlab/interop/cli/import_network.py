@@ -23,15 +23,13 @@ def import_network(
     reading: NIRReadOptions = AS_MEANT,
     config_dir: ConfigDir = None,
 ) -> None:
-    """Make a run's folder of a network in a foreign file: NIR, Lava's .net, state dict.
+    """Make a run's folder of a network in a foreign file: NIR, state dict.
 
     Every command takes the folder as a run's: config.yaml with named layers, the weights, and in result.json the hash
     of the file, versions, and all that was assumed, which is also printed, a line each. The folder is printed last.
 
     A NIR file that snnlab wrote is read exactly; the options say what others leave open. Without data=NAME the
     config.yaml describes a folder of recordings that fit the input.
-
-    A file whose name ends in .net is Lava's: what lava-dl exports for Loihi 2, in its integers, as neurons loihi2.
 
     With model=NAME the file is a state dict of PyTorch (torch.save) for that model; nothing in it is executed. The
     table model.weights.rename of the model maps its names: neurobench_gesture and speck_gesture have one. With
@@ -44,7 +42,6 @@ def import_network(
 
     Examples:
         snnlab import cnn_sinabs.nir --out cnn --spikes-per-step several --floor -1
-        snnlab import network.net --out pilotnet
         snnlab evaluate cnn data=nmnist data.root=FOLDER data.dt=1
         snnlab show cnn
         snnlab train cnn/config.yaml init_from=cnn data=nmnist data.root=FOLDER data.dt=1

@@ -1,4 +1,4 @@
-"""Writes a network of a foreign file, NIR, Lava's or a state dict, as a folder that every command takes as a run's."""
+"""Writes a network of a foreign file, NIR or a state dict, as a folder that every command takes as a run's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from snnlab.config.plugins import plugin_files
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, DataError, RunFolderError, SnnlabError
 from snnlab.files import unwritable
-from snnlab.interop.lava_files import SUFFIX, read_lava
 from snnlab.interop.nir_files import nir_package, read_graph
 from snnlab.interop.nir_import import ReadNetwork, read_network
 from snnlab.interop.nir_options import NIRReadOptions
@@ -50,8 +49,7 @@ def import_file(
     """Write the network of a file as the folder of a run, and return what was assumed or loaded as lines.
 
     Args:
-        path: A state dict of PyTorch if the overrides name a model, a network of Lava if its name ends in .net, else a
-            NIR file.
+        path: A state dict of PyTorch if the overrides name a model, else a NIR file.
         folder: The new folder.
         options: How a NIR graph is read where it leaves something open.
         overrides: Settings of the experiment, such as `data=nmnist`.
@@ -59,11 +57,6 @@ def import_file(
     """
     if any(key_of(text) == "model" for text in overrides):
         return import_weights(path, folder, overrides, config_dir)
-    if path.suffix == SUFFIX:
-        if given := [name for name, value in vars(options).items() if value != getattr(NIRReadOptions(), name)]:
-            option = f"import: --{given[0].replace('_', '-')}"
-            raise ConfigError(option, f"is for NIR files, and {path.name} is one of Lava")
-        return import_lava(path, folder, overrides, config_dir).assumptions
     return import_nir(path, folder, options, overrides, config_dir).assumptions
 
 
@@ -88,24 +81,6 @@ def import_nir(
         "read_by": f"nir {nir_package().__version__}",
         "options": dict(read.options or vars(options)),
     }
-    _write_read(read, path, folder, source, overrides, config_dir)
-    return read
-
-
-def import_lava(
-    path: Path, folder: Path, overrides: Sequence[str], config_dir: str | Path | None = None
-) -> ReadNetwork:
-    """Read a network of Lava from a file, and write it as the folder of a run.
-
-    Args:
-        path: The file, see `snnlab.interop.lava_files`.
-        folder: The new folder.
-        overrides: Settings of the experiment, such as `data=nmnist`.
-        config_dir: A folder of the user's YAML files.
-    """
-    require_new("import", folder)
-    read, sha256 = read_lava(path)
-    source = {"sha256": sha256, "format": "lava", "read_by": f"h5py {h5py.__version__}"}
     _write_read(read, path, folder, source, overrides, config_dir)
     return read
 

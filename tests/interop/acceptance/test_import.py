@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -135,44 +134,3 @@ def test_a_nir_file_for_a_model_is_no_state_dict(workplace: Path, snnlab: Snnlab
     done = snnlab("import", "theirs.pt", "--out", "run", *MODEL)
     assert done.status == 2
     assert_error_has(done.error, "theirs.pt", "NIR")
-
-
-def lava_file(path: Path) -> Path:
-    """Write a network as lava-dl does: 700 inputs, 3 neurons."""
-    with h5py.File(path, "w") as file:
-        layer = file.create_group("layer/0")
-        layer.create_dataset("type", (1,), "S10", [b"dense"])
-        layer["shape"], layer["weight"] = [3], np.random.default_rng(0).integers(-20, 60, (3, 700)) * 2.0
-        layer["bias"] = [0.0, 10.0, -10.0]
-        for name, value in {"type": b"CUBA", "iDecay": 1024, "vDecay": 128, "vThMant": 80, "refDelay": 1}.items():
-            layer[f"neuron/{name}"] = value
-    return path
-
-
-def test_a_network_of_lava_becomes_a_run_of_neurons_in_integers(workplace: Path, snnlab: Snnlab) -> None:
-    lava_file(workplace / "theirs.net")
-    done = snnlab("import", "theirs.net", "--out", "run", *DATA)
-    assert done.status == 0, done.err
-    *assumptions, folder = done.out.splitlines()
-    assert folder == "run"
-    page = json.loads((workplace / "run" / "result.json").read_text())["provenance"]["imported"]
-    assert (page["format"], page["layer_of_node"], page["assumptions"]) == ("lava", {"layer/0": "fc0"}, assumptions)
-    layers = yaml.safe_load((workplace / "run" / "config.yaml").read_text())["model"]["layers"]
-    neuron = {"alpha": 0.75, "beta": 0.96875, "v_threshold": 80, "scale": 1, "channel_bias": True}
-    assert layers["lif0"] == {"type": "loihi2", **neuron}
-    y, state = load("run").network(torch.rand(1, 1, 700).round())
-    assert state["lif0"].v[y[0] == 0].remainder(64).eq(0).all()
-    for command in (["show", "run"], ["evaluate", "run"], ["export", "run", "--c", "program"]):
-        assert snnlab(*command).status == 0, command
-
-
-def test_an_option_of_nir_and_a_broken_file_of_lava_are_refused(workplace: Path, snnlab: Snnlab) -> None:
-    path = lava_file(workplace / "theirs.net")
-    done = snnlab("import", "theirs.net", "--out", "run", "--dt", "2")
-    assert done.status == 2
-    assert_error_has(done.error, "import: --dt", "theirs.net")
-    path.write_bytes(path.read_bytes()[:900])
-    done = snnlab("import", "theirs.net", "--out", "run")
-    assert done.status == 2
-    assert_error_has(done.error, "theirs.net", "HDF5")
-    assert not (workplace / "run").exists()

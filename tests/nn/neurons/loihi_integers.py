@@ -1,6 +1,6 @@
-"""Lava's fixed-point LIF in 64-bit integers, from the text of its model: the oracle of `loihi2` and of Lava's files.
+"""Lava's fixed-point LIF in 64-bit integers, from the text of its model: the oracle of `loihi2`.
 
-Axes: T steps, C channels or features, Y and X places.
+Axes: T steps.
 """
 
 from __future__ import annotations
@@ -56,26 +56,3 @@ def fixed_point_lif(
         v = np.where(s, 0, v)
         traces.append((u, v, s))
     return Traces(*map(np.stack, zip(*traces, strict=True)))
-
-
-def convolved(
-    spikes: np.ndarray, weight: np.ndarray, stride: int, padding: int, dilation: int, groups: int
-) -> np.ndarray:
-    """Return the sums of a convolution, in integers, place by place.
-
-    Shape:
-        spikes: `[T, C, Y, X]`; weight: `[C', C / groups, K, K]`; returns `[T, C', Y', X']`.
-    """
-    wide = np.pad(spikes.astype(np.int64), ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-    kernel = weight.shape[-1]
-    rows, columns = ((size - dilation * (kernel - 1) - 1) // stride + 1 for size in wide.shape[2:])
-    outputs, inputs = len(weight) // groups, weight.shape[1]
-    sums = np.zeros((len(spikes), len(weight), rows, columns), np.int64)
-    for group in range(groups):
-        of, to = slice(group * inputs, (group + 1) * inputs), slice(group * outputs, (group + 1) * outputs)
-        for y in range(kernel):
-            for x in range(kernel):
-                ends = [start * dilation + stride * (count - 1) + 1 for start, count in ((y, rows), (x, columns))]
-                seen = wide[:, of, y * dilation : ends[0] : stride, x * dilation : ends[1] : stride]
-                sums[:, to] += np.einsum("tcyx,oc->toyx", seen, weight[to, :, y, x].astype(np.int64))
-    return sums
