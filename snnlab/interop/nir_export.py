@@ -64,22 +64,6 @@ class Unsayable(NamedTuple):
     instead: str = ""
 
 
-class Sketch(NamedTuple):
-    """The nodes of a network with the nearest that NIR can say, right or not.
-
-    Attributes:
-        edges: Pairs of names of nodes, `input` and `output` among them.
-        layer_of: Path of the layer of each node.
-        in_shapes: Shape of the input of each node, of one sample at one step.
-        unsayable: What the nodes do not say.
-    """
-
-    edges: Sequence[tuple[str, str]]
-    layer_of: Mapping[str, str]
-    in_shapes: Mapping[str, Shape]
-    unsayable: Sequence[Unsayable]
-
-
 class Exported(NamedTuple):
     """A graph, and what its nodes do not say."""
 
@@ -145,13 +129,6 @@ def to_graph(
     return Exported(graph, writer.unsayable)
 
 
-def sketch(network: Network, in_shape: Shape, dt: float | None) -> Sketch:
-    """Return the nodes and edges of a network, also where NIR cannot say what its layers do."""
-    writer = _Writer(dt)
-    writer.write(network, in_shape)
-    return Sketch(writer.edges(), writer.layer_of, writer.in_shapes, writer.unsayable)
-
-
 def refusal(found: Sequence[Unsayable], *, lossy: bool) -> ConfigError:
     """Return the error for what NIR cannot say: at most four lines, layers with the same problems in one."""
     by_layer: dict[str, list[str]] = {}
@@ -185,7 +162,6 @@ class _Writer:
         self.nodes: dict[str, Any] = {}
         self.weights: dict[str, nir_metadata.Where] = {}
         self.layer_of: dict[str, str] = {}
-        self.in_shapes: dict[str, Shape] = {}
         self.unsayable: list[Unsayable] = []
         self._edges: list[tuple[str, str]] = []
         # A feedback begins at a layer that is written later: its place holder, and the sources it stands for.
@@ -261,7 +237,6 @@ class _Writer:
         if isinstance(layer, nn.Identity | Dropout | nn.Dropout):
             return sources, shape
         out_shape = shape if isinstance(layer, Neuron) else _output_shape(layer, shape)
-        self.in_shapes[path] = shape
         if isinstance(layer, Delay):
             delay = self.nir.Delay(delay=array(layer.steps.double() * self.dt).astype(np.float32))
             return self._add_node(path, delay, sources, path), out_shape

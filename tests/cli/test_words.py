@@ -55,7 +55,6 @@ def arguments_of(monkeypatch: pytest.MonkeyPatch, *typed: str) -> tuple[str, Seq
         ("stream RUN - --max-wait 5", "stream", ("RUN", "-"), {"max_wait": 5}),
         ("predict plugins=[a,b] RUN one.npy two.npy", "predict", ("RUN", "one.npy", "two.npy"), {"plugins": "[a,b]"}),
         ("export RUN --what spikes,v --out a.npz", "export", ("RUN",), {"what": ["spikes", "v"], "out": "a.npz"}),
-        ("export RUN --nir a.nir --for speck", "export --nir", ("RUN",), {"nir": "a.nir", "for_": "speck"}),
         ("doctor RUN --stream one.npy", "doctor --stream", ("RUN", "one.npy"), {}),
         ("doctor a=1", "doctor", (None, "a=1"), {}),
         ("runs", "runs list", ("outputs",), {}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from snnlab.cli.command import Checkpoint, ConfigDir, File, Milliseconds, Plugins, Run, command
 from snnlab.cli.predict import named_plugins
@@ -28,7 +28,6 @@ def export_nir(
     nir: Annotated[str, "file", File((".nir",))],
     lossy: bool = False,
     fold_norm: FoldNorm = False,
-    for_: Literal["speck"] | None = None,
     checkpoint: Checkpoint = "best",
     config_dir: ConfigDir = None,
 ) -> None:
@@ -41,7 +40,6 @@ def export_nir(
         nir: file of the network
         lossy: write the nearest that NIR can say, and print what is lost and how many answers on validation recordings
             differ; snnlab import still reads it back exactly
-        for_: check the chip's limits, and assign layers to its cores
 
     Examples:
         snnlab export RUN --nir network.nir
@@ -57,7 +55,7 @@ def export_nir(
     from snnlab.interop.session.network_export import NirOptions, export_nir
 
     target = Path(nir).expanduser()
-    options = NirOptions(checkpoint, lossy, fold_norm, for_ is not None)
+    options = NirOptions(checkpoint, lossy, fold_norm)
     _say_written(export_nir(experiment, folder, target, options), target)
 
 

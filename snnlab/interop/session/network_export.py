@@ -18,7 +18,6 @@ from snnlab.interop.nir_export import Exported, to_graph
 from snnlab.interop.nir_files import write_graph
 from snnlab.interop.nir_import import from_graph
 from snnlab.interop.nir_options import NIRReadOptions, option_text
-from snnlab.interop.speck import assignment_lines, fit
 from snnlab.nn import Network
 from snnlab.nn.fold_norm import fold_norm
 from snnlab.nn.layer import only_spikes
@@ -37,13 +36,11 @@ class NirOptions(NamedTuple):
         checkpoint: Which weights of the run.
         lossy: Write what NIR cannot say as the nearest that it can.
         fold_norm: Fold batch normalizations into the layer before them.
-        speck: Check whether the network fits Speck.
     """
 
     checkpoint: CheckpointName
     lossy: bool = False
     fold_norm: bool = False
-    speck: bool = False
 
 
 class ExportComparison(NamedTuple):
@@ -81,10 +78,9 @@ def export_nir(experiment: Experiment, run: Path, target: Path, options: NirOpti
     written = fold_norm(network) if options.fold_norm else network
     if is_whole(network):
         written = integer_network(network).network
-    lines = [*assignment_lines(fit(written))] if options.speck else []
     readout = session.experiment.loss.get("readout")
     exported = to_graph(written, lossy=options.lossy, readout=readout if isinstance(readout, str) else None)
-    lines += _lost_lines(exported)
+    lines = [*_lost_lines(exported)]
     if is_whole(network):
         lines.append(f"in whole numbers: {_measure(session, _real_network(session), written)}")
     elif options.fold_norm:
