@@ -60,7 +60,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "loihi2": [
         {"scale": 1, "tau_mem": "3 steps", "beta": None, "tau_syn": "2 steps", "alpha": None},
         {"scale": 1, "channel_bias": True, "input_gain": 3.0},
-        {"scale": 3, "v_threshold": 0.5, "channel_bias": True, "drives": "membrane", "input_gain": 3.0},
+        {"scale": 3, "v_threshold": 0.5, "channel_bias": True, "input_gain": 3.0},
     ],
     "lsnn": [{"reset": "subtract", "threshold": "inclusive"}, {"reset": "none", "decay": "euler"}],
     "resonate_and_fire": [{"reset": "subtract", "input_gain": 0.3}, {"v_reset": -0.5}],

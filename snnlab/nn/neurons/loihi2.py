@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from snnlab.nn.neurons.base import InputFactor, SurrogateNeuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
 from snnlab.nn.neurons.learn import InShape, Number
 from snnlab.nn.neurons.membrane import symbol_of
-from snnlab.nn.neurons.nir_node import LEAKY, SYNAPTIC, InNIR, Lost, NIRNode, lost_of, membrane_values
+from snnlab.nn.neurons.nir_node import SYNAPTIC, InNIR, Lost, NIRNode, lost_of, membrane_values
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Constant, Decay, Factor, TauMem, TauSyn
 from snnlab.nn.surrogate import SurrogateSetting, spike
@@ -44,15 +44,13 @@ class Loihi2Coefficients(NamedTuple):
         keep_v: What a step leaves of the membrane, in 4096ths.
         keep_i: What a step leaves of the current, in 4096ths.
         unit: What an input of 1 is in the states.
-        scale: What it is before the shift.
         v_threshold: The threshold in the states.
-        bias: What is added to the membrane in each step; before the shift where the input drives the membrane.
+        bias: What is added to the membrane in each step.
     """
 
     keep_v: float
     keep_i: float
     unit: float
-    scale: float
     v_threshold: float
     bias: Number
 
@@ -78,7 +76,6 @@ class Loihi2LIF(SurrogateNeuron):
         scale: Whole number that represents 1 in weights, threshold and bias; in the states it is 64 times this. 1 where
             the weights are Loihi's whole numbers.
         input_gain: Factor of the input.
-        drives: What the input adds to: the `current`, or the `membrane` as a bias does, whole numbers of 1 / scale.
         channel_bias: Whether each channel has a learned `bias`, which is added to the membrane in each step.
         surrogate: A `Surrogate`, or its YAML node; widths in units of u are in those of the states. lava-dl's gradient
             is scale_rho / (2 tau_rho) * exp(-|u - v_threshold| / tau_rho), tau_rho = 100 * tau_grad * v_threshold,
@@ -101,7 +98,6 @@ class Loihi2LIF(SurrogateNeuron):
     v_threshold: Positive = 1.0
     scale: Count = 64
     input_gain: InputFactor = 1.0
-    drives: Literal["current", "membrane"] = "current"
     channel_bias: bool = False
     surrogate: SurrogateSetting = setting(default={"type": "exponential", "grad_width": 100.0, "grad_scale": 0.05})
     in_shape: InShape = None
@@ -122,17 +118,11 @@ class Loihi2LIF(SurrogateNeuron):
         self.coefficients()
 
     def coefficients(self) -> Loihi2Coefficients:
-        scale = self.input_gain * self.scale
         keep_v, keep_i = _kept(self.membrane_decay), _kept(self.synapse_decay)
         # One that v_threshold * unit would not be, as 0.7 * 64 * 10 is not.
         threshold = float(round(self.v_threshold * self.scale) * SHIFT)
-        if not self.channel_bias:
-            bias = 0.0
-        elif self.drives == "membrane":
-            bias = self.bias.double() * self.scale
-        else:
-            bias = truncated(self.bias.double() * self.scale) * SHIFT
-        return Loihi2Coefficients(keep_v, keep_i, scale * SHIFT, scale, threshold, bias)
+        bias = truncated(self.bias.double() * self.scale) * SHIFT if self.channel_bias else 0.0
+        return Loihi2Coefficients(keep_v, keep_i, self.input_gain * self.scale * SHIFT, threshold, bias)
 
     def definitions(self) -> dict[str, str]:
         def kept(name: str, decay: Decay) -> dict[str, str]:
@@ -142,24 +132,18 @@ class Loihi2LIF(SurrogateNeuron):
         found = kept("keep_v", self.membrane_decay) | kept("keep_i", self.synapse_decay)
         a = {"a": self.membrane_decay.definition("a"), "b": self.synapse_decay.definition("b")}
         gain = "scale" if self.input_gain == 1.0 else "input_gain * scale"
-        numbers = {"unit": f"{SHIFT} * {gain}", "scale": gain, "v_threshold": f"{SHIFT} * scale * v_threshold"}
-        bias = "scale * bias" if self.drives == "membrane" else f"{SHIFT} * trunc(scale * bias)"
-        return found | a | numbers | {"bias": bias if self.channel_bias else "0"}
+        numbers = {"unit": f"{SHIFT} * {gain}", "v_threshold": f"{SHIFT} * scale * v_threshold"}
+        return found | a | numbers | {"bias": f"{SHIFT} * trunc(scale * bias)" if self.channel_bias else "0"}
 
     def initial_state(self, x: Tensor) -> Loihi2State:
         return Loihi2State(torch.zeros_like(x), torch.zeros_like(x))
 
     def step(self, x: Tensor, state: Loihi2State, coefficients: Loihi2Coefficients) -> tuple[Tensor, Loihi2State]:
-        k, i = coefficients, state.i
-        if self.drives == "current":
-            # Two numbers of 24 bits have a sum that single precision holds.
-            arriving = truncated(x * k.unit)
-            total = scaled(state.i, k.keep_i, DECAY_BITS) + wrapped(arriving, STATE_BITS, without_least=True)
-            i = wrapped(total, STATE_BITS, without_least=True)
-            u = scaled(state.v, k.keep_v, DECAY_BITS) + (i + k.bias)
-        else:
-            u = scaled(state.v, k.keep_v, DECAY_BITS) + SHIFT * truncated(x * k.scale + k.bias)
-        u = saturated(u, STATE_BITS, without_least=True)
+        k = coefficients
+        # Two numbers of 24 bits have a sum that single precision holds.
+        arriving = wrapped(truncated(x * k.unit), STATE_BITS, without_least=True)
+        i = wrapped(scaled(state.i, k.keep_i, DECAY_BITS) + arriving, STATE_BITS, without_least=True)
+        u = saturated(scaled(state.v, k.keep_v, DECAY_BITS) + (i + k.bias), STATE_BITS, without_least=True)
         s = spike(u - k.v_threshold, self.surrogate, k.v_threshold, strict=True)
         return s, Loihi2State(u - (s * u).detach(), i)
 
@@ -167,7 +151,7 @@ class Loihi2LIF(SurrogateNeuron):
         """Return the time constants, rounded to 12 bits, of what decays."""
         k = self.coefficients()
         leak = [] if k.keep_v == DECAY_SCALE else [self.membrane_decay.constant(k.keep_v / DECAY_SCALE)]
-        return [*leak, self.synapse_decay.constant(k.keep_i / DECAY_SCALE)] if self.drives == "current" else leak
+        return [*leak, self.synapse_decay.constant(k.keep_i / DECAY_SCALE)]
 
     def learned_values(self) -> Iterator[tuple[str, str, Tensor]]:
         if self.channel_bias:
@@ -178,7 +162,7 @@ class Loihi2LIF(SurrogateNeuron):
         if k.keep_v == DECAY_SCALE:  # no node integrates a decaying current without a leak
             return None
         a, b = k.keep_v / DECAY_SCALE, k.keep_i / DECAY_SCALE
-        node = NIRNode("CubaLIF", SYNAPTIC) if self.drives == "current" else NIRNode("LIF", LEAKY)
+        node = NIRNode("CubaLIF", SYNAPTIC)
         v_leak = self.bias.detach().double() / (1.0 - a) if self.channel_bias else 0.0
         values = membrane_values(node, dt, a=a, b=b, g=self.input_gain, v_leak=v_leak)
         lost = [Lost("integer states (loihi2)", "type: cuba_lif", "real numbers"), *lost_of(self.info())]
@@ -191,7 +175,7 @@ class Loihi2LIF(SurrogateNeuron):
             Firing(k.v_threshold, strict=True),
             AfterSpike("value"),
             bits=STATE_BITS,
-            warnings=(DtWarning("jump_drives_each_step"),) if self.drives == "current" else (),
+            warnings=(DtWarning("jump_drives_each_step"),),
         )
 
     def extra_repr(self) -> str:

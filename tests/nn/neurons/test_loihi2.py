@@ -82,7 +82,6 @@ def test_the_decays_are_rounded_to_twelve_bits() -> None:
     assert tau_mem.ms == pytest.approx(-2.0 / math.log(tau_mem.factor))
     assert tau_syn.factor == 0.75
     assert [constant.name for constant in Loihi2LIF(beta=1.0).constants()] == ["tau_syn"]
-    assert Loihi2LIF(drives="membrane", beta=1.0).constants() == []
 
 
 @pytest.mark.parametrize(("u", "spike"), [(1.0, 0), (1.0 + 1 / 4096, 1)])
@@ -242,22 +241,6 @@ def test_any_neuron_has_the_traces_of_lava_also_where_it_overflows(dtype: torch.
     assert np.abs(drive * 64).max() > LIMIT / 2
 
 
-def test_what_drives_the_membrane_is_whole_and_passes_the_current_by() -> None:
-    drive = np.array([[3.9], [-1.9], [0.0]])
-    found = whole(drive, v_threshold=100.0, drives="membrane", **factors(0, 1024))
-    assert found.u.tolist() == [[0]] * 3
-    assert found.v[:, 0].tolist() == [192, 144 - 64, 60]
-
-
-def test_a_bias_is_added_to_what_drives_the_membrane_before_it_is_made_whole() -> None:
-    neuron = Loihi2LIF(
-        scale=1, v_threshold=9.0, drives="membrane", channel_bias=True, in_shape=(1,), **factors(0, 4096)
-    )
-    torch.nn.init.constant_(neuron.bias, -4.0)
-    _, states = trace(neuron, torch.tensor([3.5, 5.5, 2.5]).view(3, 1, 1))
-    assert states.v.flatten().tolist() == [0, 64, -64]
-
-
 @pytest.mark.parametrize("threshold", [1.0, 2.0])
 def test_without_a_surrogate_it_has_lavas_tau_grad_and_scale_grad_of_1(threshold: float) -> None:
     x = torch.full((1, 1, 1), 1.5, dtype=torch.float64, requires_grad=True)
@@ -301,7 +284,6 @@ def test_its_time_constants_are_in_steps() -> None:
         ({"beta": 1.1}, ("lif1.beta", 1.1)),
         ({"tau_mem": "10000 steps"}, ("lif1.tau_mem", "10000", "12", "1", "4096", "0.999756")),
         ({"channel_bias": True}, ("lif1.channel_bias", "in_shape")),
-        ({"drives": "spikes"}, ("lif1.drives", "membrane")),
     ],
 )
 def test_mistakes_are_named(settings: dict[str, Any], facts: tuple) -> None:
