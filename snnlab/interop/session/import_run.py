@@ -75,34 +75,6 @@ def import_nir(
     require_new("import", folder)
     file = read_graph(path)
     read = read_network(file, str(path), options)
-    source = {
-        "sha256": file.sha256,
-        "format": f"nir {file.version}" if file.version else "nir",
-        "read_by": f"nir {nir_package().__version__}",
-        "options": dict(read.options or vars(options)),
-    }
-    _write_read(read, path, folder, source, overrides, config_dir)
-    return read
-
-
-def _write_read(
-    read: ReadNetwork,
-    path: Path,
-    folder: Path,
-    source: Mapping[str, Any],
-    overrides: Sequence[str],
-    config_dir: str | Path | None,
-) -> None:
-    """Write a network that was read from a file as the folder of a run, and add what was assumed.
-
-    Args:
-        read: The network.
-        path: The file.
-        folder: The new folder.
-        source: Its hash, its format, and by what it was read.
-        overrides: Settings of the experiment.
-        config_dir: A folder of the user's YAML files.
-    """
     experiment = compose_imported(read, read.build(), path.stem, overrides, config_dir)
     session = Session(experiment, folder)
     session.build("built", "loss")
@@ -113,8 +85,18 @@ def _write_read(
         read.assumptions.append(
             f"dt: the data have steps of {step:g} ms, the network was read for {read.dt:g} ms; {fix}"
         )
-    said = {"dt": read.dt, "assumptions": read.assumptions, "layer_of_node": read.names}
-    write_run(folder, experiment, session.built, {"imported": {"file": str(path.absolute()), **source, **said}})
+    imported = {
+        "file": str(path.absolute()),
+        "sha256": file.sha256,
+        "format": f"nir {file.version}" if file.version else "nir",
+        "read_by": f"nir {nir_package().__version__}",
+        "options": dict(read.options or vars(options)),
+        "dt": read.dt,
+        "assumptions": read.assumptions,
+        "layer_of_node": read.names,
+    }
+    write_run(folder, experiment, session.built, {"imported": imported})
+    return read
 
 
 def import_weights(

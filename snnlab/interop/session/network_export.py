@@ -80,7 +80,7 @@ def export_nir(experiment: Experiment, run: Path, target: Path, options: NirOpti
         written = integer_network(network).network
     readout = session.experiment.loss.get("readout")
     exported = to_graph(written, lossy=options.lossy, readout=readout if isinstance(readout, str) else None)
-    lines = [*_lost_lines(exported)]
+    lines = list(_lost_lines(exported))
     if is_whole(network):
         lines.append(f"in whole numbers: {_measure(session, _real_network(session), written)}")
     elif options.fold_norm:
